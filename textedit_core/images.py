@@ -1,0 +1,177 @@
+"""Images in and out: safe opening, PIL <-> tensors (B,3,H,W) in [-1,1], masks (B,1,H,W) with 1 = change here."""
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageCms, ImageOps
+
+MAX_BYTES = 20 * 2**20
+MAX_PIXELS = 50_000_000
+# Only decoders that work on bitmaps: Pillow would also run Ghostscript on an .eps, for one.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+Fit = Literal["crop", "pad"]
+_RESAMPLING = Image.Resampling.LANCZOS
+
+
+def open_image(source: str | os.PathLike | bytes | Image.Image, field: str = "Image") -> Image.Image:
+    """Decode an upload in full and return it as an upright RGB image.
+
+    `source` is a path, a file's bytes, or a PIL image. At most 20 MB and 50 megapixels; the size is read from
+    the header, so that a decompression bomb is refused before it is decoded. EXIF rotation is applied,
+    transparency is flattened on white, 16-bit grey is scaled to 8 bits, of an animation the first frame is
+    taken. ValueError, one sentence that starts with `field`, for anything that cannot be opened.
+    """
+    return _decode(source, field, _to_rgb)
+
+
+def open_mask(source: str | os.PathLike | bytes | Image.Image, field: str = "Mask") -> Image.Image:
+    """Open a mask under the rules of `open_image`, as a grey image of 0 and 255, where 255 = change here.
+
+    Where the image is transparent anywhere, what is at least half opaque is the mask (a painted layer); an
+    opaque image is a mask by its brightness.
+    """
+    return _decode(source, field, _to_binary)
+
+
+def to_tensor(image: Image.Image, size: int, fit: Fit = "crop") -> torch.Tensor:
+    """A PIL image as a (1,3,size,size) float tensor in [-1,1].
+
+    "crop" keeps the largest centred square; "pad" keeps everything and adds white on the short side.
+    """
+    square = _square(image.convert("RGB"), size, fit, "white")
+    pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None]
+    return pixels.to(torch.float32) / 127.5 - 1
+
+
+def to_pil(images: torch.Tensor) -> list[Image.Image]:
+    """Tensors (B,3,H,W) as B images; values outside [-1,1] are clamped, NaN is a ValueError, never black."""
+    if torch.isnan(images).any():
+        raise ValueError("The result holds values that are not numbers; "
+                         "use 32-bit precision or a smaller learning rate.")
+    pixels = ((images.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return [Image.fromarray(one.permute(1, 2, 0).contiguous().numpy(), "RGB") for one in pixels]
+
+
+def to_mask(image: Image.Image, size: int, fit: Fit = "crop") -> torch.Tensor:
+    """A mask, read as by `open_mask`, as a (1,1,size,size) float tensor of 0 and 1, where 1 = change here.
+
+    `fit` places it as `to_tensor` places the image; what padding added is never changed.
+    """
+    square = _square(_to_binary(image), size, fit, 0, Image.Resampling.BOX)
+    return torch.from_numpy(np.array(square) >= 128).to(torch.float32)[None, None]
+
+
+def mask_to_pil(masks: torch.Tensor) -> list[Image.Image]:
+    """Masks (B,1,H,W) in [0,1] as B grey images, white = change here."""
+    pixels = (masks.detach().float().cpu() * 255).round().clamp(0, 255).to(torch.uint8)
+    return [Image.fromarray(one[0].contiguous().numpy(), "L") for one in pixels]
+
+
+def _decode(source: str | os.PathLike | bytes | Image.Image, field: str,
+            convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    opened = source if isinstance(source, Image.Image) else _open_header(source, field)
+    _check_pixels(opened.size, field)
+    try:
+        if getattr(opened, "is_animated", False):
+            opened.seek(0)
+        opened.load()
+        return convert(ImageOps.exif_transpose(opened))
+    except Exception as error:  # a decoder may raise anything on a damaged file
+        raise ValueError(f"{field}: the file is damaged or cut short; "
+                         "save it again as PNG or JPEG.") from error
+
+
+def _open_header(source: str | os.PathLike | bytes, field: str) -> Image.Image:
+    """Open a file far enough to know its kind and size; the file itself is read into memory and closed."""
+    if not isinstance(source, str | bytes | os.PathLike):
+        raise ValueError(f"{field}: choose or upload an image first.")
+    data = source if isinstance(source, bytes) else _read(Path(source), field)
+    if len(data) > MAX_BYTES:
+        raise ValueError(_too_large(len(data), field))
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(f"{field}: the image has far too many pixels; "
+                         f"use one of at most {MAX_PIXELS // 1_000_000} megapixels.") from error
+    except Exception as error:  # a header may break a decoder in any way
+        raise ValueError(f"{field}: this is not an image the studio can read; use PNG, JPEG, WebP, GIF, BMP, "
+                         "TIFF or AVIF.") from error
+
+
+def _read(path: Path, field: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+            if len(data) > MAX_BYTES:
+                raise ValueError(_too_large(os.fstat(file.fileno()).st_size, field))
+            return data
+    except OSError as error:
+        raise ValueError(f"{field}: there is no readable file '{path}'; check the path.") from error
+
+
+def _too_large(size: int, field: str) -> str:
+    return f"{field}: the file has {size / 2**20:.1f} MB; use one of at most {MAX_BYTES // 2**20} MB."
+
+
+def _check_pixels(size: tuple[int, int], field: str) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{field}: the image is {width} x {height}, {width * height / 1e6:.0f} megapixels; "
+                         f"use one of at most {MAX_PIXELS // 1_000_000} megapixels.")
+    if width * height == 0:
+        raise ValueError(f"{field}: the image is empty; use one with at least one pixel.")
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    image = _to_eight_bits(image)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        flat = Image.new("RGB", image.size, "white")
+        flat.paste(rgba, mask=rgba.getchannel("A"))
+        return flat
+    return image.convert("RGB")
+
+
+def _to_binary(image: Image.Image) -> Image.Image:
+    image = _to_eight_bits(image)
+    alpha = image.convert("RGBA").getchannel("A")
+    chosen = alpha if alpha.getextrema()[0] < 128 else image.convert("L")
+    return chosen.point(lambda value: 255 if value >= 128 else 0)
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Modes that Pillow converts badly or not at all, as 8 bits a channel; every other mode as it is.
+
+    Grey of 16 bits, 32 bits or floats is scaled by the full range of the narrowest type that holds it.
+    """
+    if image.mode == "LAB":
+        spaces = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, *spaces, outputMode="RGB")
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0, neginf=0)
+    largest = float(values.max())
+    if image.mode == "F" and largest <= 1:
+        full = 1.0
+    elif image.mode in ("I", "F") and largest <= 255:
+        full = 255.0
+    else:
+        full = max(65535.0, largest)
+    grey = Image.fromarray((values.clip(0, full) * (255 / full)).round().astype(np.uint8), "L")
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8), "L"))
+    return grey
+
+
+def _square(image: Image.Image, size: int, fit: Fit, colour: str | int,
+            resampling: Image.Resampling = _RESAMPLING) -> Image.Image:
+    if fit == "crop":
+        return ImageOps.fit(image, (size, size), resampling)
+    if fit == "pad":
+        return ImageOps.pad(image, (size, size), resampling, color=colour)
+    raise ValueError(f"Resize: '{fit}' is not a rule; use 'crop' or 'pad'.")
