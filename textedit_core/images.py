@@ -1,4 +1,4 @@
-"""Images in and out: safe opening, PIL <-> tensors (B,3,H,W) in [-1,1], masks (B,1,H,W) with 1 = change here."""
+"""Images in and out: safe opening, PIL <-> tensors (B,3,H,W) in [-1,1], masks (B,1,H,W), 1 = change."""
 import io
 import os
 from collections.abc import Callable
@@ -148,6 +148,8 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
 
     Grey of 16 bits, 32 bits or floats is scaled by the full range of the narrowest type that holds it.
     """
+    if image.mode == "La":
+        return image.convert("LA")
     if image.mode == "LAB":
         spaces = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return ImageCms.profileToProfile(image, *spaces, outputMode="RGB")

@@ -104,13 +104,14 @@ def method_knobs(edit: Callable, fit: Callable | None = None) -> dict[str, Bound
     """Every setting of a method under a name of its own: the knobs of `fit`, then those of `edit`.
 
     A knob that both have (their seeds, mostly) is two settings: `seed` is the edit's, `fit_seed` the fit's.
-    So an edit can be repeated over seeds on one fit, and a result's settings say exactly how to make it again.
+    So an edit can be repeated over seeds on one fit, and a result's settings say how to make it again.
     """
     own = _own_knobs(edit)
     settings = {}
     for name, bound in _own_knobs(fit).items() if fit else ():
         if name in own:
-            name, bound = f"fit_{name}", replace(bound, knob=replace(bound.knob, label=f"{bound.label} of fit"))
+            bound = replace(bound, knob=replace(bound.knob, label=f"{bound.label} of the fit"))
+            name = f"fit_{name}"
         settings[name] = replace(bound, name=name)
     return settings | own
 

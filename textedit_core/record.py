@@ -1,0 +1,95 @@
+"""The settings of a result: as JSON, in the PNG itself, and read back to make the result again."""
+import hashlib
+import io
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, BinaryIO
+
+from PIL import Image, PngImagePlugin
+
+from textedit_core import __version__
+
+_TEXT_KEY = "textedit"
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything a result depends on, so that it can be made again.
+
+    `method` is the file name in methods/, `models` the name or folder they were loaded from, `prompts` the
+    texts by parameter name, `knobs` every knob of the method by name (a float, int, str or bool), and `image`
+    the `image_sha` of the source, or "" where there is none.
+    """
+
+    method: str
+    models: str
+    prompts: dict[str, str] = field(default_factory=dict)
+    knobs: dict[str, float | int | str | bool] = field(default_factory=dict)
+    image: str = ""
+    version: str = __version__
+    app: str = "TextEdit Studio"
+
+    def to_json(self) -> str:
+        """The record as one JSON object; ValueError if a knob is not a finite number, text or switch."""
+        _check(asdict(self))
+        return json.dumps(asdict(self), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Record":
+        """The record that `to_json` wrote, without fields of later versions; ValueError if it is none."""
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            raise ValueError("Recall: the settings are damaged; use a PNG as this studio saved it.") from None
+        if not isinstance(found, dict):
+            raise ValueError("Recall: the settings are not a record; use a PNG as this studio saved it.")
+        known = {one.name: found[one.name] for one in fields(cls) if one.name in found}
+        _check(known)
+        return cls(**known)
+
+
+def image_sha(image: Image.Image) -> str:
+    """A sha256 (64 hex digits) of an image's size and RGB pixels: two files of one picture agree."""
+    rgb = image.convert("RGB")
+    return hashlib.sha256(f"{rgb.width}x{rgb.height}:".encode() + rgb.tobytes()).hexdigest()
+
+
+def save_png(image: Image.Image, path: str | os.PathLike | BinaryIO, record: Record) -> None:
+    """Write `image` as PNG with the record in its text, under the key "textedit"."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text(_TEXT_KEY, record.to_json())
+    image.save(path, format="PNG", pnginfo=text)
+
+
+def read_png(source: str | os.PathLike | bytes) -> Record:
+    """The record in a PNG, by path or bytes, without decoding its pixels; ValueError, a sentence, if none."""
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        with Image.open(file, formats=["PNG"]) as image:
+            text = image.info.get(_TEXT_KEY)
+    except Exception as error:  # a header may break a decoder in any way
+        raise ValueError("Recall: this is not a PNG file; use a PNG that this studio saved.") from error
+    if not isinstance(text, str):
+        raise ValueError("Recall: this PNG carries no settings; use one that this studio saved "
+                         "and no other program changed.")
+    return Record.from_json(text)
+
+
+def _check(found: dict[str, Any]) -> None:
+    """ValueError unless every field has its type, so that nothing strange in a file reaches a control."""
+    for name, value in found.items():
+        if name == "prompts":
+            fits = isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
+        elif name == "knobs":
+            fits = isinstance(value, dict) and all(_is_setting(one) for one in value.values())
+        else:
+            fits = isinstance(value, str)
+        if not fits:
+            raise ValueError(f"Recall: '{name}' is not as this studio writes it; use a PNG it saved.")
+    for name in {"method", "models"} - set(found):
+        raise ValueError(f"Recall: the settings lack '{name}'; use a PNG that this studio saved.")
+
+
+def _is_setting(value: Any) -> bool:
+    return isinstance(value, bool | int | str) or (isinstance(value, float) and abs(value) < float("inf"))
