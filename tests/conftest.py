@@ -1,0 +1,43 @@
+"""One thread, no network, and the models that tests share."""
+
+import os
+import tempfile
+from pathlib import Path
+
+# Before any import of a Hugging Face library: nothing is fetched, and nobody's real hub cache is used.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_CACHE"] = tempfile.mkdtemp(prefix="hub-")
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+TOON = Path(__file__).parents[1] / "textedit_core" / "weights" / "toon"
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory) -> Path:
+    """The folder of a tiny random bundle."""
+    from tests.bundles import write_tiny_bundle
+
+    return write_tiny_bundle(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder):
+    """Tiny random models: `tiny.diffusion`, `tiny.clip`, 32 pixels."""
+    from textedit_core.models import zoo
+
+    return zoo.load(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def toon():
+    """The shipped models."""
+    from textedit_core.models import zoo
+
+    if not (TOON / "manifest.json").is_file():
+        pytest.skip("the toon bundle is not there")
+    return zoo.load("toon")

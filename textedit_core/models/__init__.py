@@ -1,0 +1,1 @@
+"""The networks behind the methods, as frozen dataclasses, and the zoo that loads them."""

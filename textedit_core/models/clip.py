@@ -1,0 +1,72 @@
+"""CLIP (arXiv 2103.00020): image and text features, and how every prompt is tokenized."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch.nn.functional as F
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from transformers import CLIPModel, CLIPTokenizer
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A CLIP model with the preprocessing that belongs to it.
+
+    size: side in pixels of its input.  mean, std: (3,) of images in [0,1].
+    """
+
+    model: CLIPModel
+    tokenizer: CLIPTokenizer
+    size: int
+    mean: Tensor
+    std: Tensor
+    fingerprint: str
+
+    def image_features(self, image: Tensor) -> Tensor:
+        """(B,3,H,W) in [-1,1] -> (B,D) unit vectors, differentiable in the image.
+
+        As CLIP's own preprocessing: the shorter side is resized to `size` (antialiased bicubic), the centre
+        is cropped, mean and std are those of the checkpoint.
+        """
+        height, width = image.shape[-2:]
+        scale = self.size / min(height, width)
+        if scale != 1:
+            shape = (round(height * scale), round(width * scale))
+            image = F.interpolate(image, shape, mode="bicubic", antialias=True, align_corners=False)
+        top, left = (image.shape[-2] - self.size) // 2, (image.shape[-1] - self.size) // 2
+        image = image[..., top : top + self.size, left : left + self.size]
+        device, dtype = self.model.device, self.model.dtype
+        pixels = (image.to(device) + 1) / 2
+        pixels = (pixels - self.mean.to(device).view(3, 1, 1)) / self.std.to(device).view(3, 1, 1)
+        pooled = self.model.vision_model(pixel_values=pixels.to(dtype)).pooler_output
+        return F.normalize(self.model.visual_projection(pooled).float(), dim=-1)
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """B texts -> (B,D) unit vectors. Raises ValueError for a text that is too long for the tokenizer."""
+        tokens = tokenize(self.tokenizer, texts).to(self.model.device)
+        pooled = self.model.text_model(input_ids=tokens).pooler_output
+        return F.normalize(self.model.text_projection(pooled).float(), dim=-1)
+
+
+def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
+    """B texts -> (B,L) token ids, padded to the tokenizer's length L, never cut.
+
+    Raises ValueError, with the count and the limit, for a text of more than L - 2 tokens.
+    """
+    if isinstance(texts, str):
+        raise ValueError("Texts must be a list of texts, not one text.")
+    limit = tokenizer.model_max_length - 2
+    for text in texts:
+        if (count := token_count(tokenizer, text)) > limit:
+            raise ValueError(f"The prompt has {count} tokens and this model reads at most {limit}: {text!r}.")
+    return tokenizer(list(texts), padding="max_length", return_tensors="pt").input_ids
+
+
+def token_count(tokenizer: CLIPTokenizer, text: str) -> int:
+    """How many tokens the text has, not counting start and end."""
+    return len(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)

@@ -1,0 +1,162 @@
+"""A text-to-image latent diffusion model (arXiv 2112.10752): encode, decode, encode_text, eps, guided_eps."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from textedit_core.ddim import Schedule, velocity_to_eps
+from textedit_core.models import clip
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+DECODE_ROWS = 4  # the decoder's activations at 512 px take about 2.5 GB a row
+
+
+@dataclass(frozen=True, eq=False)
+class LatentDiffusion:
+    """Stable Diffusion's parts, frozen. Latents z are float32 (B,4,h,w); images are (B,3,H,W) in [-1,1].
+
+    fingerprint: says which weights these are, for the cache; None if no file holds them (`with_weights`).
+    """
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    schedule: Schedule
+    fingerprint: str | None
+
+    @property
+    def size(self) -> int:
+        """The side in pixels of the images it was trained on."""
+        return self.unet.config.sample_size * self.latent_scale
+
+    @property
+    def latent_scale(self) -> int:
+        """Pixels per latent along a side: 8 for Stable Diffusion."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet.dtype
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens a prompt may have, not counting start and end."""
+        return self.tokenizer.model_max_length - 2
+
+    def token_count(self, prompt: str) -> int:
+        """How many tokens the prompt has, not counting start and end."""
+        return clip.token_count(self.tokenizer, prompt)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """The posterior mean of (B,3,H,W) images in [-1,1], times the scaling factor: (B,4,h,w).
+
+        Raises ValueError unless the sides are multiples of `latent_scale`.
+        """
+        scale = self.latent_scale
+        if image.ndim != 4 or image.shape[1] != 3 or image.shape[2] % scale or image.shape[3] % scale:
+            raise ValueError(
+                f"An image must be (B,3,H,W), its sides multiples of {scale}, not {tuple(image.shape)}."
+            )
+        posterior = self.vae.encode(image.to(self.device, self.vae.dtype)).latent_dist
+        return posterior.mean.float() * self.vae.config.scaling_factor
+
+    def decode(self, z: Tensor) -> Tensor:
+        """(B,4,h,w) latents -> (B,3,H,W) images, about [-1,1] but not clamped."""
+        z = (z / self.vae.config.scaling_factor).to(self.device, self.vae.dtype)
+        return torch.cat([self.vae.decode(rows).sample.float() for rows in z.split(DECODE_ROWS)])
+
+    def encode_text(self, prompts: Sequence[str]) -> Tensor:
+        """B prompts -> (B,L,D), the last hidden states of the text encoder after its final layer norm.
+
+        Raises ValueError, with the count and the limit, for a prompt that is too long; nothing is cut.
+        """
+        tokens = clip.tokenize(self.tokenizer, prompts).to(self.device)
+        return self.text_encoder(tokens).last_hidden_state
+
+    def eps(self, z: Tensor, t: int | Tensor, text: Tensor) -> Tensor:
+        """The noise the UNet sees in z (B,4,h,w) at timestep t under text (B or 1,L,D): (B,4,h,w).
+
+        t is an int, or (B,) with one timestep per row.
+        """
+        text = text.to(self.dtype).expand(len(z), -1, -1)
+        output = self.unet(z.to(self.dtype), t, encoder_hidden_states=text).sample.to(z.dtype)
+        if self.schedule.prediction_type == "v_prediction":
+            return velocity_to_eps(self.schedule, output, z, t)
+        return output
+
+    def guided_eps(
+        self, z: Tensor, t: int, text: Tensor, null: Tensor, guidance_scale: float | Sequence[float] | Tensor
+    ) -> Tensor:
+        """Classifier-free guidance, null + s (text - null) (arXiv 2207.12598, s = 1 is none), like `eps`.
+
+        `guidance_scale` is one number or one per row. Where all are 1 the null rows are not evaluated.
+        """
+        scale = torch.as_tensor(guidance_scale, dtype=z.dtype).reshape(-1, 1, 1, 1)
+        if bool((scale == 1).all()):
+            return self.eps(z, t, text)
+        both = torch.cat([null.expand(len(z), -1, -1), text.expand(len(z), -1, -1)])
+        eps_null, eps_text = self.eps(z.repeat(2, 1, 1, 1), t, both).chunk(2)
+        return eps_null + scale.to(z.device) * (eps_text - eps_null)
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> LatentDiffusion:
+        """The same model with these UNet weights in place of its own; all others are shared, not copied.
+
+        This model stays as it is. Raises ValueError for a name or shape the UNet does not have.
+        """
+        return dataclasses.replace(self, unet=copy_module(self.unet, weights), fingerprint=None)
+
+
+def copy_module(module: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+    """A copy of the module tree that holds `weights` by name and shares every other parameter and buffer.
+
+    Neither the tree nor the tensors of the original are changed by what is done to the copy's tree.
+    """
+    own = dict(module.named_parameters())
+    for name, value in weights.items():
+        if name not in own or own[name].shape != value.shape:
+            raise ValueError(f"The weight {name} {tuple(value.shape)} does not belong to this UNet.")
+    shared = {id(tensor): tensor for tensor in [*own.values(), *module.buffers()]}
+    for name, value in weights.items():
+        value = value.detach().to(own[name].device, own[name].dtype)
+        shared[id(own[name])] = nn.Parameter(value, requires_grad=False)
+    return copy.deepcopy(module, shared)
+
+
+@dataclass
+class RowCount:
+    """What a UNet was asked for: `rows` images in `calls` forward passes."""
+
+    rows: int = 0
+    calls: int = 0
+
+
+@contextmanager
+def count_rows(model: LatentDiffusion) -> Iterator[RowCount]:
+    """Count the UNet evaluations inside the block, those of copies made in it included."""
+    count = RowCount()
+
+    def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
+        count.rows += len(args[0] if args else kwargs["sample"])
+        count.calls += 1
+
+    handle = model.unet.register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield count
+    finally:
+        handle.remove()

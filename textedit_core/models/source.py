@@ -1,0 +1,148 @@
+"""Where a model's files are, a folder or a hub repository, and one strict way to read them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # no request in the background of a .bin
+
+
+@dataclass(frozen=True)
+class Source:
+    """A part of a model: a folder or a hub repository, and the subfolder of it that has the files.
+
+    weights: the weight files without suffix; the part is local where all are.
+    bin: also read pytorch_model.bin (as tensors only), for a repository that has no safetensors.
+    size_gb, license: of a hub repository; a folder is measured, and says its licence in its manifest.
+    digests: relative path -> sha256 for a folder with a manifest.
+    """
+
+    repo: str
+    prefix: str = ""
+    weights: tuple[str, ...] = ()
+    bin: bool = False
+    size_gb: float = 0.0
+    license: str = ""
+    digests: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder with the files, None for a hub repository."""
+        root = Path(self.repo)
+        return root / self.prefix if root.is_dir() else None
+
+    def is_local(self) -> bool:
+        """Whether the weights are on this machine. Asks no network."""
+        return all(any(self._find(name + suffix) for suffix in self._suffixes()) for name in self.weights)
+
+    def gigabytes(self) -> float:
+        """Size of the files: measured in a folder, known for a hub repository."""
+        if self.folder is None:
+            return self.size_gb
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()) / 1e9
+
+    def network(self, cls: type, part: str = "", dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+        """A diffusers or transformers model in the precision asked for, frozen and in eval mode.
+
+        Raises ValueError when the files are not there or a tensor is missing, unexpected or misshapen.
+        """
+        options = {"torch_dtype" if cls.__module__.startswith("diffusers") else "dtype": dtype}
+        options["use_safetensors"] = None if self.bin else True
+        with _silent() if self.is_local() else nullcontext():
+            model, info = self.read(cls.from_pretrained, part, output_loading_info=True, **options)
+        for kind in ("missing", "unexpected", "mismatched"):
+            if names := sorted(str(name) for name in info.get(f"{kind}_keys", ())):
+                more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+                raise ValueError(
+                    f"The weights in {self._where(part)} have {kind} tensors: {', '.join(names[:3])}{more}."
+                )
+        return model.eval().requires_grad_(False)
+
+    def read(self, from_pretrained: Callable, part: str = "", **options: Any) -> Any:
+        """Call a `from_pretrained`; what goes wrong becomes a ValueError that says which files are needed."""
+        try:
+            return from_pretrained(self.repo, subfolder=self._subfolder(part), **options)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ValueError(self._complaint(part, error)) from error
+
+    def json(self, path: str) -> dict:
+        """A JSON file of this part, such as scheduler/scheduler_config.json. Raises ValueError as `read`."""
+        from huggingface_hub import hf_hub_download
+
+        try:
+            file = self.folder / path if self.folder else hf_hub_download(self.repo, self._subfolder(path))
+            return json.loads(Path(file).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ValueError(self._complaint(path, error)) from error
+
+    def fingerprint(self) -> str:
+        """Says which files these are, from the manifest, the commit, or the files' sizes and times."""
+        if self.folder is None:
+            return _sha([self.repo, self.prefix, self._commit()])
+        start = f"{self.prefix}/" if self.prefix else ""
+        if listed := sorted(item for item in self.digests.items() if item[0].startswith(start)):
+            return _sha(listed)
+        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        return _sha(stats)
+
+    def _subfolder(self, part: str) -> str:
+        return "/".join(name for name in (self.prefix, part) if name)
+
+    def _suffixes(self) -> tuple[str, ...]:
+        return (".safetensors", ".bin") if self.bin else (".safetensors",)
+
+    def _find(self, name: str) -> str | None:
+        """The path of a file on this machine, in the folder or in the hub cache."""
+        from huggingface_hub import try_to_load_from_cache
+
+        if self.folder is not None:
+            return str(self.folder / name) if (self.folder / name).is_file() else None
+        found = try_to_load_from_cache(self.repo, self._subfolder(name))
+        return found if isinstance(found, str) else None
+
+    def _commit(self) -> str:
+        """The commit of the hub repository in the cache: the folder above the file in it."""
+        for name in (name + suffix for name in self.weights for suffix in self._suffixes()):
+            if found := self._find(name):
+                return Path(found).parents[self._subfolder(name).count("/")].name
+        return ""
+
+    def _where(self, part: str) -> str:
+        return f"{self.repo}/{self._subfolder(part)}".rstrip("/")
+
+    def _complaint(self, part: str, error: Exception) -> str:
+        reason = str(error).strip().split("\n")[0]
+        if self.folder is None and not self.is_local():
+            return (
+                f"{self._where(part)} is not here and could not be fetched from the Hugging Face "
+                f"hub (about {self.size_gb:g} GB): connect once, or choose another model. ({reason})"
+            )
+        return f"The model files in {self._where(part)} could not be read: {reason}"
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """No progress bars for what takes no time."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _sha(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
