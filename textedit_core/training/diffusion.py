@@ -1,0 +1,122 @@
+"""Train the toon latent diffusion model: UNet2DConditionModel and its CLIPTextModel together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+
+from .clip import tokens
+from .data import Portraits
+from .loop import Budget, train
+
+BATCH = 32
+LEARNING_RATE = 6e-4
+TEXT_RATE = 0.3  # of the UNet's: the text encoder arrives trained, from CLIP
+EMPTY_CAPTIONS = 0.1  # classifier-free guidance needs the empty prompt to mean any portrait
+MIN_SNR = 5.0
+FACE_WEIGHT = 2.0  # the loss counts the middle of the face this much more: it is small, and most words are about it
+CHANNELS = (64, 128, 192)
+
+
+class TextToLatent(nn.Module):
+    """What is trained and averaged together."""
+
+    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel):
+        super().__init__()
+        self.unet = unet
+        self.text_encoder = text_encoder
+
+    def forward(self, z: Tensor, t: Tensor, input_ids: Tensor) -> Tensor:
+        text = self.text_encoder(input_ids).last_hidden_state
+        return self.unet(z, t, encoder_hidden_states=text).sample
+
+
+def build_unet(text_width: int, channels: tuple[int, ...] = CHANNELS) -> UNet2DConditionModel:
+    """16 x 16 x 4 latents, cross-attention at 16 and 8, one residual layer a block, four heads."""
+    return UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=channels,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=text_width,
+        attention_head_dim=4,
+        norm_num_groups=16,
+    )
+
+
+def build_text_encoder(clip: CLIPModel) -> CLIPTextModel:
+    """A copy of CLIP's text tower: from scratch, the UNet hardly follows the words for a long time."""
+    encoder = CLIPTextModel(clip.config.text_config)
+    tower = {k.removeprefix("text_model."): v for k, v in clip.text_model.state_dict().items()}
+    own = encoder.state_dict()
+    prefix = "text_model." if next(iter(own)).startswith("text_model.") else ""
+    encoder.load_state_dict({prefix + k: v for k, v in tower.items()})
+    return encoder
+
+
+def build_scheduler() -> DDIMScheduler:
+    """Stable Diffusion's schedule, so that every fact about it holds here too."""
+    return DDIMScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False,
+        set_alpha_to_one=False, steps_offset=1, timestep_spacing="leading", prediction_type="epsilon",
+    )  # fmt: skip
+
+
+def fit(
+    portraits: Portraits,
+    vae: AutoencoderKL,
+    clip: CLIPModel,
+    tokenizer: CLIPTokenizer,
+    folder: Path,
+    budget: Budget,
+    seed: int,
+    device: str,
+    on_save=None,
+) -> TextToLatent:
+    """Mean squared error of eps, weighted by min-SNR 5 (arXiv 2303.09556) and a little toward the face."""
+    z = encode_all(portraits, vae, device)
+    model = TextToLatent(build_unet(clip.config.text_config.hidden_size), build_text_encoder(clip)).to(device)
+    groups = [
+        {"params": list(model.unet.parameters()), "lr": LEARNING_RATE},
+        {"params": list(model.text_encoder.parameters()), "lr": LEARNING_RATE * TEXT_RATE},
+    ]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.01)
+    alphas = build_scheduler().alphas_cumprod.to(device)
+    face = face_weights(z.shape[-1], device)
+
+    def loss_of_batch(model, randomness):
+        rows = np.sort(randomness.numpy.integers(len(portraits), size=BATCH))
+        texts, _ = portraits.captions(rows, randomness.numpy)
+        texts = ["" if randomness.numpy.random() < EMPTY_CAPTIONS else text for text in texts]
+        t = torch.randint(0, len(alphas), (BATCH,), generator=randomness.torch, device=device)
+        eps = torch.randn(BATCH, *z.shape[1:], generator=randomness.torch, device=device)
+        a = alphas[t].view(-1, 1, 1, 1)
+        noisy = a.sqrt() * z[torch.from_numpy(rows)].to(device) + (1 - a).sqrt() * eps
+        predicted = model(noisy, t, tokens(tokenizer, texts, device)["input_ids"])
+        error = ((predicted.float() - eps).square() * face).mean(dim=(1, 2, 3))
+        snr = (a / (1 - a)).flatten()
+        return {"loss": (error * snr.clamp(max=MIN_SNR) / snr).mean(), "mse": error.detach().mean()}
+
+    return train(folder, model, optimizer, loss_of_batch, budget, seed=seed, device=device, on_save=on_save)
+
+
+@torch.no_grad()
+def encode_all(portraits: Portraits, vae: AutoencoderKL, device: str) -> Tensor:
+    """Posterior means x scaling_factor of all portraits, (N,4,16,16): encoded once instead of every time seen."""
+    rows = np.array_split(np.arange(len(portraits)), max(1, len(portraits) // 256))
+    z = [vae.encode(portraits.batch(part, device)).latent_dist.mean.cpu() for part in rows]
+    return torch.cat(z) * vae.config.scaling_factor
+
+
+def face_weights(side: int, device) -> Tensor:
+    """(1,1,side,side): FACE_WEIGHT over the middle of the picture, 1 elsewhere. The best prediction at each place
+    stays the same (each place has its own optimum); only how soon it is learned changes."""
+    weights = torch.ones(1, 1, side, side, device=device)
+    weights[..., side // 4 : side * 13 // 16, side // 4 : side * 3 // 4] = FACE_WEIGHT
+    return weights

@@ -1,0 +1,62 @@
+"""Train the toon autoencoder: an AutoencoderKL that halves the side twice (64 px -> 16 x 16 x 4)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from .data import Portraits
+from .loop import Budget, train
+
+BATCH = 8  # many small steps: on a CPU the time per picture is the same
+LEARNING_RATE = 2e-3  # decayed to zero
+KL_WEIGHT = 1e-6
+CHANNELS = {64: (12, 32, 64), 128: (16, 32, 64, 96)}  # x4 at 64 px, x8 at 128 px: 16 x 16 latents in both
+
+
+def build(size: int) -> AutoencoderKL:
+    channels = CHANNELS[size]
+    vae = AutoencoderKL(
+        block_out_channels=channels,
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=4,
+        mid_block_add_attention=False,
+        sample_size=size,
+    )
+    with torch.no_grad():  # start almost without noise in the latents, or the first minutes go into removing it
+        vae.quant_conv.bias[4:] = -8.0
+        vae.quant_conv.weight[4:] *= 0.1
+    return vae
+
+
+def fit(portraits: Portraits, size: int, folder: Path, budget: Budget, seed: int, device: str) -> AutoencoderKL:
+    """L1 + 2 MSE + gradient L1 (sharp outlines) + a little KL. Sets scaling_factor = 1 / std of the latents."""
+    vae = build(size).to(device)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0)
+
+    def loss_of_batch(vae, randomness):
+        image = portraits.batch(randomness.numpy.integers(len(portraits), size=BATCH), device)
+        posterior = vae.encode(image).latent_dist
+        decoded = vae.decode(posterior.sample(randomness.torch)).sample
+        error = (decoded - image).square().mean()
+        loss = (decoded - image).abs().mean() + 2 * error + edges(decoded, image) + KL_WEIGHT * posterior.kl().mean()
+        return {"loss": loss, "psnr": 10 * torch.log10(4 / error.detach())}
+
+    vae = train(folder, vae, optimizer, loss_of_batch, budget, seed=seed, device=device)
+    with torch.no_grad():
+        z = vae.encode(portraits.batch(np.arange(512), device)).latent_dist.mean
+    vae.register_to_config(scaling_factor=float(1 / z.std()))
+    return vae
+
+
+def edges(a: Tensor, b: Tensor) -> Tensor:
+    """L1 between the horizontal and vertical differences of two images (B,3,H,W)."""
+    return F.l1_loss(a.diff(dim=-1), b.diff(dim=-1)) + F.l1_loss(a.diff(dim=-2), b.diff(dim=-2))
