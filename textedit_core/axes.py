@@ -1,0 +1,88 @@
+"""The axes of a sweep, read from what a person types, and the cells on them."""
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from textedit_core.knobs import BoundKnob
+
+MAX_VALUES = 200
+_NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
+_RANGES = (rf"{_NUMBER}\s*-\s*{_NUMBER}\s*\[\s*(\d+)\s*\]", rf"{_NUMBER}\s*:\s*{_NUMBER}\s*:\s*(\d+)")
+_WHOLE_RANGE = r"(\d+)\s*-\s*(\d+)"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A knob, by its name in `knobs.method_knobs`, and the values it takes."""
+
+    name: str
+    values: tuple
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One finished result: its place on the axes, all settings of the method (to make it again), the image
+    (1,3,H,W) in [-1,1], and the seconds it took, 0 if the cache had it."""
+
+    coords: dict[str, Any]
+    settings: dict[str, Any]
+    image: torch.Tensor
+    seconds: float
+
+
+def find_knob(settings: Mapping[str, BoundKnob], name: str) -> BoundKnob:
+    """The knob of this name; ValueError, a sentence with the names there are, when there is none."""
+    if name not in settings:
+        raise ValueError(f"There is no knob called '{name}' here; use one of {', '.join(settings)}.")
+    return settings[name]
+
+
+def parse_axis(text: str, settings: Mapping[str, BoundKnob]) -> Axis:
+    """An axis written as NAME=VALUES, the values as `parse_values` reads them; ValueError, a sentence."""
+    name, equals, values = text.partition("=")
+    if not equals:
+        raise ValueError(f"Axis: '{text}' names no values; write it as NAME=VALUES, such as seed=0,1,2.")
+    name = name.strip().replace("-", "_")
+    return Axis(name, tuple(parse_values(values, find_knob(settings, name))))
+
+
+def parse_values(text: str, knob: BoundKnob) -> list:
+    """The distinct values in `text`: "0, 0.5, 1"; five from 0 to 1 as "0-1 [5]" or "0:1:5"; whole ones "0-7".
+
+    A text with a comma in it is put in double quotes. ValueError, a sentence, for anything that is not a
+    value of the knob, and for more than 200 values.
+    """
+    parts = [part.strip() for part in next(csv.reader([text], skipinitialspace=True), [])]
+    values = [value for part in parts if part for value in _expand(part, knob)]
+    distinct = list(dict.fromkeys(values))
+    if not distinct:
+        raise ValueError(f"{knob.label}: there are no values; write them as 0, 0.5, 1 or as 0-1 [5].")
+    _check_count(len(distinct), knob)
+    return distinct
+
+
+def _expand(part: str, knob: BoundKnob) -> list:
+    if knob.type not in (int, float):
+        return [knob.parse(part)]
+    found = next(filter(None, (re.fullmatch(pattern, part) for pattern in _RANGES)), None)
+    whole = re.fullmatch(_WHOLE_RANGE, part) if knob.type is int else None
+    if whole:
+        first, final = (knob.check(int(one)) for one in whole.groups())
+        count = abs(final - first) + 1
+    elif found:
+        first, final = (float(one) for one in found.groups()[:2])
+        count = int(found.group(3))
+    else:
+        return [knob.parse(part)]
+    _check_count(count, knob)
+    values = [first + (final - first) * index / max(1, count - 1) for index in range(count)]
+    return [knob.check(round(value) if knob.type is int else round(value, 10)) for value in values]
+
+
+def _check_count(count: int, knob: BoundKnob) -> None:
+    if not 1 <= count <= MAX_VALUES:
+        raise ValueError(f"{knob.label}: {count} values are not possible; use 1 to {MAX_VALUES}.")

@@ -1,0 +1,149 @@
+"""Finished cells of a sweep for people: file names, the list in sweep.json, and the contact sheet."""
+import hashlib
+import itertools
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from textedit_core.axes import Axis, Cell
+from textedit_core.images import to_pil
+
+_INK, _PAPER, _EMPTY = (24, 24, 27), (255, 255, 255), (235, 235, 238)
+
+
+def cell_name(cell: Cell) -> str:
+    """A file name for a cell: its place on the axes, such as "eta=0.25 seed=1.png"; one for each cell."""
+    place = " ".join(f"{name}={_exact(value)}" for name, value in cell.coords.items())
+    plain = re.sub(r"[^\w .=-]", "-", place, flags=re.ASCII)[:80]
+    if plain != place:
+        plain += " " + hashlib.sha256(place.encode()).hexdigest()[:8]
+    return f"{plain}.png"
+
+
+def summary(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """What sweep.json holds of each cell: its file name, place, settings and seconds."""
+    return [{"file": cell_name(cell), "coords": cell.coords, "settings": cell.settings,
+             "seconds": round(cell.seconds, 3)} for cell in cells]
+
+
+def contact_sheet(cells: Sequence[Cell], x: str | Axis, y: str | Axis | None = None, cell_size: int = 192,
+                  title: str = "") -> Image.Image:
+    """The cells as one RGB picture: axis `x` to the right, `y` downwards, every further axis as further rows.
+
+    Values stand at the columns and rows; `title` and the settings that all cells share stand below. An `Axis`
+    instead of a name also leaves places for cells that are not finished. ValueError, a sentence, without any
+    cell or for an axis the cells do not have.
+    """
+    columns, rows = _places(cells, x, y)
+    font = ImageFont.load_default(max(14, cell_size // 13))
+    grid = _grid({_spot(cell.coords): cell for cell in cells}, columns, rows, cell_size, font)
+    gap, line = _spacing(cell_size, font)
+    legend = [part for text in (title, _shared(cells)) for part in _wrapped(text, font, grid.width - 2 * gap)]
+    sheet = Image.new("RGB", (grid.width, grid.height + line * len(legend) + gap), _PAPER)
+    sheet.paste(grid)
+    draw = ImageDraw.Draw(sheet)
+    for number, text in enumerate(legend):
+        draw.text((gap, grid.height + line * number), text, _INK, font)
+    return sheet
+
+
+def _grid(cells: dict[frozenset, Cell], columns: list[dict], rows: list[dict], cell_size: int,
+          font: ImageFont.FreeTypeFont) -> Image.Image:
+    """The images in their places, with the names of the axes and the values beside them."""
+    gap, line = _spacing(cell_size, font)
+    corner = ", ".join(rows[0])
+    row_texts = [[_cut(_label(value), font, cell_size) for value in row.values()] for row in rows]
+    gutter = round(max(map(font.getlength, [corner, *itertools.chain(*row_texts)]))) + 3 * gap
+    top, pitch = 2 * line + 2 * gap, cell_size + gap
+    grid = Image.new("RGB", (max(gutter + pitch * len(columns), 20 * line), top + pitch * len(rows)), _PAPER)
+    draw = ImageDraw.Draw(grid)
+    draw.text((gutter + (pitch * len(columns) - gap) / 2, gap), *columns[0], _INK, font, "ma")
+    draw.text((gap, gap + line), corner, _INK, font)
+    for across, column in enumerate(columns):
+        text = _cut(_label(*column.values()), font, cell_size)
+        draw.text((gutter + pitch * across + cell_size / 2, gap + line), text, _INK, font, "ma")
+    for down, texts in enumerate(row_texts):
+        middle = top + pitch * down + (cell_size - line * len(texts)) / 2
+        for number, text in enumerate(texts):
+            draw.text((gutter - 2 * gap, middle + line * number), text, _INK, font, "ra")
+    for (across, column), (down, row) in itertools.product(enumerate(columns), enumerate(rows)):
+        place = Image.new("RGB", (cell_size, cell_size), _EMPTY)
+        cell = cells.get(_spot(column | row))
+        if cell is not None:
+            image = ImageOps.contain(to_pil(cell.image)[0], place.size, Image.Resampling.BICUBIC)
+            place.paste(image, ((cell_size - image.width) // 2, (cell_size - image.height) // 2))
+        grid.paste(place, (gutter + pitch * across, top + pitch * down))
+    return grid
+
+
+def _places(cells: Sequence[Cell], x: str | Axis, y: str | Axis | None) -> tuple[list[dict], list[dict]]:
+    """The columns and rows of a sheet, each as the coordinates it stands for, in the order of the values."""
+    if not cells:
+        raise ValueError("Contact sheet: no cell is finished yet; wait for the first one.")
+    asked = [axis if isinstance(axis, Axis) else Axis(axis, ()) for axis in (x, y) if axis is not None]
+    for axis in asked:
+        if axis.name not in cells[0].coords:
+            raise ValueError(f"Contact sheet: '{axis.name}' is no axis of these cells; "
+                             f"use one of {', '.join(cells[0].coords)}.")
+    values = {name: list(dict.fromkeys(cell.coords[name] for cell in cells)) for name in cells[0].coords}
+    values |= {axis.name: list(axis.values) for axis in asked if axis.values}
+    across, *down = asked
+    others = [name for name in values if name not in {axis.name for axis in asked}]
+    names = [*others, *(axis.name for axis in down)]
+    combinations = itertools.product(*(values[name] for name in names))
+    rows = [dict(zip(names, one, strict=True)) for one in combinations]
+    return [{across.name: value} for value in values[across.name]], rows
+
+
+def _spot(coords: dict[str, Any]) -> frozenset:
+    return frozenset(coords.items())
+
+
+def _spacing(cell_size: int, font: ImageFont.FreeTypeFont) -> tuple[int, int]:
+    """The gap between cells and the height of a line of text, in pixels."""
+    return max(4, cell_size // 32), round(font.size * 1.4)
+
+
+def _shared(cells: Sequence[Cell]) -> str:
+    """The settings that all cells have in common, as one line."""
+    first = cells[0].settings
+    same = {name: value for name, value in first.items() if name not in cells[0].coords
+            and all(cell.settings.get(name) == value for cell in cells)}
+    return "   ".join(f"{name} {_label(value)}" for name, value in same.items())
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
+    """`text` in lines no wider than `width` pixels; broken at spaces, a wider word is cut."""
+    lines: list[str] = []
+    for word in _printable(text).split(" "):
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(_cut(word, font, width))
+    return [line for line in lines if line.strip()]
+
+
+def _cut(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """`text`, or as much of its beginning as fits into `width` pixels with three dots."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"{text}...") > width:
+        text = text[:-1]
+    return f"{text}..."
+
+
+def _label(value: Any) -> str:
+    return _printable(f"{value:.4g}" if isinstance(value, float) else str(value))
+
+
+def _exact(value: Any) -> str:
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return short if not isinstance(value, float) or float(short) == value else repr(value)
+
+
+def _printable(text: str) -> str:
+    """`text` in the letters of the bundled font, which has no Greek; "?" for the others."""
+    return text.encode("latin-1", "replace").decode("latin-1").replace("\n", " ")
