@@ -114,28 +114,24 @@ class LatentDiffusion:
         eps_null, eps_text = self.eps(z.repeat(2, 1, 1, 1), t, both).chunk(2)
         return eps_null + scale.to(z.device) * (eps_text - eps_null)
 
-    def with_weights(self, weights: Mapping[str, Tensor]) -> LatentDiffusion:
-        """The same model with these UNet weights in place of its own; all others are shared, not copied.
+    def with_weights(
+        self, weights: Mapping[str, Tensor], dtype: torch.dtype | None = None
+    ) -> LatentDiffusion:
+        """The same model with these UNet weights in place of its own; the others are shared, not copied.
 
-        This model stays as it is. Raises ValueError for a name or shape the UNet does not have.
+        The copy has its own module tree, parameters and hooks, so that nothing done to it reaches this model;
+        only values that are shared must not be written in place. dtype: of all its weights, this model's
+        unless given. Raises ValueError for a name or shape the UNet does not have.
         """
-        return dataclasses.replace(self, unet=copy_module(self.unet, weights), fingerprint=None)
-
-
-def copy_module(module: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
-    """A copy of the module tree that holds `weights` by name and shares every other parameter and buffer.
-
-    Neither the tree nor the tensors of the original are changed by what is done to the copy's tree.
-    """
-    own = dict(module.named_parameters())
-    for name, value in weights.items():
-        if name not in own or own[name].shape != value.shape:
-            raise ValueError(f"The weight {name} {tuple(value.shape)} does not belong to this UNet.")
-    shared = {id(tensor): tensor for tensor in [*own.values(), *module.buffers()]}
-    for name, value in weights.items():
-        value = value.detach().to(own[name].device, own[name].dtype)
-        shared[id(own[name])] = nn.Parameter(value, requires_grad=False)
-    return copy.deepcopy(module, shared)
+        own = dict(self.unet.named_parameters())
+        for name, value in weights.items():
+            if name not in own or own[name].shape != value.shape:
+                raise ValueError(f"The weight {name} {tuple(value.shape)} does not belong to this UNet.")
+        replaced = {id(buffer): buffer for buffer in self.unet.buffers()}
+        for name, parameter in own.items():
+            value = weights.get(name, parameter).detach().to(self.device, dtype or self.dtype)
+            replaced[id(parameter)] = nn.Parameter(value, requires_grad=False)
+        return dataclasses.replace(self, unet=copy.deepcopy(self.unet, replaced), fingerprint=None)
 
 
 @dataclass
