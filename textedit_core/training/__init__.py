@@ -1,1 +1,1 @@
-"""The toon world and the recipes that train its models. Needs requirements-dev; the app never imports this."""
+"""The toon world and the recipes that train its models (needs requirements-dev; not used by the app)."""

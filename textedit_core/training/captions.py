@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from .world import ATTRIBUTES, BARE_TOPS, HATS, Scene
+from textedit_core.training.world import ATTRIBUTES, BARE_TOPS, HATS, Scene
 
 NOUNS = ("person", "man", "woman", "guy", "lady", "boy", "girl", "face", "someone")
 OPENINGS = ("", "", "", "a portrait of ", "a photo of ", "a picture of ", "a cartoon of ")
@@ -28,8 +28,9 @@ MOOD_AFTER = {
     "tongue out": ("with the tongue out", "sticking out the tongue", "with tongue out"),
 }
 HAIR_STYLE = {
-    "short": ("short",), "balding": ("thinning", "balding"), "buzz cut": ("cropped", "buzzed"), "quiff": ("quiff",),
-    "short curls": ("short curly",), "shaggy": ("shaggy", "messy"), "spiky": ("spiky", "frizzy"),
+    "short": ("short",), "balding": ("thinning", "balding"), "buzz cut": ("cropped", "buzzed"),
+    "quiff": ("quiff",), "short curls": ("short curly",), "shaggy": ("shaggy", "messy"),
+    "spiky": ("spiky", "frizzy"),
     "curly": ("curly",), "afro": ("afro",), "bob": ("bob", "bobbed"), "long": ("long", "long straight"),
     "wavy": ("wavy", "long wavy"), "fringe": ("fringe", "bangs"), "big": ("big", "huge"),
     "dreadlocks": ("dreadlocks", "dreads"), "bun": ("bun",), "flower crown": ("flower crown", "flowers"),
@@ -37,20 +38,23 @@ HAIR_STYLE = {
 }  # fmt: skip
 NOUN_STYLES = ("quiff", "afro", "bob", "fringe", "dreadlocks", "bun", "flower crown", "mullet")
 HAT = {
-    "sun hat": ("sun hat", "wide hat", "hat"), "beanie": ("beanie", "knit cap"), "cat hat": ("cat hat", "hat with ears"),
+    "sun hat": ("sun hat", "wide hat", "hat"), "beanie": ("beanie", "knit cap"),
+    "cat hat": ("cat hat", "hat with ears"),
     "earflap hat": ("earflap hat", "winter hat"), "hijab": ("hijab", "headscarf"), "turban": ("turban",),
 }  # fmt: skip
 GLASSES = {
-    "none": ("no glasses",), "glasses": ("glasses", "specs", "square glasses"), "round glasses": ("round glasses",),
+    "none": ("no glasses",), "glasses": ("glasses", "specs", "square glasses"),
+    "round glasses": ("round glasses",),
     "sunglasses": ("sunglasses", "shades", "dark glasses"), "eyepatch": ("an eyepatch", "a pirate patch"),
 }  # fmt: skip
 BEARD = {
-    "none": ("no beard",), "short beard": ("short beard", "trimmed beard"), "long beard": ("long beard", "bushy beard"),
+    "none": ("no beard",), "short beard": ("short beard", "trimmed beard"),
+    "long beard": ("long beard", "bushy beard"),
     "moustache": ("moustache", "mustache"), "handlebar moustache": ("handlebar moustache", "curled mustache"),
 }  # fmt: skip
 GARMENT = {
-    "t-shirt": ("t-shirt", "shirt"), "blazer": ("blazer", "jacket"), "hoodie": ("hoodie",), "overalls": ("overalls",),
-    "v-neck": ("v-neck",), "collar": ("collared sweater", "sweater"),
+    "t-shirt": ("t-shirt", "shirt"), "blazer": ("blazer", "jacket"), "hoodie": ("hoodie",),
+    "overalls": ("overalls",), "v-neck": ("v-neck",), "collar": ("collared sweater", "sweater"),
 }  # fmt: skip
 POSE = {
     "upright": ("upright", "looking straight"), "tilted left": ("tilted left", "leaning left"),
@@ -110,7 +114,9 @@ def _phrases(scene: Scene, attributes: tuple[str, ...], rng) -> tuple[list[str],
     if "skin" in attributes:
         after.append(f"with {scene.skin} skin")
     if "garment" in attributes or "clothes_color" in attributes:
-        after.append(_worn("in", rng) + _clothes(scene, "garment" in attributes, "clothes_color" in attributes, rng))
+        after.append(
+            _worn("in", rng) + _clothes(scene, "garment" in attributes, "clothes_color" in attributes, rng)
+        )
     if "background" in attributes:
         after.append(f"on {article(scene.background)} {scene.background} background")
     if "pose" in attributes:
@@ -139,7 +145,9 @@ def _hat(scene: Scene, style: bool, color: bool, rng) -> str:
 def _beard(scene: Scene, style: bool, color: bool, rng) -> str:
     if scene.beard == "none":
         return BEARD["none"][0]
-    word = _pick(BEARD[scene.beard], rng) if style else ("moustache" if "moustache" in scene.beard else "beard")
+    word = (
+        _pick(BEARD[scene.beard], rng) if style else ("moustache" if "moustache" in scene.beard else "beard")
+    )
     phrase = f"{scene.hair_color} {word}" if color else word
     return f"{article(phrase)} {phrase}"
 
@@ -176,7 +184,11 @@ def _pick(options: tuple[str, ...], rng) -> str:
 def vocabulary() -> list[str]:
     """Every word a caption can hold, sorted: what the toon model knows."""
     tables = (MOOD, MOOD_AFTER, HAIR_STYLE, HAT, GLASSES, BEARD, GARMENT, POSE)
-    text = [*NOUNS, *OPENINGS, "a an and with wearing in on no the hair beard hat scarf skin clothes background bald"]
+    text = [
+        *NOUNS,
+        *OPENINGS,
+        "a an and with wearing in on no the hair beard hat scarf skin clothes background bald",
+    ]
     text += [phrase for table in tables for phrases in table.values() for phrase in phrases]
     text += [color for name in ("hair_color", "hat_color", "skin", "clothes_color", "background")
              for color in ATTRIBUTES[name]]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The attribute classifier: a small conv net, one head per attribute. For evaluation only; the app never loads it."""
+"""The attribute classifier: a small conv net with a head per attribute, for evaluation only (not the app)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .clip import attribute_loss, shifted
-from .data import Portraits
-from .loop import Budget, train
-from .world import ATTRIBUTES
+from textedit_core.training.clip import attribute_loss, shifted
+from textedit_core.training.data import Portraits
+from textedit_core.training.loop import Budget, train
+from textedit_core.training.world import ATTRIBUTES
 
 BATCH = 64
 LEARNING_RATE = 2e-3
@@ -28,7 +28,8 @@ class AttributeClassifier(nn.Module):
         for channels in CHANNELS:
             layers += [
                 nn.Conv2d(width, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(),
-                nn.Conv2d(channels, channels, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(),
+                nn.Conv2d(channels, channels, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(channels), nn.ReLU(),
             ]  # fmt: skip
             width = channels
         self.body = nn.Sequential(*layers)
@@ -48,8 +49,10 @@ class AttributeClassifier(nn.Module):
         return torch.stack([part.argmax(dim=1) for part in parts], dim=1)
 
 
-def fit(portraits: Portraits, size: int, folder: Path, budget: Budget, seed: int, device: str) -> AttributeClassifier:
-    """Cross-entropy on shifted, slightly noisy and blurred portraits, so that it also reads decoded pictures."""
+def fit(
+    portraits: Portraits, size: int, folder: Path, budget: Budget, seed: int, device: str
+) -> AttributeClassifier:
+    """Cross-entropy on shifted, slightly noisy, blurred portraits: it must read decoded pictures too."""
     model = AttributeClassifier(size).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.02)
     labels = torch.from_numpy(portraits.labels.astype(np.int64))

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from .data import Portraits
-from .loop import Budget, train
-from .world import ATTRIBUTES
+from textedit_core.training.data import Portraits
+from textedit_core.training.loop import Budget, train
+from textedit_core.training.world import ATTRIBUTES
 
 BATCH = 128
 LEARNING_RATE = 1e-3
@@ -48,9 +48,15 @@ class LabelledCLIP(nn.Module):
 
 
 def fit(
-    portraits: Portraits, tokenizer: CLIPTokenizer, size: int, folder: Path, budget: Budget, seed: int, device: str
+    portraits: Portraits,
+    tokenizer: CLIPTokenizer,
+    size: int,
+    folder: Path,
+    budget: Budget,
+    seed: int,
+    device: str,
 ) -> CLIPModel:
-    """Contrastive loss + attribute classification from both embeddings (small features need it, specs/toon.md)."""
+    """Contrastive loss + attribute classification from both embeddings: small features need it."""
     model = LabelledCLIP(build(size, len(tokenizer), tokenizer.model_max_length)).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.05)
     labels = torch.from_numpy(portraits.labels.astype(np.int64))
@@ -63,7 +69,9 @@ def fit(
         text_out = model.clip.get_text_features(**tokens(tokenizer, texts, device)).pooler_output
         seen = attribute_loss(model.read_image(image_out), labels[rows].to(device))
         read = attribute_loss(model.read_text(text_out), torch.from_numpy(said).to(device))
-        logits = model.clip.logit_scale.exp().clamp(max=100) * F.normalize(image_out) @ F.normalize(text_out).T
+        logits = (
+            model.clip.logit_scale.exp().clamp(max=100) * F.normalize(image_out) @ F.normalize(text_out).T
+        )
         contrast = contrastive_loss(logits, torch.from_numpy(said).to(device), labels[rows].to(device))
         return {"loss": contrast + LABEL_WEIGHT * (seen + read), "contrast": contrast.detach(),
                 "seen": seen.detach(), "read": read.detach()}  # fmt: skip
@@ -76,10 +84,10 @@ def tokens(tokenizer: CLIPTokenizer, texts: list[str], device) -> dict[str, Tens
 
 
 def contrastive_loss(logits: Tensor, said: Tensor, labels: Tensor) -> Tensor:
-    """Symmetric cross-entropy of image-text logits (B,B); every portrait a caption is true of counts as its match.
+    """Symmetric cross-entropy of image-text logits (B,B); a caption matches all portraits it is true of.
 
-    Short captions ("a sad man in blue clothes") are true of several portraits of a batch; calling those wrong, as
-    plain InfoNCE does, would teach noise.
+    Short captions ("a sad man in blue clothes") are true of several portraits of a batch; calling those
+    wrong, as plain InfoNCE does, would teach noise.
     """
     true = ((said[None] == labels[:, None]) | (said[None] < 0)).all(dim=2).float()  # (image, text)
     by_image = -(F.log_softmax(logits, dim=1) * true).sum(1) / true.sum(1)
@@ -88,18 +96,20 @@ def contrastive_loss(logits: Tensor, said: Tensor, labels: Tensor) -> Tensor:
 
 
 def attribute_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over attributes of the cross-entropy of concatenated logits (B, sum of counts); -1 labels do not count."""
+    """Mean over attributes of the cross-entropy of logits (B, sum of counts); labels of -1 do not count."""
     losses, start = [], 0
     for i, values in enumerate(ATTRIBUTES.values()):
         part = logits[:, start : start + len(values)]
         start += len(values)
         if (labels[:, i] >= 0).any():
-            losses.append(F.cross_entropy(part, labels[:, i], ignore_index=-1, label_smoothing=LABEL_SMOOTHING))
+            losses.append(
+                F.cross_entropy(part, labels[:, i], ignore_index=-1, label_smoothing=LABEL_SMOOTHING)
+            )
     return torch.stack(losses).mean()
 
 
 def shifted(images: Tensor, reach: int, generator: torch.Generator) -> Tensor:
-    """The batch moved by up to `reach` pixels each way (one draw a batch), edges repeated: cheap augmentation."""
+    """The batch moved by up to `reach` pixels each way (one draw a batch), edges repeated."""
     dx, dy = torch.randint(0, 2 * reach + 1, (2,), generator=generator, device=generator.device).tolist()
     height, width = images.shape[-2:]
     return F.pad(images, (reach,) * 4, mode="replicate")[..., dy : dy + height, dx : dx + width]

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .captions import caption
-from .render import render
-from .world import ATTRIBUTES, HELD_OUT_SEEDS, TRAINING_SEEDS, Scene, scene_of_seed
+from textedit_core.training.captions import caption
+from textedit_core.training.render import render
+from textedit_core.training.world import ATTRIBUTES, HELD_OUT_SEEDS, TRAINING_SEEDS, Scene, scene_of_seed
 
 CHUNK = 500
 
 
 @dataclass(frozen=True)
 class Portraits:
-    """images (N,H,W,3) uint8; values (N,A) int8, index of every attribute's value; labels the same, -1 = not visible."""
+    """images (N,H,W,3) uint8; values (N,A) int8, the value of each attribute; labels: -1 if not visible."""
 
     images: np.ndarray
     values: np.ndarray
@@ -34,7 +34,9 @@ class Portraits:
         return picked.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
     def scene(self, row: int) -> Scene:
-        return Scene(**{name: options[self.values[row, i]] for i, (name, options) in enumerate(ATTRIBUTES.items())})
+        return Scene(
+            **{name: options[self.values[row, i]] for i, (name, options) in enumerate(ATTRIBUTES.items())}
+        )
 
     def captions(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[list[str], np.ndarray]:
         """A fresh caption per row, and its labels (B,A) with -1 for attributes the caption does not name."""
@@ -50,7 +52,9 @@ class Portraits:
 
 def training_portraits(count: int, size: int, folder: Path, workers: int | None = None) -> Portraits:
     """The first `count` training scenes. Drawn at about 3 ms each and core, then read from `folder`."""
-    return _portraits("training", range(TRAINING_SEEDS.start, TRAINING_SEEDS.start + count), size, folder, workers)
+    return _portraits(
+        "training", range(TRAINING_SEEDS.start, TRAINING_SEEDS.start + count), size, folder, workers
+    )
 
 
 def held_out_portraits(count: int, size: int, folder: Path, workers: int | None = None) -> Portraits:
@@ -64,7 +68,9 @@ def _portraits(name: str, seeds: range, size: int, folder: Path, workers: int | 
     if not path.exists():
         chunks = [(seeds[i : i + CHUNK], size) for i in range(0, len(seeds), CHUNK)]
         with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
-            images, values, labels = (np.concatenate(part) for part in zip(*pool.map(_draw, chunks), strict=True))
+            images, values, labels = (
+                np.concatenate(part) for part in zip(*pool.map(_draw, chunks), strict=True)
+            )
         unfinished = path.with_suffix(".part.npz")
         np.savez(unfinished, images=images, values=values, labels=labels)
         os.replace(unfinished, path)
@@ -76,6 +82,8 @@ def _draw(chunk: tuple[range, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     seeds, size = chunk
     scenes = [scene_of_seed(seed) for seed in seeds]
     images = np.stack([np.asarray(render(scene, size)) for scene in scenes])
-    values = [[options.index(getattr(scene, name)) for name, options in ATTRIBUTES.items()] for scene in scenes]
+    values = [
+        [options.index(getattr(scene, name)) for name, options in ATTRIBUTES.items()] for scene in scenes
+    ]
     labels = [list(scene.labels().values()) for scene in scenes]
     return images, np.array(values, dtype=np.int8), np.array(labels, dtype=np.int8)

@@ -10,11 +10,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..images import to_pil
-from .captions import describe
-from .classifier import AttributeClassifier, accuracy
-from .data import Portraits
-from .world import ATTRIBUTES
+from textedit_core.ddim import ddim_step
+from textedit_core.images import to_pil
+from textedit_core.noise import noise
+from textedit_core.training.captions import describe
+from textedit_core.training.classifier import AttributeClassifier, accuracy
+from textedit_core.training.data import Portraits
+from textedit_core.training.world import ATTRIBUTES, Scene
 
 log = logging.getLogger(__name__)
 
@@ -51,28 +53,27 @@ def zero_shot_accuracy(clip, portraits: Portraits) -> dict[str, float]:
 
 def attribute_texts(name: str) -> list[str]:
     """One plain caption per value of an attribute, in the order of ATTRIBUTES."""
-    from .world import Scene
-
     carrier = {"hat_color": {"top": "beanie"}}.get(name, {})
     return [describe(Scene(**(carrier | {name: value})), (name,)) for value in ATTRIBUTES[name]]
 
 
 @torch.no_grad()
-def generate(diffusion, texts: list[str], seed: int, steps: int = SAMPLING_STEPS, scale: float = GUIDANCE_SCALE):
+def generate(
+    diffusion, texts: list[str], seed: int, steps: int = SAMPLING_STEPS, scale: float = GUIDANCE_SCALE
+) -> Tensor:
     """One picture per text (B,3,H,W), by DDIM with classifier-free guidance."""
-    from ..ddim import ddim_step
-    from ..noise import noise
-
-    z = noise((len(texts), *diffusion.latent_shape[1:]), [seed + i for i in range(len(texts))])
+    side = diffusion.unet.config.sample_size
+    z = noise((len(texts), 4, side, side), [seed + i for i in range(len(texts))])
     text, null = diffusion.encode_text(texts), diffusion.encode_text([""])
-    for t, t_prev in diffusion.schedule.pairs(steps):
+    stride = diffusion.schedule.stride(steps)
+    for t in diffusion.schedule.timesteps(steps):
         eps = diffusion.guided_eps(z, t, text, null, scale)
-        z = ddim_step(diffusion.schedule, z, eps, t, t_prev)
+        z = ddim_step(diffusion.schedule, z, eps, t, t - stride)
     return diffusion.decode(z).clamp(-1, 1)
 
 
 def sample_accuracy(diffusion, classifier: AttributeClassifier, portraits: Portraits, seed: int = 0):
-    """Accuracy of the attributes that a caption names, read by the classifier from a sample of that caption."""
+    """Accuracy of the attributes a caption names, read by the classifier from a sample of that caption."""
     rng = np.random.default_rng(seed)
     read, asked = [], []
     for rows in np.array_split(np.arange(len(portraits)), max(1, len(portraits) // 32)):

@@ -1,4 +1,4 @@
-"""The one training loop: any time budget, resumable from its folder (weights, EMA, optimizer, step, random state)."""
+"""The one training loop: any time budget, resumable from its folder (weights, EMA, optimizer, randomness)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import nn
 
 log = logging.getLogger(__name__)
 
-SAVE_EVERY_SECONDS = 120
+SAVE_EVERY_SECONDS = 300
 LOG_EVERY_SECONDS = 20
 WARMUP_STEPS = 100
 EMA_DECAY = 0.999
@@ -62,8 +62,9 @@ def train(
 ) -> nn.Module:
     """Minimise `loss_of_batch(...)["loss"]` and return the EMA of the module's weights, in eval mode.
 
-    The learning rates of the optimizer's groups are warmed up, then follow half a cosine down to zero over the
-    budget. Run again with the same folder, it goes on where it stopped (with a fresh cosine when given minutes).
+    The learning rates of the optimizer's groups are warmed up, then follow half a cosine down to zero over
+    the budget. Run again with the same folder, it goes on where it stopped (with a fresh cosine when given
+    minutes).
     bfloat16 autocast on CUDA, float32 elsewhere.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +78,9 @@ def train(
         warmth = min(1.0, (step - first + 1) / WARMUP_STEPS)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * warmth * 0.5 * (1 + math.cos(math.pi * progress))
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=str(device).startswith("cuda")):
+        with torch.autocast(
+            torch.device(device).type, torch.bfloat16, enabled=str(device).startswith("cuda")
+        ):
             losses = loss_of_batch(module, randomness)
         optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
@@ -102,15 +105,17 @@ def train(
 
 @torch.no_grad()
 def _ema(averaged: list, current: list, updates) -> None:
-    """Exponential moving average whose memory grows with the run, so that a short run is not stuck at its start."""
+    """Exponential moving average whose memory grows with the run: a short one is not stuck at its start."""
     decay = min(EMA_DECAY, (1 + int(updates)) / (10 + int(updates)))
     torch._foreach_lerp_(averaged, current, 1 - decay)
 
 
 def load_ema(folder: Path, module: nn.Module) -> nn.Module:
-    """The EMA weights of a training folder, read into `module`. FileNotFoundError when it was never trained."""
+    """The EMA weights of a training folder, read into `module`. FileNotFoundError if never trained."""
     state = torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
-    module.load_state_dict({k.removeprefix("module."): v for k, v in state["ema"].items() if k != "n_averaged"})
+    module.load_state_dict(
+        {k.removeprefix("module."): v for k, v in state["ema"].items() if k != "n_averaged"}
+    )
     return module.eval()
 
 

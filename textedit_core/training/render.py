@@ -11,7 +11,7 @@ from importlib.resources import files
 import numpy as np
 from PIL import Image
 
-from .world import Scene
+from textedit_core.training.world import Scene
 
 TOPS = {
     "short": "shortFlat", "bald": None, "balding": "sides", "buzz cut": "theCaesar", "quiff": "frizzle",
@@ -62,7 +62,8 @@ BACKGROUNDS = {
 }  # fmt: skip
 # scale in units of the drawing, rotation in degrees, vertical shift in percent of the canvas
 POSES = {
-    "upright": (1.16, 0, 3), "tilted left": (1.16, -18, 3), "tilted right": (1.16, 18, 3), "close-up": (1.5, 0, 7),
+    "upright": (1.16, 0, 3), "tilted left": (1.16, -18, 3), "tilted right": (1.16, 18, 3),
+    "close-up": (1.5, 0, 7),
 }  # fmt: skip
 
 
@@ -105,10 +106,10 @@ def render(scene: Scene, size: int = 64) -> Image.Image:
 
 
 def parts(scene: Scene, size: int = 64) -> dict[str, tuple[tuple[int, int, int, int], np.ndarray]]:
-    """Where the parts are: name -> (box (left, top, right, bottom), mask (size, size) bool), by drawing without each.
+    """Where the parts are, name -> (box (left, top, right, bottom), mask (size, size) bool).
 
-    A part that is not worn (no glasses, bald) is left out. The mouth and the garment are found by what changes
-    when they are swapped for one of another shape or colour.
+    Found by drawing the scene without each; a part that is not worn (no glasses, bald) is left out. The face
+    and the garment are found by what changes when they are swapped for another mood or colour.
     """
     picture = np.asarray(render(scene, size), dtype=np.int16)
     without = {

@@ -13,7 +13,7 @@ WORD_END = "</w>"
 
 
 def build_tokenizer(words: list[str], folder: Path, max_length: int = 32) -> CLIPTokenizer:
-    """Learn byte pair merges until each of `words` is one token; write the files to `folder` and load them back.
+    """Learn byte pair merges until each of `words` is one token; write the files to `folder`, load them back.
 
     Words outside the list are spelled with smaller tokens, as in CLIP. `max_length` counts start and end.
     """
@@ -22,7 +22,9 @@ def build_tokenizer(words: list[str], folder: Path, max_length: int = 32) -> CLI
     learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     learner.train_from_iterator(
         [*words, *(f"{a} {a}" for a in letters)],
-        trainers.BpeTrainer(vocab_size=30_000, min_frequency=1, end_of_word_suffix=WORD_END, show_progress=False),
+        trainers.BpeTrainer(
+            vocab_size=30_000, min_frequency=1, end_of_word_suffix=WORD_END, show_progress=False
+        ),
     )
     merges = json.loads(learner.to_str())["model"]["merges"]
     # CLIP's order: plain characters, the same ending a word, the merges, start and end.

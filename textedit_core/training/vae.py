@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from .data import Portraits
-from .loop import Budget, train
+from textedit_core.training.data import Portraits
+from textedit_core.training.loop import Budget, train
 
 BATCH = 8  # many small steps: on a CPU the time per picture is the same
 LEARNING_RATE = 2e-3  # decayed to zero
@@ -31,14 +31,18 @@ def build(size: int) -> AutoencoderKL:
         mid_block_add_attention=False,
         sample_size=size,
     )
-    with torch.no_grad():  # start almost without noise in the latents, or the first minutes go into removing it
+    with (
+        torch.no_grad()
+    ):  # start almost without noise in the latents, or the first minutes go into removing it
         vae.quant_conv.bias[4:] = -8.0
         vae.quant_conv.weight[4:] *= 0.1
     return vae
 
 
-def fit(portraits: Portraits, size: int, folder: Path, budget: Budget, seed: int, device: str) -> AutoencoderKL:
-    """L1 + 2 MSE + gradient L1 (sharp outlines) + a little KL. Sets scaling_factor = 1 / std of the latents."""
+def fit(
+    portraits: Portraits, size: int, folder: Path, budget: Budget, seed: int, device: str
+) -> AutoencoderKL:
+    """L1 + 2 MSE + gradient L1 (sharp outlines) + a little KL. Sets the scaling_factor."""
     vae = build(size).to(device)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0)
 
@@ -47,14 +51,24 @@ def fit(portraits: Portraits, size: int, folder: Path, budget: Budget, seed: int
         posterior = vae.encode(image).latent_dist
         decoded = vae.decode(posterior.sample(randomness.torch)).sample
         error = (decoded - image).square().mean()
-        loss = (decoded - image).abs().mean() + 2 * error + edges(decoded, image) + KL_WEIGHT * posterior.kl().mean()
+        loss = (
+            (decoded - image).abs().mean()
+            + 2 * error
+            + edges(decoded, image)
+            + KL_WEIGHT * posterior.kl().mean()
+        )
         return {"loss": loss, "psnr": 10 * torch.log10(4 / error.detach())}
 
     vae = train(folder, vae, optimizer, loss_of_batch, budget, seed=seed, device=device)
-    with torch.no_grad():
-        z = vae.encode(portraits.batch(np.arange(512), device)).latent_dist.mean
-    vae.register_to_config(scaling_factor=float(1 / z.std()))
+    set_scaling_factor(vae, portraits)
     return vae
+
+
+@torch.no_grad()
+def set_scaling_factor(vae: AutoencoderKL, portraits: Portraits) -> None:
+    """scaling_factor = 1 / std of the latents, so that the diffusion model sees unit variance."""
+    z = vae.encode(portraits.batch(np.arange(min(512, len(portraits))), vae.device)).latent_dist.mean
+    vae.register_to_config(scaling_factor=float(1 / z.std()))
 
 
 def edges(a: Tensor, b: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The toon world: a Scene is one portrait as labelled attributes; `sample` draws one, `edited` changes one."""
+"""The toon world: a Scene is one portrait as labelled attributes; `sample` draws one, `edited` changes it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,52 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Values of each attribute, most common first. `WEIGHTS` below says how often each is drawn. Near-twins of
-# the avataaars set that 64 pixels cannot tell apart (the Caesar with and without a side part, say) are left out.
+# Values of each attribute. `WEIGHTS` below says how often the first is drawn. Near-twins of the avataaars set
+# that 64 pixels cannot tell apart (the Caesar with and without a side part, say) are left out.
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "top": (
-        "short", "bald", "balding", "buzz cut", "quiff", "short curls", "shaggy", "spiky", "curly", "afro", "bob",
-        "bun", "long", "wavy", "fringe", "dreadlocks", "big", "flower crown", "mullet", "side shave",
-        "sun hat", "beanie", "cat hat", "earflap hat", "hijab", "turban",
+        "short",
+        "bald",
+        "balding",
+        "buzz cut",
+        "quiff",
+        "short curls",
+        "shaggy",
+        "spiky",
+        "curly",
+        "afro",
+        "bob",
+        "bun",
+        "long",
+        "wavy",
+        "fringe",
+        "dreadlocks",
+        "big",
+        "flower crown",
+        "mullet",
+        "side shave",
+        "sun hat",
+        "beanie",
+        "cat hat",
+        "earflap hat",
+        "hijab",
+        "turban",
     ),
     "hair_color": ("black", "brown", "blonde", "red", "gray", "pink", "purple", "blue"),
     "hat_color": ("blue", "red", "green", "yellow", "black", "white", "pink", "purple"),
     "mood": (
-        "happy", "neutral", "sad", "angry", "surprised", "screaming", "crying", "winking", "sleepy", "in love",
-        "tongue out", "grimacing",
+        "happy",
+        "neutral",
+        "sad",
+        "angry",
+        "surprised",
+        "screaming",
+        "crying",
+        "winking",
+        "sleepy",
+        "in love",
+        "tongue out",
+        "grimacing",
     ),
     "glasses": ("none", "glasses", "round glasses", "sunglasses", "eyepatch"),
     "beard": ("none", "short beard", "long beard", "moustache", "handlebar moustache"),
@@ -60,7 +93,9 @@ class Scene:
     def __post_init__(self):
         for name, values in ATTRIBUTES.items():
             if getattr(self, name) not in values:
-                raise ValueError(f"{name} is '{getattr(self, name)}'; it must be one of: {', '.join(values)}.")
+                raise ValueError(
+                    f"{name} is '{getattr(self, name)}'; it must be one of: {', '.join(values)}."
+                )
 
     def labels(self) -> dict[str, int]:
         """Attribute -> index of its value; -1 where the attribute cannot be seen (see `visible`)."""
@@ -89,7 +124,7 @@ def edited(scene: Scene, **changes: str) -> Scene:
 
 
 def never_trained(scene: Scene) -> bool:
-    """Pairs kept out of training, to test composition: a green hat over a long beard; in love with an eyepatch."""
+    """Pairs kept out of training, to test composition: green hat and long beard; in love with an eyepatch."""
     green_hat = scene.top in HATS and scene.hat_color == "green"
     return (green_hat and scene.beard == "long beard") or (
         scene.mood == "in love" and scene.glasses == "eyepatch"
@@ -107,7 +142,7 @@ def sample(rng: np.random.Generator) -> Scene:
 
 
 def scene_of_seed(seed: int) -> Scene:
-    """The scene that a seed names. Training seeds skip the pairs of `never_trained`, held-out seeds keep them."""
+    """The scene that a seed names. Training seeds skip the pairs of `never_trained`."""
     rng = np.random.default_rng(seed)
     scene = sample(rng)
     while seed not in HELD_OUT_SEEDS and never_trained(scene):

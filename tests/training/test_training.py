@@ -1,0 +1,169 @@
+"""The training: one token a word, true matches, resuming, averaging, and the command from start to bundle."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from textedit_core.models import zoo
+from textedit_core.training import __main__ as command
+from textedit_core.training import classifier, clip, diffusion
+from textedit_core.training.captions import vocabulary
+from textedit_core.training.data import held_out_portraits
+from textedit_core.training.loop import Budget, load_ema, train, trained
+from textedit_core.training.tokenizer import build_tokenizer
+from textedit_core.training.world import ATTRIBUTES
+
+
+@pytest.fixture(scope="module")
+def portraits(tmp_path_factory):
+    return held_out_portraits(48, 64, tmp_path_factory.mktemp("data"), workers=1)
+
+
+def test_every_known_word_is_one_token(tmp_path):
+    tokenizer = build_tokenizer(vocabulary(), tmp_path)
+    assert tokenizer.model_max_length == 32
+    for word in vocabulary():
+        assert len(tokenizer(word).input_ids) == 3, word
+    spelled = tokenizer("a naïve horse 馬").input_ids
+    assert spelled[0] == tokenizer.bos_token_id and spelled[-1] == tokenizer.eos_token_id
+    assert tokenizer.unk_token_id not in spelled[1:-1]
+
+
+def test_portraits_come_back_the_same_from_disk(tmp_path):
+    first = held_out_portraits(6, 32, tmp_path, workers=1)
+    again = held_out_portraits(6, 32, tmp_path, workers=1)
+    assert (first.images == again.images).all() and first.scene(3) == again.scene(3)
+    assert first.batch(np.arange(2)).shape == (2, 3, 32, 32)
+
+
+def test_caption_labels_are_the_scene_and_silent_elsewhere(portraits):
+    texts, said = portraits.captions(np.arange(20), np.random.default_rng(0))
+    assert len(texts) == 20
+    assert ((said == portraits.labels[:20]) | (said == -1)).all()
+    assert ((said >= 0).sum(axis=1) >= 2).all()
+
+
+def test_contrastive_loss_counts_every_true_match():
+    """Two portraits that a caption is true of are both right: swapping them costs nothing."""
+    labels = torch.tensor([[1, 0], [1, 2]])
+    said = torch.tensor([[1, -1], [1, -1]])
+    logits = torch.tensor([[3.0, 1.0], [0.5, 2.0]])
+    swapped = clip.contrastive_loss(logits[[1, 0]], said, labels)
+    assert torch.allclose(clip.contrastive_loss(logits, said, labels), swapped)
+    only_own = torch.tensor([[1, 0], [1, 2]])
+    assert clip.contrastive_loss(logits, only_own, labels) < clip.contrastive_loss(
+        logits[[1, 0]], only_own, labels
+    )
+
+
+def test_attribute_loss_ignores_what_is_not_visible():
+    logits = torch.randn(3, sum(len(v) for v in ATTRIBUTES.values()))
+    labels = torch.zeros(3, len(ATTRIBUTES), dtype=torch.long)
+    labels[:, 0] = -1
+    changed = logits.clone()
+    changed[:, : len(ATTRIBUTES["top"])] += torch.randn(3, len(ATTRIBUTES["top"]))
+    assert torch.equal(clip.attribute_loss(logits, labels), clip.attribute_loss(changed, labels))
+
+
+def test_accuracy_counts_visible_attributes_only():
+    labels = torch.zeros(4, len(ATTRIBUTES), dtype=torch.long)
+    read = labels.clone()
+    read[0, 0] = 1
+    read[:, 1], labels[:, 1] = 3, -1
+    right = classifier.accuracy(read, labels)
+    assert right["top"] == 0.75 and list(ATTRIBUTES)[1] not in right and right["skin"] == 1.0
+
+
+def test_text_encoder_starts_as_the_tower_of_clip():
+    model = clip.build(64, 60, 8)
+    ids = torch.arange(8)[None]
+    own = diffusion.build_text_encoder(model)(ids).last_hidden_state
+    assert torch.equal(own, model.text_model(ids).last_hidden_state)
+
+
+def fitting(target: float):
+    def loss_of_batch(module, randomness):
+        x = torch.randn(16, 1, generator=randomness.torch) + float(randomness.numpy.normal())
+        return {"loss": (module(x) - target * x).square().mean()}
+
+    return loss_of_batch
+
+
+def line(seed: int = 0) -> nn.Linear:
+    module = nn.Linear(1, 1)
+    with torch.no_grad():
+        module.weight.fill_(seed), module.bias.zero_()
+    return module
+
+
+def test_training_twice_from_one_seed_gives_the_same_weights(tmp_path):
+    ends = []
+    for name in "ab":
+        module = line()
+        optimizer = torch.optim.Adam(module.parameters(), 0.05)
+        ends.append(
+            train(tmp_path / name, module, optimizer, fitting(3.0), Budget(300), seed=4).weight.item()
+        )
+    assert ends[0] == ends[1] == pytest.approx(3.0, abs=0.1)
+
+
+def test_a_stopped_training_goes_on_where_it_was(tmp_path):
+    """Stopped after 150 of 300 steps and run again: optimizer, randomness and average go on as if never stopped."""
+    whole = line()
+    train(tmp_path / "whole", whole, torch.optim.Adam(whole.parameters(), 0.05), fitting(2.0), Budget(300))
+    broken = line()
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            tmp_path / "parts",
+            broken,
+            torch.optim.Adam(broken.parameters(), 0.05),
+            interrupted(150),
+            Budget(300),
+        )
+    assert trained(tmp_path / "parts") is None
+    half = line()
+    train(tmp_path / "parts", half, torch.optim.Adam(half.parameters(), 0.05), fitting(2.0), Budget(150))
+    assert trained(tmp_path / "parts")["steps"] == 150
+    resumed = line(9)
+    ended = train(
+        tmp_path / "parts", resumed, torch.optim.Adam(resumed.parameters(), 0.05), fitting(2.0), Budget(300)
+    )
+    assert trained(tmp_path / "parts")["steps"] == trained(tmp_path / "whole")["steps"] == 300
+    assert load_ema(tmp_path / "parts", line(9)).weight.item() == ended.weight.item()
+    assert ended.weight.item() == pytest.approx(2.0, abs=0.15)
+
+
+def interrupted(after: int):
+    count, inner = iter(range(10**6)), fitting(2.0)
+
+    def loss_of_batch(module, randomness):
+        if next(count) == after:
+            raise KeyboardInterrupt
+        return inner(module, randomness)
+
+    return loss_of_batch
+
+
+def test_the_command_trains_and_writes_a_bundle_that_loads(tmp_path, caplog, monkeypatch):
+    """All parts for a second each, at the real sizes, on 40 scenes: files, checksums, scores, and a sample."""
+    caplog.set_level(logging.INFO)
+    out = tmp_path / "run"
+    monkeypatch.setattr(command, "STEPS", {"classifier": 2, "vae": 2, "clip": 2, "unet": 2})
+    for module in (clip, diffusion, classifier):
+        monkeypatch.setattr(module, "BATCH", 4)
+    small = ["--scenes", "40", "--held-out", "8", "--samples", "4", "--threads", "1"]
+    command.main(["toon", "--out", str(out), "--only", "vae", *small])
+    assert "no bundle yet" in caplog.text
+    command.main(["toon", "--out", str(out), *small])
+    models = zoo.load(out / "bundle")
+    manifest = json.loads((out / "bundle" / "manifest.json").read_text())
+    assert manifest["training"]["vae"]["steps"] == 2
+    assert 0 <= manifest["scores"]["sample_attribute_accuracy"]["mean"] <= 1
+    assert models.diffusion.size == 64 and "sunglasses" in models.vocabulary
+    assert models.diffusion.decode(models.diffusion.encode(torch.zeros(1, 3, 64, 64))).shape == (1, 3, 64, 64)
+    with pytest.raises(SystemExit):
+        command.main(["toon", "--out", str(out), "--only", "gan"])

@@ -1,0 +1,72 @@
+"""python -m textedit_core.training toon --out DIR: train the toon models, evaluate them, write the bundle."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from pathlib import Path
+
+PARTS = ("classifier", "vae", "clip", "unet")
+# How the minutes are shared, and the steps of a full training without a limit.
+SHARE = {"classifier": 0.04, "vae": 0.13, "clip": 0.13, "unet": 0.70}
+STEPS = {"classifier": 8_000, "vae": 40_000, "clip": 20_000, "unet": 60_000}
+
+log = logging.getLogger("textedit_core.training")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m textedit_core.training", description=__doc__)
+    parser.add_argument("world", choices=["toon"])
+    parser.add_argument("--out", type=Path, required=True, help="training state; run again to go on from it")
+    parser.add_argument("--bundle", type=Path, help="where to write the bundle (default OUT/bundle)")
+    parser.add_argument("--only", default=",".join(PARTS), help="parts to train, of " + ", ".join(PARTS))
+    parser.add_argument(
+        "--minutes", type=float, help="time for all the parts together (default: a fixed step count)"
+    )
+    parser.add_argument("--size", type=int, default=64, choices=[64, 128], help="pixels")
+    parser.add_argument("--scenes", type=int, default=40_000, help="how many training portraits to draw")
+    parser.add_argument(
+        "--held-out", type=int, default=2_000, help="how many held-out portraits to evaluate on"
+    )
+    parser.add_argument(
+        "--samples", type=int, default=256, help="how many of them to sample from their captions"
+    )
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    unknown = set(options.only.split(",")) - {*PARTS, ""}
+    if unknown:
+        parser.error(f"--only knows {', '.join(PARTS)}, not {', '.join(sorted(unknown))}.")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    run(options)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train what `--only` names, then evaluate and bundle everything that the folder holds."""
+    import torch
+
+    from textedit_core.training import toon
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    chosen = [part for part in PARTS if part in options.only.split(",")]
+    begun = time.monotonic()
+    studio = toon.Studio(options.out, options.size, options.scenes, options.seed, options.device)
+    for part in chosen:
+        minutes = options.minutes and options.minutes * SHARE[part] / sum(SHARE[p] for p in chosen)
+        studio.train(part, STEPS[part], minutes)
+    log.info("trained in %d s", time.monotonic() - begun)
+    command = "python -m textedit_core.training " + " ".join(sys.argv[1:])
+    if missing := [part for part in PARTS if not (options.out / part / "state.pt").exists()]:
+        log.info("no bundle yet: %s not trained", ", ".join(missing))
+        return
+    studio.bundle(options.bundle or options.out / "bundle", options.held_out, options.samples, command)
+
+
+if __name__ == "__main__":
+    main()

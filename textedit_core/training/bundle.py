@@ -1,0 +1,104 @@
+"""Write trained toon models as a bundle: float16 safetensors in the hub's layout, and their manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import CLIPTokenizer
+
+from textedit_core.training.captions import vocabulary
+from textedit_core.training.clip import MEAN, STD
+from textedit_core.training.diffusion import build_scheduler
+
+LICENSE = (
+    "weights: MIT, trained by this repository; portraits rendered from Avataaars by Pablo Stanley "
+    "(free for personal and commercial use)"
+)
+DESCRIPTION = (
+    "Small models of the real classes, trained on portraits that this repository renders with DiceBear's "
+    "avataaars. They know the words of vocabulary.txt and nothing else of the world."
+)
+
+
+def write_diffusion(
+    folder: Path, tokenizer: CLIPTokenizer, text_encoder: nn.Module, vae: nn.Module, unet: nn.Module
+):
+    """The subfolders of a Stable Diffusion repository."""
+    tokenizer.save_pretrained(folder / "tokenizer")
+    build_scheduler().save_pretrained(folder / "scheduler")
+    for name, module in (("text_encoder", text_encoder), ("vae", vae), ("unet", unet)):
+        _save_half(module, folder / name)
+
+
+def write_clip(folder: Path, tokenizer: CLIPTokenizer, clip: nn.Module) -> None:
+    """A CLIP repository."""
+    tokenizer.save_pretrained(folder)
+    _save_half(clip, folder)
+    size = clip.config.vision_config.image_size
+    preprocessor = {
+        "image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": size},
+        "crop_size": {"height": size, "width": size}, "image_mean": list(MEAN), "image_std": list(STD), "resample": 3,
+    }  # fmt: skip
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=1))
+
+
+def write_classifier(folder: Path, classifier: nn.Module) -> None:
+    """The attribute classifier of the tests and benchmarks."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    half = {k: v.half() if v.is_floating_point() else v for k, v in classifier.state_dict().items()}
+    save_file(half, folder / "model.safetensors")
+
+
+def write_manifest(folder: Path, **facts) -> None:
+    """manifest.json with the sha256 of every file, and vocabulary.txt. facts: size, scores, seed..."""
+    (folder / "vocabulary.txt").write_text("\n".join(vocabulary()) + "\n")
+    own = {"manifest.json", "presets.json"}
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and str(p.relative_to(folder)) not in own)
+    manifest = {
+        "name": "toon", "description": DESCRIPTION, "license": LICENSE, "commit": _commit(), **facts,
+        "files": {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files},
+    }  # fmt: skip
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def load_classifier(folder: Path, size: int = 64):
+    """The attribute classifier of a bundle, in float32. ValueError where the bundle has none."""
+    from safetensors.torch import load_file
+
+    from textedit_core.training.classifier import AttributeClassifier
+
+    path = folder / "classifier" / "model.safetensors"
+    if not path.exists():
+        raise ValueError(
+            f"The bundle has no attribute classifier ({path} is missing): train with --only classifier."
+        )
+    model = AttributeClassifier(size)
+    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()})
+    return model.eval()
+
+
+def _save_half(module: nn.Module, folder: Path) -> None:
+    """Save in float16 without touching the module."""
+    import copy
+
+    if folder.exists() and folder.name in ("text_encoder", "vae", "unet"):
+        shutil.rmtree(folder)
+    copy.deepcopy(module).to(torch.float16).save_pretrained(folder, safe_serialization=True)
+
+
+def _commit() -> str:
+    try:
+        run = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return run.stdout.strip()

@@ -1,0 +1,144 @@
+"""The toon training as a whole: which part needs which, what is loaded from where, the final evaluation."""
+
+from __future__ import annotations
+
+import json
+import logging
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import CLIPTokenizer
+
+from textedit_core.training import bundle, classifier, clip, diffusion, evaluate, vae
+from textedit_core.training.captions import vocabulary
+from textedit_core.training.data import Portraits, held_out_portraits, training_portraits
+from textedit_core.training.loop import Budget, load_ema, trained
+from textedit_core.training.tokenizer import build_tokenizer
+
+log = logging.getLogger(__name__)
+
+PREVIEW_CAPTIONS = 24
+MAX_LENGTH = 32
+
+
+class Studio:
+    """One toon training in a folder: OUT/{classifier,vae,clip,unet}/state.pt, OUT/data, OUT/tokenizer."""
+
+    def __init__(self, out: Path, size: int, scenes: int, seed: int, device: str):
+        self.out, self.size, self.scenes, self.seed, self.device = out, size, scenes, seed, device
+
+    @cached_property
+    def portraits(self) -> Portraits:
+        return training_portraits(self.scenes, self.size, self.out / "data")
+
+    @cached_property
+    def tokenizer(self) -> CLIPTokenizer:
+        folder = self.out / "tokenizer"
+        if (folder / "vocab.json").exists():
+            return CLIPTokenizer.from_pretrained(folder)
+        return build_tokenizer(vocabulary(), folder, MAX_LENGTH)
+
+    def train(self, part: str, steps: int, minutes: float | None) -> None:
+        """Train one part, or go on with it. The parts it needs must be there (ValueError says which)."""
+        budget, folder = Budget(steps, minutes), self.out / part
+        common = {"folder": folder, "budget": budget, "seed": self.seed, "device": self.device}
+        if part == "classifier":
+            classifier.fit(self.portraits, self.size, **common)
+        elif part == "vae":
+            vae.fit(self.portraits, self.size, **common)
+        elif part == "clip":
+            clip.fit(self.portraits, self.tokenizer, self.size, **common)
+        else:
+            parts = self.vae().to(self.device), self.clip(), self.tokenizer
+            diffusion.fit(self.portraits, *parts, **common, on_save=self._preview)
+
+    def vae(self):
+        module = self._load("vae", vae.build(self.size))
+        vae.set_scaling_factor(module, self.portraits)
+        return module
+
+    def clip(self):
+        return self._load("clip", clip.LabelledCLIP(self._empty_clip())).clip
+
+    def text_to_latent(self) -> diffusion.TextToLatent:
+        empty = self._empty_clip()
+        width = empty.config.text_config.hidden_size
+        module = diffusion.TextToLatent(diffusion.build_unet(width), diffusion.build_text_encoder(empty))
+        return self._load("unet", module)
+
+    def classifier(self) -> classifier.AttributeClassifier:
+        return self._load("classifier", classifier.AttributeClassifier(self.size))
+
+    def bundle(self, folder: Path, held_out: int, samples: int, command: str) -> None:
+        """Write the bundle, then measure it as it was written (float16 on disk, float32 in memory)."""
+        both = self.text_to_latent()
+        bundle.write_diffusion(folder / "diffusion", self.tokenizer, both.text_encoder, self.vae(), both.unet)
+        bundle.write_clip(folder / "clip", self.tokenizer, self.clip())
+        bundle.write_classifier(folder / "classifier", self.classifier())
+        history = {part: trained(self.out / part) for part in ("classifier", "vae", "clip", "unet")}
+        facts = {
+            "size": self.size, "command": command, "seed": self.seed, "device": self.device,
+            "scenes": self.scenes,
+            "training": history, "seconds": sum(part["seconds"] for part in history.values()),
+        }  # fmt: skip
+        bundle.write_manifest(folder, **facts, scores={})
+        scores = measure(
+            folder, held_out_portraits(held_out, self.size, self.out / "data"), samples, self.out
+        )
+        bundle.write_manifest(folder, **facts, scores=scores)
+        log.info("scores %s", json.dumps(scores))
+
+    def _empty_clip(self):
+        return clip.build(self.size, len(self.tokenizer), MAX_LENGTH)
+
+    def _load(self, part: str, module):
+        try:
+            return load_ema(self.out / part, module)
+        except FileNotFoundError as error:
+            raise ValueError(f"The {part} is not trained yet in {self.out}: add it to --only.") from error
+
+    def _preview(self, both: diffusion.TextToLatent, step: int) -> None:
+        """A sample grid of held-out captions, as the training goes on."""
+        from textedit_core.ddim import Schedule
+        from textedit_core.models.latent_diffusion import LatentDiffusion
+
+        schedule = Schedule.from_config(diffusion.build_scheduler().config)
+        model = LatentDiffusion(
+            both.unet, self._frozen_vae, both.text_encoder, self.tokenizer, schedule, fingerprint=None
+        )
+        portraits = held_out_portraits(PREVIEW_CAPTIONS, self.size, self.out / "data")
+        texts, _ = portraits.captions(np.arange(len(portraits)), np.random.default_rng(0))
+        images = torch.cat([portraits.batch(np.arange(12)), evaluate.generate(model, texts, seed=0).cpu()])
+        evaluate.save_grid(images, 12, self.out / "samples" / f"{step:07d}.png")
+        (self.out / "samples" / "captions.txt").write_text("\n".join(texts))
+
+    @cached_property
+    def _frozen_vae(self):
+        return self.vae().to(self.device)
+
+
+def measure(folder: Path, portraits: Portraits, samples: int, out: Path) -> dict:
+    """The table of specs/toon.md, section 2, on held-out scenes."""
+    from textedit_core.models import zoo
+
+    models = zoo.load(folder)
+    reader = bundle.load_classifier(folder, models.diffusion.size)
+    some = Portraits(portraits.images[:samples], portraits.values[:samples], portraits.labels[:samples])
+    read = evaluate.classifier_accuracy(reader, portraits)
+    zero_shot = evaluate.zero_shot_accuracy(models.clip, portraits)
+    sampled = evaluate.sample_accuracy(models.diffusion, reader, some)
+    return {
+        "held_out_scenes": len(portraits),
+        "sampled_scenes": len(some),
+        "classifier_accuracy": _rounded(read),
+        "autoencoder_psnr_db": round(evaluate.autoencoder_psnr(models.diffusion, portraits), 2),
+        "clip_zero_shot_accuracy": _rounded(zero_shot),
+        "sample_attribute_accuracy": _rounded(sampled),
+        "sample_settings": {"steps": evaluate.SAMPLING_STEPS, "guidance_scale": evaluate.GUIDANCE_SCALE},
+    }
+
+
+def _rounded(scores: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in scores.items()}
