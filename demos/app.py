@@ -1,0 +1,51 @@
+"""The page: header with model picker and Recall, one tab per method, About. Each tab is a file in tabs/."""
+import os
+from types import ModuleType
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+import gradio as gr
+from demos.components.models import Picker
+from demos.components.recall import Recall
+from demos.context import Context
+from demos.tabs import about, imagic
+from demos.theme import CSS, THEME
+
+TABS = (imagic,)
+
+# Everything an entry point hands to launch(); Space, local run and tests use the same.
+LAUNCH_KWARGS = {
+    "theme": THEME,
+    "css": CSS,
+    "max_file_size": "25mb",  # a little above core's own limit, which then answers in a sentence
+    "run_history": False,
+    "footer_links": ["api", "settings"],
+    "show_error": True,
+}
+
+BRAND = """<div class="brand"><h1>TextEdit Studio</h1>
+<p>Edit a picture by text with published research methods. Turn their knobs, sweep them, compare.</p></div>"""
+
+
+def create_app(zoo: ModuleType, models: str = "toon", device: str = "auto", max_cells: int = 64) -> gr.Blocks:
+    """The whole page. `zoo` loads models by name; `models` is the name or folder chosen at start."""
+    zoo.describe(models)  # a wrong --models is one sentence at start, not an empty page
+    ctx = Context(zoo, models, device, max_cells)
+    with gr.Blocks(title="TextEdit Studio", analytics_enabled=False, fill_width=True,
+                   delete_cache=(3600, 86400)) as demo:
+        with gr.Row(elem_classes="masthead"):
+            with gr.Column(scale=2, min_width=300):
+                gr.HTML(BRAND)
+            with gr.Column(scale=2, min_width=300, elem_classes="picker"):
+                picker = Picker(ctx)
+            with gr.Column(scale=1, min_width=200, elem_classes="recall"):
+                recall = Recall(ctx)
+        panels = {}
+        with gr.Tabs() as tabs:
+            for tab in TABS:
+                with gr.Tab(tab.NAME, id=tab.METHOD):
+                    panels[tab.METHOD] = tab.build(ctx, picker.name)
+            with gr.Tab(about.NAME, id="about"):
+                about.build(ctx)
+        recall.wire(tabs, picker.name, panels)
+    return demo.queue(max_size=20)

@@ -1,0 +1,103 @@
+"""Mistakes answered beside the field they belong to, hints for unknown words, and a net under every handler."""
+import functools
+from collections.abc import Callable
+
+import gradio as gr
+import torch
+from demos.components.marks import note
+from demos.context import Context, log
+
+from textedit_core import cache, images
+
+MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+SORRY = "Something went wrong on the server. Your inputs and the last result are kept; the details are in its log."
+
+
+def image_problem(path: str | None) -> str:
+    """The sentence for a source image that cannot be used, or nothing."""
+    if not path:
+        return "Add a source image first: upload one, paste one or pick an example."
+    try:
+        images.open_image(path, "Source image")
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def models_problem(ctx: Context, models: str) -> str:
+    """The sentence for models that cannot be used now, or nothing."""
+    try:
+        if not ctx.ready(models):
+            return "These weights are not on this machine yet: press Fetch and load first."
+        ctx.load(models)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def prompt_problem(ctx: Context, models: str, prompt: str | None) -> str:
+    """The sentence for a prompt that cannot be used, or nothing. The models must be usable."""
+    if not (prompt or "").strip():
+        return "Write the target prompt: what should the edited picture show?"
+    diffusion = ctx.models(models).diffusion
+    tokens, most = diffusion.token_count(prompt), diffusion.max_tokens
+    return f"This prompt has {tokens} tokens, the model reads {most}: shorten it." if tokens > most else ""
+
+
+def validator(ctx: Context, names: list[str], more: Callable[[dict], dict[str, str]] | None = None) -> Callable:
+    """A gradio validator for a handler bound by keyword: one verdict per name, in the order of `names`."""
+    def check(**values):
+        problems = {"models": models_problem(ctx, values["models"]), "image": image_problem(values["image"])}
+        if not problems["models"]:
+            problems["prompt"] = prompt_problem(ctx, values["models"], values["prompt"])
+        problems |= more(values) if more else {}
+        return [gr.validate(not problems.get(name), problems.get(name, "")) for name in names]
+    return check
+
+
+def word_hint(ctx: Context, models: str, prompt: str) -> str:
+    """A hint, as HTML, naming the words a small model was never shown, with the nearest ones it was."""
+    try:
+        strange = ctx.models(models).unknown_words(prompt or "")
+    except (ValueError, OSError):
+        return ""
+    hints = [f"'{word}'" + (f" (close: {', '.join(near)})" if near else "") for word, near in strange.items()]
+    name = "toon" if models == "toon" else "chosen"
+    return note(f"The {name} model does not know {', '.join(hints[:3])}.", "hint") if hints else ""
+
+
+def is_memory(error: Exception) -> bool:
+    """Whether an exception says that memory ran out."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and any(words in str(error).lower() for words in MEMORY_WORDS))
+
+
+def sentence(error: Exception, memory_hint: str = "") -> str:
+    """What a person is told about an exception; the unexpected is logged, and memory is given back."""
+    if isinstance(error, ValueError):
+        return str(error)
+    if is_memory(error):
+        cache.default.clear()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        log.warning("out of memory: caches dropped")
+        return f"Memory ran out, so the caches were dropped. {memory_hint}".strip()
+    log.exception("unexpected error in a handler", exc_info=error)
+    return SORRY
+
+
+def guarded(status: str, memory_hint: str = "") -> Callable:
+    """Decorate a generator method: an error becomes one sentence in self.<status> and a gr.Error, no traceback."""
+    def decorate(handler: Callable) -> Callable:
+        @functools.wraps(handler)
+        def run(self, *args, **kwargs):
+            try:
+                yield from handler(self, *args, **kwargs)
+            except gr.Error:
+                raise
+            except Exception as error:
+                words = sentence(error, memory_hint)
+                yield {getattr(self, status): note(words, "problem")}
+                raise gr.Error(words, print_exception=False, title="Not done") from None
+        return run
+    return decorate

@@ -1,0 +1,60 @@
+"""Recall: a PNG that the studio saved sets the page as it was when the picture was made."""
+import gradio as gr
+from demos.components.marks import note
+from demos.context import Context
+
+from textedit_core import images, record
+
+
+class Recall:
+    """A drop zone. Tabs are found by the record's method; what cannot be restored is said."""
+
+    def __init__(self, ctx: Context) -> None:
+        self.ctx = ctx
+        self.file = gr.File(label="Recall: drop a PNG made here", file_types=[".png"], height=84, elem_id="recall",
+                            type="filepath")
+        self.status = gr.HTML(elem_id="recall-status")
+
+    def wire(self, tabs: gr.Tabs, models: gr.Dropdown, panels: dict) -> None:
+        """`panels`: method name -> tab object with `method`, `restore_outputs` and `restore(record)`."""
+        outputs = [component for panel in panels.values() for component in panel.restore_outputs]
+
+        def recall(file: str | None):
+            """Read the settings in a PNG made here. Returns a sentence, the tab, the models and every widget."""
+            if not file:
+                return [gr.skip()] * (3 + len(outputs))
+            try:
+                about = record.read_png(file)
+                if about.method not in panels:
+                    raise ValueError(f"Recall: this page has no tab for the method '{about.method}'.")
+                updates = [update for name, panel in panels.items() for update in (
+                    panel.restore(about) if name == about.method else [gr.skip()] * len(panel.restore_outputs))]
+            except ValueError as error:
+                return [note(str(error), "problem"), gr.skip(), gr.skip(), *([gr.skip()] * len(outputs))]
+            return [note(self.words(about), "done"), gr.update(selected=about.method),
+                    self.known_models(about.models), *updates]
+
+        self.file.change(recall, self.file, [self.status, tabs, models, *outputs], api_name="recall",
+                         show_progress="hidden")
+
+    def known_models(self, name: str):
+        """The picker set to the record's models, where this host has them."""
+        try:
+            self.ctx.zoo.describe(name)
+        except (ValueError, OSError):
+            return gr.skip()
+        return name if name in (*self.ctx.zoo.NAMES, self.ctx.default) or self.ctx.folders else gr.skip()
+
+    def words(self, about: record.Record) -> str:
+        """What was restored, and what was not."""
+        here = self.known_models(about.models) == about.models
+        missing = "" if here else f" Its models ({about.models}) are not on this machine."
+        return f"Settings restored.{missing} A PNG does not carry its source image: add that again."
+
+
+def same_image(path: str | None, sha: str) -> bool:
+    """Whether the picture at `path` is the one a record was made from."""
+    try:
+        return bool(path) and record.image_sha(images.open_image(path)) == sha
+    except ValueError:
+        return False

@@ -1,0 +1,129 @@
+"""What every tab is handed: the models, the cache folder, the pace seen so far and the way to stop a run.
+
+Nothing here belongs to one visitor: results live in the content-keyed cache, what a page shows lives in the page.
+"""
+import logging
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+from gradio.utils import get_upload_folder
+
+log = logging.getLogger("textedit")
+MODEL_LANE = {"concurrency_id": "model", "concurrency_limit": 1}
+DAY = 86_400
+
+
+class Pace:
+    """Seconds a step of each kind of work takes, learned from the runs so far."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[tuple[str, str], float] = {}
+
+    def observe(self, models: str, kind: str, steps: float, seconds: float) -> None:
+        """Blend a finished run of `steps` steps into the mean."""
+        if steps > 0 and seconds > 0:
+            old = self._seconds.get((models, kind), seconds / steps)
+            self._seconds[models, kind] = 0.5 * old + 0.5 * seconds / steps
+
+    def guess(self, models: str, kind: str, steps: float) -> float | None:
+        """Seconds for `steps` steps, or None before the first run of this kind."""
+        each = self._seconds.get((models, kind))
+        return None if each is None else each * steps
+
+
+class Stops:
+    """Lets a Stop button end the run of its own page after the step in hand, keeping what is done."""
+
+    def __init__(self) -> None:
+        self._flags: dict[str, threading.Event] = {}
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def running(self, session: str | None) -> Iterator[threading.Event]:
+        """While open, ask(session) sets the event this hands out."""
+        flag, name = threading.Event(), session or secrets.token_hex(8)
+        with self._changed:
+            self._flags[name] = flag
+        try:
+            yield flag
+        finally:
+            with self._changed:
+                if self._flags.get(name) is flag:
+                    del self._flags[name]
+                self._changed.notify_all()
+
+    def ask(self, session: str | None, patience: float = 20.0) -> bool:
+        """Set the flag of a session's run and wait until it has ended; False when nothing was running."""
+        with self._changed:
+            flag = self._flags.get(session or "")
+            if flag is None:
+                return False
+            flag.set()
+            self._changed.wait_for(lambda: self._flags.get(session or "") is not flag, patience)
+            return True
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """The loader of models, the chosen device, the limits of this host, and the shared books."""
+    zoo: ModuleType
+    default: str = "toon"
+    device: str = "auto"
+    max_cells: int = 64
+    folders: bool = field(default_factory=lambda: "SPACE_ID" not in os.environ)
+    pace: Pace = field(default_factory=Pace)
+    stops: Stops = field(default_factory=Stops)
+    _models: dict = field(default_factory=dict)
+    _ready: set = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _loading: threading.Lock = field(default_factory=threading.Lock)
+
+    def models(self, name: str):
+        """The models called `name`, the same for everybody. Nothing is read or fetched before a part is used."""
+        name = (name or self.default).strip()
+        if name not in (*self.zoo.NAMES, self.default) and not self.folders:
+            raise ValueError(f"Models: this host offers {' and '.join(self.zoo.NAMES)} only, no folders.")
+        with self._lock:
+            if name not in self._models:
+                self._models[name] = self.zoo.load(name, device=self.device)
+            return self._models[name]
+
+    def load(self, name: str):
+        """The models with their diffusion part in memory, fetching what is missing; one load at a time."""
+        models = self.models(name)
+        with self._loading:
+            _ = models.diffusion
+            self._ready.add(name)
+        return models
+
+    def ready(self, name: str) -> bool:
+        """Whether using `name` fetches nothing: it is on this machine. ValueError for models there are none of."""
+        if name not in self._ready and self.zoo.describe(name)["local"]:
+            self._ready.add(name)
+        return name in self._ready
+
+    def presets(self, name: str, method: str) -> dict:
+        """Knob values that suit these models; empty where they have none or cannot be read."""
+        try:
+            return dict(self.models(name).presets.get(method, {}))
+        except (ValueError, OSError):
+            return {}
+
+    def folder(self) -> Path:
+        """A fresh folder for the files of one request, under a name nobody can guess; old ones are swept out."""
+        root = Path(get_upload_folder())
+        now = time.time()
+        for old in root.glob("studio-*"):
+            if now - old.stat().st_mtime > DAY:
+                shutil.rmtree(old, ignore_errors=True)
+        fresh = root / f"studio-{secrets.token_hex(16)}"
+        fresh.mkdir(parents=True)
+        return fresh

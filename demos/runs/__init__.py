@@ -1,0 +1,1 @@
+"""What the buttons of each tab set going, as generators of plain values; no widget is known here."""

@@ -1,0 +1,228 @@
+"""The Imagic tab: fit a photo to a prompt once, then drag eta; SDEdit stands beside it for comparison."""
+import time
+
+import gradio as gr
+from demos.components import charts, knobs
+from demos.components.checks import guarded, image_problem, validator, word_hint
+from demos.components.examples import ExampleStrip
+from demos.components.marks import bar, note
+from demos.components.results import ResultPanel
+from demos.components.source import SourceImage
+from demos.context import MODEL_LANE, Context
+from demos.runs import imagic as runs
+
+from textedit_core import images
+
+NAME, METHOD = "Imagic", "imagic"
+SEED_JS = """(mode, seed) => mode === 'random' ? Math.floor(Math.random() * 2147483647)
+  : mode === 'next' ? Math.min(seed + 1, 2147483647) : seed"""
+
+
+def build(ctx: Context, models: gr.Dropdown) -> "ImagicTab":
+    """Draw the tab inside the current gr.Tab and wire it; `models` is the picker's drop-down."""
+    return ImagicTab(ctx, models)
+
+
+class ImagicTab:
+    """Widgets as attributes; handlers are functions of the widgets' values and the cache alone."""
+
+    def __init__(self, ctx: Context, models: gr.Dropdown) -> None:
+        self.ctx, self.models = ctx, models
+        presets = ctx.presets(ctx.default, METHOD)
+        with gr.Row(elem_classes="workbench"):
+            with gr.Column(scale=1, min_width=320, elem_classes="asking"):
+                self.draw_source()
+                self.draw_prepare(presets)
+                self.draw_edit(presets)
+            with gr.Column(scale=2, min_width=320, elem_classes="answer"):
+                self.result = ResultPanel()
+        self.wire()
+
+    # --- layout -----------------------------------------------------------------------------------------------
+
+    def draw_source(self) -> None:
+        """Source image, sizing rule, examples, target prompt."""
+        self.image = SourceImage(label="Source image", type="filepath", format="png", height=300, elem_id="source",
+                                 sources=["upload", "clipboard"], buttons=["fullscreen"])
+        self.image_note = gr.HTML()
+        self.examples = ExampleStrip(METHOD)
+        self.sizing = gr.Radio([("crop to the centre", "crop"), ("pad with white", "pad")], value="crop",
+                               label="If it is not square", elem_classes="inline")
+        self.prompt = gr.Textbox(label="Target prompt", lines=2, max_lines=4, elem_id="prompt",
+                                 placeholder="what the edited picture shows, all of it: an angry man with sunglasses")
+        self.hint = gr.HTML(elem_id="hint")
+
+    def draw_prepare(self, presets: dict) -> None:
+        """Step one: the button, its progress and losses, and the knobs of the fit."""
+        with gr.Row(elem_classes="run"):
+            self.prepare_button = gr.Button("1  Prepare", scale=3, min_width=140)
+            self.prepare_stop = gr.Button("Stop", variant="stop", scale=1, min_width=70)
+        self.prepare_status = gr.HTML(note("Learns this image and prompt, once. Edit does it for you if you skip it."),
+                                      elem_id="prepare-status")
+        self.losses = gr.HTML()
+        with gr.Accordion("Preparation settings", open=False):
+            self.controls = knobs.controls(runs.KNOBS, runs.FIT, presets)
+
+    def draw_edit(self, presets: dict) -> None:
+        """Step two: eta, the seed row, the button, and the quieter knobs."""
+        self.controls |= knobs.controls(runs.KNOBS, ["eta"], presets)
+        with gr.Row(elem_classes="seeds"):
+            self.controls |= knobs.controls(runs.KNOBS, ["seed"], presets)
+            self.seed_mode = gr.Radio(["fixed", "random", "next"], value="fixed", label="On each edit", min_width=180)
+        with gr.Row(elem_classes="run"):
+            self.edit_button = gr.Button("2  Edit", variant="primary", scale=3, min_width=140, elem_id="edit")
+            self.edit_stop = gr.Button("Stop", variant="stop", scale=1, min_width=70)
+        self.edit_status = gr.HTML(elem_id="edit-status")
+        with gr.Accordion("Sampling settings", open=False):
+            rest = [name for name in runs.EDIT if name not in ("eta", "seed")]
+            self.controls |= knobs.controls(runs.KNOBS, rest, presets)
+        with gr.Accordion("Compare with SDEdit", open=False):
+            self.sdedit = gr.Checkbox(False, label="Show an SDEdit result beside the edit")
+            self.strength = knobs.control(runs.STRENGTH)
+
+    # --- wiring -----------------------------------------------------------------------------------------------
+
+    @property
+    def inputs(self) -> dict:
+        """What every run of this tab is asked with, by keyword."""
+        return {"image": self.image, "prompt": self.prompt, "models": self.models, "sizing": self.sizing,
+                **{name: self.controls[name] for name in runs.KNOBS}}
+
+    @property
+    def tuned(self) -> list:
+        """The two step counts, which Stop sets to what was done."""
+        return [self.controls["embedding_steps"], self.controls["finetune_steps"]]
+
+    def wire(self) -> None:
+        """Events: hints on change, Prepare and Edit in the model's lane, Stop, presets of the chosen models."""
+        quiet = {"show_progress": "hidden", "api_visibility": "private"}
+        gr.on([self.prompt.change, self.models.change], self.say_hint, [self.models, self.prompt], self.hint, **quiet)
+        self.image.change(self.say_image, self.image, self.image_note, **quiet)
+        self.models.change(self.use_presets, self.models, [self.controls[n] for n in runs.KNOBS], **quiet)
+        self.examples.on_pick([self.image, self.prompt, *[self.controls[n] for n in runs.KNOBS]], runs.KNOBS)
+
+        inputs = self.inputs
+        prepared = self.prepare_button.click(
+            self.prepare, inputs_kwargs=inputs, outputs=[self.prepare_status, self.losses, *self.tuned],
+            validator=validator(self.ctx, list(inputs)), api_name="imagic_prepare",
+            show_progress="minimal", show_progress_on=self.prepare_status, **MODEL_LANE)
+        extra = {"sdedit": self.sdedit, "strength": self.strength}
+        drawn = gr.on(
+            [self.edit_button.click, self.prompt.submit], None, [self.seed_mode, self.controls["seed"]],
+            self.controls["seed"], js=SEED_JS, **quiet)
+        edited = drawn.then(
+            self.edit, inputs_kwargs=inputs | extra,
+            outputs=[*self.result.outputs, self.edit_status, self.prepare_status, self.losses, *self.tuned],
+            validator=validator(self.ctx, list(inputs | extra)), api_name="imagic_edit",
+            show_progress="minimal", show_progress_on=self.edit_status, **MODEL_LANE)
+        for button, event in ((self.prepare_stop, prepared), (self.edit_stop, edited)):
+            # First the run ends by itself and keeps what it has; then one still waiting in the queue is dropped.
+            button.click(self.stop, None, None, **quiet).then(None, cancels=[event])
+        self.result.use_seed.click(self.use_seed, self.result.shown, [self.controls["seed"], self.seed_mode], **quiet)
+
+    @property
+    def restore_outputs(self) -> list:
+        """What Recall sets."""
+        return [self.prompt, self.seed_mode, *[self.controls[n] for n in runs.KNOBS]]
+
+    def restore(self, about) -> list:
+        """Updates for `restore_outputs` from a record; a knob it does not have takes its default."""
+        known = {name: knob.check(about.knobs[name]) for name, knob in runs.KNOBS.items() if name in about.knobs}
+        return [about.prompts.get("prompt", ""), "fixed", *knobs.restored(runs.KNOBS, known, {})]
+
+    # --- handlers ---------------------------------------------------------------------------------------------
+
+    def say_hint(self, models: str, prompt: str) -> str:
+        """Name the words these models do not know."""
+        return word_hint(self.ctx, models, prompt)
+
+    def say_image(self, image: str | None) -> str:
+        """Answer an upload that cannot be used at once, and say how large a good one is."""
+        if not image:
+            return ""
+        problem = image_problem(image)
+        if problem:
+            return note(problem, "problem")
+        width, height = images.open_image(image).size
+        return "" if width == height else note(f"{width} × {height} px")
+
+    def use_presets(self, models: str) -> list:
+        """The values that suit the chosen models."""
+        return knobs.restored(runs.KNOBS, {}, self.ctx.presets(models, METHOD))
+
+    def use_seed(self, shown: dict | None) -> tuple:
+        """Fix the seed of the shown result."""
+        seed = knobs.settings_of(shown).get("seed") if shown else None
+        return (gr.skip() if seed is None else seed), "fixed"
+
+    def stop(self, request: gr.Request) -> None:
+        """Ask this page's run to end after the step in hand."""
+        self.ctx.stops.ask(request.session_hash)
+
+    def fitting(self, ask: runs.Ask, stop):
+        """Yield page updates while the fit runs; returns its last state."""
+        run = None
+        for run in runs.prepare(self.ctx, ask, stop):
+            yield {self.prepare_status: fit_status(ask, run),
+                   **({} if run.cached else {self.losses: charts.losses(run.stages)})}
+        if run.stopped:
+            yield dict(zip(self.tuned, run.done, strict=True))
+        return run
+
+    @guarded("prepare_status", runs.MEMORY_HINT)
+    def prepare(self, request: gr.Request, *, image: str, prompt: str, models: str, sizing: str = "crop", **settings):
+        """Fit Imagic to one image and prompt: optimise the text embedding, then fine-tune the model on the image.
+
+        Returns the status as HTML, the loss curves as SVG, and the step counts of both stages (changed only by Stop).
+        The result stays on the server under a key of its content: call /imagic_edit with the same settings.
+        """
+        ask = runs.read(self.ctx, models, image, sizing, prompt, settings)
+        with self.ctx.stops.running(request.session_hash) as stop:
+            yield from self.fitting(ask, stop)
+
+    @guarded("edit_status", runs.MEMORY_HINT)
+    def edit(self, request: gr.Request, *, image: str, prompt: str, models: str, sizing: str = "crop",
+             sdedit: bool = False, strength: float = 0.6, **settings):
+        """Edit an image by text with Imagic, preparing first where that has not been done.
+
+        Returns first the edited picture (a PNG with its settings as text), then the settings as JSON, the scores,
+        the source beside the edit, the source, its reconstruction by the autoencoder, and an SDEdit result if asked.
+        """
+        ask = runs.read(self.ctx, models, image, sizing, prompt, settings)
+        with self.ctx.stops.running(request.session_hash) as stop:
+            yield {self.edit_status: ""}
+            run = yield from self.fitting(ask, stop)
+            if run.stopped:
+                yield {self.edit_status: note("Stopped while preparing. Press Edit to use what has been learnt.")}
+                return
+            yield from self.finish(ask, run, stop, strength if sdedit else None)
+
+    def finish(self, ask: runs.Ask, run: runs.Fitting, stop, strength: float | None):
+        """The sampling half of an edit: progress, then the whole result at once."""
+        start, step, other = time.monotonic(), None, None
+        for step in runs.edit(self.ctx, ask, run.step.value):
+            yield {self.edit_status: bar(step.done, step.total, f"Editing, step {step.done} of {step.total}")}
+            if stop.is_set() and step.done < step.total:
+                yield {self.edit_status: note("Stopped. The last result is still shown.")}
+                return
+        seconds = time.monotonic() - start
+        if strength is not None:
+            for other in runs.baseline(ask, strength):
+                yield {self.edit_status: bar(other.done, other.total, f"SDEdit, step {other.done} of {other.total}")}
+        result = runs.present(self.ctx, ask, step.value, None if other is None else other.value, strength, seconds)
+        yield self.result.show(result) | {self.edit_status: ""}
+
+
+def fit_status(ask: runs.Ask, run: runs.Fitting) -> str:
+    """The sentence under Prepare."""
+    step = run.step
+    if run.stopped:
+        return note(f"Stopped after {run.done[0]} embedding and {run.done[1]} fine-tuning steps. What was learnt is "
+                    f"kept, and the step counts now say so: press Edit to use it.", "done")
+    if run.cached:
+        return note("Prepared for this image and prompt, from the cache.", "done")
+    if step.done == step.total:
+        return note(f"Prepared for this image and prompt, {run.seconds:.1f} s.", "done")
+    stage = "Learning the embedding" if step.done < run.planned[0] else "Fine-tuning the model"
+    left = run.seconds / max(step.done, 1) * (step.total - step.done)
+    return bar(step.done, step.total, f"{stage}, step {step.done} of {step.total}, about {left:.0f} s left")
