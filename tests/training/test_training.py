@@ -85,6 +85,13 @@ def test_text_encoder_starts_as_the_tower_of_clip():
     assert torch.equal(own, model.text_model(ids).last_hidden_state)
 
 
+def test_timesteps_are_uniform_and_spread():
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([diffusion.spread_timesteps(8, 1000, generator) for _ in range(500)])
+    assert (drawn // 125 == torch.arange(8)).all()
+    assert abs(drawn.float().mean().item() - 499.5) < 5 and drawn.min() < 10 and drawn.max() > 989
+
+
 def fitting(target: float):
     def loss_of_batch(module, randomness):
         x = torch.randn(16, 1, generator=randomness.torch) + float(randomness.numpy.normal())
@@ -112,7 +119,7 @@ def test_training_twice_from_one_seed_gives_the_same_weights(tmp_path):
 
 
 def test_a_stopped_training_goes_on_where_it_was(tmp_path):
-    """Stopped after 150 of 300 steps and run again: optimizer, randomness and average go on as if never stopped."""
+    """Run for 150 steps, then again to 300: optimizer, randomness and average go on."""
     whole = line()
     train(tmp_path / "whole", whole, torch.optim.Adam(whole.parameters(), 0.05), fitting(2.0), Budget(300))
     broken = line()
@@ -149,7 +156,7 @@ def interrupted(after: int):
 
 
 def test_the_command_trains_and_writes_a_bundle_that_loads(tmp_path, caplog, monkeypatch):
-    """All parts for a second each, at the real sizes, on 40 scenes: files, checksums, scores, and a sample."""
+    """Every part for two steps, at the real sizes, on 40 scenes: files, scores, and models that load."""
     caplog.set_level(logging.INFO)
     out = tmp_path / "run"
     monkeypatch.setattr(command, "STEPS", {"classifier": 2, "vae": 2, "clip": 2, "unet": 2})

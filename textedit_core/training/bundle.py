@@ -26,9 +26,7 @@ DESCRIPTION = (
 )
 
 
-def write_diffusion(
-    folder: Path, tokenizer: CLIPTokenizer, text_encoder: nn.Module, vae: nn.Module, unet: nn.Module
-):
+def write_diffusion(folder: Path, tokenizer: CLIPTokenizer, text_encoder, vae, unet) -> None:
     """The subfolders of a Stable Diffusion repository."""
     tokenizer.save_pretrained(folder / "tokenizer")
     build_scheduler().save_pretrained(folder / "scheduler")
@@ -43,7 +41,8 @@ def write_clip(folder: Path, tokenizer: CLIPTokenizer, clip: nn.Module) -> None:
     size = clip.config.vision_config.image_size
     preprocessor = {
         "image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": size},
-        "crop_size": {"height": size, "width": size}, "image_mean": list(MEAN), "image_std": list(STD), "resample": 3,
+        "crop_size": {"height": size, "width": size}, "image_mean": list(MEAN), "image_std": list(STD),
+        "resample": 3,
     }  # fmt: skip
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=1))
 
