@@ -1,0 +1,57 @@
+"""Edits with a known answer: one attribute changes, the answer scores best, a stopped study goes on."""
+
+import json
+
+import torch
+
+from textedit_core.training.captions import describe
+from textedit_core.training.classifier import AttributeClassifier
+from textedit_core.training.edits import ASKED, held_out_edits, score
+from textedit_core.training.imagic_study import read_rows, table
+from textedit_core.training.world import ATTRIBUTES
+
+
+def test_an_edit_changes_the_asked_attribute_alone():
+    edits = held_out_edits(40)
+    assert {edit.asked for edit in edits} == set(ASKED)
+    for edit in edits:
+        changed = [name for name in ATTRIBUTES if getattr(edit.scene, name) != getattr(edit.wanted, name)]
+        assert changed == [edit.asked]
+        assert edit.prompt == describe(edit.wanted, (edit.asked,))
+        assert not torch.equal(edit.source(), edit.answer())
+    assert held_out_edits(10) == edits[:10]
+
+
+class Reads(AttributeClassifier):
+    """A reader that recognises known pictures."""
+
+    def __init__(self, known):
+        super().__init__()
+        self.known = known
+
+    def read(self, image):
+        return torch.stack([
+            next(torch.tensor(list(scene.labels().values())) for picture, scene in self.known
+                 if torch.equal(picture[0], row)) for row in image
+        ])  # fmt: skip
+
+
+def test_the_true_answer_scores_best_and_the_source_keeps_the_rest():
+    edit = next(edit for edit in held_out_edits(8) if edit.asked == "mood")
+    source, answer = edit.source(), edit.answer()
+    reader = Reads([(source, edit.scene), (answer, edit.wanted)])
+    of_source, of_answer = score(edit, torch.cat([source, answer]), reader)
+    assert of_answer["asked"] == 1 and of_answer["unasked"] == 1
+    assert of_source["asked"] == 0 and of_source["unasked"] == 1
+    assert of_answer["psnr_answer"] > of_source["psnr_answer"] > 0
+    assert of_source["psnr_source"] == float("inf")
+
+
+def test_a_line_cut_short_is_an_edit_not_done(tmp_path):
+    picture = {"method": "sdedit", "setting": 0.5, "asked": 1.0, "unasked": 0.5, "psnr_answer": 20.0,
+               "psnr_source": 18.0}  # fmt: skip
+    whole = json.dumps({"edit": 3, "asked_for": "mood", "prompt": "x", "pictures": [picture, picture]})
+    (tmp_path / "edits-0.jsonl").write_text("\n" + whole + "\n" + whole[:40])
+    rows = read_rows(tmp_path)
+    assert [row["edit"] for row in rows] == [3, 3]
+    assert "| sdedit | strength 0.5 | 2 | 1.00 | 0.500 | 20.0 dB | 18.0 dB |" in table(rows)

@@ -1,0 +1,75 @@
+"""Edits whose true answer can be rendered: source, prompt, wanted scene, and how a picture scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textedit_core import images, metrics
+from textedit_core.training.captions import describe
+from textedit_core.training.classifier import AttributeClassifier
+from textedit_core.training.render import render
+from textedit_core.training.world import ATTRIBUTES, Scene, edited, scene_of_seed
+
+# What people ask of a portrait. The pose is the non-rigid edit that Imagic is about.
+ASKED = ("mood", "glasses", "beard", "top", "hair_color", "clothes_color", "background", "pose")
+
+
+@dataclass(frozen=True)
+class ToonEdit:
+    """One attribute of a held-out scene changed: the scene before and after, and a prompt that names the change."""
+
+    scene: Scene
+    wanted: Scene
+    asked: str
+    prompt: str
+
+    def source(self, size: int = 64) -> Tensor:
+        """The portrait before, (1,3,size,size) in [-1,1]."""
+        return images.to_tensor(render(self.scene, size), size)
+
+    def answer(self, size: int = 64) -> Tensor:
+        """The true answer: the portrait after, (1,3,size,size) in [-1,1]."""
+        return images.to_tensor(render(self.wanted, size), size)
+
+
+def held_out_edits(count: int) -> list[ToonEdit]:
+    """One edit a scene for the first `count` held-out scenes that show it, the attributes in turn."""
+    edits: list[ToonEdit] = []
+    seed = 0
+    while len(edits) < count:
+        scene, asked = scene_of_seed(seed), ASKED[len(edits) % len(ASKED)]
+        rng = np.random.default_rng(seed)
+        seed += 1
+        if scene.visible(asked):
+            others = [value for value in ATTRIBUTES[asked] if value not in (getattr(scene, asked), "none")]
+            wanted = edited(scene, **{asked: str(rng.choice(others))})
+            edits.append(ToonEdit(scene, wanted, asked, describe(wanted, (asked,))))
+    return edits
+
+
+def score(edit: ToonEdit, picture: Tensor, classifier: AttributeClassifier) -> list[dict[str, float]]:
+    """How each row of `picture` (B,3,H,W) did.
+
+    asked: 1 where the asked attribute reads as wanted. unasked: share of the other visible attributes that still
+    read as they should. psnr_answer, psnr_source: dB to the true answer and to the source.
+    """
+    labels = torch.tensor(list(edit.wanted.labels().values()))
+    place = list(ATTRIBUTES).index(edit.asked)
+    unasked = labels >= 0
+    unasked[place] = False
+    size = picture.shape[-1]
+    right = classifier.read(picture.clamp(-1, 1)) == labels
+    answer, source = metrics.psnr(picture, edit.answer(size)), metrics.psnr(picture, edit.source(size))
+    return [
+        {
+            "asked": float(row[place]),
+            "unasked": float(row[unasked].float().mean()),
+            "psnr_answer": float(answer[i]),
+            "psnr_source": float(source[i]),
+        }
+        for i, row in enumerate(right)
+    ]

@@ -1,0 +1,132 @@
+"""python -m textedit_core.training.imagic_study --out DIR: Imagic beside SDEdit, the true answer known.
+
+For every held-out edit: one Imagic fit, its eta strip, and SDEdit at several strengths; each picture is read by
+the attribute classifier and compared with the rendered true answer. DIR/edits-*.jsonl gets a line per edit, so
+that a stopped run goes on; run it with --shard 0/2 and --shard 1/2 to use two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+ETAS = (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2)
+STRENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+MEASURES = ("asked", "unasked", "psnr_answer", "psnr_source")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--models", default="toon")
+    parser.add_argument("--limit", type=int, default=40, help="how many edits")
+    parser.add_argument("--shard", default="0/1", help="I/N: do every N-th edit from the I-th on")
+    parser.add_argument("--set", action="append", default=[], metavar="KNOB=VALUE", help="an Imagic knob")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
+    options.out.mkdir(parents=True, exist_ok=True)
+    run(options)
+    sys.stdout.write(table(read_rows(options.out)) + "\n")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do the edits of this shard that no earlier run has done."""
+    import torch
+
+    from textedit_core.models import zoo
+    from textedit_core.training.bundle import load_classifier
+    from textedit_core.training.edits import held_out_edits
+
+    torch.set_num_threads(1)
+    models = zoo.load(options.models)
+    folder = zoo.BUNDLES / options.models if options.models in zoo.NAMES else Path(options.models)
+    classifier = load_classifier(folder, models.diffusion.size)
+    index, count = (int(part) for part in options.shard.split("/"))
+    done = {row["edit"] for row in read_rows(options.out)}
+    with (options.out / f"edits-{index}.jsonl").open("a") as file:
+        for number, edit in enumerate(held_out_edits(options.limit)):
+            if number % count == index and number not in done:
+                pictures = study(models, classifier, edit, dict(pair.split("=", 1) for pair in options.set))
+                record = {
+                    "edit": number,
+                    "asked_for": edit.asked,
+                    "prompt": edit.prompt,
+                    "pictures": pictures,
+                }
+                file.write("\n" + json.dumps(record))  # the newline first: it also ends a line cut by a kill
+                file.flush()
+                log.info("%d of %d: %s", number + 1, options.limit, edit.prompt)
+
+
+def study(models, classifier, edit, settings: dict[str, str]) -> list[dict]:
+    """One row per picture: method, setting, the four measures; Imagic's rows carry the seconds of the fit."""
+    from textedit_core.knobs import knobs
+    from textedit_core.methods import imagic, sdedit
+    from textedit_core.steps import last
+    from textedit_core.training.edits import score
+
+    model, image = models.diffusion, edit.source(models.diffusion.size)
+    preset = dict(models.presets.get("imagic", {}))
+    fit_knobs, edit_knobs = knobs(imagic.fit), knobs(imagic.edit)
+    for name, text in settings.items():
+        preset[name] = (fit_knobs.get(name) or edit_knobs[name]).parse(text)
+    started = time.perf_counter()
+    fitted = last(
+        imagic.fit(model, image, edit.prompt, **{k: v for k, v in preset.items() if k in fit_knobs})
+    )
+    seconds = time.perf_counter() - started
+    sampling = {k: v for k, v in preset.items() if k in edit_knobs and k not in ("eta", "seed")}
+    pictures = last(imagic.edit(model, fitted, eta=list(ETAS), seed=0, **sampling))
+    rows = [
+        {"method": "imagic", "setting": eta, "fit_seconds": round(seconds, 2)} | values
+        for eta, values in zip(ETAS, score(edit, pictures, classifier), strict=True)
+    ]
+    baseline = {k: v for k, v in models.presets.get("sdedit", {}).items() if k not in ("strength", "seed")}
+    for strength in STRENGTHS:
+        picture = last(sdedit.edit(model, image, edit.prompt, strength=strength, seed=0, **baseline))
+        rows.append({"method": "sdedit", "setting": strength} | score(edit, picture, classifier)[0])
+    return rows
+
+
+def read_rows(folder: Path) -> list[dict]:
+    """One row per picture of the edits done so far; a line that a kill cut short is an edit not done."""
+    rows = []
+    for path in sorted(folder.glob("edits-*.jsonl")):
+        for line in filter(None, path.read_text().splitlines()):
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            rows += [
+                {"edit": record["edit"], "asked_for": record["asked_for"]} | row for row in record["pictures"]
+            ]
+    return rows
+
+
+def table(rows: list[dict]) -> str:
+    """The means over edits as Markdown, a line per method and setting."""
+    lines = [
+        "| method | setting | edits | asked | unasked | PSNR to the answer | PSNR to the source |",
+        "|" + "---|" * 7,
+    ]
+    for method, setting in sorted({(row["method"], row["setting"]) for row in rows}):
+        group = [row for row in rows if (row["method"], row["setting"]) == (method, setting)]
+        means = [sum(row[name] for row in group) / len(group) for name in MEASURES]
+        values = f"{means[0]:.2f} | {means[1]:.3f} | {means[2]:.1f} dB | {means[3]:.1f} dB"
+        name = "eta" if method == "imagic" else "strength"
+        lines.append(f"| {method} | {name} {setting:g} | {len(group)} | {values} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
