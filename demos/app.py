@@ -5,6 +5,7 @@ from types import ModuleType
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
+
 from demos.components.models import Picker
 from demos.components.recall import Recall
 from demos.context import Context

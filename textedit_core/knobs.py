@@ -57,7 +57,7 @@ class BoundKnob:
                 return _SWITCH[text.lower()]
             return self.check(text if self.type is str else _number(text))
         except (_NotANumber, KeyError):
-            raise ValueError(f"{self.label}: '{text}' is not {self._wanted()}.") from None
+            raise ValueError(f"{self.label}: '{text}' is not {self.wanted}.") from None
 
     def check(self, value: Any) -> Any:
         """`value` as this knob's type; ValueError, a sentence with label and range, when it does not fit."""
@@ -66,7 +66,7 @@ class BoundKnob:
         else:
             fits = isinstance(value, Real) and not isinstance(value, bool) and self._in_range(value)
         if not fits:
-            raise ValueError(f"{self.label}: {value!r} is not {self._wanted()}.")
+            raise ValueError(f"{self.label}: {value!r} is not {self.wanted}.")
         return self.type(value)
 
     def _in_range(self, value: Real) -> bool:
@@ -74,7 +74,9 @@ class BoundKnob:
             return False
         return self.knob.minimum is None or self.knob.minimum <= value <= self.knob.maximum
 
-    def _wanted(self) -> str:
+    @property
+    def wanted(self) -> str:
+        """What a fitting value is, in words: "a number from 0 to 1"."""
         if self.type is bool:
             return "a switch; use true or false"
         if self.type is str:

@@ -19,7 +19,8 @@ class Record:
 
     `method` is the file name in methods/, `models` the name or folder they were loaded from, `prompts` the
     texts by parameter name, `knobs` every knob of the method by name (a float, int, str or bool), and `image`
-    the `image_sha` of the source, or "" where there is none.
+    the `image_sha` of the source as it was opened, or "" where there is none; `resize` is how it was made
+    square, "crop" or "pad".
     """
 
     method: str
@@ -27,6 +28,7 @@ class Record:
     prompts: dict[str, str] = field(default_factory=dict)
     knobs: dict[str, float | int | str | bool] = field(default_factory=dict)
     image: str = ""
+    resize: str = "crop"
     version: str = __version__
     app: str = "TextEdit Studio"
 

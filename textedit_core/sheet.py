@@ -2,6 +2,7 @@
 import hashlib
 import itertools
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,8 +54,9 @@ def _grid(cells: dict[frozenset, Cell], columns: list[dict], rows: list[dict], c
           font: ImageFont.FreeTypeFont) -> Image.Image:
     """The images in their places, with the names of the axes and the values beside them."""
     gap, line = _spacing(cell_size, font)
-    corner = ", ".join(rows[0])
-    row_texts = [[_cut(_label(value), font, cell_size) for value in row.values()] for row in rows]
+    corner = next(iter(rows[0]), "") if len(rows[0]) < 2 else ""
+    row_texts = [[_cut(_label(value) if corner else f"{name} {_label(value)}", font, cell_size)
+                  for name, value in row.items()] for row in rows]
     gutter = round(max(map(font.getlength, [corner, *itertools.chain(*row_texts)]))) + 3 * gap
     top, pitch = 2 * line + 2 * gap, cell_size + gap
     grid = Image.new("RGB", (max(gutter + pitch * len(columns), 20 * line), top + pitch * len(rows)), _PAPER)
@@ -111,7 +113,7 @@ def _shared(cells: Sequence[Cell]) -> str:
     first = cells[0].settings
     same = {name: value for name, value in first.items() if name not in cells[0].coords
             and all(cell.settings.get(name) == value for cell in cells)}
-    return "   ".join(f"{name} {_label(value)}" for name, value in same.items())
+    return ", ".join(f"{name} {_label(value)}" for name, value in same.items())
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
@@ -145,5 +147,6 @@ def _exact(value: Any) -> str:
 
 
 def _printable(text: str) -> str:
-    """`text` in the letters of the bundled font, which has no Greek; "?" for the others."""
-    return text.encode("latin-1", "replace").decode("latin-1").replace("\n", " ")
+    """`text` in the letters of Pillow's own font, ASCII; accents are dropped, "?" for the others."""
+    plain = "".join(one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one))
+    return re.sub(r"[^ -~]", "?", " ".join(plain.split()))

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import gradio as gr
 import torch
+
 from demos.components.marks import note
 from demos.context import Context, log
-
 from textedit_core import cache, images
 
 MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")

@@ -1,5 +1,6 @@
 """Labelled example pictures: a click fills in the picture, its prompt and the knobs it wants."""
 import gradio as gr
+
 from demos import examples
 from demos.components.marks import SELECT_JS, Tile, strip
 

@@ -4,6 +4,7 @@ import os
 
 import gradio as gr
 import torch
+
 from demos.components.checks import guarded
 from demos.components.marks import note
 from demos.context import MODEL_LANE, Context

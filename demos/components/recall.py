@@ -1,8 +1,8 @@
 """Recall: a PNG that the studio saved sets the page as it was when the picture was made."""
 import gradio as gr
+
 from demos.components.marks import note
 from demos.context import Context
-
 from textedit_core import images, record
 
 

@@ -3,6 +3,7 @@ import html
 import json
 
 import gradio as gr
+
 from demos.components.marks import SELECT_JS, Tile, note, strip
 
 EMPTY = """<div class="empty"><p>Your edit will appear here.</p>

@@ -1,5 +1,4 @@
 """Imagic's runs: read the widgets, prepare (fit), edit, the SDEdit baseline, and the record of a result."""
-import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -8,10 +7,10 @@ from threading import Event
 from typing import Any
 
 import torch
-from demos.context import Context
 from PIL import Image
 from torch import Tensor
 
+from demos.context import Context
 from textedit_core import cache, images, metrics, record
 from textedit_core.knobs import divide, knobs, method_knobs
 from textedit_core.methods import imagic, sdedit

@@ -2,6 +2,7 @@
 import time
 
 import gradio as gr
+
 from demos.components import charts, knobs
 from demos.components.checks import guarded, image_problem, validator, word_hint
 from demos.components.examples import ExampleStrip
@@ -10,7 +11,6 @@ from demos.components.results import ResultPanel
 from demos.components.source import SourceImage
 from demos.context import MODEL_LANE, Context
 from demos.runs import imagic as runs
-
 from textedit_core import images
 
 NAME, METHOD = "Imagic", "imagic"

@@ -20,7 +20,7 @@ ASKED = ("mood", "glasses", "beard", "top", "hair_color", "clothes_color", "back
 
 @dataclass(frozen=True)
 class ToonEdit:
-    """One attribute of a held-out scene changed: the scene before and after, and a prompt that names the change."""
+    """One attribute of a held-out scene changed: before, after, and a prompt that names the change."""
 
     scene: Scene
     wanted: Scene
@@ -54,8 +54,8 @@ def held_out_edits(count: int) -> list[ToonEdit]:
 def score(edit: ToonEdit, picture: Tensor, classifier: AttributeClassifier) -> list[dict[str, float]]:
     """How each row of `picture` (B,3,H,W) did.
 
-    asked: 1 where the asked attribute reads as wanted. unasked: share of the other visible attributes that still
-    read as they should. psnr_answer, psnr_source: dB to the true answer and to the source.
+    asked: 1 where the asked attribute reads as wanted. unasked: share of the other visible attributes that
+    still read as they should. psnr_answer, psnr_source: dB to the true answer and to the source.
     """
     labels = torch.tensor(list(edit.wanted.labels().values()))
     place = list(ATTRIBUTES).index(edit.asked)
