@@ -1,8 +1,8 @@
 """python -m textedit_core.training.imagic_study --out DIR: Imagic beside SDEdit, the true answer known.
 
 For every held-out edit: one Imagic fit, its eta strip, and SDEdit at several strengths; each picture is read
-by the attribute classifier and compared with the rendered true answer. DIR/edits-*.jsonl gets a line per edit,
-so that a stopped run goes on; run it with --shard 0/2 and --shard 1/2 to use two cores.
+by the attribute classifier and compared with the rendered true answer. DIR/edits-*.jsonl gets a line per
+edit, so that a stopped run goes on; run it with --shard 0/2 and --shard 1/2 to use two cores.
 """
 
 from __future__ import annotations
