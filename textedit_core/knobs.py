@@ -78,10 +78,10 @@ class BoundKnob:
     def wanted(self) -> str:
         """What a fitting value is, in words: "a number from 0 to 1"."""
         if self.type is bool:
-            return "a switch; use true or false"
+            return "true or false"
         if self.type is str:
             choices = ", ".join(self.knob.choices)
-            return f"one of its choices; use {choices}" if choices else "a text"
+            return f"one of {choices}" if choices else "a text"
         kind = "a whole number" if self.type is int else "a number"
         low, high = self.knob.minimum, self.knob.maximum
         return kind if low is None else f"{kind} from {low:.10g} to {high:.10g}"

@@ -1,0 +1,208 @@
+"""The command line, `python -m textedit_core edit|sweep METHOD ...`; flags come from the signatures."""
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+# Nothing that imports torch stands up here: --help answers at once.
+METHODS = sorted((Path(__file__).parent / "methods").glob("[a-z]*.py"))
+COMMANDS = {"edit": "edit one image", "sweep": "edit one image at many values of its knobs"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command: 0 when done, 2 after a user's mistake (one sentence on stderr), 130 when stopped."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    try:
+        options = vars(_parser(given).parse_args(given))
+        (_edit if options["command"] == "edit" else _sweep)(options)
+        return 0
+    except ValueError as error:
+        return _end(2, f"error: {error}")
+    except OSError as error:
+        return _end(2, f"error: '{error.filename}' cannot be used: {error.strerror}.")
+    except KeyboardInterrupt:
+        return _end(130, "Stopped.")
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        return _end(2, "error: The device's memory is full; use --device cpu, or a smaller --batch-size.")
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are a ValueError, to be told as one sentence."""
+
+    def error(self, message: str) -> None:
+        raise ValueError(f"{message}; see --help.")
+
+
+def _parser(given: list[str]) -> _Parser:
+    """The parser of all commands; only the method that `given` names is imported, for its own flags."""
+    parser = _Parser(prog="python -m textedit_core", description="Text-guided image editing.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command, job in COMMANDS.items():
+        of_command = commands.add_parser(command, help=job, description=f"{job.capitalize()}.")
+        methods = of_command.add_subparsers(dest="method", metavar="METHOD", required=True)
+        for path in METHODS:
+            about = path.read_text(encoding="utf-8").split('"""')[1].splitlines()[0].replace("%", "%%")
+            of_method = methods.add_parser(path.stem, help=about, description=about, allow_abbrev=False)
+            if given[:2] == [command, path.stem]:
+                _add_flags(of_method, command, path.stem)
+    return parser
+
+
+def _add_flags(parser: _Parser, command: str, method: str) -> None:
+    from textedit_core.jobs import INPUTS, REQUIRED, functions, inputs
+    from textedit_core.knobs import method_knobs
+
+    edit, fit = functions(method)
+    add = parser.add_argument
+    add("--models", default="toon", metavar="NAME", help="toon, sd, or a folder of models (default toon)")
+    add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
+    add("--cache", metavar="DIR", help="keep results in this folder, for the next run")
+    add("--resize", choices=("crop", "pad"), default="crop", help="how pictures become square (default crop)")
+    if command == "sweep":
+        add("--x", required=True, metavar="KNOB=VALUES", help="columns: eta=0,0.5,1, or eta=0:1:5 for five")
+        add("--y", metavar="KNOB=VALUES", help="rows, such as seed=0-3")
+        add("--batch-size", type=int, default=8, metavar="N", help="cells computed at once (default 8)")
+        add("--cell-size", type=int, default=192, metavar="PIXELS", help="on the sheet (default 192)")
+        add("--out", required=True, metavar="DIR", help="folder for the cells, sheet.png and sweep.json")
+    else:
+        add("--out", required=True, metavar="PNG", help="the file to write")
+    for name, (kind, default) in inputs(edit, fit).items():
+        if kind in INPUTS:
+            add(_flag(name), required=default is REQUIRED, metavar=kind.upper(), help=INPUTS[kind])
+    for name, knob in method_knobs(edit, fit).items():
+        about = ": ".join(part for part in (knob.label, knob.knob.help) if part)
+        about = f"{about} ({knob.wanted}; default {knob.default})".replace("%", "%%")
+        switch = {"nargs": "?", "const": "true"} if knob.type is bool else {}
+        add(_flag(name), metavar="VALUE", help=about, **switch)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _edit(options: Mapping[str, Any]) -> None:
+    """Edit one image and write it, with its settings, to --out."""
+    from textedit_core.cache import cached
+    from textedit_core.images import to_pil
+    from textedit_core.knobs import hand_over
+    from textedit_core.record import save_png
+    from textedit_core.steps import last
+
+    out = Path(options["out"])
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"--out: '{out}' must end in .png, for the settings go into the file.")
+    job = _read(options)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    arguments = job.arguments
+    if job.fit:
+        fitted = last(_watched("fit", cached(job.fit, *arguments, cache=job.cache, **job.fit_settings)))
+        arguments = hand_over(job.edit, job.given, fitted)
+    image = last(_watched("edit", cached(job.edit, *arguments, cache=job.cache, **job.edit_settings)))
+    save_png(to_pil(image)[0], out, job.record)
+    print(out)
+
+
+def _sweep(options: Mapping[str, Any]) -> None:
+    """Edit one image at every point of the axes."""
+    from textedit_core.cache import cached
+    from textedit_core.jobs import functions
+    from textedit_core.knobs import knobs, method_knobs
+    from textedit_core.steps import last
+    from textedit_core.sweep import parse_axis, sweep
+
+    edit, fit = functions(options["method"])
+    axes = [parse_axis(options[flag], method_knobs(edit, fit)) for flag in ("x", "y") if options[flag]]
+    values = {axis.name: axis.values for axis in axes}
+    if len(values) < len(axes):
+        raise ValueError(f"--y: '{axes[1].name}' is on --x already; use another knob.")
+    for flag in ("batch_size", "cell_size"):
+        if not 1 <= options[flag] <= 4096:
+            raise ValueError(f"{_flag(flag)}: {options[flag]} is not a whole number from 1 to 4096.")
+    folder = Path(options["out"])
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out: '{folder}' is a file; name a folder.")
+    job = _read(options)
+    folder.mkdir(parents=True, exist_ok=True)
+    if fit and set(values) <= set(knobs(edit)):  # one fit for all cells: tell its steps
+        last(_watched("fit", cached(fit, *job.arguments, cache=job.cache, **job.fit_settings)))
+    steps = sweep(edit, values, *job.arguments, fit=fit, batch_size=options["batch_size"], cache=job.cache,
+                  **job.settings, **job.texts)
+    _write_sweep(folder, _watched("cells", steps), axes, options["cell_size"], job.record)
+    print(folder)
+
+
+def _read(options: Mapping[str, Any]) -> Any:
+    """The job these flags ask for. Says what will be fetched, and which words the models never saw."""
+    from textedit_core.cache import Cache
+    from textedit_core.jobs import functions, inputs, read_job
+    from textedit_core.models import zoo
+
+    models = zoo.load(options["models"], options["device"])
+    kinds = inputs(*functions(options["method"]))
+    for part in zoo.describe(options["models"])["parts"]:
+        if not part["local"] and part["part"] in {kind for kind, _ in kinds.values()}:
+            _note(f"fetching {part['repo']}, {part['size_gb']:g} GB, licence {part['license']}")
+    for name, (kind, _) in kinds.items():
+        if kind == "text":
+            for word, alike in models.unknown_words(options[name] or "").items():
+                hint = f"; it knows {', '.join(alike)}" if alike else ""
+                _note(f"{models.name} does not know '{word}'{hint}")
+    return read_job(options["method"], options, models, options["resize"], Cache(folder=options["cache"]))
+
+
+def _write_sweep(folder: Path, steps: Iterator, axes: Sequence[Any], cell_size: int, record: Any) -> None:
+    """Each cell as a PNG once it is finished; sheet.png and sweep.json at the end, also of a stopped one."""
+    from textedit_core.images import to_pil
+    from textedit_core.record import save_png
+    from textedit_core.sweep import cell_name, contact_sheet, summary
+
+    cells, written = (), set()
+    try:
+        for step in steps:
+            cells = step.value
+            for cell in cells:
+                name = cell_name(cell)
+                if name not in written:
+                    save_png(to_pil(cell.image)[0], folder / name, replace(record, knobs=cell.settings))
+                    written.add(name)
+    finally:
+        if cells:
+            title = ", ".join([f"{record.method} on {record.models}", *record.prompts.values()])
+            contact_sheet(cells, *axes, cell_size=cell_size, title=title).save(folder / "sheet.png")
+            found = {"method": record.method, "models": record.models, "prompts": record.prompts,
+                     "image": record.image, "resize": record.resize,
+                     "axes": {axis.name: axis.values for axis in axes}, "cells": summary(cells)}
+            (folder / "sweep.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+
+def _watched(title: str, steps: Iterator) -> Iterator:
+    """The same steps, told on stderr: on a terminal in one line that counts, elsewhere every tenth."""
+    lively, told = sys.stderr.isatty(), -1
+    for step in steps:
+        tenth = 10 * step.done // max(1, step.total)
+        if lively or tenth > told:
+            loss = "" if step.loss is None else f", loss {step.loss:.4g}"
+            text = f"{title} {step.done}/{step.total}{loss}"
+            print(f"\r{text}\033[K" if lively else f"{text}\n", end="", file=sys.stderr, flush=True)
+            told = tenth
+        yield step
+    if lively:
+        print(file=sys.stderr)
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
+
+
+def _end(code: int, text: str) -> int:
+    print(text, file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
