@@ -48,11 +48,11 @@ class LatentDiffusion:
 
     @property
     def device(self) -> torch.device:
-        return self.unet.device
+        return self.unet.conv_in.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.unet.dtype
+        return self.unet.conv_in.weight.dtype  # unet.dtype walks all parameters: 2 ms a call
 
     @property
     def max_tokens(self) -> int:
@@ -123,13 +123,13 @@ class LatentDiffusion:
         only values that are shared must not be written in place. dtype: of all its weights, this model's
         unless given. Raises ValueError for a name or shape the UNet does not have.
         """
-        own = dict(self.unet.named_parameters())
+        own, device, dtype = dict(self.unet.named_parameters()), self.device, dtype or self.dtype
         for name, value in weights.items():
             if name not in own or own[name].shape != value.shape:
                 raise ValueError(f"The weight {name} {tuple(value.shape)} does not belong to this UNet.")
         replaced = {id(buffer): buffer for buffer in self.unet.buffers()}
         for name, parameter in own.items():
-            value = weights.get(name, parameter).detach().to(self.device, dtype or self.dtype)
+            value = weights.get(name, parameter).detach().to(device, dtype)
             replaced[id(parameter)] = nn.Parameter(value, requires_grad=False)
         return dataclasses.replace(self, unet=copy.deepcopy(self.unet, replaced), fingerprint=None)
 

@@ -42,7 +42,7 @@ class Source:
 
     def is_local(self) -> bool:
         """Whether the weights are on this machine. Asks no network."""
-        return all(any(self._find(name + suffix) for suffix in self._suffixes()) for name in self.weights)
+        return all(any(map(self._find, self._files(name))) for name in self.weights)
 
     def gigabytes(self) -> float:
         """Size of the files: measured in a folder, known for a hub repository."""
@@ -55,12 +55,16 @@ class Source:
 
         Raises ValueError when the files are not there or a tensor is missing, unexpected or misshapen.
         """
-        options = {"torch_dtype" if cls.__module__.startswith("diffusers") else "dtype": dtype}
+        if cls.__module__.startswith("diffusers"):
+            options = {"torch_dtype": dtype}
+        else:
+            options = {"dtype": dtype, "ignore_mismatched_sizes": True}  # told below, by name
         options["use_safetensors"] = None if self.bin else True
         with _silent() if self.is_local() else nullcontext():
             model, info = self.read(cls.from_pretrained, part, output_loading_info=True, **options)
         for kind in ("missing", "unexpected", "mismatched"):
-            if names := sorted(str(name) for name in info.get(f"{kind}_keys", ())):
+            keys = info.get(f"{kind}_keys", ())
+            if names := sorted(key if isinstance(key, str) else str(key[0]) for key in keys):
                 more = f" and {len(names) - 3} more" if len(names) > 3 else ""
                 raise ValueError(
                     f"The weights in {self._where(part)} have {kind} tensors: {', '.join(names[:3])}{more}."
@@ -98,8 +102,9 @@ class Source:
     def _subfolder(self, part: str) -> str:
         return "/".join(name for name in (self.prefix, part) if name)
 
-    def _suffixes(self) -> tuple[str, ...]:
-        return (".safetensors", ".bin") if self.bin else (".safetensors",)
+    def _files(self, name: str) -> list[str]:
+        """The files that may hold the weights of this name."""
+        return [f"{name}.safetensors", *(["pytorch_model.bin"] if self.bin else [])]
 
     def _find(self, name: str) -> str | None:
         """The path of a file on this machine, in the folder or in the hub cache."""
@@ -112,7 +117,7 @@ class Source:
 
     def _commit(self) -> str:
         """The commit of the hub repository in the cache: the folder above the file in it."""
-        for name in (name + suffix for name in self.weights for suffix in self._suffixes()):
+        for name in (file for stem in self.weights for file in self._files(stem)):
             if found := self._find(name):
                 return Path(found).parents[self._subfolder(name).count("/")].name
         return ""
@@ -121,13 +126,13 @@ class Source:
         return f"{self.repo}/{self._subfolder(part)}".rstrip("/")
 
     def _complaint(self, part: str, error: Exception) -> str:
-        reason = str(error).strip().split("\n")[0]
+        reason = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
         if self.folder is None and not self.is_local():
             return (
                 f"{self._where(part)} is not here and could not be fetched from the Hugging Face "
                 f"hub (about {self.size_gb:g} GB): connect once, or choose another model. ({reason})"
             )
-        return f"The model files in {self._where(part)} could not be read: {reason}"
+        return f"The model files in {self._where(part)} could not be read: {reason}."
 
 
 @contextmanager

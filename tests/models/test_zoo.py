@@ -1,0 +1,274 @@
+"""The one loader: bundles, Stable Diffusion folders and the hub's cache; strict, and cheap to ask."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_file
+
+from textedit_core.models import zoo
+
+UNET = "diffusion/unet/diffusion_pytorch_model.safetensors"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def folder(tiny_folder, tmp_path) -> Path:
+    """A copy of the tiny bundle to damage."""
+    return shutil.copytree(tiny_folder, tmp_path / "bundle")
+
+
+@pytest.fixture
+def hub(tiny_folder) -> Path:
+    """The hub's cache as if both repositories of "sd" had been fetched, holding the tiny models."""
+    cache = Path(os.environ["HF_HUB_CACHE"])
+    for repo, part in [
+        ("stable-diffusion-v1-5/stable-diffusion-v1-5", "diffusion"),
+        ("openai/clip-vit-base-patch32", "clip"),
+    ]:
+        root = cache / f"models--{repo.replace('/', '--')}"
+        shutil.copytree(tiny_folder / part, root / "snapshots" / COMMIT)
+        (root / "refs").mkdir()
+        (root / "refs" / "main").write_text(COMMIT)
+    yield cache
+    for root in cache.glob("models--*"):
+        shutil.rmtree(root)
+
+
+def edit_weights(path: Path, change) -> None:
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def test_everything_is_loaded_frozen_in_eval_mode_and_float32(tiny):
+    networks = [tiny.diffusion.unet, tiny.diffusion.vae, tiny.diffusion.text_encoder, tiny.clip.model]
+    for network in networks:
+        assert not network.training
+        assert not any(p.requires_grad for p in network.parameters())
+        assert {p.dtype for p in network.parameters()} == {torch.float32}
+
+
+def test_float16_on_disk_is_read_exactly(tiny, tiny_folder):
+    stored = load_file(tiny_folder / UNET)
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
+    loaded = tiny.diffusion.unet.state_dict()
+    assert all(torch.equal(loaded[name], tensor.float()) for name, tensor in stored.items())
+
+
+def test_a_bundle_tells_its_presets_words_and_licence(tiny):
+    assert tiny.presets["imagic"]["steps"] == 3
+    assert "glasses" in tiny.vocabulary
+    assert tiny.license == "none: random numbers"
+    assert tiny.manifest["name"] == "tiny"
+    assert tiny.clip.size == 32
+
+
+def test_unknown_words_are_named_with_close_ones(tiny):
+    assert tiny.unknown_words("A red horse, smilin man!") == {"horse": [], "smilin": ["smiling"]}
+    assert tiny.unknown_words("a smiling man") == {}
+    assert zoo.load("sd").unknown_words("a zebra") == {}
+
+
+def test_nothing_is_read_before_it_is_used(folder):
+    shutil.rmtree(folder / "clip")
+    (folder / UNET).unlink()
+    models = zoo.load(folder)
+    with pytest.raises(ValueError, match="no clip part, only diffusion"):
+        _ = models.clip
+    with pytest.raises(ValueError, match=r"diffusion/unet could not be read.*diffusion_pytorch_model"):
+        _ = models.diffusion
+
+
+def test_a_missing_tensor_is_named(folder):
+    edit_weights(folder / UNET, lambda tensors: tensors.pop("conv_out.bias"))
+    with pytest.raises(ValueError, match=r"diffusion/unet.*conv_out\.bias"):
+        _ = zoo.load(folder).diffusion
+
+
+def test_an_unexpected_tensor_is_named(folder):
+    edit_weights(folder / UNET, lambda tensors: tensors.update(surplus=torch.zeros(1)))
+    with pytest.raises(ValueError, match="unexpected tensors: surplus"):
+        _ = zoo.load(folder).diffusion
+
+
+def test_a_tensor_of_the_wrong_shape_is_named(folder):
+    edit_weights(folder / UNET, lambda tensors: tensors.update({"conv_out.bias": torch.zeros(5)}))
+    with pytest.raises(ValueError, match=r"conv_out\.bias"):
+        _ = zoo.load(folder).diffusion
+
+
+@pytest.mark.parametrize(("part", "place"), [("diffusion", "diffusion/text_encoder"), ("clip", "clip")])
+@pytest.mark.parametrize("kind", ["missing", "unexpected", "mismatched"])
+def test_the_transformers_models_are_as_strict(folder, part, place, kind):
+    def damage(tensors):
+        name = next(name for name in sorted(tensors) if name.endswith("final_layer_norm.bias"))
+        tensors["surplus" if kind == "unexpected" else name] = torch.zeros(5)
+        if kind == "missing":
+            del tensors[name]
+
+    edit_weights(folder / place / "model.safetensors", damage)
+    said = "surplus" if kind == "unexpected" else "final_layer_norm.bias"
+    with pytest.raises(ValueError, match=f"{place} have {kind} tensors: .*{said}"):
+        getattr(zoo.load(folder), part)
+
+
+def test_names_of_older_checkpoints_are_understood(tiny, folder):
+    """The published files say text_model.*, hold position ids, and name the VAE's attention otherwise."""
+
+    def as_published(tensors):
+        renamed = {f"text_model.{name.removeprefix('text_model.')}": tensors[name] for name in tensors}
+        renamed["text_model.embeddings.position_ids"] = torch.arange(32)[None]
+        tensors.clear()
+        tensors.update(renamed)
+
+    edit_weights(folder / "diffusion/text_encoder/model.safetensors", as_published)
+    vae = AutoencoderKL(
+        block_out_channels=(8,), layers_per_block=1, norm_num_groups=4, latent_channels=4, sample_size=32
+    )
+    vae.save_pretrained(folder / "diffusion/vae")
+
+    def older(tensors):
+        for new, old in [("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")]:
+            for name in [name for name in tensors if f".{new}." in name]:
+                tensors[name.replace(new, old)] = tensors.pop(name)
+
+    edit_weights(folder / "diffusion/vae/diffusion_pytorch_model.safetensors", older)
+    loaded = zoo.load(folder).diffusion
+    assert torch.equal(loaded.encode_text(["a red hat"]), tiny.diffusion.encode_text(["a red hat"]))
+    attention = vae.encoder.mid_block.attentions[0]
+    assert torch.equal(loaded.vae.encoder.mid_block.attentions[0].to_q.weight, attention.to_q.weight)
+
+
+def test_only_a_repository_without_safetensors_may_have_a_bin(tiny, hub):
+    for root in hub.glob("models--openai*/snapshots/*"):
+        torch.save(load_file(root / "model.safetensors"), root / "pytorch_model.bin")
+        (root / "model.safetensors").unlink()
+    assert zoo.describe("sd")["local"]
+    features = zoo.load("sd").clip.text_features(["a hat"])
+    assert torch.equal(features, tiny.clip.text_features(["a hat"]))
+
+
+def test_pickled_weights_are_not_opened(folder):
+    tensors = load_file(folder / UNET)
+    (folder / UNET).unlink()
+    torch.save(tensors, folder / UNET.replace(".safetensors", ".bin"))
+    with pytest.raises(ValueError, match="could not be read"):
+        _ = zoo.load(folder).diffusion
+
+
+def test_a_stable_diffusion_folder_is_a_model_without_clip(tiny, tiny_folder):
+    models = zoo.load(tiny_folder / "diffusion")
+    assert torch.equal(models.diffusion.unet.conv_in.weight, tiny.diffusion.unet.conv_in.weight)
+    with pytest.raises(ValueError, match="no clip part"):
+        _ = models.clip
+
+
+def test_sd_is_loaded_from_the_hub_cache_as_a_folder_is(tiny, hub):
+    models = zoo.load("sd")
+    assert torch.equal(models.diffusion.unet.conv_in.weight, tiny.diffusion.unet.conv_in.weight)
+    assert torch.equal(models.diffusion.encode_text(["a red hat"]), tiny.diffusion.encode_text(["a red hat"]))
+    assert torch.equal(models.clip.text_features(["a hat"]), tiny.clip.text_features(["a hat"]))
+    assert models.diffusion.schedule.timesteps(50) == tiny.diffusion.schedule.timesteps(50)
+    assert "Open RAIL" in models.license
+    described = zoo.describe("sd")
+    assert described["local"]
+    assert described["fetch_gb"] == 0
+
+
+def test_the_hub_commit_is_part_of_the_fingerprint(hub):
+    before = zoo.load("sd").diffusion.fingerprint
+    for root in hub.glob("models--stable*"):
+        assert before == zoo.load("sd").diffusion.fingerprint
+        (root / "snapshots" / COMMIT).rename(root / "snapshots" / COMMIT[::-1])
+        (root / "refs" / "main").write_text(COMMIT[::-1])
+    assert zoo.load("sd").diffusion.fingerprint != before
+
+
+def test_without_the_hub_sd_says_what_it_would_fetch():
+    with pytest.raises(ValueError, match=r"stable-diffusion-v1-5/unet is not here.*4\.3 GB"):
+        _ = zoo.load("sd").diffusion
+    with pytest.raises(ValueError, match=r"clip-vit-base-patch32 is not here.*0\.6 GB"):
+        _ = zoo.load("sd").clip
+
+
+def test_describe_tells_repositories_sizes_and_licences_without_fetching():
+    described = zoo.describe("sd")
+    assert not described["local"]
+    assert described["fetch_gb"] == described["size_gb"] == 4.9
+    repos = {part["repo"]: part["license"] for part in described["parts"]}
+    assert repos == {
+        "stable-diffusion-v1-5/stable-diffusion-v1-5": "CreativeML Open RAIL-M",
+        "openai/clip-vit-base-patch32": "MIT",
+    }
+
+
+def test_describe_measures_a_folder(tiny_folder, folder):
+    described = zoo.describe(tiny_folder)
+    assert described["local"]
+    assert described["title"] == "tiny"
+    total = sum(path.stat().st_size for path in tiny_folder.rglob("*") if path.is_file())
+    assert described["size_gb"] == pytest.approx(total / 1e9, abs=0.002)
+    (folder / UNET).unlink()
+    assert not zoo.describe(folder)["local"]
+
+
+def test_fingerprints_follow_weights_precision_and_part(tiny, folder):
+    same = zoo.load(folder)
+    assert same.diffusion.fingerprint == tiny.diffusion.fingerprint
+    assert same.clip.fingerprint != same.diffusion.fingerprint
+    assert zoo.load(folder, dtype=torch.float64).diffusion.fingerprint != same.diffusion.fingerprint
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][UNET] = "0" * 64
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    changed = zoo.load(folder)
+    assert changed.diffusion.fingerprint != same.diffusion.fingerprint
+    assert changed.clip.fingerprint == same.clip.fingerprint
+
+
+def test_a_folder_without_manifest_is_told_apart_by_its_files(folder):
+    (folder / "manifest.json").unlink()
+    before = zoo.load(folder).diffusion.fingerprint
+    assert zoo.load(folder).diffusion.fingerprint == before
+    edit_weights(folder / UNET, lambda tensors: tensors["conv_out.bias"].add_(1))
+    assert zoo.load(folder).diffusion.fingerprint != before
+
+
+def test_precision_is_a_choice(tiny_folder):
+    models = zoo.load(tiny_folder, dtype=torch.float64)
+    assert models.diffusion.dtype == torch.float64
+    assert models.diffusion.vae.dtype == models.clip.model.dtype == torch.float64
+
+
+@pytest.mark.parametrize("name", ["nope", "/no/such/folder"])
+def test_an_unknown_name_lists_the_known_ones(name):
+    with pytest.raises(ValueError, match="choose toon, sd, or the path of a folder"):
+        zoo.load(name)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no model folder"):
+        zoo.load(tmp_path)
+
+
+def test_devices(tiny_folder):
+    assert zoo.load(tiny_folder, "auto").device.type in ("cpu", "cuda", "mps")
+    for device in ("tpu0", "cuda:99"):
+        with pytest.raises(ValueError, match=f"no device '{device}'"):
+            zoo.load(tiny_folder, device)
+
+
+def test_toon_is_whole_and_small(toon):
+    """The shipped bundle: every file as the manifest says, within its budget."""
+    import hashlib
+
+    root = zoo.BUNDLES / "toon"
+    for name, digest in toon.manifest["files"].items():
+        assert hashlib.sha256((root / name).read_bytes()).hexdigest() == digest, name
+    assert zoo.describe("toon")["size_gb"] < 0.04
+    assert toon.diffusion.size == toon.clip.size == toon.manifest["size"]
+    assert toon.vocabulary

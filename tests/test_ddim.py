@@ -1,0 +1,116 @@
+"""The schedule and the DDIM step against diffusers' DDIMScheduler and published constants."""
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, PNDMScheduler
+
+from textedit_core.ddim import Schedule, add_noise, ddim_step, velocity_to_eps
+
+CONFIG = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+SCHEDULE = Schedule.from_config(CONFIG)
+
+
+def scheduler(prediction_type: str = "epsilon") -> DDIMScheduler:
+    """diffusers' scheduler with the four settings that Stable Diffusion needs."""
+    fixed = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}
+    return DDIMScheduler(**CONFIG, **fixed, prediction_type=prediction_type)
+
+
+@pytest.mark.parametrize(
+    ("t", "expected"),
+    [
+        (0, 0.99915),
+        (1, 0.99829603),
+        (21, 0.98038075),
+        (501, 0.27499907),
+        (981, 0.00577550),
+        (999, 0.00466010),
+    ],
+)
+def test_published_constants(t, expected):
+    assert SCHEDULE.alpha(t) == pytest.approx(expected, rel=2e-6)
+
+
+def test_before_the_first_timestep_alpha_is_that_of_zero():
+    assert SCHEDULE.alpha(-19) == SCHEDULE.alpha(0)
+    rows = SCHEDULE.alpha(torch.tensor([-19, 0, 981]))
+    assert rows.shape == (3, 1, 1, 1)
+    assert rows.flatten().tolist() == [SCHEDULE.alpha(0), SCHEDULE.alpha(0), SCHEDULE.alpha(981)]
+
+
+def test_fifty_steps_are_981_to_1():
+    assert SCHEDULE.timesteps(50) == tuple(range(981, 0, -20))
+
+
+@pytest.mark.parametrize("steps", [1, 3, 7, 50, 200, 999])
+def test_timesteps_and_alphas_are_those_of_diffusers(steps):
+    theirs = scheduler()
+    theirs.set_timesteps(steps)
+    assert SCHEDULE.timesteps(steps) == tuple(theirs.timesteps.tolist())
+    assert torch.equal(SCHEDULE.alphas_cumprod, theirs.alphas_cumprod)
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1000])
+def test_impossible_step_counts_are_refused(steps):
+    with pytest.raises(ValueError, match=f"between 1 and 999, not {steps}"):
+        SCHEDULE.timesteps(steps)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("steps", [3, 10, 50])
+def test_a_whole_run_equals_ddim_scheduler(prediction_type, steps):
+    theirs = scheduler(prediction_type)
+    theirs.set_timesteps(steps)
+    schedule = Schedule.from_config(theirs.config)
+    generator = torch.Generator().manual_seed(0)
+    z = expected = torch.randn(2, 4, 8, 8, generator=generator)
+    for t in schedule.timesteps(steps):
+        output = torch.randn(z.shape, generator=generator)
+        expected = theirs.step(output, t, expected).prev_sample
+        eps = output if prediction_type == "epsilon" else velocity_to_eps(schedule, output, z, t)
+        z = ddim_step(schedule, z, eps, t, t - schedule.stride(steps))
+        torch.testing.assert_close(z, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_step_up_undoes_a_step_down():
+    z, eps = torch.randn(2, 1, 4, 8, 8).unbind()
+    back = ddim_step(SCHEDULE, ddim_step(SCHEDULE, z, eps, 501, 481), eps, 481, 501)
+    torch.testing.assert_close(back, z)
+
+
+def test_the_step_keeps_the_clean_image_of_the_prediction():
+    z0, eps = torch.randn(2, 1, 4, 8, 8).unbind()
+    z = ddim_step(SCHEDULE, add_noise(SCHEDULE, z0, eps, 901), eps, 901, 301)
+    torch.testing.assert_close(z, add_noise(SCHEDULE, z0, eps, 301), rtol=1e-4, atol=1e-4)
+
+
+def test_add_noise_takes_one_timestep_or_one_per_row():
+    z0, noise = torch.randn(2, 3, 4, 8, 8).unbind()
+    t = torch.tensor([0, 500, 999])
+    rows = add_noise(SCHEDULE, z0, noise, t)
+    torch.testing.assert_close(rows, scheduler().add_noise(z0, noise, t))
+    for row, one in enumerate(t.tolist()):
+        torch.testing.assert_close(rows[row : row + 1], add_noise(SCHEDULE, z0[row], noise[row], one)[None])
+
+
+def test_any_diffusers_scheduler_config_will_do():
+    pndm = Schedule.from_config(PNDMScheduler(**CONFIG).config)
+    assert torch.equal(pndm.alphas_cumprod, SCHEDULE.alphas_cumprod)
+    linear = Schedule.from_config({"beta_start": 0.1, "beta_end": 0.3, "num_train_timesteps": 3})
+    torch.testing.assert_close(linear.alphas_cumprod, torch.tensor([0.9, 0.9 * 0.8, 0.9 * 0.8 * 0.7]))
+    trained = Schedule.from_config({"trained_betas": [0.5, 0.5]})
+    assert trained.alphas_cumprod.tolist() == [0.5, 0.25]
+    assert trained.train_steps == 2
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"beta_schedule": "squaredcos_cap_v2"}, "squaredcos_cap_v2"),
+        ({"prediction_type": "sample"}, "'sample'"),
+        ({"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr"),
+    ],
+)
+def test_schedules_that_would_be_wrong_are_refused(config, said):
+    with pytest.raises(ValueError, match=said):
+        Schedule.from_config(config)
