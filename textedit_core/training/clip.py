@@ -14,7 +14,7 @@ from textedit_core.training.data import Portraits
 from textedit_core.training.loop import Budget, train
 from textedit_core.training.world import ATTRIBUTES
 
-BATCH = 128
+BATCH = 48
 LEARNING_RATE = 1e-3
 LABEL_WEIGHT = 1.0
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # [-1, 1] images go in as they are

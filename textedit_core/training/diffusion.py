@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from textedit_core.training.clip import tokens
-from textedit_core.training.data import Portraits
+from textedit_core.training.data import Portraits, face_weights
 from textedit_core.training.loop import Budget, train
 
 BATCH = 16
@@ -19,7 +19,6 @@ LEARNING_RATE = 5e-4
 TEXT_RATE = 0.3  # of the UNet's: the text encoder arrives trained, from CLIP
 EMPTY_CAPTIONS = 0.1  # classifier-free guidance needs the empty prompt to mean any portrait
 MIN_SNR = 5.0
-FACE_WEIGHT = 2.0  # how much more the middle counts: the face is small, and most words are about it
 CHANNELS = (64, 128, 192)
 
 
@@ -121,13 +120,3 @@ def spread_timesteps(count: int, total: int, generator: torch.Generator) -> Tens
     return (
         ((torch.arange(count, device=generator.device) + offset) / count * total).long().clamp(max=total - 1)
     )
-
-
-def face_weights(side: int, device) -> Tensor:
-    """(1,1,side,side): FACE_WEIGHT over the middle of the picture, 1 elsewhere.
-
-    The best prediction at each place stays the same; only how soon it is learned changes.
-    """
-    weights = torch.ones(1, 1, side, side, device=device)
-    weights[..., side // 4 : side * 13 // 16, side // 4 : side * 3 // 4] = FACE_WEIGHT
-    return weights
