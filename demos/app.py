@@ -1,4 +1,5 @@
 """The page: header with model picker and Recall, one tab per method, About. Each tab is a file in tabs/."""
+
 import os
 from types import ModuleType
 
@@ -32,8 +33,9 @@ def create_app(zoo: ModuleType, models: str = "toon", device: str = "auto", max_
     """The whole page. `zoo` loads models by name; `models` is the name or folder chosen at start."""
     zoo.describe(models)  # a wrong --models is one sentence at start, not an empty page
     ctx = Context(zoo, models, device, max_cells)
-    with gr.Blocks(title="TextEdit Studio", analytics_enabled=False, fill_width=True,
-                   delete_cache=(3600, 86400)) as demo:
+    with gr.Blocks(
+        title="TextEdit Studio", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
+    ) as demo:
         with gr.Row(elem_classes="masthead"):
             with gr.Column(scale=2, min_width=300):
                 gr.HTML(BRAND)

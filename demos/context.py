@@ -2,6 +2,7 @@
 
 Nothing here belongs to one visitor: results live in the content-keyed cache, what a page shows lives in the page.
 """
+
 import logging
 import os
 import secrets
@@ -36,7 +37,7 @@ class Pace:
     def guess(self, models: str, kind: str, steps: float) -> float | None:
         """Seconds for `steps` steps, or None before the first run of this kind."""
         each = self._seconds.get((models, kind))
-        return None if each is None else each * steps
+        return 0.0 if not steps else None if each is None else each * steps
 
 
 class Stops:
@@ -74,6 +75,7 @@ class Stops:
 @dataclass(frozen=True, eq=False)
 class Context:
     """The loader of models, the chosen device, the limits of this host, and the shared books."""
+
     zoo: ModuleType
     default: str = "toon"
     device: str = "auto"

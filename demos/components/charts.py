@@ -1,4 +1,5 @@
 """Line charts as SVG text: they follow the page's light and dark colours and need no script and no network."""
+
 import html
 from collections.abc import Sequence
 
@@ -8,17 +9,24 @@ Points = Sequence[tuple[float, float]]
 def running_mean(values: Sequence[float], share: float = 0.1) -> list[float]:
     """The mean of each value and the ones before it, over a window of `share` of the series."""
     window = max(1, round(len(values) * share))
-    return [sum(values[max(0, i - window + 1): i + 1]) / min(i + 1, window) for i in range(len(values))]
+    return [sum(values[max(0, i - window + 1) : i + 1]) / min(i + 1, window) for i in range(len(values))]
 
 
-def polyline(points: Points, x_range: tuple[float, float], y_range: tuple[float, float],
-             box: tuple[float, float, float, float], kind: str) -> str:
+def polyline(
+    points: Points,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    box: tuple[float, float, float, float],
+    kind: str,
+) -> str:
     """`points` drawn into `box` (left, top, width, height)."""
     left, top, width, height = box
     x0, x1 = x_range
     y0, y1 = y_range
-    placed = [(left + width * (x - x0) / ((x1 - x0) or 1), top + height * (1 - (y - y0) / ((y1 - y0) or 1)))
-              for x, y in points]
+    placed = [
+        (left + width * (x - x0) / ((x1 - x0) or 1), top + height * (1 - (y - y0) / ((y1 - y0) or 1)))
+        for x, y in points
+    ]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
     dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in placed) if "dots" in kind else ""
     return f'<g class="{kind}"><polyline points="{path}"/>{dots}</g>'
@@ -34,7 +42,7 @@ def losses(stages: Sequence[tuple[str, Sequence[float], int]]) -> str:
     stages = [stage for stage in stages if stage[2]]
     if not any(values for _, values, _ in stages):
         return ""
-    width, height, gap = 420, 116, 24
+    width, height, gap = 380, 116, 24
     room = (width - gap * (len(stages) - 1)) / len(stages)
     parts = []
     for i, (name, values, planned) in enumerate(stages):
@@ -51,8 +59,10 @@ def losses(stages: Sequence[tuple[str, Sequence[float], int]]) -> str:
             parts.append(text(left + room, 12, f"loss {mean[-1]:.3f}", "end", "number"))
         parts.append(text(left, 108, "1", kind="number"))
         parts.append(text(left + room, 108, str(planned), "end", "number"))
-    return (f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" '
-            f'aria-label="Loss of each preparation stage">{"".join(parts)}</svg>')
+    return (
+        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="Loss of each preparation stage">{"".join(parts)}</svg>'
+    )
 
 
 def bounds(values: Sequence[float]) -> tuple[float, float]:
@@ -62,13 +72,18 @@ def bounds(values: Sequence[float]) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def scores(x_name: str, xs: Sequence[float], clip: Sequence[float], similarity: Sequence[float],
-           marked: float | None = None) -> str:
+def scores(
+    x_name: str,
+    xs: Sequence[float],
+    clip: Sequence[float],
+    similarity: Sequence[float],
+    marked: float | None = None,
+) -> str:
     """CLIP score (left scale) and similarity to the source (right scale) against an axis; `marked` gets a rule."""
     if not xs:
         return ""
-    width, height = 640, 220
-    box = (52, 34, width - 104, 138)
+    width, height = 640, 236
+    box = (52, 50, width - 104, 138)
     left, top, room, tall = box
     x_range = (min(xs), max(xs)) if len(xs) > 1 else (xs[0] - 1, xs[0] + 1)
     left_range, right_range = bounds(clip), bounds(similarity)
@@ -76,9 +91,13 @@ def scores(x_name: str, xs: Sequence[float], clip: Sequence[float], similarity: 
     if marked is not None:
         at = left + room * (marked - x_range[0]) / ((x_range[1] - x_range[0]) or 1)
         parts.append(f'<line class="rule" x1="{at:.1f}" x2="{at:.1f}" y1="{top - 8}" y2="{top + tall}"/>')
-        parts.append(text(min(max(at, 90), width - 90), top - 14, f"suggested {marked:g}", "middle", "number"))
+        parts.append(
+            text(min(max(at, 90), width - 90), top - 14, f"suggested {marked:g}", "middle", "number")
+        )
     parts.append(polyline(list(zip(xs, clip, strict=True)), x_range, left_range, box, "line first dots"))
-    parts.append(polyline(list(zip(xs, similarity, strict=True)), x_range, right_range, box, "line second dots"))
+    parts.append(
+        polyline(list(zip(xs, similarity, strict=True)), x_range, right_range, box, "line second dots")
+    )
     for value, y in ((left_range[1], top + 8), (left_range[0], top + tall)):
         parts.append(text(left - 10, y, f"{value:.2f}", "end", "number first"))
     for value, y in ((right_range[1], top + 8), (right_range[0], top + tall)):
@@ -89,5 +108,7 @@ def scores(x_name: str, xs: Sequence[float], clip: Sequence[float], similarity: 
     parts.append(text(left + room / 2, height - 4, x_name, "middle", "title"))
     parts.append(text(0, 12, "CLIP score to the prompt", "start", "title first"))
     parts.append(text(width, 12, "similarity to the source", "end", "title second"))
-    return (f'<svg class="chart wide" viewBox="0 0 {width} {height}" role="img" '
-            f'aria-label="CLIP score and similarity against {html.escape(x_name)}">{"".join(parts)}</svg>')
+    return (
+        f'<div class="scroll"><svg class="chart wide" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="CLIP score and similarity against {html.escape(x_name)}">{"".join(parts)}</svg></div>'
+    )

@@ -1,4 +1,5 @@
 """Mistakes answered beside the field they belong to, hints for unknown words, and a net under every handler."""
+
 import functools
 from collections.abc import Callable
 
@@ -44,14 +45,18 @@ def prompt_problem(ctx: Context, models: str, prompt: str | None) -> str:
     return f"This prompt has {tokens} tokens, the model reads {most}: shorten it." if tokens > most else ""
 
 
-def validator(ctx: Context, names: list[str], more: Callable[[dict], dict[str, str]] | None = None) -> Callable:
+def validator(
+    ctx: Context, names: list[str], more: Callable[[dict], dict[str, str]] | None = None
+) -> Callable:
     """A gradio validator for a handler bound by keyword: one verdict per name, in the order of `names`."""
+
     def check(**values):
         problems = {"models": models_problem(ctx, values["models"]), "image": image_problem(values["image"])}
         if not problems["models"]:
             problems["prompt"] = prompt_problem(ctx, values["models"], values["prompt"])
         problems |= more(values) if more else {}
         return [gr.validate(not problems.get(name), problems.get(name, "")) for name in names]
+
     return check
 
 
@@ -69,7 +74,8 @@ def word_hint(ctx: Context, models: str, prompt: str) -> str:
 def is_memory(error: Exception) -> bool:
     """Whether an exception says that memory ran out."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-        isinstance(error, RuntimeError) and any(words in str(error).lower() for words in MEMORY_WORDS))
+        isinstance(error, RuntimeError) and any(words in str(error).lower() for words in MEMORY_WORDS)
+    )
 
 
 def sentence(error: Exception, memory_hint: str = "") -> str:
@@ -88,6 +94,7 @@ def sentence(error: Exception, memory_hint: str = "") -> str:
 
 def guarded(status: str, memory_hint: str = "") -> Callable:
     """Decorate a generator method: an error becomes one sentence in self.<status> and a gr.Error, no traceback."""
+
     def decorate(handler: Callable) -> Callable:
         @functools.wraps(handler)
         def run(self, *args, **kwargs):
@@ -99,5 +106,7 @@ def guarded(status: str, memory_hint: str = "") -> Callable:
                 words = sentence(error, memory_hint)
                 yield {getattr(self, status): note(words, "problem")}
                 raise gr.Error(words, print_exception=False, title="Not done") from None
+
         return run
+
     return decorate

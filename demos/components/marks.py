@@ -1,4 +1,5 @@
 """Small pieces of HTML the panels speak with: progress bars, notes, problems and grids of pictures."""
+
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,9 +27,11 @@ def bar(done: int, total: int, text: str) -> str:
     """A progress bar with its sentence: `done` of `total` steps."""
     percent = 100 * done / max(total, 1)
     label = html.escape(text)
-    return (f'<div class="progress"><p class="note" role="status">{label}</p>'
-            f'<div class="track" role="progressbar" aria-label="{label}" aria-valuemin="0" aria-valuemax="{total}" '
-            f'aria-valuenow="{done}"><div style="width:{percent:.1f}%"></div></div></div>')
+    return (
+        f'<div class="progress"><p class="note" role="status">{label}</p>'
+        f'<div class="track" role="progressbar" aria-label="{label}" aria-valuemin="0" aria-valuemax="{total}" '
+        f'aria-valuenow="{done}"><div style="width:{percent:.1f}%"></div></div></div>'
+    )
 
 
 def url(path: str | Path) -> str:
@@ -39,6 +42,7 @@ def url(path: str | Path) -> str:
 @dataclass(frozen=True)
 class Tile:
     """A picture one can click: its file, what a screen reader says, what stands under it, its number."""
+
     path: str
     label: str
     captions: tuple[str, ...] = ()
@@ -51,9 +55,11 @@ def tile(item: Tile | None, waiting: str = "") -> str:
         return f'<div class="tile"><div class="waiting" aria-label="{html.escape(waiting)}"></div></div>'
     captions = "".join(f"<span>{html.escape(line)}</span>" for line in item.captions)
     label = html.escape(item.label, quote=True)
-    return (f'<div class="tile"><button type="button" data-cell="{item.index}" aria-label="{label}" title="{label}" '
-            f'aria-pressed="false"><img src="{url(item.path)}" alt="{label}"></button>'
-            f'<div class="caption">{captions}</div></div>')
+    return (
+        f'<div class="tile"><button type="button" data-cell="{item.index}" aria-label="{label}" title="{label}" '
+        f'aria-pressed="false"><img src="{url(item.path)}" alt="{label}"></button>'
+        f'<div class="caption">{captions}</div></div>'
+    )
 
 
 def strip(items: Sequence[Tile], kind: str = "") -> str:
@@ -61,20 +67,31 @@ def strip(items: Sequence[Tile], kind: str = "") -> str:
     return f'<div class="strip {kind}">{"".join(map(tile, items))}</div>' if items else ""
 
 
-def table(columns: Sequence[str], rows: Sequence[str], tiles: dict[tuple[int, int], Tile],
-          x_name: str, y_name: str = "", marked: int | None = None) -> str:
+def table(
+    columns: Sequence[str],
+    rows: Sequence[str],
+    tiles: dict[tuple[int, int], Tile],
+    x_name: str,
+    y_name: str = "",
+    marked: int | None = None,
+) -> str:
     """A grid with both axes named: `tiles[row, column]`, grey squares where a cell is still to come.
 
     `marked` is the number of the column to point out (the suggested value).
     """
     heads = "".join(
         f'<div class="head{" marked" if i == marked else ""}" role="columnheader">{html.escape(c)}'
-        f'{"<em>suggested</em>" if i == marked else ""}</div>' for i, c in enumerate(columns))
+        f"{'<em>suggested</em>' if i == marked else ''}</div>"
+        for i, c in enumerate(columns)
+    )
     corner = f"{html.escape(y_name)}<b>&#8595;</b> " if y_name else ""
     body = "".join(
         f'<div class="side" role="rowheader">{html.escape(name)}</div>'
         + "".join(tile(tiles.get((r, c)), f"{x_name} {columns[c]}, waiting") for c in range(len(columns)))
-        for r, name in enumerate(rows))
-    return (f'<div class="scroll" tabindex="0" aria-label="Sweep cells"><div class="cells" '
-            f'style="--columns:{len(columns)}"><div class="corner">{corner}'
-            f'{html.escape(x_name)}<b>&#8594;</b></div>{heads}{body}</div></div>')
+        for r, name in enumerate(rows)
+    )
+    return (
+        f'<div class="scroll" tabindex="0" aria-label="Sweep cells"><div class="cells" '
+        f'style="--columns:{len(columns)}"><div class="corner">{corner}'
+        f"{html.escape(x_name)}<b>&#8594;</b></div>{heads}{body}</div></div>"
+    )

@@ -1,4 +1,5 @@
 """The model picker: which models, on which device, how large, under which licence, and what choosing them fetches."""
+
 import html
 import os
 
@@ -33,12 +34,19 @@ def card(ctx: Context, name: str) -> str:
         return note(str(error), "problem")
     ready = ctx.ready(name)
     state = "ready" if ready else f"will fetch {size_words(about['fetch_gb'])}"
-    facts = [f'<b class="{"ready" if ready else "wait"}">{state}</b>', html.escape(device_words(models.device)),
-             f"{size_words(about['size_gb'])} of weights", html.escape(about["license"] or "no licence given")]
+    facts = [
+        f'<b class="{"ready" if ready else "wait"}">{state}</b>',
+        html.escape(device_words(models.device)),
+        f"{size_words(about['size_gb'])} of weights",
+        html.escape(about["license"] or "no licence given"),
+    ]
     parts = ""
     if not ready:
-        rows = "".join(f"<li>{html.escape(p['repo'])}, {size_words(p['size_gb'])}, {html.escape(p['license'])}</li>"
-                       for p in about["parts"] if not p["local"])
+        rows = "".join(
+            f"<li>{html.escape(p['repo'])}, {size_words(p['size_gb'])}, {html.escape(p['license'])}</li>"
+            for p in about["parts"]
+            if not p["local"]
+        )
         parts = f"<ul>{rows}</ul><p>From huggingface.co into the usual hub cache of the machine running this app.</p>"
     return f'<div class="facts">{" <i>/</i> ".join(facts)}{parts}</div>'
 
@@ -50,14 +58,32 @@ class Picker:
         self.ctx = ctx
         own = [] if ctx.default in dict(map(reversed, CHOICES)) else [(f"Folder {ctx.default}", ctx.default)]
         self.name = gr.Dropdown(
-            CHOICES + own, value=ctx.default, label="Models", allow_custom_value=ctx.folders, elem_id="models",
-            info="or type the path of a folder laid out like the bundle" if ctx.folders else None)
+            CHOICES + own,
+            value=ctx.default,
+            label="Models",
+            allow_custom_value=ctx.folders,
+            elem_id="models",
+            info="or type the path of a folder laid out like the bundle" if ctx.folders else None,
+        )
         self.card = gr.HTML(card(ctx, ctx.default), elem_id="model-card")
         self.fetch = gr.Button("Fetch and load", visible=False, size="sm")
-        self.name.change(self.describe, self.name, [self.card, self.fetch], api_name="describe_models",
-                         show_progress="hidden", queue=False)
-        self.fetch.click(self.load, self.name, [self.card, self.fetch], api_name="load_models",
-                         show_progress="minimal", show_progress_on=self.card, **MODEL_LANE)
+        self.name.change(
+            self.describe,
+            self.name,
+            [self.card, self.fetch],
+            api_name="describe_models",
+            show_progress="hidden",
+            queue=False,
+        )
+        self.fetch.click(
+            self.load,
+            self.name,
+            [self.card, self.fetch],
+            api_name="load_models",
+            show_progress="minimal",
+            show_progress_on=self.card,
+            **MODEL_LANE,
+        )
 
     def describe(self, models: str):
         """Say what the models called `models` are and what using them would fetch. Fetches nothing."""
@@ -70,8 +96,10 @@ class Picker:
     @guarded("card")
     def load(self, models: str):
         """Fetch (where needed) and load the models called `models`."""
-        yield {self.card: note("Fetching and loading; this can take minutes on a first use."),
-               self.fetch: gr.update(interactive=False)}
+        yield {
+            self.card: note("Fetching and loading; this can take minutes on a first use."),
+            self.fetch: gr.update(interactive=False),
+        }
         try:
             self.ctx.load(models)
         finally:

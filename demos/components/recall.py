@@ -1,4 +1,5 @@
 """Recall: a PNG that the studio saved sets the page as it was when the picture was made."""
+
 import gradio as gr
 
 from demos.components.marks import note
@@ -11,8 +12,13 @@ class Recall:
 
     def __init__(self, ctx: Context) -> None:
         self.ctx = ctx
-        self.file = gr.File(label="Recall: drop a PNG made here", file_types=[".png"], height=84, elem_id="recall",
-                            type="filepath")
+        self.file = gr.File(
+            label="Recall",
+            file_types=[".png"],
+            height=84,
+            elem_id="recall",
+            type="filepath",
+        )
         self.status = gr.HTML(elem_id="recall-status")
 
     def wire(self, tabs: gr.Tabs, models: gr.Dropdown, panels: dict) -> None:
@@ -27,15 +33,31 @@ class Recall:
                 about = record.read_png(file)
                 if about.method not in panels:
                     raise ValueError(f"Recall: this page has no tab for the method '{about.method}'.")
-                updates = [update for name, panel in panels.items() for update in (
-                    panel.restore(about) if name == about.method else [gr.skip()] * len(panel.restore_outputs))]
+                updates = [
+                    update
+                    for name, panel in panels.items()
+                    for update in (
+                        panel.restore(about)
+                        if name == about.method
+                        else [gr.skip()] * len(panel.restore_outputs)
+                    )
+                ]
             except ValueError as error:
                 return [note(str(error), "problem"), gr.skip(), gr.skip(), *([gr.skip()] * len(outputs))]
-            return [note(self.words(about), "done"), gr.update(selected=about.method),
-                    self.known_models(about.models), *updates]
+            return [
+                note(self.words(about), "done"),
+                gr.update(selected=about.method),
+                self.known_models(about.models),
+                *updates,
+            ]
 
-        self.file.change(recall, self.file, [self.status, tabs, models, *outputs], api_name="recall",
-                         show_progress="hidden")
+        self.file.change(
+            recall,
+            self.file,
+            [self.status, tabs, models, *outputs],
+            api_name="recall",
+            show_progress="hidden",
+        )
 
     def known_models(self, name: str):
         """The picker set to the record's models, where this host has them."""

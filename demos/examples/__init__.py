@@ -1,4 +1,5 @@
 """Examples: small pictures with a prompt each, in one folder per method with an index.json."""
+
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ HERE = Path(__file__).parent
 @dataclass(frozen=True)
 class Example:
     """A picture, what it is called, the prompt that suits it, and knob values if it wants some."""
+
     image: Path
     label: str
     prompt: str
@@ -21,5 +23,8 @@ def read(method: str, folder: Path = HERE) -> list[Example]:
     if not index.is_file():
         return []
     rows = json.loads(index.read_text(encoding="utf-8"))
-    found = [Example(index.parent / row["image"], row["label"], row["prompt"], row.get("knobs", {})) for row in rows]
+    found = [
+        Example(index.parent / row["image"], row["label"], row["prompt"], row.get("knobs", {}))
+        for row in rows
+    ]
     return [example for example in found if example.image.is_file()]

@@ -1,4 +1,5 @@
 """Imagic's runs: read the widgets, prepare (fit), edit, the SDEdit baseline, and the record of a result."""
+
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,13 +21,15 @@ KNOBS = method_knobs(imagic.edit, imagic.fit)
 EDIT = tuple(knobs(imagic.edit))
 FIT = tuple(name for name in KNOBS if name not in EDIT)
 STRENGTH = knobs(sdedit.edit)["strength"]
-MEMORY_HINT = ("Choose 'lora' or 'attention' under What is tuned, turn on gradient checkpointing, "
-               "or run smaller sweeps.")
+MEMORY_HINT = (
+    "Choose 'lora' or 'attention' under What is tuned, turn on gradient checkpointing, or run smaller sweeps."
+)
 
 
 @dataclass(frozen=True)
 class Ask:
     """What the widgets say, read once: the models, the source as a tensor, the prompt, the settings by name."""
+
     name: str
     models: Any
     picture: Image.Image
@@ -55,6 +58,7 @@ def read(ctx: Context, models: str, image: str, sizing: str, prompt: str, settin
 @dataclass
 class Fitting:
     """A preparation under way: its latest step, the losses so far, and where it ended."""
+
     planned: tuple[int, int]
     step: Step[imagic.ImagicFit] | None = None
     seconds: float = 0.0
@@ -71,8 +75,10 @@ class Fitting:
     def stages(self) -> list[tuple[str, list[float], int]]:
         """Name, losses so far and planned steps of both stages, for the chart."""
         fitted = self.step.value
-        return [("1 embedding", fitted.embedding_losses, self.planned[0]),
-                ("2 fine-tuning", fitted.finetune_losses, self.planned[1])]
+        return [
+            ("1 embedding", fitted.embedding_losses, self.planned[0]),
+            ("2 fine-tuning", fitted.finetune_losses, self.planned[1]),
+        ]
 
 
 def prepare(ctx: Context, ask: Ask, stop: Event) -> Iterator[Fitting]:
@@ -100,7 +106,9 @@ def stopped_settings(ask: Ask, run: Fitting) -> dict:
 def keep(ask: Ask, run: Fitting) -> None:
     """Store a stopped fit in the cache as what it is: the finished fit of fewer steps."""
     fitted = run.step.value  # a live view: its tensors change with the next step, so they are copied
-    fitted = replace(fitted, e_opt=fitted.e_opt.clone(), tuned={n: w.clone() for n, w in fitted.tuned.items()})
+    fitted = replace(
+        fitted, e_opt=fitted.e_opt.clone(), tuned={n: w.clone() for n, w in fitted.tuned.items()}
+    )
     run.step = replace(run.step, value=fitted)
     settings = divide(stopped_settings(ask, run), imagic.edit, imagic.fit)[0]
     name = cache.key(imagic.fit, (ask.models.diffusion, ask.image, ask.prompt), settings)
@@ -120,8 +128,9 @@ def edit(ctx: Context, ask: Ask, fitted: imagic.ImagicFit) -> Iterator[Step[Tens
 def baseline(ask: Ask, strength: float) -> Iterator[Step[Tensor]]:
     """SDEdit of the same source under the same prompt, guidance, sampling steps and seed."""
     shared = {name: ask.edit[name] for name in ("guidance_scale", "steps", "seed")}
-    yield from cache.cached(sdedit.edit, ask.models.diffusion, ask.image, ask.prompt,
-                            strength=STRENGTH.check(strength), **shared)
+    yield from cache.cached(
+        sdedit.edit, ask.models.diffusion, ask.image, ask.prompt, strength=STRENGTH.check(strength), **shared
+    )
 
 
 @torch.no_grad()
@@ -133,8 +142,13 @@ def reconstruction(ask: Ask) -> Image.Image:
 
 def describe(ask: Ask, settings: dict | None = None, method: str = "imagic") -> record.Record:
     """The record of a result: the asked settings, or these."""
-    return record.Record(method=method, models=ask.name, prompts={"prompt": ask.prompt},
-                         knobs=settings or ask.settings, image=record.image_sha(ask.picture))
+    return record.Record(
+        method=method,
+        models=ask.name,
+        prompts={"prompt": ask.prompt},
+        knobs=settings or ask.settings,
+        image=record.image_sha(ask.picture),
+    )
 
 
 def save(picture: Image.Image, folder: Path, name: str, about: record.Record) -> str:
@@ -144,8 +158,9 @@ def save(picture: Image.Image, folder: Path, name: str, about: record.Record) ->
     return str(path)
 
 
-def present(ctx: Context, ask: Ask, edited: Tensor, other: Tensor | None, strength: float | None,
-            seconds: float) -> dict:
+def present(
+    ctx: Context, ask: Ask, edited: Tensor, other: Tensor | None, strength: float | None, seconds: float
+) -> dict:
     """Write the pictures of a result and say how good it is: plain data for the result panel."""
     folder, about = ctx.folder(), describe(ask)
     baseline_path = None
@@ -175,11 +190,17 @@ def score(ask: Ask, edited: Tensor) -> dict | None:
     if "clip" not in ask.models.sources:
         return None
     clip = ask.models.clip
-    return {"clip": float(metrics.clip_score(clip, edited, ask.prompt)),
-            "similarity": float(metrics.clip_similarity(clip, edited, ask.image))}
+    return {
+        "clip": float(metrics.clip_score(clip, edited, ask.prompt)),
+        "similarity": float(metrics.clip_similarity(clip, edited, ask.image)),
+    }
 
 
 def score_words(scores: dict | None, seconds: float) -> str:
     """One line under a result."""
-    parts = [f"CLIP score {scores['clip']:.3f}", f"similarity to the source {scores['similarity']:.3f}"] if scores else []
+    parts = (
+        [f"CLIP score {scores['clip']:.1f}", f"similarity to the source {scores['similarity']:.2f}"]
+        if scores
+        else []
+    )
     return ", ".join([*parts, f"{seconds:.1f} s" if seconds >= 0.05 else "from the cache"])

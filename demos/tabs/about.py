@@ -1,4 +1,5 @@
 """The About tab: what each method does, the papers, licences, and what happens to a visitor's data."""
+
 import gradio as gr
 
 from demos.context import Context

@@ -1,4 +1,5 @@
 """The Imagic tab: fit a photo to a prompt once, then drag eta; SDEdit stands beside it for comparison."""
+
 import time
 
 import gradio as gr
@@ -8,14 +9,15 @@ from demos.components.checks import guarded, image_problem, validator, word_hint
 from demos.components.examples import ExampleStrip
 from demos.components.marks import bar, note
 from demos.components.results import ResultPanel
-from demos.components.source import SourceImage
+from demos.components.source import source_image
+from demos.components.sweep import SweepPanel
 from demos.context import MODEL_LANE, Context
 from demos.runs import imagic as runs
 from textedit_core import images
 
 NAME, METHOD = "Imagic", "imagic"
-SEED_JS = """(mode, seed) => mode === 'random' ? Math.floor(Math.random() * 2147483647)
-  : mode === 'next' ? Math.min(seed + 1, 2147483647) : seed"""
+SEED_JS = """(mode, seed) => [mode === 'random' ? Math.floor(Math.random() * 2147483647)
+  : mode === 'next' ? Math.min(seed + 1, 2147483647) : seed, '']"""
 
 
 def build(ctx: Context, models: gr.Dropdown) -> "ImagicTab":
@@ -36,20 +38,30 @@ class ImagicTab:
                 self.draw_edit(presets)
             with gr.Column(scale=2, min_width=320, elem_classes="answer"):
                 self.result = ResultPanel()
+        self.sweep = SweepPanel(ctx, self)
         self.wire()
 
     # --- layout -----------------------------------------------------------------------------------------------
 
     def draw_source(self) -> None:
         """Source image, sizing rule, examples, target prompt."""
-        self.image = SourceImage(label="Source image", type="filepath", format="png", height=300, elem_id="source",
-                                 sources=["upload", "clipboard"], buttons=["fullscreen"])
+        self.image = source_image(label="Source image", elem_id="source")
         self.image_note = gr.HTML()
         self.examples = ExampleStrip(METHOD)
-        self.sizing = gr.Radio([("crop to the centre", "crop"), ("pad with white", "pad")], value="crop",
-                               label="If it is not square", elem_classes="inline")
-        self.prompt = gr.Textbox(label="Target prompt", lines=2, max_lines=4, elem_id="prompt",
-                                 placeholder="what the edited picture shows, all of it: an angry man with sunglasses")
+        self.sizing = gr.Radio(
+            [("crop to the centre", "crop"), ("pad with white", "pad")],
+            value="crop",
+            label="It is not square",
+            elem_classes="inline",
+            visible=False,
+        )
+        self.prompt = gr.Textbox(
+            label="Target prompt",
+            lines=2,
+            max_lines=4,
+            elem_id="prompt",
+            placeholder="what the edited picture shows, all of it: an angry man with sunglasses",
+        )
         self.hint = gr.HTML(elem_id="hint")
 
     def draw_prepare(self, presets: dict) -> None:
@@ -57,8 +69,10 @@ class ImagicTab:
         with gr.Row(elem_classes="run"):
             self.prepare_button = gr.Button("1  Prepare", scale=3, min_width=140)
             self.prepare_stop = gr.Button("Stop", variant="stop", scale=1, min_width=70)
-        self.prepare_status = gr.HTML(note("Learns this image and prompt, once. Edit does it for you if you skip it."),
-                                      elem_id="prepare-status")
+        self.prepare_status = gr.HTML(
+            note("Learns this image and prompt, once. Edit does it for you if you skip it."),
+            elem_id="prepare-status",
+        )
         self.losses = gr.HTML()
         with gr.Accordion("Preparation settings", open=False):
             self.controls = knobs.controls(runs.KNOBS, runs.FIT, presets)
@@ -67,8 +81,10 @@ class ImagicTab:
         """Step two: eta, the seed row, the button, and the quieter knobs."""
         self.controls |= knobs.controls(runs.KNOBS, ["eta"], presets)
         with gr.Row(elem_classes="seeds"):
-            self.controls |= knobs.controls(runs.KNOBS, ["seed"], presets)
-            self.seed_mode = gr.Radio(["fixed", "random", "next"], value="fixed", label="On each edit", min_width=180)
+            self.controls["seed"] = knobs.control(runs.KNOBS["seed"], info=None, scale=2)
+            self.seed_mode = gr.Radio(
+                ["fixed", "random", "next"], value="fixed", label="On each edit", min_width=200, scale=3
+            )
         with gr.Row(elem_classes="run"):
             self.edit_button = gr.Button("2  Edit", variant="primary", scale=3, min_width=140, elem_id="edit")
             self.edit_stop = gr.Button("Stop", variant="stop", scale=1, min_width=70)
@@ -85,8 +101,13 @@ class ImagicTab:
     @property
     def inputs(self) -> dict:
         """What every run of this tab is asked with, by keyword."""
-        return {"image": self.image, "prompt": self.prompt, "models": self.models, "sizing": self.sizing,
-                **{name: self.controls[name] for name in runs.KNOBS}}
+        return {
+            "image": self.image,
+            "prompt": self.prompt,
+            "models": self.models,
+            "sizing": self.sizing,
+            **{name: self.controls[name] for name in runs.KNOBS},
+        }
 
     @property
     def tuned(self) -> list:
@@ -96,29 +117,55 @@ class ImagicTab:
     def wire(self) -> None:
         """Events: hints on change, Prepare and Edit in the model's lane, Stop, presets of the chosen models."""
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
-        gr.on([self.prompt.change, self.models.change], self.say_hint, [self.models, self.prompt], self.hint, **quiet)
-        self.image.change(self.say_image, self.image, self.image_note, **quiet)
-        self.models.change(self.use_presets, self.models, [self.controls[n] for n in runs.KNOBS], **quiet)
+        gr.on(
+            [self.prompt.change, self.models.change],
+            self.say_hint,
+            [self.models, self.prompt],
+            self.hint,
+            **quiet,
+        )
+        self.image.change(self.say_image, self.image, [self.image_note, self.sizing], **quiet)
+        # .input and not .change: Recall sets the models too, and must not lose its knobs to presets.
+        self.models.input(self.use_presets, self.models, [self.controls[n] for n in runs.KNOBS], **quiet)
         self.examples.on_pick([self.image, self.prompt, *[self.controls[n] for n in runs.KNOBS]], runs.KNOBS)
 
         inputs = self.inputs
         prepared = self.prepare_button.click(
-            self.prepare, inputs_kwargs=inputs, outputs=[self.prepare_status, self.losses, *self.tuned],
-            validator=validator(self.ctx, list(inputs)), api_name="imagic_prepare",
-            show_progress="minimal", show_progress_on=self.prepare_status, **MODEL_LANE)
+            self.prepare,
+            inputs_kwargs=inputs,
+            outputs=[self.prepare_status, self.losses, *self.tuned],
+            validator=validator(self.ctx, list(inputs)),
+            api_name="imagic_prepare",
+            show_progress="minimal",
+            show_progress_on=self.prepare_status,
+            **MODEL_LANE,
+        )
         extra = {"sdedit": self.sdedit, "strength": self.strength}
         drawn = gr.on(
-            [self.edit_button.click, self.prompt.submit], None, [self.seed_mode, self.controls["seed"]],
-            self.controls["seed"], js=SEED_JS, **quiet)
+            [self.edit_button.click, self.prompt.submit],
+            None,
+            [self.seed_mode, self.controls["seed"]],
+            [self.controls["seed"], self.edit_status],
+            js=SEED_JS,
+            **quiet,
+        )
         edited = drawn.then(
-            self.edit, inputs_kwargs=inputs | extra,
+            self.edit,
+            inputs_kwargs=inputs | extra,
             outputs=[*self.result.outputs, self.edit_status, self.prepare_status, self.losses, *self.tuned],
-            validator=validator(self.ctx, list(inputs | extra)), api_name="imagic_edit",
-            show_progress="minimal", show_progress_on=self.edit_status, **MODEL_LANE)
+            validator=validator(self.ctx, list(inputs | extra)),
+            api_name="imagic_edit",
+            show_progress="minimal",
+            show_progress_on=self.edit_status,
+            **MODEL_LANE,
+        )
         for button, event in ((self.prepare_stop, prepared), (self.edit_stop, edited)):
             # First the run ends by itself and keeps what it has; then one still waiting in the queue is dropped.
             button.click(self.stop, None, None, **quiet).then(None, cancels=[event])
-        self.result.use_seed.click(self.use_seed, self.result.shown, [self.controls["seed"], self.seed_mode], **quiet)
+        self.sweep.wire([prepared, edited])
+        self.result.use_seed.click(
+            self.use_seed, self.result.shown, [self.controls["seed"], self.seed_mode], **quiet
+        )
 
     @property
     def restore_outputs(self) -> list:
@@ -127,8 +174,24 @@ class ImagicTab:
 
     def restore(self, about) -> list:
         """Updates for `restore_outputs` from a record; a knob it does not have takes its default."""
-        known = {name: knob.check(about.knobs[name]) for name, knob in runs.KNOBS.items() if name in about.knobs}
+        known = {
+            name: knob.check(about.knobs[name]) for name, knob in runs.KNOBS.items() if name in about.knobs
+        }
         return [about.prompts.get("prompt", ""), "fixed", *knobs.restored(runs.KNOBS, known, {})]
+
+    @property
+    def send_outputs(self) -> list:
+        """What "Send to the tab" sets: the knobs and the result panel."""
+        return [*[self.controls[n] for n in runs.KNOBS], *self.result.outputs]
+
+    def send(self, cell: dict | None) -> dict:
+        """Set the tab as a cell of a sweep was made, and show it as the result."""
+        if not cell:
+            return {self.controls["seed"]: gr.skip()}
+        made = knobs.settings_of(cell)
+        return {self.controls[name]: gr.update(value=made[name]) for name in runs.KNOBS} | self.result.show(
+            cell
+        )
 
     # --- handlers ---------------------------------------------------------------------------------------------
 
@@ -136,15 +199,13 @@ class ImagicTab:
         """Name the words these models do not know."""
         return word_hint(self.ctx, models, prompt)
 
-    def say_image(self, image: str | None) -> str:
-        """Answer an upload that cannot be used at once, and say how large a good one is."""
-        if not image:
-            return ""
-        problem = image_problem(image)
-        if problem:
-            return note(problem, "problem")
+    def say_image(self, image: str | None) -> tuple:
+        """Answer at once an upload that cannot be used; ask how to make a picture square only if it is not."""
+        problem = image_problem(image) if image else ""
+        if problem or not image:
+            return note(problem, "problem"), gr.update(visible=False)
         width, height = images.open_image(image).size
-        return "" if width == height else note(f"{width} × {height} px")
+        return "", gr.update(visible=width != height, label=f"It is {width} × {height}, so")
 
     def use_presets(self, models: str) -> list:
         """The values that suit the chosen models."""
@@ -163,14 +224,15 @@ class ImagicTab:
         """Yield page updates while the fit runs; returns its last state."""
         run = None
         for run in runs.prepare(self.ctx, ask, stop):
-            yield {self.prepare_status: fit_status(ask, run),
-                   **({} if run.cached else {self.losses: charts.losses(run.stages)})}
+            yield {self.prepare_status: fit_status(run), self.losses: charts.losses(run.stages)}
         if run.stopped:
             yield dict(zip(self.tuned, run.done, strict=True))
         return run
 
     @guarded("prepare_status", runs.MEMORY_HINT)
-    def prepare(self, request: gr.Request, *, image: str, prompt: str, models: str, sizing: str = "crop", **settings):
+    def prepare(
+        self, request: gr.Request, *, image: str, prompt: str, models: str, sizing: str = "crop", **settings
+    ):
         """Fit Imagic to one image and prompt: optimise the text embedding, then fine-tune the model on the image.
 
         Returns the status as HTML, the loss curves as SVG, and the step counts of both stages (changed only by Stop).
@@ -181,8 +243,18 @@ class ImagicTab:
             yield from self.fitting(ask, stop)
 
     @guarded("edit_status", runs.MEMORY_HINT)
-    def edit(self, request: gr.Request, *, image: str, prompt: str, models: str, sizing: str = "crop",
-             sdedit: bool = False, strength: float = 0.6, **settings):
+    def edit(
+        self,
+        request: gr.Request,
+        *,
+        image: str,
+        prompt: str,
+        models: str,
+        sizing: str = "crop",
+        sdedit: bool = False,
+        strength: float = 0.6,
+        **settings,
+    ):
         """Edit an image by text with Imagic, preparing first where that has not been done.
 
         Returns first the edited picture (a PNG with its settings as text), then the settings as JSON, the scores,
@@ -193,7 +265,9 @@ class ImagicTab:
             yield {self.edit_status: ""}
             run = yield from self.fitting(ask, stop)
             if run.stopped:
-                yield {self.edit_status: note("Stopped while preparing. Press Edit to use what has been learnt.")}
+                yield {
+                    self.edit_status: note("Stopped while preparing. Press Edit to use what has been learnt.")
+                }
                 return
             yield from self.finish(ask, run, stop, strength if sdedit else None)
 
@@ -208,17 +282,25 @@ class ImagicTab:
         seconds = time.monotonic() - start
         if strength is not None:
             for other in runs.baseline(ask, strength):
-                yield {self.edit_status: bar(other.done, other.total, f"SDEdit, step {other.done} of {other.total}")}
-        result = runs.present(self.ctx, ask, step.value, None if other is None else other.value, strength, seconds)
+                words = f"SDEdit, step {other.done} of {other.total}"
+                yield {self.edit_status: bar(other.done, other.total, words)}
+                if stop.is_set() and other.done < other.total:
+                    strength, other = None, None
+                    break
+        compared = None if other is None else other.value
+        result = runs.present(self.ctx, ask, step.value, compared, strength, seconds)
         yield self.result.show(result) | {self.edit_status: ""}
 
 
-def fit_status(ask: runs.Ask, run: runs.Fitting) -> str:
+def fit_status(run: runs.Fitting) -> str:
     """The sentence under Prepare."""
     step = run.step
     if run.stopped:
-        return note(f"Stopped after {run.done[0]} embedding and {run.done[1]} fine-tuning steps. What was learnt is "
-                    f"kept, and the step counts now say so: press Edit to use it.", "done")
+        return note(
+            f"Stopped after {run.done[0]} embedding and {run.done[1]} fine-tuning steps. What was learnt is "
+            f"kept, and the step counts now say so: press Edit to use it.",
+            "done",
+        )
     if run.cached:
         return note("Prepared for this image and prompt, from the cache.", "done")
     if step.done == step.total:
