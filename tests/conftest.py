@@ -41,3 +41,14 @@ def toon():
     if not (TOON / "manifest.json").is_file():
         pytest.skip("the toon bundle is not there")
     return zoo.load("toon")
+
+
+@pytest.fixture(scope="session")
+def portrait(toon):
+    """A toon portrait (1,3,H,W) of a man with glasses, at the size of the shipped models."""
+    from textedit_core.images import to_tensor
+    from textedit_core.training.render import render
+    from textedit_core.training.world import Scene
+
+    size = toon.diffusion.size
+    return to_tensor(render(Scene(glasses="glasses", clothes_color="red", background="green"), size), size)
