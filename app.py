@@ -1,4 +1,5 @@
 """TextEdit Studio: the entry point of a local run and of a Hugging Face Space. Heavy imports come after the flags."""
+
 import argparse
 import os
 
@@ -13,14 +14,25 @@ except ImportError:
 def flags(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line; `arguments` defaults to the process's own."""
     parser = argparse.ArgumentParser(description="Edit images by text with published research methods.")
-    parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", 7860)),
-                        help="port of the page (default 7860)")
-    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
-                        help="address to listen on; 0.0.0.0 lets other machines in (default 127.0.0.1)")
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=int(os.environ.get("GRADIO_SERVER_PORT", 7860)),
+        help="port of the page (default 7860)",
+    )
+    parser.add_argument(
+        "--host",
+        default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
+        help="address to listen on; 0.0.0.0 lets other machines in (default 127.0.0.1)",
+    )
     parser.add_argument("--share", action="store_true", help="open a public gradio.live link")
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default auto)")
-    parser.add_argument("--models", default="toon", metavar="NAME_OR_FOLDER",
-                        help="toon (bundled), sd (from the hub) or a folder laid out like the bundle")
+    parser.add_argument(
+        "--models",
+        default="toon",
+        metavar="NAME_OR_FOLDER",
+        help="toon (bundled), sd (from the hub) or a folder laid out like the bundle",
+    )
     return parser.parse_args(arguments)
 
 

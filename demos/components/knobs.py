@@ -1,7 +1,7 @@
 """Sliders made from the knobs of a method: range, step, label and help are read from its signature."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import gradio as gr
 
@@ -13,24 +13,18 @@ MOST_STOPS = 5_000
 def control(bound: BoundKnob, value=None, **look) -> gr.components.Component:
     """The widget of one knob: choices, a tick box, a slider, or a number box where a slider would be too fine."""
     knob, value = bound.knob, bound.default if value is None else value
-    label = f"Preparation {bound.label.lower()}" if bound.name.startswith("fit_") else bound.label
-    common = {"value": value, "label": label, "info": knob.help or None, **look}
+    common = {"value": value, "label": bound.label, "info": knob.help or None, **look}
     if knob.choices:
         return gr.Dropdown(list(knob.choices), **common)
     if bound.type is bool:
         return gr.Checkbox(**common)
     if bound.type is str:
         return gr.Textbox(**common)
-    if (knob.maximum - knob.minimum) / knob.step > MOST_STOPS:
-        return gr.Number(
-            minimum=knob.minimum,
-            maximum=knob.maximum,
-            step=knob.step,
-            min_width=100,
-            precision=0 if bound.type is int else None,
-            **common,
-        )
-    return gr.Slider(knob.minimum, knob.maximum, step=knob.step, min_width=100, **common)
+    fine = (knob.maximum - knob.minimum) / knob.step > MOST_STOPS
+    kind = gr.Number if fine else gr.Slider
+    widget = kind(minimum=knob.minimum, maximum=knob.maximum, step=knob.step, min_width=100, **common)
+    widget.preprocess = lambda value: value  # the knob judges the value, in a sentence beside the widget
+    return widget
 
 
 def controls(knobs: dict[str, BoundKnob], names: Iterable[str], presets: dict, **look) -> dict:
@@ -38,9 +32,19 @@ def controls(knobs: dict[str, BoundKnob], names: Iterable[str], presets: dict, *
     return {name: control(knobs[name], presets.get(name), **look) for name in names}
 
 
-def checked(knobs: dict[str, BoundKnob], values: dict) -> dict:
-    """The widgets' values as the method wants them, each checked against its range (ValueError names it)."""
-    return {name: knobs[name].check(value) for name, value in values.items() if name in knobs}
+def problems(knobs: dict[str, BoundKnob]) -> Callable[[dict], dict[str, str]]:
+    """For a validator: the sentence of each knob whose value does not fit."""
+
+    def find(values: dict) -> dict[str, str]:
+        found = {}
+        for name in knobs.keys() & values.keys():
+            try:
+                knobs[name].check(values[name])
+            except ValueError as error:
+                found[name] = str(error)
+        return found
+
+    return find
 
 
 def restored(knobs: dict[str, BoundKnob], values: dict, fallback: dict) -> list:

@@ -65,7 +65,7 @@ class Picker:
             elem_id="models",
             info="or type the path of a folder laid out like the bundle" if ctx.folders else None,
         )
-        self.card = gr.HTML(card(ctx, ctx.default), elem_id="model-card")
+        self.card = gr.HTML(card(ctx, ctx.default), label="Facts", elem_id="model-card")
         self.fetch = gr.Button("Fetch and load", visible=False, size="sm")
         self.name.change(
             self.describe,

@@ -19,7 +19,7 @@ class Recall:
             elem_id="recall",
             type="filepath",
         )
-        self.status = gr.HTML(elem_id="recall-status")
+        self.status = gr.HTML(label="Recall status", elem_id="recall-status")
 
     def wire(self, tabs: gr.Tabs, models: gr.Dropdown, panels: dict) -> None:
         """`panels`: method name -> tab object with `method`, `restore_outputs` and `restore(record)`."""

@@ -31,7 +31,7 @@ class ResultPanel:
     def __init__(self) -> None:
         self.shown = gr.State(None)
         self.pins = gr.State([])
-        self.empty = gr.HTML(EMPTY)
+        self.empty = gr.HTML(EMPTY, label="Invitation")
         with gr.Column(visible=False) as self.body:
             with gr.Row(elem_classes="result"):
                 with gr.Column(scale=3, min_width=260):
@@ -49,7 +49,7 @@ class ResultPanel:
                     self.reconstruction = picture("Reconstruction")
                     self.edit = picture("Edit", elem_id="edited")
                     self.baseline = picture("SDEdit", visible=False)
-            self.words = gr.HTML()
+            self.words = gr.HTML(label="Scores")
             with gr.Row(elem_classes="actions"):
                 self.download = gr.DownloadButton("Download PNG", size="sm", min_width=120)
                 self.pin = gr.Button("Pin", size="sm", min_width=90)

@@ -1,9 +1,8 @@
 """The sweep panel: any knob on X, another on Y, cells streamed into a grid, scores against the axis, downloads."""
 
 import gradio as gr
-from demos.components import charts
+from demos.components import charts, knobs
 from demos.components.checks import guarded, validator
-from demos.components.knobs import settings_of
 from demos.components.marks import SELECT_JS, Tile, bar, note, strip, table
 from demos.context import MODEL_LANE, Context
 from demos.runs import imagic as runs
@@ -30,9 +29,9 @@ class SweepPanel:
                 self.draw_axes()
                 self.draw_best()
             with gr.Column(scale=2, min_width=300):
-                self.status = gr.HTML(note(INVITATION), elem_id="sweep-status")
-                self.grid = gr.HTML(js_on_load=SELECT_JS, elem_id="sweep-grid")
-                self.chart = gr.HTML()
+                self.status = gr.HTML(note(INVITATION), label="Sweep status", elem_id="sweep-status")
+                self.grid = gr.HTML(label="Cells", js_on_load=SELECT_JS, elem_id="sweep-grid")
+                self.chart = gr.HTML(label="Scores")
                 with gr.Row(visible=False, elem_classes="actions") as self.downloads:
                     self.sheet = gr.DownloadButton("Download contact sheet", size="sm", min_width=120)
                     self.archive = gr.DownloadButton("Download ZIP of the cells", size="sm", min_width=120)
@@ -112,7 +111,7 @@ class SweepPanel:
             inputs_kwargs=inputs | axes,
             outputs=shown,
             api_name="imagic_sweep",
-            validator=validator(self.ctx, list(inputs | axes), axis_problems(self.ctx.max_cells)),
+            validator=validator(self.ctx, list(inputs | axes), sweep_problems(self.ctx.max_cells)),
             show_progress="minimal",
             show_progress_on=self.status,
             **MODEL_LANE,
@@ -122,7 +121,7 @@ class SweepPanel:
             inputs_kwargs=inputs | {"seeds": self.seeds},
             outputs=shown,
             api_name="imagic_best_of_seeds",
-            validator=validator(self.ctx, list(inputs | {"seeds": self.seeds})),
+            validator=validator(self.ctx, list(inputs | {"seeds": self.seeds}), knobs.problems(runs.KNOBS)),
             show_progress="minimal",
             show_progress_on=self.status,
             **MODEL_LANE,
@@ -145,7 +144,7 @@ class SweepPanel:
         """The number of cells, and the time they would take where that is known."""
         try:
             axes = sweeps.axes_of(x, x_values, y, y_values)
-            if problems := axis_problems(self.ctx.max_cells)(
+            if problems := sweep_problems(self.ctx.max_cells)(
                 {"x": x, "y": y, "x_values": x_values, "y_values": y_values}
             ):
                 return note(next(iter(problems.values())), "problem")
@@ -282,7 +281,7 @@ class SweepPanel:
             gr.update(visible=True),
             (cell["source"], cell["edit"]),
             f"<h4>{place}</h4>" + note(cell["words"]),
-            settings_of(cell),
+            knobs.settings_of(cell),
             gr.update(value=cell["edit"]),
         ]
 
@@ -290,16 +289,14 @@ class SweepPanel:
 def tab_labels() -> dict[str, str]:
     """Knob names and how the menus call them; those of the edit first, they cost least."""
     names = [*runs.EDIT, *runs.FIT]
-    return {
-        name: ("Preparation " if name.startswith("fit_") else "") + runs.KNOBS[name].label for name in names
-    }
+    return {name: runs.KNOBS[name].label for name in names}
 
 
-def axis_problems(most: int):
+def sweep_problems(most: int):
     """For `validator`: the sentences for axes that cannot be swept, by field."""
 
     def find(values: dict) -> dict[str, str]:
-        problems, count = {}, 1
+        problems, count = knobs.problems(runs.KNOBS)(values), 1
         if values["x"] == values["y"]:
             problems["y"] = "Choose another knob than X has, or none."
         for axis in ("x", "y"):

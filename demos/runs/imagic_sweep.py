@@ -70,7 +70,9 @@ def outlook(ctx: Context, ask: runs.Ask, axes: dict[str, list]) -> Outlook:
             known += 1
         else:
             edit_steps += edit["steps"]
-    guesses = [ctx.pace.guess(ask.name, kind, steps) for kind, steps in (("fit", fit_steps), ("edit", edit_steps))]
+    guesses = [
+        ctx.pace.guess(ask.name, kind, steps) for kind, steps in (("fit", fit_steps), ("edit", edit_steps))
+    ]
     seconds = None if None in guesses else sum(guesses)
     return Outlook(len(cells), known, sum(entry is None for entry in fits.values()), seconds)
 

@@ -71,9 +71,10 @@ class ImagicTab:
             self.prepare_stop = gr.Button("Stop", variant="stop", scale=1, min_width=70)
         self.prepare_status = gr.HTML(
             note("Learns this image and prompt, once. Edit does it for you if you skip it."),
+            label="Preparation status",
             elem_id="prepare-status",
         )
-        self.losses = gr.HTML()
+        self.losses = gr.HTML(label="Losses")
         with gr.Accordion("Preparation settings", open=False):
             self.controls = knobs.controls(runs.KNOBS, runs.FIT, presets)
 
@@ -88,7 +89,7 @@ class ImagicTab:
         with gr.Row(elem_classes="run"):
             self.edit_button = gr.Button("2  Edit", variant="primary", scale=3, min_width=140, elem_id="edit")
             self.edit_stop = gr.Button("Stop", variant="stop", scale=1, min_width=70)
-        self.edit_status = gr.HTML(elem_id="edit-status")
+        self.edit_status = gr.HTML(label="Edit status", elem_id="edit-status")
         with gr.Accordion("Sampling settings", open=False):
             rest = [name for name in runs.EDIT if name not in ("eta", "seed")]
             self.controls |= knobs.controls(runs.KNOBS, rest, presets)
@@ -134,7 +135,7 @@ class ImagicTab:
             self.prepare,
             inputs_kwargs=inputs,
             outputs=[self.prepare_status, self.losses, *self.tuned],
-            validator=validator(self.ctx, list(inputs)),
+            validator=validator(self.ctx, list(inputs), knobs.problems(runs.KNOBS)),
             api_name="imagic_prepare",
             show_progress="minimal",
             show_progress_on=self.prepare_status,
@@ -153,15 +154,17 @@ class ImagicTab:
             self.edit,
             inputs_kwargs=inputs | extra,
             outputs=[*self.result.outputs, self.edit_status, self.prepare_status, self.losses, *self.tuned],
-            validator=validator(self.ctx, list(inputs | extra)),
+            validator=validator(self.ctx, list(inputs | extra), knobs.problems(runs.KNOBS)),
             api_name="imagic_edit",
             show_progress="minimal",
             show_progress_on=self.edit_status,
             **MODEL_LANE,
         )
-        for button, event in ((self.prepare_stop, prepared), (self.edit_stop, edited)):
-            # First the run ends by itself and keeps what it has; then one still waiting in the queue is dropped.
-            button.click(self.stop, None, None, **quiet).then(None, cancels=[event])
+        # First the run ends by itself and keeps what it has; then one still waiting in the queue is dropped.
+        self.prepare_stop.click(self.stop, api_name="stop", show_progress="hidden").then(
+            None, cancels=[prepared]
+        )
+        self.edit_stop.click(self.stop, **quiet).then(None, cancels=[edited])
         self.sweep.wire([prepared, edited])
         self.result.use_seed.click(
             self.use_seed, self.result.shown, [self.controls["seed"], self.seed_mode], **quiet
@@ -217,7 +220,7 @@ class ImagicTab:
         return (gr.skip() if seed is None else seed), "fixed"
 
     def stop(self, request: gr.Request) -> None:
-        """Ask this page's run to end after the step in hand."""
+        """End the run of this session after the step in hand; what a fit or a sweep has done is kept and usable."""
         self.ctx.stops.ask(request.session_hash)
 
     def fitting(self, ask: runs.Ask, stop):

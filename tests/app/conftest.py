@@ -1,0 +1,81 @@
+"""One app on the tiny random bundle, served on 127.0.0.1, for every test of this folder."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(scope="session")
+def app(tiny_folder):
+    """The address of a running app whose models are the tiny bundle."""
+    from demos.app import LAUNCH_KWARGS, create_app
+
+    from textedit_core.models import zoo
+
+    demo = create_app(zoo, models=str(tiny_folder), device="cpu", max_cells=12)
+    _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, **LAUNCH_KWARGS)
+    yield address
+    demo.close()
+
+
+@pytest.fixture
+def client(app):
+    """A client with a session of its own."""
+    from gradio_client import Client
+
+    return Client(app, verbose=False)
+
+
+@pytest.fixture(autouse=True)
+def empty_cache():
+    """Every test starts from an empty cache."""
+    from textedit_core import cache
+
+    cache.default.clear()
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """picture(seed) -> the path of a small PNG that differs with the seed."""
+
+    def write(seed: int = 0, size: tuple[int, int] = (40, 40)) -> str:
+        pixels = np.random.default_rng(seed).integers(0, 255, (4, 4, 3), dtype=np.uint8)
+        path = tmp_path / f"picture{seed}.png"
+        Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(path)
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Counts the steps that fits and edits really compute: a dict by function name."""
+    from textedit_core.methods import imagic
+
+    steps = {"fit": 0, "edit": 0}
+
+    def counting(name):
+        real = getattr(imagic, name)
+
+        def run(*args, **kwargs):
+            for step in real(*args, **kwargs):
+                steps[name] += 1
+                yield step
+
+        run.__wrapped__ = real
+        for attribute in ("batched", "__name__", "__qualname__", "__module__", "__doc__"):
+            if hasattr(real, attribute):
+                setattr(run, attribute, getattr(real, attribute))
+        return run
+
+    for name in steps:
+        monkeypatch.setattr(imagic, name, counting(name))
+    return steps
+
+
+def settings_in(path: str) -> dict:
+    """The record inside a PNG."""
+    with Image.open(path) as image:
+        return json.loads(image.info["textedit"])
