@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         return _end(2, f"error: {error}")
     except OSError as error:
-        return _end(2, f"error: '{error.filename}' cannot be used: {error.strerror}.")
+        return _end(2, f"error: {error.filename or 'A file'} cannot be used: {error.strerror or error}.")
     except KeyboardInterrupt:
         return _end(130, "Stopped.")
     except RuntimeError as error:

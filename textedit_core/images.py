@@ -53,7 +53,7 @@ def to_pil(images: torch.Tensor) -> list[Image.Image]:
         raise ValueError("The result holds values that are not numbers; "
                          "use 32-bit precision or a smaller learning rate.")
     pixels = ((images.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return [Image.fromarray(one.permute(1, 2, 0).contiguous().numpy(), "RGB") for one in pixels]
+    return [Image.fromarray(one.permute(1, 2, 0).contiguous().numpy()) for one in pixels]
 
 
 def to_mask(image: Image.Image, size: int, fit: Fit = "crop") -> torch.Tensor:
@@ -68,7 +68,7 @@ def to_mask(image: Image.Image, size: int, fit: Fit = "crop") -> torch.Tensor:
 def mask_to_pil(masks: torch.Tensor) -> list[Image.Image]:
     """Masks (B,1,H,W) in [0,1] as B grey images, white = change here."""
     pixels = (masks.detach().float().cpu() * 255).round().clamp(0, 255).to(torch.uint8)
-    return [Image.fromarray(one[0].contiguous().numpy(), "L") for one in pixels]
+    return [Image.fromarray(one[0].contiguous().numpy()) for one in pixels]
 
 
 def _decode(source: str | os.PathLike | bytes | Image.Image, field: str,
@@ -163,10 +163,10 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
         full = 255.0
     else:
         full = max(65535.0, largest)
-    grey = Image.fromarray((values.clip(0, full) * (255 / full)).round().astype(np.uint8), "L")
+    grey = Image.fromarray((values.clip(0, full) * (255 / full)).round().astype(np.uint8))
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
-        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8), "L"))
+        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
     return grey
 
 
@@ -175,5 +175,8 @@ def _square(image: Image.Image, size: int, fit: Fit, colour: str | int,
     if fit == "crop":
         return ImageOps.fit(image, (size, size), resampling)
     if fit == "pad":
-        return ImageOps.pad(image, (size, size), resampling, color=colour)
+        width, height = (max(1, round(side * size / max(image.size))) for side in image.size)
+        square = Image.new(image.mode, (size, size), colour)
+        square.paste(image.resize((width, height), resampling), ((size - width) // 2, (size - height) // 2))
+        return square
     raise ValueError(f"Resize: '{fit}' is not a rule; use 'crop' or 'pad'.")

@@ -1,0 +1,1 @@
+"""Tests of the floor that knows no model: steps, noise, images, knobs, cache, sweep, record."""

@@ -1,0 +1,67 @@
+"""A fit and an edit of a few numbers, which note every call: what caches and sweeps are tested on."""
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import torch
+
+from textedit_core.knobs import Eta, Knob, Seed, Steps, batches
+from textedit_core.noise import noise
+from textedit_core.steps import Step
+
+Rounds = Annotated[int, Knob(1, 9, 1, label="Rounds")]
+
+
+@dataclass
+class Model:
+    """A model by its fingerprint, with the list of the calls it got."""
+
+    fingerprint: str = "fake"
+    calls: list = field(default_factory=list)
+    closed: int = 0
+    rows_that_fit: int = 100
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `fit` learns: one number, named after what it was learned from."""
+
+    level: float
+    fingerprint: str
+
+
+def fit(model: Model, image: torch.Tensor, prompt: str, *, rounds: Rounds = 2, seed: Seed = 0):
+    model.calls.append(("fit", rounds, seed))
+    level = float(image.mean()) + rounds / 10 + seed / 100
+    for done in range(1, rounds + 1):
+        yield Step(done, rounds, Fitted(level * done / rounds, f"{prompt} {level} {done}"), 1 / done)
+
+
+@batches("eta", "seed")
+@torch.no_grad()
+def edit(model: Model, fitted: Fitted, *, eta: Eta = 0.5, steps: Steps = 3,
+         seed: Seed = 0) -> Iterator[Step[torch.Tensor]]:
+    etas, seeds = [value if isinstance(value, list) else [value] for value in (eta, seed)]
+    rows = max(len(etas), len(seeds))
+    etas, seeds = [values * rows if len(values) == 1 else values for values in (etas, seeds)]
+    model.calls.append(("edit", rows))
+    if rows > model.rows_that_fit:
+        raise torch.cuda.OutOfMemoryError("out of memory")
+    start = 0.1 * noise((1, 3, 8, 8), seeds)
+    try:
+        for done in range(1, steps + 1):
+            part = done / steps
+            yield Step(done, steps, (start + fitted.level + torch.tensor(etas).view(-1, 1, 1, 1)) * part)
+    finally:
+        model.closed += 1
+
+
+def paint(model: Model, image: torch.Tensor, prompt: str, *, eta: Eta = 0.5, steps: Steps = 3,
+          seed: Seed = 0) -> Iterator[Step[torch.Tensor]]:
+    """An edit without a fit, and without batches."""
+    model.calls.append(("paint", eta, steps, seed))
+    try:
+        for done in range(1, steps + 1):
+            yield Step(done, steps, (image * (1 - eta) + noise(image.shape, seed) * eta) * done / steps)
+    finally:
+        model.closed += 1

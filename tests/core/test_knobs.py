@@ -1,0 +1,164 @@
+"""Knobs: read from signatures, parsed and checked with sentences, split between a fit and its edit."""
+from functools import wraps
+from typing import Annotated, Literal
+
+import pytest
+import torch
+
+from tests.core import fakes
+from textedit_core.knobs import (
+    BoundKnob,
+    Eta,
+    Knob,
+    Seed,
+    Steps,
+    Strength,
+    batches,
+    divide,
+    hand_over,
+    knobs,
+    method_knobs,
+    positionals,
+)
+
+
+def everything(model, image, prompt="", *, eta: Eta = 0.5, count: Annotated[int, Knob(0, 10, 1)] = 3,
+               kind: Annotated[str, Knob(choices=("full", "lora"))] = "full",
+               how: Annotated[Literal["slow", "fast"], Knob(label="Way")] = "slow",
+               note: Annotated[str, Knob()] = "", sharp: Annotated[bool, Knob()] = False, other: int = 1):
+    yield
+
+
+KNOBS = knobs(everything)
+
+
+def test_they_are_the_annotated_keyword_only_parameters_in_order():
+    assert list(KNOBS) == ["eta", "count", "kind", "how", "note", "sharp"]
+    assert [knob.default for knob in KNOBS.values()] == [0.5, 3, "full", "slow", "", False]
+    assert KNOBS["how"].type is str and KNOBS["how"].knob.choices == ("slow", "fast")
+    assert (KNOBS["how"].label, KNOBS["count"].label) == ("Way", "Count")
+
+
+def test_they_are_read_through_decorators_and_from_annotations_as_text():
+    scope = {"Eta": Eta}
+    exec("from __future__ import annotations\n"
+         "def late(model, missing: NotImported, *, eta: Eta = 1) -> AlsoMissing: yield", scope)
+
+    @wraps(scope["late"])
+    def wrapped(*args, **kwargs):
+        yield from scope["late"](*args, **kwargs)
+
+    assert knobs(wrapped)["eta"] == knobs(torch.no_grad()(scope["late"]))["eta"]
+    assert knobs(wrapped)["eta"].default == 1.0
+
+
+@pytest.mark.parametrize(("name", "text", "value"), [
+    ("eta", "0.25", 0.25), ("eta", " -0.5 ", -0.5), ("eta", "2", 2.0), ("eta", "1e-1", 0.1),
+    ("count", "7", 7), ("count", "7.0", 7), ("count", "1e1", 10), ("kind", "lora", "lora"),
+    ("how", "fast", "fast"), ("note", "a, b", "a, b"), ("sharp", "true", True),
+    ("sharp", "OFF", False), ("sharp", "1", True),
+])
+def test_what_a_person_types(name, text, value):
+    parsed = KNOBS[name].parse(text)
+    assert parsed == value and type(parsed) is KNOBS[name].type
+
+
+@pytest.mark.parametrize(("name", "text", "says"), [
+    ("eta", "2.01", "Eta: 2.01 is not a number from -0.5 to 2."), ("eta", "high", "'high' is not a number"),
+    ("eta", "", "Eta: ''"), ("eta", "nan", "Eta: nan"), ("eta", "inf", "Eta: inf"), ("count", "2.5", "whole"),
+    ("count", "-1", "from 0 to 10"), ("count", "99999999999999999999999", "from 0 to 10"),
+    ("kind", "attention", "one of full, lora"), ("how", "", "Way: '' is not one of slow, fast."),
+    ("sharp", "maybe", "true or false"),
+])
+def test_mistakes_are_sentences_with_label_and_range(name, text, says):
+    with pytest.raises(ValueError) as refusal:
+        KNOBS[name].parse(text)
+    assert says in str(refusal.value) and str(refusal.value).endswith(".")
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("eta", True), ("eta", "1"), ("eta", None), ("count", [1]), ("count", float("nan")), ("kind", 1),
+    ("sharp", 1), ("note", None),
+])
+def test_values_of_a_wrong_kind_are_refused(name, value):
+    with pytest.raises(ValueError, match=KNOBS[name].label):
+        KNOBS[name].check(value)
+
+
+def test_a_seed_from_a_slider_is_whole_and_the_largest_is_named():
+    seed = knobs(fakes.edit)["seed"]
+    assert seed.check(3.0) == 3 and type(seed.check(3.0)) is int
+    assert seed.check(2**31 - 1) == 2**31 - 1
+    with pytest.raises(ValueError, match="2147483647"):
+        seed.check(2**31)
+
+
+def test_any_value_in_range_is_accepted_off_the_step_too():
+    assert knobs(fakes.edit)["eta"].check(0.123456) == 0.123456
+
+
+def test_two_functions_may_share_a_knob_but_not_a_name():
+    def other(model, *, eta: Strength = 0.5): ...
+
+    def same(model, *, eta: Eta = 1.0): ...
+
+    assert knobs(everything, same)["eta"].default == 0.5
+    with pytest.raises(TypeError, match="'eta'"):
+        knobs(everything, other)
+
+
+def without_default(*, eta: Eta): ...
+def with_a_wrong_default(*, eta: Eta = 3): ...
+def of_a_wrong_type(*, eta: Annotated[list, Knob(0, 1)] = 0): ...
+
+
+@pytest.mark.parametrize("function", [without_default, with_a_wrong_default, of_a_wrong_type])
+def test_a_knob_that_cannot_work_is_found_at_once(function):
+    with pytest.raises(TypeError, match="'eta'"):
+        knobs(function)
+
+
+def test_half_a_range_is_refused():
+    with pytest.raises(TypeError):
+        Knob(minimum=0)
+
+
+def test_batches_is_readable_and_names_only_knobs():
+    assert fakes.edit.batched == ("eta", "seed")
+    assert batches("steps")(torch.no_grad()(everything_else)).batched == ("steps",)
+    with pytest.raises(TypeError, match="sigma"):
+        batches("sigma")(everything_else)
+
+
+def everything_else(model, *, steps: Steps = 3): ...
+
+
+def test_the_settings_of_a_method_have_a_name_each():
+    settings = method_knobs(fakes.edit, fakes.fit)
+    assert list(settings) == ["rounds", "fit_seed", "eta", "steps", "seed"]
+    assert all(knob.name == name for name, knob in settings.items())
+    assert settings["fit_seed"].label != settings["seed"].label
+    assert list(method_knobs(fakes.edit)) == ["eta", "steps", "seed"]
+
+
+def test_divide_hands_each_function_its_own():
+    settings = {"rounds": 1, "fit_seed": 2, "eta": 3, "steps": 4, "seed": 5}
+    for_fit, for_edit = divide(settings, fakes.edit, fakes.fit)
+    assert (for_fit, for_edit) == ({"rounds": 1, "seed": 2}, {"eta": 3, "steps": 4, "seed": 5})
+    assert divide({"seed": 5}, fakes.edit, fakes.fit) == ({}, {"seed": 5})
+
+
+def test_hand_over_puts_the_fitted_value_in_its_place():
+    def edit(model, inversion, source, target, mask=None, *, seed: Seed = 0): ...
+
+    given = {"model": "M", "image": "I", "source": "a cat", "target": "a dog"}
+    assert positionals(edit) == ["model", "inversion", "source", "target", "mask"]
+    assert hand_over(edit, given, "F") == ("M", "F", "a cat", "a dog", None)
+    with pytest.raises(TypeError, match="target"):
+        hand_over(edit, {"model": "M", "source": "a cat"}, "F")
+    with pytest.raises(TypeError):
+        hand_over(edit, given | {"inversion": "F"}, "F")
+
+
+def test_a_label_is_made_of_the_name_where_none_is_given():
+    assert BoundKnob("self_replace_steps", float, 0.5, Knob(0, 1)).label == "Self replace steps"

@@ -1,0 +1,84 @@
+"""Records: through JSON and PNG and back, and a sentence for everything that is none."""
+import io
+import json
+
+import pytest
+from PIL import Image, PngImagePlugin
+
+from textedit_core import __version__
+from textedit_core.record import Record, image_sha, read_png, save_png
+
+RECORD = Record("imagic", "toon", {"prompt": "a smiling man, λ \"and\" ü"},
+                {"eta": 0.7, "seed": 2**31 - 1, "tune": "full", "gradient_checkpointing": False},
+                "ab" * 32, "pad")
+
+
+def png(record: Record | None = None, text: str | None = None) -> bytes:
+    file, info = io.BytesIO(), PngImagePlugin.PngInfo()
+    if record:
+        save_png(Image.new("RGB", (9, 7), "red"), file, record)
+        return file.getvalue()
+    if text is not None:
+        info.add_text("textedit", text)
+    Image.new("RGB", (9, 7)).save(file, "PNG", pnginfo=info)
+    return file.getvalue()
+
+
+def test_json_round_trip_keeps_values_and_their_types():
+    again = Record.from_json(RECORD.to_json())
+    assert again == RECORD and again.version == __version__
+    assert [type(value) for value in again.knobs.values()] == [float, int, str, bool]
+
+
+def test_a_png_carries_it_and_keeps_its_pixels(tmp_path):
+    path, image = tmp_path / "result.png", Image.effect_noise((20, 10), 50).convert("RGB")
+    save_png(image, path, RECORD)
+    assert read_png(path) == read_png(path.read_bytes()) == RECORD
+    assert image_sha(Image.open(path)) == image_sha(image)
+
+
+def test_fields_of_a_later_version_are_left_out():
+    found = json.loads(RECORD.to_json()) | {"mood": "cheerful"}
+    assert Record.from_json(json.dumps(found)) == RECORD
+
+
+def test_one_picture_has_one_sha_and_others_have_others(tmp_path):
+    image = Image.new("RGB", (6, 4), "red")
+    image.save(tmp_path / "a.png")
+    image.save(tmp_path / "a.bmp")
+    shas = {image_sha(Image.open(tmp_path / name)) for name in ("a.png", "a.bmp")}
+    assert shas == {image_sha(image)}
+    assert image_sha(Image.new("RGB", (4, 6), "red")) not in shas
+
+
+@pytest.mark.parametrize(("data", "says"), [
+    (png(), "no settings"),
+    (b"not a png at all", "not a PNG"),
+    (png(RECORD)[:20], "not a PNG"),
+    (png(text="{broken"), "damaged"),
+    (png(text="[" * 100_000), "damaged"),
+    (png(text="[1, 2]"), "not a record"),
+    (png(text='{"method": "imagic"}'), "'models'"),
+    (png(text='{"method": 3, "models": "toon"}'), "'method'"),
+    (png(text='{"method": "imagic", "models": "toon", "knobs": {"eta": NaN}}'), "'knobs'"),
+    (png(text='{"method": "imagic", "models": "toon", "knobs": {"eta": [1]}}'), "'knobs'"),
+    (png(text='{"method": "imagic", "models": "toon", "prompts": {"prompt": 3}}'), "'prompts'"),
+], ids=lambda part: part if isinstance(part, str) else "file")
+def test_what_is_no_record_is_refused_in_one_sentence(data, says):
+    with pytest.raises(ValueError, match=says) as refusal:
+        read_png(data)
+    assert str(refusal.value).startswith("Recall: ") and str(refusal.value).endswith(".")
+
+
+def test_other_files_and_missing_ones_are_refused(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "picture.jpg")
+    for name in ("picture.jpg", "missing.png"):
+        with pytest.raises(ValueError, match="not a PNG"):
+            read_png(tmp_path / name)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, [0.5]])
+def test_only_settings_can_be_written(value, tmp_path):
+    with pytest.raises(ValueError, match="'knobs'"):
+        save_png(Image.new("RGB", (4, 4)), tmp_path / "a.png", Record("imagic", "toon", knobs={"eta": value}))
+    assert not list(tmp_path.iterdir())
