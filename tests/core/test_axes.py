@@ -1,0 +1,55 @@
+"""Axes: what a person types as values, and a sentence for what is none."""
+from typing import Annotated
+
+import pytest
+
+from tests.core import fakes
+from textedit_core.axes import Axis, parse_axis, parse_values
+from textedit_core.knobs import Knob, knobs, method_knobs
+
+
+def texts(*, words: Annotated[str, Knob()] = "", sharp: Annotated[bool, Knob()] = False,
+          tune: Annotated[str, Knob(choices=("full", "lora"))] = "full"): ...
+
+
+SETTINGS = method_knobs(fakes.edit, fakes.fit) | knobs(texts)
+
+
+@pytest.mark.parametrize(("name", "text", "values"), [
+    ("eta", "0, 0.5, 1", [0.0, 0.5, 1.0]), ("eta", "0,1", [0.0, 1.0]), ("eta", "0.7", [0.7]),
+    ("eta", "0-1 [5]", [0.0, 0.25, 0.5, 0.75, 1.0]), ("eta", "0:1:5", [0.0, 0.25, 0.5, 0.75, 1.0]),
+    ("eta", "0:0.3:4", [0.0, 0.1, 0.2, 0.3]), ("eta", "-0.5-0.5 [3]", [-0.5, 0.0, 0.5]),
+    ("eta", "-0.5 - -0.1 [2]", [-0.5, -0.1]), ("eta", "-0.5:2:2", [-0.5, 2.0]),
+    ("eta", "1:0:3", [1.0, 0.5, 0.0]), ("eta", "0.1:0.9:1", [0.1]), ("eta", "1e-1:.2:2", [0.1, 0.2]),
+    ("eta", "0, 0:1:3, 2,", [0.0, 0.5, 1.0, 2.0]),
+    ("seed", "0-3", [0, 1, 2, 3]), ("seed", "3-1", [3, 2, 1]), ("seed", "0-10 [3]", [0, 5, 10]),
+    ("seed", "5, 5, 5.0", [5]), ("rounds", "1:3:9", [1, 2, 3]),
+    ("words", 'a cat, "a dog, wet"', ["a cat", "a dog, wet"]), ("words", "a-b [2]", ["a-b [2]"]),
+    ("tune", "full,lora", ["full", "lora"]), ("sharp", "on, off", [True, False]),
+])
+def test_values(name, text, values):
+    found = parse_values(text, SETTINGS[name])
+    assert found == values
+    assert all(type(value) is SETTINGS[name].type for value in found)
+
+
+@pytest.mark.parametrize(("name", "text", "says"), [
+    ("eta", "", "Eta: there are no values"), ("eta", " , ,", "Eta: there are no values"),
+    ("eta", "0:3:4", "from -0.5 to 2"), ("eta", "0:1", "'0:1' is not a number"), ("eta", "0:1:0", "0 values"),
+    ("eta", "0-1", "'0-1' is not a number"), ("eta", "0-1 [999999999999]", "999999999999 values"),
+    ("eta", "zero", "'zero'"), ("seed", "0-2147483647", "2147483648 values"), ("seed", "0.5", "whole number"),
+    ("tune", "full, half", "one of full, lora"), ("sharp", "2", "true or false"),
+])
+def test_mistakes_are_sentences(name, text, says):
+    with pytest.raises(ValueError) as refusal:
+        parse_values(text, SETTINGS[name])
+    assert says in str(refusal.value) and str(refusal.value).endswith(".")
+
+
+def test_an_axis_is_a_knob_and_its_values():
+    assert parse_axis("eta=0:1:3", SETTINGS) == Axis("eta", (0.0, 0.5, 1.0))
+    assert parse_axis(" fit-seed = 1,2", SETTINGS) == Axis("fit_seed", (1, 2))
+    with pytest.raises(ValueError, match="no knob called 'mood' here; use one of rounds"):
+        parse_axis("mood=1", SETTINGS)
+    with pytest.raises(ValueError, match="NAME=VALUES"):
+        parse_axis("eta", SETTINGS)
