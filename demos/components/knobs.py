@@ -48,10 +48,8 @@ def problems(knobs: dict[str, BoundKnob]) -> Callable[[dict], dict[str, str]]:
 
 
 def restored(knobs: dict[str, BoundKnob], values: dict, fallback: dict) -> list:
-    """Updates for widgets in the order of `knobs`: the given value, else the fallback, else the default."""
-    return [
-        gr.update(value=values.get(name, fallback.get(name, bound.default))) for name, bound in knobs.items()
-    ]
+    """Values for widgets in the order of `knobs`: the given one, else the fallback, else the default."""
+    return [values.get(name, fallback.get(name, bound.default)) for name, bound in knobs.items()]
 
 
 def settings_of(result: dict) -> dict:

@@ -82,7 +82,7 @@ class ImagicTab:
         """Step two: eta, the seed row, the button, and the quieter knobs."""
         self.controls |= knobs.controls(runs.KNOBS, ["eta"], presets)
         with gr.Row(elem_classes="seeds"):
-            self.controls["seed"] = knobs.control(runs.KNOBS["seed"], info=None, scale=2)
+            self.controls["seed"] = knobs.control(runs.KNOBS["seed"], info=None, scale=2, elem_id="seed")
             self.seed_mode = gr.Radio(
                 ["fixed", "random", "next"], value="fixed", label="On each edit", min_width=200, scale=3
             )

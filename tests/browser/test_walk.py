@@ -1,0 +1,158 @@
+"""The newcomer's walk in a real browser, and what the page promises on phones, in the dark and by keyboard."""
+
+import json
+import re
+import zipfile
+
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from tests.app.conftest import settings_in
+
+pytestmark = pytest.mark.browser
+PROMPT = "a smiling woman with a red hat"
+
+
+def button(page, name: str, number: int = 0):
+    return page.get_by_role("button", name=name, exact=True).nth(number)
+
+
+def give(page, path: str, prompt: str = PROMPT) -> None:
+    """Add a source image and write the prompt."""
+    page.set_input_files("#source input[type=file]", path)
+    expect(page.locator("#source img").first).to_be_visible()
+    page.locator("#prompt textarea").fill(prompt)
+
+
+def edit(page) -> None:
+    """Press Edit and wait until the picture is there."""
+    page.locator("#edit").click()
+    expect(page.locator("#edited img")).to_be_visible(timeout=60_000)
+    expect(page.locator("#prepare-status")).to_contain_text("Prepared for this image and prompt")
+
+
+def drag(page, label: str, value: float) -> None:
+    """Set a slider by its number box."""
+    box = page.get_by_label(f"number input for {label}")
+    box.fill(str(value))
+    box.press("Tab")
+
+
+def test_a_newcomer_edits_drags_eta_sweeps_and_downloads(visit, picture, tmp_path):
+    page = visit()
+    expect(page.get_by_text("Your edit will appear here.")).to_be_visible()
+    give(page, picture())
+    edit(page)
+    expect(page.get_by_text("Your edit will appear here.")).to_be_hidden()
+    expect(page.get_by_text(re.compile("CLIP score .*similarity to the source"))).to_be_visible()
+    expect(page.locator("svg[aria-label='Loss of each preparation stage']")).to_be_visible()
+
+    first = page.locator("#edited img").get_attribute("src")
+    drag(page, "Eta", 0.2)
+    page.locator("#edit").click()
+    expect(page.locator("#edited img")).not_to_have_attribute("src", first, timeout=30_000)
+    expect(page.locator("#prepare-status")).to_contain_text("from the cache")
+    with page.expect_download() as download:
+        page.get_by_text("Download PNG").click()
+    download.value.save_as(tmp_path / "edit.png")
+    assert settings_in(tmp_path / "edit.png")["knobs"]["eta"] == 0.2
+
+    page.locator("#x-values textarea, #x-values input").fill("0-1 [3]")
+    page.locator("#x-values textarea, #x-values input").press("Tab")
+    expect(page.locator("#sweep-plan")).to_contain_text("6 cells")
+    button(page, "3 Sweep").click()
+    expect(page.locator("#sweep-grid [data-cell]")).to_have_count(6, timeout=60_000)
+    expect(page.locator("#sweep-status")).to_contain_text("6 cells")
+    expect(page.locator("svg[aria-label='CLIP score and similarity against Eta']")).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_text("Download ZIP of the cells").click()
+    download.value.save_as(tmp_path / "sweep.zip")
+    with zipfile.ZipFile(tmp_path / "sweep.zip") as pack:
+        assert len(json.loads(pack.read("sweep.json"))["cells"]) == 6
+    with page.expect_download() as download:
+        page.get_by_text("Download contact sheet").click()
+    download.value.save_as(tmp_path / "sheet.png")
+    assert Image.open(tmp_path / "sheet.png").width > 300
+
+    page.get_by_role("button", name=re.compile("^eta 1 · seed 1")).click()
+    expect(page.get_by_role("heading", name="eta 1 · seed 1")).to_be_visible()
+    button(page, "Send to the tab").click()
+    expect(page.get_by_label("number input for Eta")).to_have_value("1")
+    expect(page.locator("#seed input")).to_have_value("1")
+
+
+def test_stop_ends_a_fit_and_sets_the_step_counts_to_what_was_done(visit, picture):
+    page = visit()
+    give(page, picture())
+    page.get_by_text("Preparation settings").click()
+    drag(page, "Fine-tuning steps", 3000)
+    button(page, "1 Prepare").click()
+    expect(page.locator("#prepare-status")).to_contain_text("Fine-tuning the model, step", timeout=30_000)
+    button(page, "Stop").click()
+    expect(page.locator("#prepare-status")).to_contain_text("Stopped after 3 embedding", timeout=30_000)
+    done = int(re.search(r"and (\d+) fine", page.locator("#prepare-status").inner_text())[1])
+    expect(page.get_by_label("number input for Fine-tuning steps")).to_have_value(str(done))
+    page.locator("#edit").click()
+    expect(page.locator("#edited img")).to_be_visible(timeout=60_000)
+    expect(page.locator("#prepare-status")).to_contain_text("from the cache")
+
+
+def test_mistakes_are_answered_in_red_beside_the_field_and_nothing_is_lost(visit, picture, tmp_path):
+    page = visit()
+    page.locator("#edit").click()
+    expect(page.get_by_text("Add a source image first").first).to_be_visible()
+    expect(page.get_by_text("Write the target prompt").first).to_be_visible()
+    give(page, picture(), "a woman with a zebra")
+    expect(page.locator("#hint")).to_contain_text("does not know 'zebra'")
+    edit(page)
+    shown = page.locator("#edited img").get_attribute("src")
+    page.locator("#prompt textarea").fill("red " * 60)
+    page.locator("#edit").click()
+    expect(page.get_by_text(re.compile("60 tokens, the model reads 30")).first).to_be_visible()
+    assert page.locator("#edited img").get_attribute("src") == shown
+    assert "Traceback" not in page.content()
+
+
+def test_recall_sets_the_page_as_it_was(visit, picture, tmp_path):
+    page = visit()
+    give(page, picture())
+    drag(page, "Eta", 0.45)
+    edit(page)
+    with page.expect_download() as download:
+        page.get_by_text("Download PNG").click()
+    download.value.save_as(tmp_path / "made.png")
+    fresh = visit()
+    fresh.get_by_role("tab", name="About").click()
+    fresh.set_input_files("#recall input[type=file]", tmp_path / "made.png")
+    expect(fresh.locator("#recall-status")).to_contain_text("Settings restored")
+    expect(fresh.locator("#prompt textarea")).to_have_value(PROMPT)
+    expect(fresh.get_by_label("number input for Eta")).to_have_value("0.45")
+    expect(fresh.get_by_role("tab", name="Imagic")).to_have_attribute("aria-selected", "true")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_phone_shows_everything_without_sideways_scrolling(visit, picture, theme):
+    page = visit(390, theme)
+    give(page, picture())
+    edit(page)
+    page.locator("#y-values textarea, #y-values input").fill("0")
+    button(page, "3 Sweep").click()
+    expect(page.locator("#sweep-grid [data-cell]")).to_have_count(7, timeout=60_000)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.get_by_role("tab", name="About").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_every_control_has_a_name_for_screen_readers(visit, picture):
+    page = visit()
+    give(page, picture())
+    edit(page)
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll('input, textarea, button, select, img')]
+          .filter(e => e.offsetParent !== null && e.type !== 'file')
+          .filter(e => !(e.getAttribute('aria-label') || e.getAttribute('title') || e.alt
+            || e.textContent.trim() || (e.labels && e.labels.length)))
+          .map(e => e.outerHTML.slice(0, 160))"""
+    )
+    assert nameless == []
