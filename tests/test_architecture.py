@@ -1,0 +1,205 @@
+"""The rules of the house, checked in the source: floors, bans, and sizes; and that each check can fail."""
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("textedit_core", "demos", "tests")
+FILES = [*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")))]
+NAMES = [path.relative_to(ROOT).as_posix() for path in FILES]
+
+BASE = {"batch", "ddim", "images", "knobs", "noise", "steps"}
+# Which parts of textedit_core each part may import, by the first name below the package.
+FLOORS = {
+    **dict.fromkeys(BASE, BASE),
+    "record": BASE,
+    "cache": BASE,
+    "axes": BASE,
+    "sheet": BASE | {"axes"},
+    "sweep": BASE | {"axes", "cache", "sheet"},
+    "models": BASE | {"models"},
+    "metrics": BASE | {"models"},
+    "methods": BASE | {"models", "metrics"},
+    "training": BASE | {"models", "metrics", "training"},
+    "jobs": BASE | {"axes", "cache", "methods", "models", "record", "sheet", "sweep"},
+    "__main__": BASE | {"axes", "cache", "jobs", "methods", "models", "record", "sheet", "sweep"},
+    "__init__": set(),
+}
+RANDOM_CALLS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial"}
+UNSEEDABLE_CALLS = {"rand_like", "randn_like", "randint_like"}
+GLOBAL_SEEDS = {"torch.manual_seed", "torch.seed", "torch.cuda.manual_seed", "torch.cuda.manual_seed_all",
+                "torch.random.manual_seed", "random.seed", "np.random.seed", "numpy.random.seed", "set_seed",
+                "transformers.set_seed", "seed_everything"}
+HELD = {"no_grad", "inference_mode", "enable_grad", "set_grad_enabled", "autocast", "attention_control"}
+
+
+def core_part(name: str) -> str:
+    """The part of textedit_core a file belongs to: "models" for those in textedit_core/models/; or ""."""
+    first, *rest = name.removesuffix(".py").split("/")
+    return rest[0] if first == "textedit_core" else ""
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """Every module a file imports, at its top or inside functions; `from a import b` counts as a.b."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names}
+    return found
+
+
+def calls(tree: ast.AST) -> list[tuple[str, ast.Call]]:
+    return [(ast.unparse(node.func), node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+
+
+def allows_output(name: str) -> bool:
+    return core_part(name) == "" or name.endswith("__main__.py")
+
+
+def import_faults(name: str, tree: ast.AST) -> list[str]:
+    """Imports that go up, sideways between methods, or to what a floor may not know."""
+    part, faults = core_part(name), []
+    for module in imported(tree):
+        top, *rest = module.split(".")
+        if top == "":
+            faults.append(f"relative import {module}")
+        if top in ("gradio", "gradio_client", "spaces") and part:
+            faults.append(f"{module} in textedit_core")
+        if top == "gradio" and name == "app.py":
+            faults.append(f"{module} outside demos")
+        if (top == "demos" and part) or (top == "app" and name.startswith(("demos", "textedit_core"))):
+            faults.append(f"{module} is above")
+        if top == "tests" and not name.startswith("tests"):
+            faults.append(f"{module} outside tests")
+        if top == "argparse" and not allows_output(name):
+            faults.append("argparse outside __main__")
+        if top == "pickle" and not name.startswith("tests"):
+            faults.append("pickle")
+        if part and top == "textedit_core" and rest[0] not in FLOORS[part] | {"__version__"}:
+            faults.append(f"{module} is not below {part}")
+        if part == "methods" and rest[:1] == ["methods"]:
+            faults.append(f"{module} is another method")
+    return faults
+
+
+def random_faults(name: str, tree: ast.AST) -> list[str]:
+    """Global seeds outside a `fork_rng` that restores them, and random numbers without a generator."""
+    forked = {id(node) for block in ast.walk(tree) if isinstance(block, ast.With)
+              and "fork_rng" in ast.unparse(block.items[0]) for node in ast.walk(block)}
+    faults = []
+    for called, node in calls(tree):
+        loose = id(node) not in forked
+        if called in GLOBAL_SEEDS and loose and not name.startswith("tests"):
+            faults.append(f"{called} seeds globally")
+        if not core_part(name):
+            continue
+        top, _, function = called.rpartition(".")
+        given = "generator" in {keyword.arg for keyword in node.keywords}
+        drawn = function in UNSEEDABLE_CALLS or (function in RANDOM_CALLS and not given)
+        if top == "torch" and loose and drawn:
+            faults.append(f"{called} without a generator")
+        if top in ("random", "np.random", "numpy.random") and function not in ("Random", "default_rng"):
+            faults.append(f"{called} is the global generator")
+    return faults
+
+
+def other_faults(name: str, tree: ast.AST) -> list[str]:
+    faults = []
+    for called, node in calls(tree):
+        if called == "print" and not allows_output(name):
+            faults.append("print outside __main__")
+        safe = any(keyword.arg == "weights_only" and getattr(keyword.value, "value", None) is True
+                   for keyword in node.keywords)
+        if called == "torch.load" and not safe:
+            faults.append("torch.load without weights_only=True")
+    for block in (node for node in ast.walk(tree) if isinstance(node, ast.With)):
+        held = {ast.unparse(item.context_expr).split("(")[0].rpartition(".")[2] for item in block.items}
+        if held & HELD and holds_yield(block):
+            faults.append(f"a yield inside `with {ast.unparse(block.items[0])}`")
+    if core_part(name) == "methods" and any(isinstance(node, ast.Constant) and node.value == "toon"
+                                            for node in ast.walk(tree)):
+        faults.append("a method that knows which models it has")
+    return faults
+
+
+def holds_yield(node: ast.AST) -> bool:
+    """Whether a block yields itself, and not only a function defined in it."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.GeneratorExp):
+        return False
+    return isinstance(node, ast.Yield | ast.YieldFrom) or any(map(holds_yield, ast.iter_child_nodes(node)))
+
+
+def faults(name: str, source: str) -> list[str]:
+    tree = ast.parse(source)
+    found = import_faults(name, tree) + random_faults(name, tree) + other_faults(name, tree)
+    if tree.body and not ast.get_docstring(tree):
+        found.append("no docstring at its top")
+    if len(source.splitlines()) > 300:
+        found.append(f"{len(source.splitlines())} lines")
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_keeps_the_rules(name):
+    assert faults(name, (ROOT / name).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(("name", "line"), [
+    ("textedit_core/images.py", "import gradio as gr"),
+    ("textedit_core/__main__.py", "def f():\n    from gradio import Blocks"),
+    ("app.py", "import gradio"),
+    ("textedit_core/cache.py", "from textedit_core.models.zoo import load"),
+    ("textedit_core/sweep.py", "from textedit_core import methods"),
+    ("textedit_core/record.py", "import textedit_core.models.clip"),
+    ("textedit_core/knobs.py", "from textedit_core.cache import key"),
+    ("textedit_core/models/clip.py", "from textedit_core.methods.imagic import fit"),
+    ("textedit_core/models/clip.py", "from textedit_core.cache import key"),
+    ("textedit_core/methods/imagic.py", "from textedit_core.methods import sdedit"),
+    ("textedit_core/methods/imagic.py", "from textedit_core.methods.sdedit import edit"),
+    ("textedit_core/methods/imagic.py", "from .sdedit import edit"),
+    ("textedit_core/methods/imagic.py", "from textedit_core.sweep import sweep"),
+    ("textedit_core/training/loop.py", "from textedit_core.methods import imagic"),
+    ("textedit_core/training/loop.py", "import demos.app"),
+    ("demos/app.py", "from tests.bundles import write_tiny_bundle"),
+    ("textedit_core/images.py", "import argparse"),
+    ("textedit_core/training/loop.py", "print('step')"),
+    ("textedit_core/noise.py", "import torch\ntorch.manual_seed(0)"),
+    ("demos/app.py", "import numpy as np\nnp.random.seed(0)"),
+    ("textedit_core/training/loop.py", "import random\nrandom.seed(0)"),
+    ("textedit_core/methods/imagic.py", "import torch\nn = torch.randn(3)"),
+    ("textedit_core/methods/imagic.py", "import torch\nn = torch.randn_like(z)"),
+    ("textedit_core/training/data.py", "import random\nn = random.random()"),
+    ("textedit_core/training/data.py", "import numpy as np\nn = np.random.normal()"),
+    ("textedit_core/models/clip.py", "import torch\nw = torch.load('w.pt')"),
+    ("textedit_core/models/clip.py", "import torch\nw = torch.load('w.pt', weights_only=False)"),
+    ("textedit_core/models/clip.py", "import pickle"),
+    ("textedit_core/methods/imagic.py", "import torch\ndef f():\n    with torch.no_grad():\n        yield 1"),
+    ("textedit_core/methods/imagic.py", "if model.name == 'toon':\n    pass"),
+    ("textedit_core/images.py", "x = 1\n" * 300),
+])
+def test_a_broken_rule_is_found(name, line):
+    assert len(faults(name, f'"""A file."""\n{line}\n')) >= 1
+
+
+@pytest.mark.parametrize(("name", "line"), [
+    ("textedit_core/methods/imagic.py", "from textedit_core.models.clip import Clip\nimport torch\n"
+     "n = torch.randn(3, generator=g)\ng = torch.Generator().manual_seed(1)"),
+    ("textedit_core/methods/imagic.py",
+     "def f():\n    with torch.no_grad():\n        def g():\n            yield 1"),
+    ("textedit_core/training/loop.py", "with torch.random.fork_rng():\n    torch.manual_seed(0)"),
+    ("textedit_core/training/__main__.py", "import argparse\nprint('done')"),
+    ("demos/app.py", "import gradio\nfrom textedit_core import cache\nprint('http://')"),
+])
+def test_what_the_rules_allow_is_no_fault(name, line):
+    assert faults(name, f'"""A file."""\n{line}\n') == []
+
+
+def test_a_file_without_a_docstring_is_found():
+    assert faults("textedit_core/images.py", "import io\n") == ["no docstring at its top"]
+
+
+def test_every_part_of_the_core_has_its_floor():
+    assert {core_part(name) for name in NAMES} - {""} <= set(FLOORS)
