@@ -11,7 +11,7 @@ from demos.components.models import Picker
 from demos.components.recall import Recall
 from demos.context import Context
 from demos.tabs import about, imagic
-from demos.theme import CSS, THEME
+from demos.theme import CSS, JS, THEME
 
 TABS = (imagic,)
 
@@ -19,6 +19,7 @@ TABS = (imagic,)
 LAUNCH_KWARGS = {
     "theme": THEME,
     "css": CSS,
+    "js": JS,
     "max_file_size": "25mb",  # a little above core's own limit, which then answers in a sentence
     "run_history": False,
     "footer_links": ["api", "settings"],

@@ -16,6 +16,7 @@ def picture(label: str, **look) -> gr.Image:
     """A picture that is shown, never uploaded; PNG, so that its settings survive."""
     return gr.Image(
         label=label,
+        alt_text=label,
         format="png",
         type="filepath",
         interactive=False,
