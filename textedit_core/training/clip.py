@@ -29,8 +29,8 @@ def build(size: int, vocab_size: int, max_length: int) -> CLIPModel:
         "hidden_act": "gelu",
     }  # fmt: skip
     vision = {
-        "image_size": size, "patch_size": size // 8, "hidden_size": 192, "intermediate_size": 576,
-        "num_hidden_layers": 6, "num_attention_heads": 6, "projection_dim": 128, "hidden_act": "gelu",
+        "image_size": size, "patch_size": size // 8, "hidden_size": 128, "intermediate_size": 384,
+        "num_hidden_layers": 5, "num_attention_heads": 4, "projection_dim": 128, "hidden_act": "gelu",
     }  # fmt: skip
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=128))
 
