@@ -17,16 +17,6 @@ from textedit_core.steps import last
 PROMPT = "a portrait of the man in a red hat"
 
 
-@pytest.fixture(scope="module")
-def model(tiny):
-    return tiny.diffusion
-
-
-@pytest.fixture(scope="module")
-def image():
-    return torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-
-
 def img2img(model, image, prediction_type="epsilon", **options) -> torch.Tensor:
     """diffusers' result in [-1,1]; it is handed latents, so that it draws the start noise alone."""
     scheduler = DDIMScheduler(

@@ -1,0 +1,181 @@
+"""What Imagic tunes, what it leaves behind (nothing), and how its fits are told apart."""
+
+import dataclasses
+import sys
+
+import pytest
+import torch
+
+from tests.methods.fits import PROMPT, SHORT, held_out_loss
+from textedit_core import metrics
+from textedit_core.cache import Cache, cached, key
+from textedit_core.methods import imagic
+from textedit_core.models.latent_diffusion import count_rows
+from textedit_core.steps import last
+
+
+def state(model):
+    """All that a method could leave behind on the shared networks."""
+    networks = (model.unet, model.vae, model.text_encoder)
+    return [
+        (
+            {name: tensor.clone() for name, tensor in network.state_dict().items()},
+            [(parameter.requires_grad, parameter.grad) for parameter in network.parameters()],
+            [(type(module), module.training) for module in network.modules()],
+            [hook for module in network.modules() for hook in module._forward_hooks],
+        )
+        for network in networks
+    ] + [{name: id(processor) for name, processor in model.unet.attn_processors.items()}]
+
+
+def assert_same(before, after):
+    for old, new in zip(before[:-1], after[:-1], strict=True):
+        assert old[0].keys() == new[0].keys()
+        assert all(torch.equal(old[0][name], new[0][name]) for name in old[0])
+        assert old[1:] == new[1:]
+    assert before[-1] == after[-1]
+
+
+def test_attention_tunes_the_attention_alone(model, image):
+    tuned = last(imagic.fit(model, image, PROMPT, **SHORT, tune="attention")).tuned
+    kinds = {name.split(".")[-4 if "to_out" in name else -3] for name in tuned}
+    assert kinds == {"attn1", "attn2"}
+    own = dict(model.unet.named_parameters())
+    assert all(not torch.equal(own[name], weight) for name, weight in tuned.items() if "to_k" not in name)
+
+
+def test_lora_changes_the_projections_by_its_rank(model, image):
+    for rank in (1, 4):
+        tuned = last(imagic.fit(model, image, PROMPT, **SHORT, tune="lora", lora_rank=rank)).tuned
+        own = dict(model.unet.named_parameters())
+        assert all(name.rsplit(".", 2)[-2] in ("to_q", "to_k", "to_v", "0") for name in tuned)
+        ranks = [torch.linalg.matrix_rank(w - own[n], rtol=1e-2).item() for n, w in tuned.items()]
+        assert max(ranks) == rank
+
+
+def test_lora_without_peft_is_a_sentence_and_its_result_needs_none(model, image, monkeypatch):
+    fitted = last(imagic.fit(model, image, PROMPT, **SHORT, tune="lora"))
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ValueError, match="needs the package peft"):
+        next(imagic.fit(model, image, PROMPT, **SHORT, tune="lora"))
+    assert last(imagic.edit(model, fitted, steps=2)).isfinite().all()
+
+
+def test_lora_lowers_the_loss(model, image):
+    settings = {"embedding_steps": 0, "finetune_steps": 25, "finetune_lr": 3e-3}
+    found = last(imagic.fit(model, image, PROMPT, tune="lora", **settings))
+    untuned = held_out_loss(model, image, found.e_opt, {})
+    assert held_out_loss(model, image, found.e_opt, found.tuned) < 0.98 * untuned
+
+
+def test_checkpointing_recomputes_blocks_and_changes_nothing_else(model, image):
+    calls = []
+    handle = model.unet.mid_block.resnets[1].register_forward_pre_hook(lambda *_: calls.append(1))
+    try:
+        plain = last(imagic.fit(model, image, PROMPT, **SHORT))
+        assert len(calls) == 6
+        saving = last(imagic.fit(model, image, PROMPT, **SHORT, gradient_checkpointing=True))
+        assert len(calls) == 6 + 12
+    finally:
+        handle.remove()
+    for name, weight in plain.tuned.items():
+        torch.testing.assert_close(saving.tuned[name], weight, rtol=1e-3, atol=1e-4)
+
+
+def test_a_model_in_half_precision_is_fitted_in_float32(tiny_folder, model, image):
+    from textedit_core.models import zoo
+
+    half = zoo.load(tiny_folder, dtype=torch.bfloat16).diffusion
+    found = last(imagic.fit(half, image, PROMPT, embedding_steps=1, finetune_steps=1, finetune_lr=1e-3))
+    weights = [found.e_opt, found.e_tgt, *found.tuned.values()]
+    assert {tensor.dtype for tensor in weights} == {torch.float32}
+    edited = last(imagic.edit(half, found, steps=2))
+    assert edited.dtype == torch.float32
+    full = last(imagic.edit(model, found, steps=2))
+    assert metrics.psnr(edited, full).item() > 20
+
+
+@pytest.mark.parametrize("tune", ["full", "attention", "lora"])
+def test_a_finished_fit_and_edit_leave_no_trace(model, image, tune):
+    before = state(model)
+    fitted = last(imagic.fit(model, image, PROMPT, **SHORT, tune=tune, gradient_checkpointing=True))
+    last(imagic.edit(model, fitted, eta=[0, 1], steps=2))
+    assert_same(before, state(model))
+
+
+@pytest.mark.parametrize("tune", ["full", "attention", "lora"])
+@pytest.mark.parametrize("stop", [2, 5])
+def test_a_closed_fit_leaves_no_trace(model, image, tune, stop):
+    before = state(model)
+    run = imagic.fit(model, image, PROMPT, **SHORT, tune=tune)
+    for _ in range(stop):
+        next(run)
+    assert_same(before, state(model))
+    run.close()
+    assert_same(before, state(model))
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("stop", [2, 5])
+def test_a_failing_fit_leaves_no_trace(model, image, stop):
+    before, calls = state(model), []
+
+    def fail(*_):
+        calls.append(1)
+        if len(calls) == stop:
+            raise RuntimeError("out of memory")
+
+    handle = model.unet.up_blocks[0].register_forward_pre_hook(fail)
+    try:
+        with pytest.raises(RuntimeError, match="out of memory"):
+            last(imagic.fit(model, image, PROMPT, **SHORT))
+    finally:
+        handle.remove()
+    assert_same(before, state(model))
+
+
+def test_a_second_fit_starts_from_the_same_model(model, image):
+    first = last(imagic.fit(model, image, PROMPT, **SHORT))
+    assert last(imagic.fit(model, image, PROMPT, **SHORT)).fingerprint == first.fingerprint
+
+
+def test_it_runs_where_the_caller_turned_gradients_off(model, image):
+    expected = last(imagic.fit(model, image, PROMPT, **SHORT)).fingerprint
+    with torch.no_grad():
+        assert last(imagic.fit(model, image, PROMPT, **SHORT)).fingerprint == expected
+
+
+def test_weights_that_want_gradients_get_none(tiny_folder, image):
+    from textedit_core.models import zoo
+
+    own = zoo.load(tiny_folder).diffusion
+    own.unet.requires_grad_(True)
+    last(imagic.fit(own, image, PROMPT, **SHORT))
+    assert all(p.requires_grad and p.grad is None for p in own.unet.parameters())
+
+
+def test_the_cache_takes_the_fit_and_keys_the_edit_by_it(model, image, tmp_path):
+    store = Cache(folder=tmp_path)
+    first = last(cached(imagic.fit, model, image, PROMPT, cache=store, **SHORT))
+    with count_rows(model) as count:
+        again = last(cached(imagic.fit, model, image, PROMPT, cache=store, **SHORT))
+        reread = last(cached(imagic.fit, model, image, PROMPT, cache=Cache(folder=tmp_path), **SHORT))
+    assert count.rows == 0
+    assert first.fingerprint == again.fingerprint == reread.fingerprint
+    assert key(imagic.edit, (model, reread), {"eta": 0.5}) == key(imagic.edit, (model, first), {"eta": 0.5})
+
+
+def test_the_fingerprint_follows_all_that_an_edit_depends_on(fitted):
+    name = "conv_out.weight"
+    other = fitted.tuned[name].clone()
+    other.view(-1)[-1] += 1e-4
+    changes = [
+        {"e_opt": fitted.e_opt + 1e-6},
+        {"e_tgt": fitted.e_tgt + 1e-6},
+        {"prompt": "sad"},
+        {"size": (32, 64)},
+        {"tuned": fitted.tuned | {name: other}},
+    ]
+    prints = {dataclasses.replace(fitted, **change).fingerprint for change in changes}
+    assert len(prints | {fitted.fingerprint}) == 6
+    assert dataclasses.replace(fitted).fingerprint == fitted.fingerprint
