@@ -179,3 +179,19 @@ def test_the_fingerprint_follows_all_that_an_edit_depends_on(fitted):
     prints = {dataclasses.replace(fitted, **change).fingerprint for change in changes}
     assert len(prints | {fitted.fingerprint}) == 6
     assert dataclasses.replace(fitted).fingerprint == fitted.fingerprint
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_learns_the_same_in_float32_weights(model, image, monkeypatch, precision):
+    """The CPU stands in for the CUDA device that a fit asks for: autocast and scaling are the same code."""
+    monkeypatch.setattr(imagic, "_check", lambda *_: None)
+    settings = {"embedding_steps": 6, "embedding_lr": 0.03, "finetune_steps": 6, "finetune_lr": 1e-3}
+    exact = last(imagic.fit(model, image, PROMPT, **settings))
+    mixed = last(imagic.fit(model, image, PROMPT, mixed_precision=precision, **settings))
+    assert mixed.embedding_losses == pytest.approx(exact.embedding_losses, rel=0.02)
+    assert mixed.finetune_losses == pytest.approx(exact.finetune_losses, rel=0.02)
+    assert mixed.embedding_losses != exact.embedding_losses, "nothing ran in half precision"
+    assert {weight.dtype for weight in mixed.tuned.values()} == {torch.float32}
+    assert held_out_loss(model, image, mixed.e_opt, mixed.tuned) == pytest.approx(
+        held_out_loss(model, image, exact.e_opt, exact.tuned), rel=0.02
+    )
