@@ -70,7 +70,6 @@ def key(fn: Callable, args: tuple, kwargs: dict) -> str:
     digest = hashlib.sha256()
     _feed(digest, [__version__, function.__module__, function.__qualname__], "function")
     for name, value in bound.arguments.items():
-        _feed(digest, name, "name")
         _feed(digest, _normalised(value, known.get(name)), name)
     return digest.hexdigest()
 

@@ -14,11 +14,12 @@ Rounds = Annotated[int, Knob(1, 9, 1, label="Rounds")]
 
 @dataclass
 class Model:
-    """A model by its fingerprint, with the list of the calls it got."""
+    """A model by its fingerprint, its calls, how many were closed, and the generators it holds."""
 
     fingerprint: str = "fake"
     calls: list = field(default_factory=list)
     closed: int = 0
+    held: list = field(default_factory=list)
     rows_that_fit: int = 100
 
 
@@ -65,3 +66,9 @@ def paint(model: Model, image: torch.Tensor, prompt: str, *, eta: Eta = 0.5, ste
             yield Step(done, steps, (image * (1 - eta) + noise(image.shape, seed) * eta) * done / steps)
     finally:
         model.closed += 1
+
+
+def held_paint(model: Model, image: torch.Tensor, prompt: str, *, eta: Eta = 0.5, seed: Seed = 0):
+    """`paint`, with its generator held elsewhere: it ends only when somebody closes it."""
+    model.held.append(paint(model, image, prompt, eta=eta, seed=seed))
+    return model.held[-1]

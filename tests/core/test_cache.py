@@ -37,8 +37,8 @@ def test_every_argument_changes_the_key():
     other = palette.copy()
     other.putpalette([9] * 768)
     values = [
-        None, True, False, 0, 1, 1.0, 0.1, 1.5, "", "0", "1", "None", "ab", [], (1, 2), [[1], 2], [1, [2]],
-        ["a", "b"], {}, {"a": 1}, {"b": 1}, {"a": "1"}, float("inf"), IMAGE, IMAGE + 1, IMAGE.double(),
+        None, True, False, 0, 1, 1.0, 0.1, 1.5, 1.5000001, "", "0", "1", "None", "ab", [], (1, 2), [[1], 2],
+        [1, [2]], ["a", "b"], {}, {"a": 1}, {"b": 1}, {"a": "1"}, float("inf"), IMAGE, IMAGE + 1, IMAGE.double(),
         IMAGE.view(1, 3, 64),
         torch.zeros(2), torch.zeros(2, dtype=torch.int32), torch.zeros(()), torch.zeros(0), IMAGE.bfloat16(),
         grey, Image.new("L", (2, 4)), Image.new("RGB", (4, 2)), palette, other,
@@ -97,12 +97,12 @@ def test_the_default_cache_is_used_and_can_be_cleared():
 @pytest.mark.parametrize("drawn", [0, 1, 2])
 def test_closing_midway_stops_the_work_and_leaves_nothing(drawn, tmp_path):
     model, cache = fakes.Model(), Cache(folder=tmp_path)
-    steps = cached(fakes.paint, model, IMAGE, "x", cache=cache)
+    steps = cached(fakes.held_paint, model, IMAGE, "x", cache=cache)
     for _ in range(drawn):
         next(steps)
     steps.close()
     assert model.closed == (drawn > 0)
-    assert cache.get(paint_key(model, IMAGE, "x")) is None
+    assert cache.get(key(fakes.held_paint, (model, IMAGE, "x"), {})) is None
     assert not list(tmp_path.iterdir())
 
 

@@ -128,7 +128,36 @@ def _one_file(folder: Path) -> int:
     return (folder / "a.pt").stat().st_size
 
 
-def test_threads_share_a_cache(tmp_path):
+def test_threads_share_the_memory():
+    cache, errors = Cache(items=40), []
+
+    def work(start: int) -> None:
+        try:
+            for number in range(start, start + 3000):
+                cache.put(str(number % 97), Entry(number % 97, 1))
+                entry = cache.get(str(number % 89))
+                assert entry is None or entry.value == number % 89
+        except BaseException as error:
+            errors.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        _together(work, 4)
+    finally:
+        sys.setswitchinterval(interval)
+    assert not errors and len(cache._memory) == 40
+
+
+def _together(work, count: int) -> None:
+    threads = [threading.Thread(target=work, args=(start,)) for start in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_threads_share_a_folder(tmp_path):
     cache, errors = Cache(items=3, memory_bytes=20_000, folder=tmp_path, disk_bytes=40_000), []
 
     def work(start: int) -> None:
@@ -140,11 +169,7 @@ def test_threads_share_a_cache(tmp_path):
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=work, args=(start,)) for start in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    _together(work, 6)
     assert not errors
     assert len(cache._memory) <= 3 and not list(tmp_path.glob("*.tmp"))
 

@@ -104,10 +104,29 @@ def test_the_cells_and_a_single_edit_share_the_cache():
     assert count(model, "edit") == 1
 
 
-def test_a_cell_in_the_cache_does_not_hold_its_whole_batch(tmp_path):
-    last(swept(fakes.Model(), {"eta": [0, 0.5, 1]}, Cache(folder=tmp_path)))
-    cell = last(swept(fakes.Model(), {"eta": [0.5]}, Cache(folder=tmp_path)))[0]
-    assert cell.seconds == 0 and cell.image.untyped_storage().nbytes() == 3 * 8 * 8 * 4
+def test_a_cell_does_not_hold_its_whole_batch():
+    cache = Cache()
+    cells = last(swept(fakes.Model(), {"eta": [0, 0.5, 1]}, cache))
+    kept, = last(swept(fakes.Model(), {"eta": [0.5]}, cache))
+    assert kept.seconds == 0
+    assert {cell.image.untyped_storage().nbytes() for cell in (*cells, kept)} == {3 * 8 * 8 * 4}
+
+
+def test_the_folder_of_the_cache_serves_a_later_sweep(tmp_path):
+    cells = last(sweep(fakes.paint, {"eta": [0, 1]}, fakes.Model(), IMAGE, "x", cache=Cache(folder=tmp_path)))
+    model = fakes.Model()
+    again = last(sweep(fakes.paint, {"eta": [1, 0]}, model, IMAGE, "x", cache=Cache(folder=tmp_path)))
+    assert not model.calls
+    assert all(torch.equal(one.image, other.image) for one, other in zip(cells, again[::-1], strict=True))
+
+
+def test_closing_ends_an_edit_that_somebody_else_holds():
+    model = fakes.Model()
+    steps = sweep(fakes.held_paint, {"eta": [0, 1]}, model, IMAGE, "x", cache=Cache())
+    for _ in range(3):
+        next(steps)
+    steps.close()
+    assert (len(model.held), model.closed) == (1, 1)
 
 
 def test_finished_cells_stream_in_the_order_of_the_plan():
