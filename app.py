@@ -1,14 +1,13 @@
-"""TextEdit Studio: the entry point of a local run and of a Hugging Face Space. Heavy imports come after the flags."""
+"""TextEdit Studio: the entry point of a local run and of a Space. Heavy imports come after the flags."""
 
 import argparse
+import contextlib
 import os
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-try:
+with contextlib.suppress(ImportError):
     import spaces  # noqa: F401  a Space with ZeroGPU wants this import before torch
-except ImportError:
-    pass
 
 
 def flags(arguments: list[str] | None = None) -> argparse.Namespace:

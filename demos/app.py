@@ -52,4 +52,5 @@ def create_app(zoo: ModuleType, models: str = "toon", device: str = "auto", max_
             with gr.Tab(about.NAME, id="about"):
                 about.build(ctx)
         recall.wire(tabs, picker.name, panels)
+    ctx.warm()
     return demo.queue(max_size=20)

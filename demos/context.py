@@ -1,6 +1,6 @@
 """What every tab is handed: the models, the cache folder, the pace seen so far and the way to stop a run.
 
-Nothing here belongs to one visitor: results live in the content-keyed cache, what a page shows lives in the page.
+Nothing here belongs to one visitor: results live in the cache by content, what is shown lives in the page.
 """
 
 import logging
@@ -89,7 +89,7 @@ class Context:
     _loading: threading.Lock = field(default_factory=threading.Lock)
 
     def models(self, name: str):
-        """The models called `name`, the same for everybody. Nothing is read or fetched before a part is used."""
+        """The models called `name`, shared by everybody. Nothing is fetched before a part is used."""
         name = (name or self.default).strip()
         if name not in (*self.zoo.NAMES, self.default) and not self.folders:
             raise ValueError(f"Models: this host offers {' and '.join(self.zoo.NAMES)} only, no folders.")
@@ -106,8 +106,13 @@ class Context:
             self._ready.add(name)
         return models
 
+    def warm(self) -> None:
+        """Load the default models while the first visitor reads the page, if that fetches nothing."""
+        if self.ready(self.default):
+            threading.Thread(target=self.load, args=(self.default,), daemon=True).start()
+
     def ready(self, name: str) -> bool:
-        """Whether using `name` fetches nothing: it is on this machine. ValueError for models there are none of."""
+        """Whether using `name` fetches nothing: it is on this machine. ValueError for an unknown name."""
         if name not in self._ready and self.zoo.describe(name)["local"]:
             self._ready.add(name)
         return name in self._ready
@@ -120,7 +125,7 @@ class Context:
             return {}
 
     def folder(self) -> Path:
-        """A fresh folder for the files of one request, under a name nobody can guess; old ones are swept out."""
+        """A fresh folder for one request's files, under a name nobody can guess; old ones are removed."""
         root = Path(get_upload_folder())
         now = time.time()
         for old in root.glob("studio-*"):

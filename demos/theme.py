@@ -1,4 +1,4 @@
-"""The look: the Soft theme with ink, paper and one accent; fonts come with gradio, nothing from the network."""
+"""The look: the Soft theme with ink, paper and one accent; its fonts come with gradio."""
 
 from pathlib import Path
 

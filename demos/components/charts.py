@@ -1,4 +1,4 @@
-"""Line charts as SVG text: they follow the page's light and dark colours and need no script and no network."""
+"""Line charts as SVG text: they follow the page's colours and need no script and no network."""
 
 import html
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def text(x: float, y: float, words: str, anchor: str = "start", kind: str = "") 
 
 
 def losses(stages: Sequence[tuple[str, Sequence[float], int]]) -> str:
-    """The loss of each stage side by side: (name, losses so far, steps planned). Faint: each step; bold: mean."""
+    """The loss of each stage side by side: (name, losses, steps planned). Faint: each step; bold: mean."""
     stages = [stage for stage in stages if stage[2]]
     if not any(values for _, values, _ in stages):
         return ""
@@ -79,7 +79,7 @@ def scores(
     similarity: Sequence[float],
     marked: float | None = None,
 ) -> str:
-    """CLIP score (left scale) and similarity to the source (right scale) against an axis; `marked` gets a rule."""
+    """CLIP score (left scale) and similarity (right scale) against an axis; `marked` gets a rule."""
     if not xs:
         return ""
     width, height = 640, 236

@@ -1,6 +1,7 @@
-"""Mistakes answered beside the field they belong to, hints for unknown words, and a net under every handler."""
+"""Mistakes answered beside their field, hints for unknown words, and a net under every handler."""
 
 import functools
+import operator
 from collections.abc import Callable
 
 import gradio as gr
@@ -11,13 +12,13 @@ from demos.context import Context, log
 from textedit_core import cache, images
 
 MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
-SORRY = "Something went wrong on the server. Your inputs and the last result are kept; the details are in its log."
+SORRY = "Something went wrong on the server. Inputs and the last result are kept; its log has the details."
 
 
 def image_problem(path: str | None) -> str:
     """The sentence for a source image that cannot be used, or nothing."""
     if not path:
-        return "Add a source image first: upload one, paste one or pick an example."
+        return "Add a source image first."
     try:
         images.open_image(path, "Source image")
     except ValueError as error:
@@ -29,7 +30,7 @@ def models_problem(ctx: Context, models: str) -> str:
     """The sentence for models that cannot be used now, or nothing."""
     try:
         if not ctx.ready(models):
-            return "These weights are not on this machine yet: press Fetch and load first."
+            return "Press Fetch and load first."
         ctx.load(models)
     except (ValueError, OSError) as error:
         return str(error)
@@ -93,7 +94,7 @@ def sentence(error: Exception, memory_hint: str = "") -> str:
 
 
 def guarded(status: str, memory_hint: str = "") -> Callable:
-    """Decorate a generator method: an error becomes one sentence in self.<status> and a gr.Error, no traceback."""
+    """Decorate a generator method: an error becomes one sentence in self.<status> and a gr.Error."""
 
     def decorate(handler: Callable) -> Callable:
         @functools.wraps(handler)
@@ -104,7 +105,7 @@ def guarded(status: str, memory_hint: str = "") -> Callable:
                 raise
             except Exception as error:
                 words = sentence(error, memory_hint)
-                yield {getattr(self, status): note(words, "problem")}
+                yield {operator.attrgetter(status)(self): note(words, "problem")}
                 raise gr.Error(words, print_exception=False, title="Not done") from None
 
         return run

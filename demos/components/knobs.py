@@ -11,7 +11,7 @@ MOST_STOPS = 5_000
 
 
 def control(bound: BoundKnob, value=None, **look) -> gr.components.Component:
-    """The widget of one knob: choices, a tick box, a slider, or a number box where a slider would be too fine."""
+    """The widget of one knob: choices, a tick box, a slider, or a number box where that is too fine."""
     knob, value = bound.knob, bound.default if value is None else value
     common = {"value": value, "label": bound.label, "info": knob.help or None, **look}
     if knob.choices:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+QUIET = {"show_progress": "hidden", "api_visibility": "private"}  # small events between the widgets of a page
+
 SELECT_JS = """
 element.addEventListener('click', event => {
   const button = event.target.closest('[data-cell]');
@@ -29,8 +31,8 @@ def bar(done: int, total: int, text: str) -> str:
     label = html.escape(text)
     return (
         f'<div class="progress"><p class="note" role="status">{label}</p>'
-        f'<div class="track" role="progressbar" aria-label="{label}" aria-valuemin="0" aria-valuemax="{total}" '
-        f'aria-valuenow="{done}"><div style="width:{percent:.1f}%"></div></div></div>'
+        f'<div class="track" role="progressbar" aria-label="{label}" aria-valuemin="0" '
+        f'aria-valuemax="{total}" aria-valuenow="{done}"><div style="width:{percent:.1f}%"></div></div></div>'
     )
 
 
@@ -56,8 +58,8 @@ def tile(item: Tile | None, waiting: str = "") -> str:
     captions = "".join(f"<span>{html.escape(line)}</span>" for line in item.captions)
     label = html.escape(item.label, quote=True)
     return (
-        f'<div class="tile"><button type="button" data-cell="{item.index}" aria-label="{label}" title="{label}" '
-        f'aria-pressed="false"><img src="{url(item.path)}" alt="{label}"></button>'
+        f'<div class="tile"><button type="button" data-cell="{item.index}" aria-label="{label}" '
+        f'title="{label}" aria-pressed="false"><img src="{url(item.path)}" alt="{label}"></button>'
         f'<div class="caption">{captions}</div></div>'
     )
 

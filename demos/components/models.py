@@ -1,4 +1,4 @@
-"""The model picker: which models, on which device, how large, under which licence, and what choosing them fetches."""
+"""The model picker: which models, on which device, how large, which licence, what they fetch."""
 
 import html
 import os
@@ -47,7 +47,9 @@ def card(ctx: Context, name: str) -> str:
             for p in about["parts"]
             if not p["local"]
         )
-        parts = f"<ul>{rows}</ul><p>From huggingface.co into the usual hub cache of the machine running this app.</p>"
+        parts = (
+            f"<ul>{rows}</ul><p>From huggingface.co into the hub cache of the machine running this app.</p>"
+        )
     return f'<div class="facts">{" <i>/</i> ".join(facts)}{parts}</div>'
 
 

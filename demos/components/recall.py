@@ -26,7 +26,7 @@ class Recall:
         outputs = [component for panel in panels.values() for component in panel.restore_outputs]
 
         def recall(file: str | None):
-            """Read the settings in a PNG made here. Returns a sentence, the tab, the models and every widget."""
+            """Read the settings in a PNG made here. Returns a sentence, the models and every widget."""
             if not file:
                 return [gr.skip()] * (3 + len(outputs))
             try:

@@ -1,24 +1,26 @@
-"""The sweep panel: any knob on X, another on Y, cells streamed into a grid, scores against the axis, downloads."""
+"""The sweep panel: any knob on X, another on Y, cells streamed into a grid, scores, downloads."""
 
 import gradio as gr
+
 from demos.components import charts, knobs
+from demos.components.cells import grid, labels, ranking, status, sweep_problems
+from demos.components.cellview import CellView
 from demos.components.checks import guarded, validator
-from demos.components.marks import SELECT_JS, Tile, bar, note, strip, table
+from demos.components.marks import QUIET, SELECT_JS, bar, note
 from demos.context import MODEL_LANE, Context
 from demos.runs import imagic as runs
 from demos.runs import imagic_sweep as sweeps
 
-QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 INVITATION = "Cells appear here as they come, each with its CLIP score and its likeness to the source."
 HELP = "0, 0.5, 1 or 0-1 [5] for five values from 0 to 1"
 
 
 class SweepPanel:
-    """`tab` is the tab object: its `inputs` ask for every run, `send(cell)` gives updates for `send_outputs`."""
+    """`tab` is the tab object: `inputs` ask for a run, `send(cell)` gives updates for `send_outputs`."""
 
     def __init__(self, ctx: Context, tab) -> None:
         self.ctx, self.tab = ctx, tab
-        self.cells, self.picked = gr.State([]), gr.State(None)
+        self.cells = gr.State([])
         gr.HTML(
             "<h2>Sweep</h2><p class='note'>The same image and prompt over the values of one or two knobs; "
             "everything else is as set above.</p>",
@@ -35,11 +37,11 @@ class SweepPanel:
                 with gr.Row(visible=False, elem_classes="actions") as self.downloads:
                     self.sheet = gr.DownloadButton("Download contact sheet", size="sm", min_width=120)
                     self.archive = gr.DownloadButton("Download ZIP of the cells", size="sm", min_width=120)
-                self.draw_picked()
+                self.view = CellView()
 
     def draw_axes(self) -> None:
         """Two axes, the outlook, Run and Stop."""
-        choices = [(label, name) for name, label in tab_labels().items()]
+        choices = [(label, name) for name, label in labels().items()]
         with gr.Row(elem_classes="axis"):
             self.x = gr.Dropdown(choices, value="eta", label="X axis", min_width=120)
             self.x_values = gr.Textbox(
@@ -62,29 +64,10 @@ class SweepPanel:
             self.seeds = gr.Slider(2, 16, value=8, step=1, label="Seeds to try")
             self.best_button = gr.Button("Find the best seed", min_width=140)
 
-    def draw_picked(self) -> None:
-        """What a click on a cell shows."""
-        with gr.Row(visible=False, elem_classes="picked") as self.detail:
-            with gr.Column(scale=3, min_width=260):
-                self.compare = gr.ImageSlider(
-                    label="Source and this cell",
-                    format="png",
-                    type="filepath",
-                    max_height=420,
-                    interactive=False,
-                    buttons=["fullscreen"],
-                )
-            with gr.Column(scale=2, min_width=220):
-                self.words = gr.HTML()
-                self.send = gr.Button("Send to the tab", size="sm")
-                self.download = gr.DownloadButton("Download this cell", size="sm")
-                with gr.Accordion("Settings of this cell", open=False):
-                    self.settings = gr.JSON(show_label=False, label="Settings of this cell", open=True)
-
     # --- wiring -------------------------------------------------------------------------------------------
 
     def wire(self, fitted: list) -> None:
-        """Outlook on every change and after every run (`fitted`: the tab's own); run and rank in the model's lane; a click shows a cell."""
+        """Outlook on every change and after the runs, `fitted` included; runs in the model's lane; clicks."""
         axes = {"x": self.x, "x_values": self.x_values, "y": self.y, "y_values": self.y_values}
         inputs = self.tab.inputs
         watched = [*axes.values(), *inputs.values()]
@@ -104,7 +87,7 @@ class SweepPanel:
             self.sheet,
             self.archive,
             self.downloads,
-            self.detail,
+            self.view.body,
         ]
         self.swept = self.run_button.click(
             self.run,
@@ -130,13 +113,8 @@ class SweepPanel:
             event.then(self.say_outlook, inputs_kwargs=inputs | axes, outputs=self.plan, **QUIET)
         # First the run ends by itself and keeps what it has; then one still waiting in the queue is dropped.
         self.stop_button.click(self.tab.stop, None, None, **QUIET).then(None, cancels=[self.swept, ranked])
-        self.grid.select(
-            self.pick,
-            self.cells,
-            [self.picked, self.detail, self.compare, self.words, self.settings, self.download],
-            **QUIET,
-        )
-        self.send.click(self.tab.send, self.picked, self.tab.send_outputs, **QUIET)
+        self.grid.select(self.view.show, self.cells, self.view.outputs, **QUIET)
+        self.view.send.click(self.tab.send, self.view.picked, self.tab.send_outputs, **QUIET)
 
     # --- handlers -----------------------------------------------------------------------------------------
 
@@ -173,10 +151,10 @@ class SweepPanel:
         y_values: str = "0, 1",
         **settings,
     ):
-        """Sweep one or two knobs of Imagic. `x` and `y` name knobs (y may be empty), values are written as text.
+        """Sweep one or two knobs of Imagic. `x` and `y` name knobs (y may be empty), values are texts.
 
-        Streams the grid; at the end returns the status, the grid and the scores as HTML, the contact sheet as PNG
-        and a ZIP of the cells (PNG with settings) with sweep.json. Cells made before come from the cache.
+        Streams the grid; at the end returns status, grid and scores as HTML, the contact sheet as PNG and
+        a ZIP of the cells (PNG with settings) with sweep.json. Cells made before come from the cache.
         """
         axes = sweeps.axes_of(x, x_values, y, y_values)
         ask = runs.read(self.ctx, models, image, sizing, prompt, settings)
@@ -187,11 +165,11 @@ class SweepPanel:
                 self.chart: "",
                 self.cells: [],
                 self.downloads: gr.update(visible=False),
-                self.detail: gr.update(visible=False),
+                self.view.body: gr.update(visible=False),
             }
             drawn, state = 0, None
             for state in sweeps.run(self.ctx, ask, x, axes, stop):
-                updates = {self.status: sweep_status(state)}
+                updates = {self.status: status(state)}
                 if len(state.shown) > drawn:
                     drawn = len(state.shown)
                     updates |= self.progress(state, y)
@@ -202,7 +180,7 @@ class SweepPanel:
         """Updates for the cells that have come."""
         found = sweeps.curves(state.axes, state.x, state.shown)
         marked = sweeps.suggestion(state.x, found) if len(state.shown) == state.total else None
-        label = tab_labels()[state.x]
+        label = labels()[state.x]
         return {
             self.grid: grid(state.axes, state.x, y, state.shown, marked),
             self.chart: charts.scores(label, *zip(*found, strict=True), marked) if len(found) > 1 else "",
@@ -235,7 +213,7 @@ class SweepPanel:
         seeds: int = 8,
         **settings,
     ):
-        """Edit with several seeds from the set one on and rank them, best first, by CLIP score and likeness."""
+        """Edit with several seeds from the set one on and rank them by CLIP score and likeness."""
         ask = runs.read(self.ctx, models, image, sizing, prompt, settings)
         with self.ctx.stops.running(request.session_hash) as stop:
             fit = None
@@ -245,101 +223,16 @@ class SweepPanel:
                 yield {self.status: note("Stopped while preparing; what was learnt is kept.")}
                 return
             cells = []
-            for step, cells in sweeps.best(self.ctx, ask, fit.step.value, int(seeds), stop):
+            for step, cells in sweeps.best(self.ctx, ask, fit.step.value, int(seeds), stop):  # noqa: B007
                 yield {self.status: bar(step.done, step.total, f"Trying {int(seeds)} seeds")}
-            names = ["best", *(f"{n}." for n in range(2, len(cells) + 1))]
-            tiles = [
-                Tile(
-                    c["edit"],
-                    f"Seed {c['coords']['seed']}, {c['words']}",
-                    (f"{name} seed {c['coords']['seed']}", scores_line(c)),
-                    i,
-                )
-                for i, (name, c) in enumerate(zip(names, cells, strict=False))
-            ]
             words = (
                 f"{len(cells)} seeds, best first." if cells else "Stopped before the first seeds were done."
             )
             yield {
                 self.status: note(words, "done"),
-                self.grid: strip(tiles),
+                self.grid: ranking(cells),
                 self.chart: "",
                 self.cells: cells,
                 self.downloads: gr.update(visible=False),
-                self.detail: gr.update(visible=False),
+                self.view.body: gr.update(visible=False),
             }
-
-    def pick(self, cells: list, chosen: gr.EventData):
-        """Show the clicked cell beside its source."""
-        cell = cells[int(chosen._data["index"])]
-        place = " · ".join(
-            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in cell["coords"].items()
-        )
-        return [
-            cell,
-            gr.update(visible=True),
-            (cell["source"], cell["edit"]),
-            f"<h4>{place}</h4>" + note(cell["words"]),
-            knobs.settings_of(cell),
-            gr.update(value=cell["edit"]),
-        ]
-
-
-def tab_labels() -> dict[str, str]:
-    """Knob names and how the menus call them; those of the edit first, they cost least."""
-    names = [*runs.EDIT, *runs.FIT]
-    return {name: runs.KNOBS[name].label for name in names}
-
-
-def sweep_problems(most: int):
-    """For `validator`: the sentences for axes that cannot be swept, by field."""
-
-    def find(values: dict) -> dict[str, str]:
-        problems, count = knobs.problems(runs.KNOBS)(values), 1
-        if values["x"] == values["y"]:
-            problems["y"] = "Choose another knob than X has, or none."
-        for axis in ("x", "y"):
-            try:
-                axes = sweeps.axes_of(values[axis], values[f"{axis}_values"], "", "")
-                count *= len(axes.get(values[axis], [0]))
-            except ValueError as error:
-                problems[f"{axis}_values"] = str(error)
-        if count > most:
-            problems["x_values"] = (
-                f"{count} cells are more than the {most} this host allows; use fewer values."
-            )
-        return problems
-
-    return find
-
-
-def sweep_status(state: sweeps.Sweeping) -> str:
-    """The bar above the grid."""
-    doing = f"preparing, loss {state.loss:.3f}" if state.loss is not None else "editing"
-    return bar(len(state.shown), state.total, f"{len(state.shown)} of {state.total} cells, {doing}")
-
-
-def scores_line(cell: dict) -> str:
-    """CLIP score and similarity, short enough for a tile."""
-    scores = cell["scores"]
-    return f"CLIP {scores['clip']:.1f} · sim {scores['similarity']:.2f}" if scores else ""
-
-
-def grid(axes: dict[str, list], x: str, y: str, cells: list[dict], marked: float | None = None) -> str:
-    """The grid as HTML: both values on each cell, its scores, grey squares for what is still to come."""
-    xs, ys = axes[x], axes.get(y, [None])
-    tiles = {}
-    for index, cell in enumerate(cells):
-        place = " · ".join(f"{name} {shown(value)}" for name, value in cell["coords"].items())
-        spot = (ys.index(cell["coords"][y]) if y else 0, xs.index(cell["coords"][x]))
-        tiles[spot] = Tile(cell["edit"], f"{place}, {cell['words']}", (place, scores_line(cell)), index)
-    labels = tab_labels()
-    rows = [shown(value) if y else "" for value in ys]
-    column = xs.index(marked) if marked is not None else None
-    return table([shown(v) for v in xs], rows, tiles, labels[x], labels[y] if y else "", column)
-
-
-def shown(value) -> str:
-    """A knob's value in few characters."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -18,7 +18,7 @@ class Example:
 
 
 def read(method: str, folder: Path = HERE) -> list[Example]:
-    """The examples of a method as its index.json lists them; none where there is no index or a picture is missing."""
+    """The examples of a method as its index.json lists them, without those whose picture is missing."""
     index = folder / method / "index.json"
     if not index.is_file():
         return []

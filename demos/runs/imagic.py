@@ -28,7 +28,7 @@ MEMORY_HINT = (
 
 @dataclass(frozen=True)
 class Ask:
-    """What the widgets say, read once: the models, the source as a tensor, the prompt, the settings by name."""
+    """What the widgets say, read once: models, source as picture and tensor, prompt, settings by name."""
 
     name: str
     models: Any
@@ -71,6 +71,13 @@ class Fitting:
         done = self.step.done if self.step else 0
         return min(done, self.planned[0]), max(0, done - self.planned[0])
 
+    names = ("embedding", "fine-tuning")
+
+    @property
+    def doing(self) -> str:
+        """The stage in words."""
+        return "Learning the embedding" if self.step.done < self.planned[0] else "Fine-tuning the model"
+
     @property
     def stages(self) -> list[tuple[str, list[float], int]]:
         """Name, losses so far and planned steps of both stages, for the chart."""
@@ -82,7 +89,7 @@ class Fitting:
 
 
 def prepare(ctx: Context, ask: Ask, stop: Event) -> Iterator[Fitting]:
-    """Fit, or take it from the cache. On `stop` the unfinished fit is kept as the fit of the steps it has done."""
+    """Fit, or take it from the cache. On `stop` it is kept as the fit of the steps it has done."""
     run = Fitting((ask.fit["embedding_steps"], ask.fit["finetune_steps"]))
     start = time.monotonic()
     for step in cache.cached(imagic.fit, ask.models.diffusion, ask.image, ask.prompt, **ask.fit):

@@ -1,4 +1,4 @@
-"""Imagic's sweeps: what is planned and how long it may take, the cells as they come, the files, the best seeds."""
+"""Imagic's sweeps: the outlook, the cells as they come, the files, the best seeds."""
 
 import json
 import time
@@ -10,7 +10,6 @@ from threading import Event
 
 from demos.context import Context
 from demos.runs import imagic as runs
-
 from textedit_core import cache, images, record, sweep
 from textedit_core.knobs import divide
 from textedit_core.methods import imagic
@@ -79,7 +78,7 @@ def outlook(ctx: Context, ask: runs.Ask, axes: dict[str, list]) -> Outlook:
 
 @dataclass
 class Sweeping:
-    """A sweep under way: the axes, and the cells that have come, as core's cells and as plain data for the page."""
+    """A sweep under way: the axes, and the cells so far, as core's and as plain data for the page."""
 
     x: str
     axes: dict[str, list]
@@ -132,7 +131,7 @@ def plain(ask: runs.Ask, cell: sweep.Cell, folder: Path) -> dict:
 
 
 def curves(state_axes: dict[str, list], x: str, shown: list[dict]) -> list[tuple[float, float, float]]:
-    """(x value, mean CLIP score, mean similarity) over the cells at each value of a numeric x that has any."""
+    """(x value, mean CLIP score, mean similarity) at each value of a numeric x that has cells."""
     found = []
     for value in state_axes[x]:
         rows = [c["scores"] for c in shown if c["coords"][x] == value and c["scores"]]

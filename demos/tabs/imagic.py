@@ -4,11 +4,13 @@ import time
 
 import gradio as gr
 
-from demos.components import charts, knobs
+from demos.components import knobs
 from demos.components.checks import guarded, image_problem, validator, word_hint
 from demos.components.examples import ExampleStrip
-from demos.components.marks import bar, note
+from demos.components.fit import FitPanel
+from demos.components.marks import QUIET, bar, note
 from demos.components.results import ResultPanel
+from demos.components.seeds import SeedRow
 from demos.components.source import source_image
 from demos.components.sweep import SweepPanel
 from demos.context import MODEL_LANE, Context
@@ -16,8 +18,6 @@ from demos.runs import imagic as runs
 from textedit_core import images
 
 NAME, METHOD = "Imagic", "imagic"
-SEED_JS = """(mode, seed) => [mode === 'random' ? Math.floor(Math.random() * 2147483647)
-  : mode === 'next' ? Math.min(seed + 1, 2147483647) : seed, '']"""
 
 
 def build(ctx: Context, models: gr.Dropdown) -> "ImagicTab":
@@ -40,8 +40,6 @@ class ImagicTab:
                 self.result = ResultPanel()
         self.sweep = SweepPanel(ctx, self)
         self.wire()
-
-    # --- layout -----------------------------------------------------------------------------------------------
 
     def draw_source(self) -> None:
         """Source image, sizing rule, examples, target prompt."""
@@ -66,26 +64,15 @@ class ImagicTab:
 
     def draw_prepare(self, presets: dict) -> None:
         """Step one: the button, its progress and losses, and the knobs of the fit."""
-        with gr.Row(elem_classes="run"):
-            self.prepare_button = gr.Button("1  Prepare", scale=3, min_width=140)
-            self.prepare_stop = gr.Button("Stop", variant="stop", scale=1, min_width=70)
-        self.prepare_status = gr.HTML(
-            note("Learns this image and prompt, once. Edit does it for you if you skip it."),
-            label="Preparation status",
-            elem_id="prepare-status",
-        )
-        self.losses = gr.HTML(label="Losses")
+        self.fit = FitPanel()
         with gr.Accordion("Preparation settings", open=False):
             self.controls = knobs.controls(runs.KNOBS, runs.FIT, presets)
 
     def draw_edit(self, presets: dict) -> None:
         """Step two: eta, the seed row, the button, and the quieter knobs."""
         self.controls |= knobs.controls(runs.KNOBS, ["eta"], presets)
-        with gr.Row(elem_classes="seeds"):
-            self.controls["seed"] = knobs.control(runs.KNOBS["seed"], info=None, scale=2, elem_id="seed")
-            self.seed_mode = gr.Radio(
-                ["fixed", "random", "next"], value="fixed", label="On each edit", min_width=200, scale=3
-            )
+        self.seeds = SeedRow(runs.KNOBS["seed"])
+        self.controls["seed"] = self.seeds.number
         with gr.Row(elem_classes="run"):
             self.edit_button = gr.Button("2  Edit", variant="primary", scale=3, min_width=140, elem_id="edit")
             self.edit_stop = gr.Button("Stop", variant="stop", scale=1, min_width=70)
@@ -96,8 +83,6 @@ class ImagicTab:
         with gr.Accordion("Compare with SDEdit", open=False):
             self.sdedit = gr.Checkbox(False, label="Show an SDEdit result beside the edit")
             self.strength = knobs.control(runs.STRENGTH)
-
-    # --- wiring -----------------------------------------------------------------------------------------------
 
     @property
     def inputs(self) -> dict:
@@ -115,65 +100,58 @@ class ImagicTab:
         """The two step counts, which Stop sets to what was done."""
         return [self.controls["embedding_steps"], self.controls["finetune_steps"]]
 
-    def wire(self) -> None:
-        """Events: hints on change, Prepare and Edit in the model's lane, Stop, presets of the chosen models."""
-        quiet = {"show_progress": "hidden", "api_visibility": "private"}
-        gr.on(
-            [self.prompt.change, self.models.change],
-            self.say_hint,
-            [self.models, self.prompt],
-            self.hint,
-            **quiet,
-        )
-        self.image.change(self.say_image, self.image, [self.image_note, self.sizing], **quiet)
-        # .input and not .change: Recall sets the models too, and must not lose its knobs to presets.
-        self.models.input(self.use_presets, self.models, [self.controls[n] for n in runs.KNOBS], **quiet)
-        self.examples.on_pick([self.image, self.prompt, *[self.controls[n] for n in runs.KNOBS]], runs.KNOBS)
+    @property
+    def widgets(self) -> list:
+        """The widget of every knob, in the order of `runs.KNOBS`."""
+        return [self.controls[name] for name in runs.KNOBS]
 
+    def wire(self) -> None:
+        """Hints and presets as the inputs change, then the runs and what follows them."""
+        prompted = [self.prompt.change, self.models.change]
+        gr.on(prompted, self.say_hint, [self.models, self.prompt], self.hint, **QUIET)
+        self.image.change(self.say_image, self.image, [self.image_note, self.sizing], **QUIET)
+        # .input and not .change: Recall sets the models too, and must not lose its knobs to presets.
+        self.models.input(self.use_presets, self.models, self.widgets, **QUIET)
+        self.examples.on_pick([self.image, self.prompt, *self.widgets], runs.KNOBS)
+        self.seeds.use_from(self.result)
+        self.sweep.wire(self.wire_runs())
+
+    def wire_runs(self) -> list:
+        """Prepare and Edit in the model's lane, Stop for both; returns their events."""
         inputs = self.inputs
-        prepared = self.prepare_button.click(
+        extra = inputs | {"sdedit": self.sdedit, "strength": self.strength}
+        fitted = [self.fit.status, self.fit.losses, *self.tuned]
+        find = knobs.problems(runs.KNOBS)
+        prepared = self.fit.button.click(
             self.prepare,
             inputs_kwargs=inputs,
-            outputs=[self.prepare_status, self.losses, *self.tuned],
-            validator=validator(self.ctx, list(inputs), knobs.problems(runs.KNOBS)),
+            outputs=fitted,
+            validator=validator(self.ctx, list(inputs), find),
             api_name="imagic_prepare",
             show_progress="minimal",
-            show_progress_on=self.prepare_status,
+            show_progress_on=self.fit.status,
             **MODEL_LANE,
         )
-        extra = {"sdedit": self.sdedit, "strength": self.strength}
-        drawn = gr.on(
-            [self.edit_button.click, self.prompt.submit],
-            None,
-            [self.seed_mode, self.controls["seed"]],
-            [self.controls["seed"], self.edit_status],
-            js=SEED_JS,
-            **quiet,
-        )
+        drawn = self.seeds.draw([self.edit_button.click, self.prompt.submit], self.edit_status)
         edited = drawn.then(
             self.edit,
-            inputs_kwargs=inputs | extra,
-            outputs=[*self.result.outputs, self.edit_status, self.prepare_status, self.losses, *self.tuned],
-            validator=validator(self.ctx, list(inputs | extra), knobs.problems(runs.KNOBS)),
+            inputs_kwargs=extra,
+            outputs=[*self.result.outputs, self.edit_status, *fitted],
+            validator=validator(self.ctx, list(extra), find),
             api_name="imagic_edit",
             show_progress="minimal",
             show_progress_on=self.edit_status,
             **MODEL_LANE,
         )
         # First the run ends by itself and keeps what it has; then one still waiting in the queue is dropped.
-        self.prepare_stop.click(self.stop, api_name="stop", show_progress="hidden").then(
-            None, cancels=[prepared]
-        )
-        self.edit_stop.click(self.stop, **quiet).then(None, cancels=[edited])
-        self.sweep.wire([prepared, edited])
-        self.result.use_seed.click(
-            self.use_seed, self.result.shown, [self.controls["seed"], self.seed_mode], **quiet
-        )
+        self.fit.stop.click(self.stop, api_name="stop", show_progress="hidden").then(None, cancels=[prepared])
+        self.edit_stop.click(self.stop, **QUIET).then(None, cancels=[edited])
+        return [prepared, edited]
 
     @property
     def restore_outputs(self) -> list:
         """What Recall sets."""
-        return [self.prompt, self.seed_mode, *[self.controls[n] for n in runs.KNOBS]]
+        return [self.prompt, self.seeds.mode, *self.widgets]
 
     def restore(self, about) -> list:
         """Updates for `restore_outputs` from a record; a knob it does not have takes its default."""
@@ -185,7 +163,7 @@ class ImagicTab:
     @property
     def send_outputs(self) -> list:
         """What "Send to the tab" sets: the knobs and the result panel."""
-        return [*[self.controls[n] for n in runs.KNOBS], *self.result.outputs]
+        return [*self.widgets, *self.result.outputs]
 
     def send(self, cell: dict | None) -> dict:
         """Set the tab as a cell of a sweep was made, and show it as the result."""
@@ -196,14 +174,12 @@ class ImagicTab:
             cell
         )
 
-    # --- handlers ---------------------------------------------------------------------------------------------
-
     def say_hint(self, models: str, prompt: str) -> str:
         """Name the words these models do not know."""
         return word_hint(self.ctx, models, prompt)
 
     def say_image(self, image: str | None) -> tuple:
-        """Answer at once an upload that cannot be used; ask how to make a picture square only if it is not."""
+        """Answer at once an upload that cannot be used; ask how to make it square only if it is not."""
         problem = image_problem(image) if image else ""
         if problem or not image:
             return note(problem, "problem"), gr.update(visible=False)
@@ -214,32 +190,27 @@ class ImagicTab:
         """The values that suit the chosen models."""
         return knobs.restored(runs.KNOBS, {}, self.ctx.presets(models, METHOD))
 
-    def use_seed(self, shown: dict | None) -> tuple:
-        """Fix the seed of the shown result."""
-        seed = knobs.settings_of(shown).get("seed") if shown else None
-        return (gr.skip() if seed is None else seed), "fixed"
-
     def stop(self, request: gr.Request) -> None:
-        """End the run of this session after the step in hand; what a fit or a sweep has done is kept and usable."""
+        """End the run of this session after the step in hand; what has been done is kept and usable."""
         self.ctx.stops.ask(request.session_hash)
 
     def fitting(self, ask: runs.Ask, stop):
         """Yield page updates while the fit runs; returns its last state."""
         run = None
         for run in runs.prepare(self.ctx, ask, stop):
-            yield {self.prepare_status: fit_status(run), self.losses: charts.losses(run.stages)}
+            yield self.fit.show(run)
         if run.stopped:
             yield dict(zip(self.tuned, run.done, strict=True))
         return run
 
-    @guarded("prepare_status", runs.MEMORY_HINT)
+    @guarded("fit.status", runs.MEMORY_HINT)
     def prepare(
         self, request: gr.Request, *, image: str, prompt: str, models: str, sizing: str = "crop", **settings
     ):
-        """Fit Imagic to one image and prompt: optimise the text embedding, then fine-tune the model on the image.
+        """Fit Imagic to an image and a prompt: optimise the text embedding, then fine-tune on the image.
 
-        Returns the status as HTML, the loss curves as SVG, and the step counts of both stages (changed only by Stop).
-        The result stays on the server under a key of its content: call /imagic_edit with the same settings.
+        Returns the status as HTML, the losses as SVG, and the step counts of both stages (changed by Stop).
+        The fit stays on the server under a key of its content: call /imagic_edit with the same settings.
         """
         ask = runs.read(self.ctx, models, image, sizing, prompt, settings)
         with self.ctx.stops.running(request.session_hash) as stop:
@@ -260,8 +231,8 @@ class ImagicTab:
     ):
         """Edit an image by text with Imagic, preparing first where that has not been done.
 
-        Returns first the edited picture (a PNG with its settings as text), then the settings as JSON, the scores,
-        the source beside the edit, the source, its reconstruction by the autoencoder, and an SDEdit result if asked.
+        Returns the edited picture (a PNG with its settings as text), the settings as JSON, the scores, the
+        source beside the edit, the source, its reconstruction by the autoencoder, an SDEdit result if asked.
         """
         ask = runs.read(self.ctx, models, image, sizing, prompt, settings)
         with self.ctx.stops.running(request.session_hash) as stop:
@@ -293,21 +264,3 @@ class ImagicTab:
         compared = None if other is None else other.value
         result = runs.present(self.ctx, ask, step.value, compared, strength, seconds)
         yield self.result.show(result) | {self.edit_status: ""}
-
-
-def fit_status(run: runs.Fitting) -> str:
-    """The sentence under Prepare."""
-    step = run.step
-    if run.stopped:
-        return note(
-            f"Stopped after {run.done[0]} embedding and {run.done[1]} fine-tuning steps. What was learnt is "
-            f"kept, and the step counts now say so: press Edit to use it.",
-            "done",
-        )
-    if run.cached:
-        return note("Prepared for this image and prompt, from the cache.", "done")
-    if step.done == step.total:
-        return note(f"Prepared for this image and prompt, {run.seconds:.1f} s.", "done")
-    stage = "Learning the embedding" if step.done < run.planned[0] else "Fine-tuning the model"
-    left = run.seconds / max(step.done, 1) * (step.total - step.done)
-    return bar(step.done, step.total, f"{stage}, step {step.done} of {step.total}, about {left:.0f} s left")

@@ -11,7 +11,6 @@ from PIL import Image
 def app(tiny_folder):
     """The address of a running app whose models are the tiny bundle."""
     from demos.app import LAUNCH_KWARGS, create_app
-
     from textedit_core.models import zoo
 
     demo = create_app(zoo, models=str(tiny_folder), device="cpu", max_cells=12)

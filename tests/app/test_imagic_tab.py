@@ -196,6 +196,6 @@ def test_out_of_memory_drops_the_caches_and_names_a_knob(client, picture, monkey
 
     greedy.__wrapped__ = imagic.edit
     monkeypatch.setattr(imagic, "edit", greedy)
-    with pytest.raises(Exception, match="Memory ran out.*lora"):
+    with pytest.raises(Exception, match=r"Memory ran out.*lora"):
         client.predict(**ask(source), api_name="/imagic_edit")
     assert not cache.default._memory

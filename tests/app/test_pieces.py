@@ -1,4 +1,4 @@
-"""The pieces of the page that need no server: charts, grids, examples, hints, pace, stops, the command line."""
+"""The pieces of the page that need no server: charts, grids, examples, hints, pace, stops, flags."""
 
 import json
 import subprocess
@@ -22,7 +22,6 @@ def test_help_comes_within_half_a_second():
 
 def test_a_wrong_models_flag_is_one_sentence(capsys):
     from demos.app import create_app
-
     from textedit_core.models import zoo
 
     with pytest.raises(ValueError, match="no model 'nowhere'"):
@@ -34,8 +33,13 @@ def test_what_people_write_cannot_become_markup():
 
     evil = "<img src=x onerror=alert(1)>\"'"
     tile = Tile("/tmp/a.png", evil, (evil,), 0)
-    for text in (note(evil), bar(1, 2, evil), strip([tile]), table([evil], [evil], {(0, 0): tile}, evil, evil)):
-        assert "<img src=x" not in text and "onerror=alert(1)>\"" not in text
+    for text in (
+        note(evil),
+        bar(1, 2, evil),
+        strip([tile]),
+        table([evil], [evil], {(0, 0): tile}, evil, evil),
+    ):
+        assert "<img src=x" not in text and 'onerror=alert(1)>"' not in text
 
 
 def test_examples_are_read_from_an_index_and_absent_without_one(tmp_path):
@@ -57,7 +61,6 @@ def test_examples_are_read_from_an_index_and_absent_without_one(tmp_path):
 def test_unknown_words_are_a_hint_with_the_nearest_known_ones(tiny_folder):
     from demos.components.checks import word_hint
     from demos.context import Context
-
     from textedit_core.models import zoo
 
     ctx = Context(zoo, str(tiny_folder), "cpu")
@@ -69,6 +72,7 @@ def test_unknown_words_are_a_hint_with_the_nearest_known_ones(tiny_folder):
 
 def test_every_knob_gets_a_widget_with_its_range_and_default():
     import gradio as gr
+
     from demos.components.knobs import controls
     from demos.runs import imagic as runs
 
@@ -132,7 +136,6 @@ def test_result_folders_are_unguessable_and_old_ones_are_swept_out(tmp_path, mon
     import os
 
     from demos.context import Context
-
     from textedit_core.models import zoo
 
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))

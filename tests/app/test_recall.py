@@ -12,15 +12,26 @@ def restored(client, path: str) -> dict:
 
 def test_a_png_made_here_restores_every_setting_and_makes_the_same_picture(client, picture):
     source = picture()
-    settings = {"eta": 0.35, "guidance_scale": 4.5, "seed": 11, "fit_seed": 3, "embedding_steps": 2, "steps": 2}
+    settings = {
+        "eta": 0.35,
+        "guidance_scale": 4.5,
+        "seed": 11,
+        "fit_seed": 3,
+        "embedding_steps": 2,
+        "steps": 2,
+    }
     made = client.predict(**ask(source, **settings), api_name="/imagic_edit")[0]
     back = restored(client, made)
     assert "Settings restored" in back["Recall status"] and "add that again" in back["Recall status"]
     assert back["Target prompt"] == PROMPT and back["On each edit"] == "fixed"
     assert (back["Eta"], back["Guidance λ"], back["Seed"], back["Embedding steps"]) == (0.35, 4.5, 11, 2)
-    names = [p["parameter_name"] for p in client.view_api(return_format="dict", print_info=False)
-             ["named_endpoints"]["/imagic_edit"]["parameters"]][4:-2]
-    values = dict(zip(names, list(back.values())[-len(names):], strict=True))
+    names = [
+        p["parameter_name"]
+        for p in client.view_api(return_format="dict", print_info=False)["named_endpoints"]["/imagic_edit"][
+            "parameters"
+        ]
+    ][4:-2]
+    values = dict(zip(names, list(back.values())[-len(names) :], strict=True))
     again = client.predict(**ask(source, **values), api_name="/imagic_edit")[0]
     assert (pixels(made) == pixels(again)).all()
 
@@ -59,7 +70,7 @@ def test_the_picker_says_what_a_hub_model_would_fetch_and_fetches_nothing(client
 
 
 def test_a_hub_model_must_be_fetched_on_purpose(client, picture):
-    with pytest.raises(Exception, match="models: These weights are not on this machine yet"):
+    with pytest.raises(Exception, match="models: Press Fetch and load first"):
         client.predict(**ask(picture(), models="sd"), api_name="/imagic_edit")
 
 
@@ -72,7 +83,6 @@ def test_a_folder_that_is_no_model_is_a_sentence(client, picture, tmp_path):
 
 def test_a_host_can_keep_folders_out(tiny_folder, monkeypatch):
     from demos.context import Context
-
     from textedit_core.models import zoo
 
     monkeypatch.setenv("SPACE_ID", "someone/studio")

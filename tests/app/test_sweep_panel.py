@@ -1,4 +1,4 @@
-"""The sweep panel through its API: streaming, resuming with only new cells, stop, files, best seeds, mistakes."""
+"""The sweep panel through its API: streaming, resuming, stop, files, best seeds, mistakes."""
 
 import json
 import zipfile
@@ -56,7 +56,7 @@ def test_stop_keeps_the_finished_cells_and_the_next_run_adds_the_others(client, 
     status, grid, _, sheet, archive = job.result()
     kept = grid.count("data-cell=")
     assert "stopped; what came is kept" in status and 1 <= kept < 4
-    listing, names = unpacked(file_of(archive))
+    listing, _ = unpacked(file_of(archive))
     assert listing["complete"] is False and len(listing["cells"]) == kept
     with Image.open(file_of(sheet)) as image:
         assert image.width > 100
@@ -65,7 +65,7 @@ def test_stop_keeps_the_finished_cells_and_the_next_run_adds_the_others(client, 
 
 
 def test_the_zip_holds_every_cell_with_its_settings(client, picture, tmp_path):
-    *_, sheet, archive = sweep(client, picture()).result()
+    *_, archive = sweep(client, picture()).result()
     listing, names = unpacked(file_of(archive))
     assert {"sweep.json", "sheet.png"} < set(names) and len(names) == 8
     assert listing["axes"] == {"eta": [0.0, 0.5, 1.0], "seed": [0, 1]} and listing["complete"] is True
@@ -102,14 +102,15 @@ def test_axes_that_cannot_be_swept_are_answered_beside_the_field(client, picture
 def test_the_best_of_several_seeds_come_ranked(client, picture):
     status, grid, *_ = client.predict(**ask(picture(), seed=5), seeds=4, api_name="/imagic_best_of_seeds")
     assert "4 seeds, best first" in status
-    assert all(f"seed {seed}" in grid for seed in (5, 6, 7, 8)) and grid.index("best seed") < grid.index("2. seed")
+    assert all(f"seed {seed}" in grid for seed in (5, 6, 7, 8)) and grid.index("best seed") < grid.index(
+        "2. seed"
+    )
 
 
 def test_the_outlook_counts_cells_and_what_the_cache_has(tiny_folder, picture):
     from demos.context import Context
     from demos.runs import imagic as runs
     from demos.runs import imagic_sweep as sweeps
-
     from textedit_core.models import zoo
     from textedit_core.steps import last
 

@@ -36,7 +36,7 @@ def chromium():
 
 @pytest.fixture
 def visit(chromium, app):  # noqa: F811
-    """visit(width, theme) -> a page on the app. At the end: no request left 127.0.0.1, no error in the page."""
+    """visit(width, theme) -> a page on the app. At the end: nothing left 127.0.0.1, no page error."""
     requests, errors, contexts = [], [], []
 
     def open_page(width: int = 1400, theme: str = "light"):

@@ -1,4 +1,4 @@
-"""The newcomer's walk in a real browser, and what the page promises on phones, in the dark and by keyboard."""
+"""The newcomer's walk in a real browser, and the page on a phone, in the dark, for a screen reader."""
 
 import json
 import re
@@ -152,7 +152,8 @@ def test_every_control_has_a_name_for_screen_readers(visit, picture):
         """() => [...document.querySelectorAll('input, textarea, button, select, img')]
           .filter(e => e.offsetParent !== null && e.type !== 'file')
           .filter(e => !(e.getAttribute('aria-label') || e.getAttribute('title') || e.alt
-            || e.textContent.trim() || e.querySelector('img[alt]:not([alt=""])') || (e.labels && e.labels.length)))
+            || e.textContent.trim()
+            || e.querySelector('img[alt]:not([alt=""])') || (e.labels && e.labels.length)))
           .map(e => e.outerHTML.slice(0, 160))"""
     )
     assert nameless == []

@@ -1,0 +1,43 @@
+"""What a click on a cell of a sweep shows: the source beside it, its scores and settings, what to do with it."""
+
+import gradio as gr
+
+from demos.components.cells import shown
+from demos.components.knobs import settings_of
+from demos.components.marks import note
+
+
+class CellView:
+    """Hidden until `show` puts a cell into it; `picked` then holds that cell."""
+
+    def __init__(self) -> None:
+        self.picked = gr.State(None)
+        with gr.Row(visible=False, elem_classes="picked") as self.body:
+            with gr.Column(scale=3, min_width=260):
+                self.compare = gr.ImageSlider(
+                    label="Source and this cell",
+                    format="png",
+                    type="filepath",
+                    max_height=420,
+                    interactive=False,
+                    buttons=["fullscreen"],
+                )
+            with gr.Column(scale=2, min_width=220):
+                self.words = gr.HTML()
+                self.send = gr.Button("Send to the tab", size="sm")
+                self.download = gr.DownloadButton("Download this cell", size="sm")
+                with gr.Accordion("Settings of this cell", open=False):
+                    self.settings = gr.JSON(show_label=False, label="Settings of this cell", open=True)
+
+    @property
+    def outputs(self) -> list:
+        """What `show` returns, in order."""
+        return [self.picked, self.body, self.compare, self.words, self.settings, self.download]
+
+    def show(self, cells: list, chosen: gr.EventData) -> list:
+        """Updates for the clicked cell."""
+        cell = cells[int(chosen._data["index"])]
+        place = " · ".join(f"{name} {shown(value)}" for name, value in cell["coords"].items())
+        words = f"<h4>{place}</h4>" + note(cell["words"])
+        pictures, file = (cell["source"], cell["edit"]), gr.update(value=cell["edit"])
+        return [cell, gr.update(visible=True), pictures, words, settings_of(cell), file]
