@@ -40,10 +40,10 @@ def status(state: sweeps.Sweeping) -> str:
     return bar(len(state.shown), state.total, f"{len(state.shown)} of {state.total} cells, {doing}")
 
 
-def scores_line(cell: dict) -> str:
+def score_lines(cell: dict) -> tuple[str, ...]:
     """CLIP score and similarity, short enough for a tile."""
     scores = cell["scores"]
-    return f"CLIP {scores['clip']:.1f} · sim {scores['similarity']:.2f}" if scores else ""
+    return (f"CLIP {scores['clip']:.1f}", f"similarity {scores['similarity']:.2f}") if scores else ()
 
 
 def grid(axes: dict[str, list], x: str, y: str, cells: list[dict], marked: float | None = None) -> str:
@@ -53,7 +53,7 @@ def grid(axes: dict[str, list], x: str, y: str, cells: list[dict], marked: float
     for index, cell in enumerate(cells):
         place = " · ".join(f"{name} {shown(value)}" for name, value in cell["coords"].items())
         spot = (ys.index(cell["coords"][y]) if y else 0, xs.index(cell["coords"][x]))
-        tiles[spot] = Tile(cell["edit"], f"{place}, {cell['words']}", (place, scores_line(cell)), index)
+        tiles[spot] = Tile(cell["edit"], f"{place}, {cell['words']}", (place, *score_lines(cell)), index)
     names = labels()
     rows = [shown(value) if y else "" for value in ys]
     column = xs.index(marked) if marked is not None else None
@@ -71,5 +71,5 @@ def ranking(cells: list[dict]) -> str:
     for place, cell in enumerate(cells):
         seed = f"seed {cell['coords']['seed']}"
         name = f"{place + 1}. {seed}" if place else f"best {seed}"
-        tiles.append(Tile(cell["edit"], f"{name}, {cell['words']}", (name, scores_line(cell)), place))
+        tiles.append(Tile(cell["edit"], f"{name}, {cell['words']}", (name, *score_lines(cell)), place))
     return strip(tiles)

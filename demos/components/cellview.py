@@ -1,4 +1,4 @@
-"""What a click on a cell of a sweep shows: the source beside it, its scores and settings, what to do with it."""
+"""What a click on a cell of a sweep shows: the source beside it, its scores, its settings."""
 
 import gradio as gr
 

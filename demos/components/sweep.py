@@ -114,7 +114,8 @@ class SweepPanel:
         # First the run ends by itself and keeps what it has; then one still waiting in the queue is dropped.
         self.stop_button.click(self.tab.stop, None, None, **QUIET).then(None, cancels=[self.swept, ranked])
         self.grid.select(self.view.show, self.cells, self.view.outputs, **QUIET)
-        self.view.send.click(self.tab.send, self.view.picked, self.tab.send_outputs, **QUIET)
+        sent = self.view.send.click(self.tab.send, self.view.picked, self.tab.send_outputs, **QUIET)
+        sent.then(None, js="() => window.scrollTo({top: 0, behavior: 'smooth'})", **QUIET)
 
     # --- handlers -----------------------------------------------------------------------------------------
 
