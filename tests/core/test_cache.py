@@ -38,8 +38,8 @@ def test_every_argument_changes_the_key():
     other.putpalette([9] * 768)
     values = [
         None, True, False, 0, 1, 1.0, 0.1, 1.5, 1.5000001, "", "0", "1", "None", "ab", [], (1, 2), [[1], 2],
-        [1, [2]], ["a", "b"], {}, {"a": 1}, {"b": 1}, {"a": "1"}, float("inf"), IMAGE, IMAGE + 1, IMAGE.double(),
-        IMAGE.view(1, 3, 64),
+        [1, [2]], ["a", "b"], {}, {"a": 1}, {"b": 1}, {"a": "1"}, float("inf"), IMAGE, IMAGE + 1,
+        IMAGE.double(), IMAGE.view(1, 3, 64),
         torch.zeros(2), torch.zeros(2, dtype=torch.int32), torch.zeros(()), torch.zeros(0), IMAGE.bfloat16(),
         grey, Image.new("L", (2, 4)), Image.new("RGB", (4, 2)), palette, other,
         fakes.Model(), fakes.Model("other"), fakes.Fitted(1.0, "fake"),

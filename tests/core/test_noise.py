@@ -37,8 +37,9 @@ def test_it_is_standard_normal():
     assert abs(values.std().item() - 1) < 0.01
 
 
-def test_half_precision_is_the_same_noise_rounded():
-    assert torch.equal(noise((1, 64), 5, dtype=torch.float16), noise((1, 64), 5).half())
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_are_the_same_noise(dtype):
+    assert torch.equal(noise((1, 64), 5, dtype=dtype), noise((1, 64), 5).to(dtype))
 
 
 def test_the_default_type_changes_nothing():
