@@ -49,11 +49,12 @@ def run(options: argparse.Namespace) -> None:
     """Train what `--only` names, then evaluate and bundle everything that the folder holds."""
     import torch
 
-    from textedit_core.training import toon
+    from textedit_core.training import ranks, toon
 
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
+    ranks.join()
     chosen = [part for part in PARTS if part in options.only.split(",")]
     begun = time.monotonic()
     studio = toon.Studio(options.out, options.size, options.scenes, options.seed, options.device)
@@ -62,6 +63,8 @@ def run(options: argparse.Namespace) -> None:
         studio.train(part, STEPS[part], minutes)
     log.info("trained in %d s", time.monotonic() - begun)
     command = "python -m textedit_core.training " + " ".join(sys.argv[1:])
+    if ranks.rank():
+        return
     if missing := [part for part in PARTS if not (options.out / part / "state.pt").exists()]:
         log.info("no bundle yet: %s not trained", ", ".join(missing))
         return

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from textedit_core.training import ranks
 from textedit_core.training.clip import attribute_loss, shifted
 from textedit_core.training.data import Portraits
 from textedit_core.training.loop import Budget, train
@@ -58,7 +59,7 @@ def fit(
     labels = torch.from_numpy(portraits.labels.astype(np.int64))
 
     def loss_of_batch(model, randomness):
-        rows = np.sort(randomness.numpy.integers(len(portraits), size=BATCH))
+        rows = np.sort(randomness.numpy.integers(len(portraits), size=ranks.share(BATCH)))
         image = shifted(portraits.batch(rows, device), size // 32, randomness.torch)
         if randomness.numpy.random() < 0.5:  # what an autoencoder loses: half the resolution, blended back
             soft = nn.functional.interpolate(

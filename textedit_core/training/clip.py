@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
+from textedit_core.training import ranks
 from textedit_core.training.data import Portraits
 from textedit_core.training.loop import Budget, train
 from textedit_core.training.world import ATTRIBUTES
@@ -62,7 +63,7 @@ def fit(
     labels = torch.from_numpy(portraits.labels.astype(np.int64))
 
     def loss_of_batch(model, randomness):
-        rows = np.sort(randomness.numpy.integers(len(portraits), size=BATCH))
+        rows = np.sort(randomness.numpy.integers(len(portraits), size=ranks.share(BATCH)))
         texts, said = portraits.captions(rows, randomness.numpy)
         image = shifted(portraits.batch(rows, device), size // 16, randomness.torch)
         image_out = model.clip.get_image_features(image).pooler_output

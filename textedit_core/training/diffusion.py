@@ -10,11 +10,12 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
+from textedit_core.training import ranks
 from textedit_core.training.clip import tokens
 from textedit_core.training.data import Portraits, face_weights
 from textedit_core.training.loop import Budget, train
 
-BATCH = 16
+BATCH = 24
 LEARNING_RATE = 5e-4
 TEXT_RATE = 0.3  # of the UNet's: the text encoder arrives trained, from CLIP
 EMPTY_CAPTIONS = 0.1  # classifier-free guidance needs the empty prompt to mean any portrait
@@ -89,13 +90,14 @@ def fit(
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     alphas = build_scheduler().alphas_cumprod.to(device)
     face = face_weights(z.shape[-1], device)
+    batch = ranks.share(BATCH)
 
     def loss_of_batch(model, randomness):
-        rows = np.sort(randomness.numpy.integers(len(portraits), size=BATCH))
+        rows = np.sort(randomness.numpy.integers(len(portraits), size=batch))
         texts, _ = portraits.captions(rows, randomness.numpy)
         texts = ["" if randomness.numpy.random() < EMPTY_CAPTIONS else text for text in texts]
-        t = spread_timesteps(BATCH, len(alphas), randomness.torch)
-        eps = torch.randn(BATCH, *z.shape[1:], generator=randomness.torch, device=device)
+        t = spread_timesteps(batch, len(alphas), randomness.torch)
+        eps = torch.randn(batch, *z.shape[1:], generator=randomness.torch, device=device)
         a = alphas[t].view(-1, 1, 1, 1)
         noisy = a.sqrt() * z[torch.from_numpy(rows)].to(device) + (1 - a).sqrt() * eps
         predicted = model(noisy, t, tokens(tokenizer, texts, device)["input_ids"])
@@ -109,9 +111,13 @@ def fit(
 @torch.no_grad()
 def encode_all(portraits: Portraits, vae: AutoencoderKL, device: str) -> Tensor:
     """Posterior means x scaling_factor of all portraits, (N,4,16,16): encoded once."""
-    rows = np.array_split(np.arange(len(portraits)), max(1, len(portraits) // 256))
-    z = [vae.encode(portraits.batch(part, device)).latent_dist.mean.cpu() for part in rows]
-    return torch.cat(z) * vae.config.scaling_factor
+    chunks = np.array_split(np.arange(len(portraits)), max(1, len(portraits) // 256))
+    z = torch.zeros(
+        len(portraits), 4, *(vae.encode(portraits.batch(chunks[0][:1], device)).latent_dist.mean.shape[2:])
+    )
+    for rows in chunks[ranks.rank() :: ranks.count()]:
+        z[rows] = vae.encode(portraits.batch(rows, device)).latent_dist.mean.cpu()
+    return ranks.filled(z) * vae.config.scaling_factor
 
 
 def spread_timesteps(count: int, total: int, generator: torch.Generator) -> Tensor:

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from textedit_core.training import ranks
+
 log = logging.getLogger(__name__)
 
 SAVE_EVERY_SECONDS = 300
@@ -37,8 +39,12 @@ class Randomness:
     """The random state of a training: one numpy and one torch generator, saved with the weights."""
 
     def __init__(self, seed: int, device: torch.device | str):
+        self.torch = torch.Generator(device)
+        self.reseed(seed)
+
+    def reseed(self, seed: int) -> None:
         self.numpy = np.random.default_rng(seed)
-        self.torch = torch.Generator(device).manual_seed(seed)
+        self.torch.manual_seed(seed)
 
     def state(self) -> dict:
         return {"numpy": _plain(self.numpy.bit_generator.state), "torch": self.torch.get_state()}
@@ -68,13 +74,13 @@ def train(
     bfloat16 autocast on CUDA, float32 elsewhere.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    randomness = Randomness(seed, device)
+    randomness = Randomness(seed + 7919 * ranks.rank(), device)
     average = torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=_ema)
     rates = [group["lr"] for group in optimizer.param_groups]
     step, earlier = _resume(folder, module, average, optimizer, randomness)
     first, start, logged, saved = step, time.monotonic(), 0.0, 0.0
     module.train()
-    while (progress := budget.progress(step, seconds := time.monotonic() - start)) < 1:
+    while (progress := ranks.agreed(budget.progress(step, seconds := time.monotonic() - start))) < 1:
         warmth = min(1.0, (step - first + 1) / WARMUP_STEPS)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * warmth * 0.5 * (1 + math.cos(math.pi * progress))
@@ -84,10 +90,14 @@ def train(
             losses = loss_of_batch(module, randomness)
         optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
-        nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], clip_norm)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        ranks.average_gradients(parameters)
+        nn.utils.clip_grad_norm_(parameters, clip_norm)
         optimizer.step()
         average.update_parameters(module)
         step += 1
+        if ranks.rank():  # the first process reports and saves for all
+            continue
         if seconds - logged > LOG_EVERY_SECONDS:
             logged = seconds
             _report(folder.name, step, step - first, seconds, progress, losses)
@@ -96,8 +106,10 @@ def train(
             _save(folder, module, average, optimizer, randomness, step, earlier + seconds)
             if on_save:
                 on_save(average.module.eval(), step)
-    _save(folder, module, average, optimizer, randomness, step, earlier + time.monotonic() - start)
     ended = average.module.eval()
+    if ranks.rank():
+        return ended
+    _save(folder, module, average, optimizer, randomness, step, earlier + time.monotonic() - start)
     if on_save:
         on_save(ended, step)
     return ended
@@ -136,7 +148,10 @@ def _resume(folder, module, average, optimizer, randomness) -> tuple[int, float]
     module.load_state_dict(state["module"])
     average.load_state_dict(state["ema"])
     optimizer.load_state_dict(state["optimizer"])
-    randomness.restore(state["randomness"])
+    if ranks.rank() == 0:
+        randomness.restore(state["randomness"])
+    else:  # a stream of its own, not the one it began with
+        randomness.reseed(state["step"] + 7919 * ranks.rank())
     log.info("%s: resumed at step %d", folder.name, state["step"])
     return state["step"], state["seconds"]
 

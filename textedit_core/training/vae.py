@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from textedit_core.training import ranks
 from textedit_core.training.data import Portraits, face_weights
 from textedit_core.training.loop import Budget, train
 
@@ -49,7 +50,7 @@ def fit(
     optimizer = torch.optim.AdamW(vae.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0)
 
     def loss_of_batch(vae, randomness):
-        image = portraits.batch(randomness.numpy.integers(len(portraits), size=BATCH), device)
+        image = portraits.batch(randomness.numpy.integers(len(portraits), size=ranks.share(BATCH)), device)
         posterior = vae.encode(image).latent_dist
         decoded = vae.decode(posterior.sample(randomness.torch)).sample
         difference = (decoded - image) * face
