@@ -11,16 +11,17 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from textedit_core.models.clip import token_count, tokenize
 
 
-def smooth(height: int, width: int) -> torch.Tensor:
-    """A picture (1,3,H,W) without fine detail, in 8 bit steps, so that two resizers should agree."""
+def grainy(height: int, width: int) -> torch.Tensor:
+    """A picture (1,3,H,W) in 8 bit steps, with grain that a resizer without antialiasing would alias."""
     y, x = torch.meshgrid(torch.linspace(0, 3, height), torch.linspace(0, 4, width), indexing="ij")
     channels = torch.stack([torch.sin(x) * torch.cos(y), torch.cos(x + y), torch.sin(x * y / 3)])
-    return ((channels + 1) * 127.5).round()[None] / 127.5 - 1
+    grain = torch.randn(3, height, width, generator=torch.Generator().manual_seed(0))
+    return ((channels + grain + 1) * 127.5).round().clamp(0, 255)[None] / 127.5 - 1
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 64), (50, 90), (90, 41), (20, 24)])
 def test_features_are_those_of_the_published_preprocessing(tiny, height, width):
-    clip, image = tiny.clip, smooth(height, width)
+    clip, image = tiny.clip, grainy(height, width)
     array = ((image[0] + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
     processor = CLIPImageProcessorPil(
         size={"shortest_edge": clip.size}, crop_size={"height": clip.size, "width": clip.size}
@@ -32,14 +33,14 @@ def test_features_are_those_of_the_published_preprocessing(tiny, height, width):
 
 
 def test_features_are_unit_vectors_and_tell_inputs_apart(tiny):
-    image = torch.cat([smooth(32, 32), -smooth(32, 32)])
+    image = torch.cat([grainy(32, 32), -grainy(32, 32)])
     for features in (tiny.clip.image_features(image), tiny.clip.text_features(["a red hat", "sad man"])):
         torch.testing.assert_close(features.norm(dim=-1), torch.ones(2))
         assert (features[0] @ features[1]).item() < 0.999
 
 
 def test_the_gradient_reaches_the_image(tiny):
-    image = smooth(48, 48).requires_grad_()
+    image = grainy(48, 48).requires_grad_()
     tiny.clip.image_features(image)[0, 0].backward()
     assert image.grad.abs().sum() > 0
 

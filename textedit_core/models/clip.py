@@ -33,10 +33,9 @@ class Clip:
         As CLIP's own preprocessing: the shorter side is resized to `size` (antialiased bicubic), the centre
         is cropped, mean and std are those of the checkpoint.
         """
-        height, width = image.shape[-2:]
-        scale = self.size / min(height, width)
-        if scale != 1:
-            shape = (round(height * scale), round(width * scale))
+        short = min(image.shape[-2:])
+        if short != self.size:
+            shape = [side * self.size // short for side in image.shape[-2:]]
             image = F.interpolate(image, shape, mode="bicubic", antialias=True, align_corners=False)
         top, left = (image.shape[-2] - self.size) // 2, (image.shape[-1] - self.size) // 2
         image = image[..., top : top + self.size, left : left + self.size]
