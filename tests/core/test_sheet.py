@@ -42,8 +42,8 @@ def test_every_cell_is_in_its_place():
 
 
 def test_places_that_are_not_finished_stay_empty():
-    picture = contact_sheet(grid()[:4], Axis("eta", (0.0, 0.5, 1.0)), Axis("seed", (0, 4)), cell_size=32)
-    assert blocks(picture, 32)[1] == [(0, 255, 0), sheet._EMPTY, sheet._EMPTY]
+    picture = contact_sheet(grid()[:2], Axis("eta", (0.0, 0.5, 1.0)), Axis("seed", (0, 4)), cell_size=32)
+    assert blocks(picture, 32) == [[(0, 0, 0), (128, 0, 0), sheet._EMPTY], [sheet._EMPTY] * 3]
 
 
 def test_further_axes_become_rows():
