@@ -4,10 +4,10 @@ import json
 
 import torch
 
+from tests.studies.imagic_beside_sdedit import read_rows, table
 from textedit_core.training.captions import describe
 from textedit_core.training.classifier import AttributeClassifier
 from textedit_core.training.edits import ASKED, held_out_edits, score
-from textedit_core.training.imagic_study import read_rows, table
 from textedit_core.training.world import ATTRIBUTES
 
 

@@ -53,22 +53,31 @@ def run(options: argparse.Namespace) -> None:
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
     ranks.join()
+    with torch.random.fork_rng():
+        torch.manual_seed(options.seed)  # the start of every layer
+        work(options, toon.Studio(options.out, options.size, options.scenes, options.seed, options.device))
+
+
+def work(options: argparse.Namespace, studio) -> None:
+    """The parts in turn; then, in the first process, the bundle if all are there."""
+    from textedit_core.training import ranks
+
     chosen = [part for part in PARTS if part in options.only.split(",")]
     begun = time.monotonic()
-    studio = toon.Studio(options.out, options.size, options.scenes, options.seed, options.device)
     for part in chosen:
         minutes = options.minutes and options.minutes * SHARE[part] / sum(SHARE[p] for p in chosen)
         studio.train(part, STEPS[part], minutes)
     log.info("trained in %d s", time.monotonic() - begun)
-    command = "python -m textedit_core.training " + " ".join(sys.argv[1:])
     if ranks.rank():
         return
+    launcher = f"torchrun --nproc_per_node {ranks.count()}" if ranks.count() > 1 else "python"
+    if chosen:
+        studio.remember(f"{launcher} -m textedit_core.training {' '.join(sys.argv[1:])}")
     if missing := [part for part in PARTS if not (options.out / part / "state.pt").exists()]:
         log.info("no bundle yet: %s not trained", ", ".join(missing))
         return
-    studio.bundle(options.bundle or options.out / "bundle", options.held_out, options.samples, command)
+    studio.bundle(options.bundle or options.out / "bundle", options.held_out, options.samples)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,12 @@ class Studio:
     def classifier(self) -> classifier.AttributeClassifier:
         return self._load("classifier", classifier.AttributeClassifier(self.size))
 
-    def bundle(self, folder: Path, held_out: int, samples: int, command: str) -> None:
+    def remember(self, command: str) -> None:
+        """Keep the commands that trained this folder, for the manifest."""
+        with (self.out / "commands.txt").open("a") as file:
+            file.write(command + "\n")
+
+    def bundle(self, folder: Path, held_out: int, samples: int) -> None:
         """Write the bundle, then measure it as it was written (float16 on disk, float32 in memory)."""
         both = self.text_to_latent()
         bundle.write_diffusion(folder / "diffusion", self.tokenizer, both.text_encoder, self.vae(), both.unet)
@@ -79,7 +84,7 @@ class Studio:
         bundle.write_classifier(folder / "classifier", self.classifier())
         history = {part: trained(self.out / part) for part in ("classifier", "vae", "clip", "unet")}
         facts = {
-            "size": self.size, "command": command, "seed": self.seed, "device": self.device,
+            "size": self.size, "command": (self.out / "commands.txt").read_text().splitlines(), "seed": self.seed, "device": self.device,
             "scenes": self.scenes,
             "training": history, "seconds": sum(part["seconds"] for part in history.values()),
         }  # fmt: skip

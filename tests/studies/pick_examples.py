@@ -1,4 +1,4 @@
-"""python -m textedit_core.training.examples --out demos/examples/imagic: the portraits the app offers.
+"""python -m tests.studies.pick_examples --out demos/examples/imagic: the portraits the app offers.
 
 Held-out scenes with prompts that work: every candidate is fitted and edited with the preset, and kept only if
 the attribute classifier reads the asked attribute in the result and most of the others as they were.

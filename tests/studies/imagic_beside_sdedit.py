@@ -1,4 +1,4 @@
-"""python -m textedit_core.training.imagic_study --out DIR: Imagic beside SDEdit, the true answer known.
+"""python -m tests.studies.imagic_beside_sdedit --out DIR: Imagic beside SDEdit, the true answer known.
 
 For every held-out edit: one Imagic fit, its eta strip, and SDEdit at several strengths; each picture is read
 by the attribute classifier and compared with the rendered true answer. DIR/edits-*.jsonl gets a line per
@@ -70,22 +70,20 @@ def run(options: argparse.Namespace) -> None:
 
 def study(models, classifier, edit, settings: dict[str, str]) -> list[dict]:
     """One row per picture: method, setting, the four measures; Imagic's rows carry the seconds of the fit."""
-    from textedit_core.knobs import knobs
+    from textedit_core.knobs import divide, method_knobs
     from textedit_core.methods import imagic, sdedit
     from textedit_core.steps import last
     from textedit_core.training.edits import score
 
     model, image = models.diffusion, edit.source(models.diffusion.size)
     preset = dict(models.presets.get("imagic", {}))
-    fit_knobs, edit_knobs = knobs(imagic.fit), knobs(imagic.edit)
-    for name, text in settings.items():
-        preset[name] = (fit_knobs.get(name) or edit_knobs[name]).parse(text)
+    known = method_knobs(imagic.edit, imagic.fit)
+    preset |= {name: known[name].parse(text) for name, text in settings.items()}
+    of_fit, of_edit = divide(preset, imagic.edit, imagic.fit)
     started = time.perf_counter()
-    fitted = last(
-        imagic.fit(model, image, edit.prompt, **{k: v for k, v in preset.items() if k in fit_knobs})
-    )
+    fitted = last(imagic.fit(model, image, edit.prompt, **of_fit))
     seconds = time.perf_counter() - started
-    sampling = {k: v for k, v in preset.items() if k in edit_knobs and k not in ("eta", "seed")}
+    sampling = {name: value for name, value in of_edit.items() if name not in ("eta", "seed")}
     pictures = last(imagic.edit(model, fitted, eta=list(ETAS), seed=0, **sampling))
     rows = [
         {"method": "imagic", "setting": eta, "fit_seconds": round(seconds, 2)} | values
