@@ -84,10 +84,14 @@ class Studio:
         bundle.write_classifier(folder / "classifier", self.classifier())
         history = {part: trained(self.out / part) for part in ("classifier", "vae", "clip", "unet")}
         facts = {
-            "size": self.size, "command": (self.out / "commands.txt").read_text().splitlines(), "seed": self.seed, "device": self.device,
+            "size": self.size,
+            "command": (self.out / "commands.txt").read_text().splitlines(),
+            "seed": self.seed,
+            "device": self.device,
             "scenes": self.scenes,
-            "training": history, "seconds": sum(part["seconds"] for part in history.values()),
-        }  # fmt: skip
+            "training": history,
+            "seconds": sum(part["seconds"] for part in history.values()),
+        }
         bundle.write_manifest(folder, **facts, scores={})
         scores = measure(
             folder, held_out_portraits(held_out, self.size, self.out / "data"), samples, self.out
