@@ -97,8 +97,9 @@ def read_job(method: str, options: Mapping[str, str | None], models: zoo.Models,
     typed = {name: knob.parse(options[name]) for name, knob in known.items() if name in options}
     asked = {name: kind for name, (kind, _) in kinds.items() if kind in INPUTS and name in options}
     texts = {name: options[name] for name, kind in asked.items() if kind == "text"}
-    opened = {name: (open_mask if kind == "mask" else open_image)(options[name], f"--{name.replace('_', '-')}")
-              for name, kind in asked.items() if kind != "text"}
+    openers = {"image": open_image, "mask": open_mask}
+    opened = {name: openers[kind](options[name], f"--{name.replace('_', '-')}")
+              for name, kind in asked.items() if kind in openers}
     settings = {name: knob.default for name, knob in known.items()} | presets(models, method, known) | typed
     given = {name: default for name, (_, default) in kinds.items()} | texts
     given |= {name: getattr(models, kind) for name, (kind, _) in kinds.items() if kind not in INPUTS}
