@@ -22,6 +22,11 @@ MODEL_LANE = {"concurrency_id": "model", "concurrency_limit": 1}
 DAY = 86_400
 
 
+def duration(seconds: float) -> str:
+    """Seconds in words."""
+    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
 class Pace:
     """Seconds a step of each kind of work takes, learned from the runs so far."""
 

@@ -4,6 +4,7 @@ import gradio as gr
 
 from demos.components import charts
 from demos.components.marks import bar, note
+from demos.context import duration
 
 
 class FitPanel:
@@ -39,5 +40,5 @@ def status(run) -> str:
         return note(f"Prepared for this image and prompt, {run.seconds:.1f} s.", "done")
     left = run.seconds / max(step.done, 1) * (step.total - step.done)
     return bar(
-        step.done, step.total, f"{run.doing}, step {step.done} of {step.total}, about {left:.0f} s left"
+        step.done, step.total, f"{run.doing}, step {step.done} of {step.total}, about {duration(left)} left"
     )

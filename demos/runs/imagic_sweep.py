@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
-from demos.context import Context
+from demos.context import Context, duration
 from demos.runs import imagic as runs
 from textedit_core import cache, images, record, sweep
 from textedit_core.knobs import divide
@@ -47,11 +47,6 @@ class Outlook:
         elif new:
             parts.append(f"about {duration(self.seconds)}")
         return ", ".join(parts) + "."
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words."""
-    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def outlook(ctx: Context, ask: runs.Ask, axes: dict[str, list]) -> Outlook:
