@@ -1,0 +1,73 @@
+"""Checkpoint files: read as tensors only, given to a network strictly, and what is wrong said by name."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """What a .safetensors or a torch file holds, on the CPU; no code in it is executed.
+
+    Raises ValueError for a file that is not there or holds anything but tensors and plain values.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can raise anything
+        reason = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
+        raise ValueError(f"The weights in {path} could not be read: {reason}.") from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f"The weights in {path} could not be read: there is no dictionary in it.")
+    return checkpoint
+
+
+def part(checkpoint: Mapping[str, Any], name: str) -> dict[str, Tensor]:
+    """The tensors of one network: of `name.*` in a checkpoint's "state_dict", or of a bare state dict.
+
+    In a bare state dict the prefix may be there or not. Entries that are no tensors are left out.
+    """
+    state = checkpoint.get("state_dict", checkpoint)
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    inside = {key.removeprefix(f"{name}."): tensors[key] for key in tensors if key.startswith(f"{name}.")}
+    return inside or tensors
+
+
+def fill(network: nn.Module, state: Mapping[str, Tensor], title: str, optional: str | None = None) -> None:
+    """Copy a state dict into a network, all or nothing.
+
+    optional: a regular expression; what is missing and matches it keeps its value, with a warning.
+    Raises ValueError that names the missing, unexpected or misshapen tensors, and then changes nothing.
+    """
+    own = network.state_dict()
+    missing = [key for key in own if key not in state]
+    kept = [key for key in missing if optional and re.search(optional, key)]
+    faults = {
+        "missing": [key for key in missing if key not in kept],
+        "unexpected": [key for key in state if key not in own],
+        "mismatched": [key for key in own if key in state and own[key].shape != state[key].shape],
+    }
+    for kind, keys in faults.items():
+        if keys:
+            raise ValueError(f"The weights of {title} have {kind} tensors: {listed(keys)}.")
+    if kept:
+        message = f"The weights of {title} lack {listed(kept)}: its own values are used instead."
+        warnings.warn(message, stacklevel=2)
+    network.load_state_dict(dict(state), strict=False)
+
+
+def listed(keys: Iterable[str]) -> str:
+    """The first three names of many, and how many more there are."""
+    names = sorted(keys)
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
