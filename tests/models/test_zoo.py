@@ -272,3 +272,15 @@ def test_toon_is_whole_and_small(toon):
     assert zoo.describe("toon")["size_gb"] < 0.04
     assert toon.diffusion.size == toon.clip.size == toon.manifest["size"]
     assert toon.vocabulary
+
+
+def test_weights_split_into_several_files_are_read_alike(tiny, tiny_folder, tmp_path):
+    """As a host with a limit on file sizes wants them."""
+    shutil.copytree(tiny_folder, tmp_path / "split")
+    unet = tmp_path / "split" / "diffusion" / "unet"
+    (unet / "diffusion_pytorch_model.safetensors").unlink()
+    tiny.diffusion.unet.save_pretrained(unet, max_shard_size="200KB")
+    assert len(list(unet.glob("*-of-*.safetensors"))) > 1
+    assert zoo.describe(tmp_path / "split")["local"]
+    found = zoo.load(tmp_path / "split").diffusion.unet.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in tiny.diffusion.unet.state_dict().items())

@@ -104,7 +104,8 @@ class Source:
 
     def _files(self, name: str) -> list[str]:
         """The files that may hold the weights of this name."""
-        return [f"{name}.safetensors", *(["pytorch_model.bin"] if self.bin else [])]
+        whole, split = f"{name}.safetensors", f"{name}.safetensors.index.json"
+        return [whole, split, *(["pytorch_model.bin"] if self.bin else [])]
 
     def _find(self, name: str) -> str | None:
         """The path of a file on this machine, in the folder or in the hub cache."""
@@ -138,15 +139,17 @@ class Source:
 @contextmanager
 def _silent() -> Iterator[None]:
     """No progress bars for what takes no time."""
-    from transformers.utils import logging
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
 
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    shown = [log for log in (of_diffusers, of_transformers) if log.is_progress_bar_enabled()]
+    for log in shown:
+        log.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
-            logging.enable_progress_bar()
+        for log in shown:
+            log.enable_progress_bar()
 
 
 def _sha(value: Any) -> str:

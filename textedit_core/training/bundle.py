@@ -90,7 +90,8 @@ def _save_half(module: nn.Module, folder: Path) -> None:
 
     if folder.exists() and folder.name in ("text_encoder", "vae", "unet"):
         shutil.rmtree(folder)
-    copy.deepcopy(module).to(torch.float16).save_pretrained(folder, safe_serialization=True)
+    # Git and a Space take files of up to 10 MB without further ado.
+    copy.deepcopy(module).to(torch.float16).save_pretrained(folder, max_shard_size="9MB")
 
 
 def _commit() -> str:
