@@ -1,7 +1,8 @@
-"""Weights by a rule, for which reference results are known, and small generators for tests."""
+"""Weights by a rule, for which reference results are known; small networks, pictures and a meter for tests."""
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from textedit_core.models.stylegan2 import Generator
 
@@ -33,3 +34,32 @@ def small_generator(seed: int = 0) -> Generator:
 
 def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def with_statistics(network):
+    """Running means and variances that are not those of a new network."""
+    draw = torch.Generator().manual_seed(1)
+    for name, tensor in network.named_buffers():
+        if "running" in name:
+            tensor.copy_(torch.rand(tensor.shape, generator=draw) + 0.5)
+    return network
+
+
+def portraits(rows, side, seed=0):
+    """Patches of colour with grain, (rows,3,side,side) in [-1,1]."""
+    draw = torch.Generator().manual_seed(seed)
+    patches = torch.rand(rows, 3, 4, 4, generator=draw)
+    patches = patches.repeat_interleave(side // 4, dim=2).repeat_interleave(side // 4, dim=3)
+    return patches + torch.rand(rows, 3, side, side, generator=draw) - 1
+
+
+class Largest(TorchDispatchMode):
+    """The number of elements of the largest tensor computed in this block, as `elements`."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        made = result.untyped_storage().nbytes() // result.element_size() if isinstance(result, Tensor) else 0
+        self.elements = max(self.elements, made)
+        return result

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.models.golden import TABLE, fill_by_rule, random, small_generator
+from tests.models.golden import TABLE, Largest, fill_by_rule, random, small_generator
 from textedit_core.models.stylegan2 import Generator
 
 
@@ -99,6 +99,16 @@ def test_the_filters_are_read_not_assumed(generator, w_plus):
     expected = image_of_the_definition(other.state_dict(), w_plus, blocks=2)
     torch.testing.assert_close(other(w_plus), expected, rtol=1e-9, atol=1e-9)
     assert not torch.allclose(expected, generator(w_plus))
+
+
+def test_the_weights_are_not_copied_for_every_row():
+    network = Generator(8, 4, 1, channels={4: 64, 8: 64})
+    w_plus = torch.zeros(20, 4, 4)
+    with Largest() as ours:
+        network(w_plus)
+    with Largest() as theirs:
+        image_of_the_definition(network.state_dict(), w_plus, blocks=1)
+    assert ours.elements <= 20 * 64 * 9 * 9 < 20 * 64 * 64 * 9 == theirs.elements
 
 
 @pytest.mark.parametrize(
