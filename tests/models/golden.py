@@ -1,4 +1,4 @@
-"""Weights by a rule, for which reference results are known; small networks, pictures and a meter for tests."""
+"""Weights by a rule, for which reference results are known; small networks and pictures for tests."""
 
 import torch
 from torch import Tensor, nn
