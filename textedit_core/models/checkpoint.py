@@ -61,7 +61,7 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], title: str, optional: 
         if keys:
             raise ValueError(f"The weights of {title} have {kind} tensors: {listed(keys)}.")
     if kept:
-        message = f"The weights of {title} lack {listed(kept)}: its own values are used instead."
+        message = f"The weights of {title} lack {listed(kept)}: those of a new network stand in."
         warnings.warn(message, stacklevel=2)
     network.load_state_dict(dict(state), strict=False)
 
