@@ -9,7 +9,7 @@ FOLDERS = ("textedit_core", "demos", "tests")
 FILES = [*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")))]
 NAMES = [path.relative_to(ROOT).as_posix() for path in FILES]
 
-BASE = {"batch", "ddim", "images", "knobs", "noise", "steps"}
+BASE = {"alignment", "batch", "ddim", "images", "knobs", "noise", "steps"}
 # Which parts of textedit_core each part may import, by the first name below the package.
 FLOORS = {
     **dict.fromkeys(BASE, BASE),
@@ -20,7 +20,8 @@ FLOORS = {
     "sweep": BASE | {"axes", "cache", "sheet"},
     "models": BASE | {"models"},
     "metrics": BASE | {"models"},
-    "methods": BASE | {"models", "metrics"},
+    "inversions": BASE | {"models"},
+    "methods": BASE | {"inversions", "models", "metrics"},
     "training": BASE | {"models", "metrics", "training"},
     "jobs": BASE | {"axes", "cache", "methods", "models", "record", "sheet", "sweep"},
     "__main__": BASE | {"axes", "cache", "jobs", "methods", "models", "record", "sheet", "sweep"},

@@ -1,10 +1,13 @@
 """The schedule and the DDIM step against diffusers' DDIMScheduler and published constants."""
 
+import dataclasses
+
 import pytest
 import torch
 from diffusers import DDIMScheduler, PNDMScheduler
 
-from textedit_core.ddim import Schedule, add_noise, ddim_step, velocity_to_eps
+from textedit_core.ddim import Inversion, Schedule, add_noise, ddim_step, invert, velocity_to_eps
+from textedit_core.steps import last
 
 CONFIG = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 SCHEDULE = Schedule.from_config(CONFIG)
@@ -114,3 +117,54 @@ def test_any_diffusers_scheduler_config_will_do():
 def test_schedules_that_would_be_wrong_are_refused(config, said):
     with pytest.raises(ValueError, match=said):
         Schedule.from_config(config)
+
+
+@pytest.mark.parametrize("steps", [3, 50])
+def test_inversion_goes_up_with_the_noise_of_the_destination(steps):
+    """Each step, undone by hand with the same noise, is the latent before; the first is below zero."""
+    asked, stride = [], SCHEDULE.stride(steps)
+
+    def eps(z, t):
+        asked.append((z, t))
+        return torch.sin(z + t)
+
+    z0 = torch.randn(1, 4, 8, 8)
+    found = list(invert(SCHEDULE, eps, z0, steps))
+    latents = found[-1].value
+    assert [(step.done, step.total) for step in found] == [(k, steps) for k in range(1, steps + 1)]
+    assert all(step.value is None for step in found[:-1])
+    assert latents.shape == (steps + 1, 4, 8, 8) and torch.equal(latents[:1], z0)
+    assert [t for _, t in asked] == sorted(SCHEDULE.timesteps(steps))
+    for k, (z, t) in enumerate(asked):
+        assert torch.equal(z, latents[k : k + 1])
+        a_t, a_s = SCHEDULE.alphas_cumprod[t], SCHEDULE.alphas_cumprod[max(t - stride, 0)]
+        noise = torch.sin(z + t)
+        z_t = a_t.sqrt() * (z - (1 - a_s).sqrt() * noise) / a_s.sqrt() + (1 - a_t).sqrt() * noise
+        torch.testing.assert_close(latents[k + 1 : k + 2], z_t, rtol=1e-4, atol=1e-4)
+
+
+def test_inverting_constant_noise_and_sampling_down_is_the_way_back():
+    noise, z = torch.randn(2, 1, 4, 8, 8).unbind()
+    latents = last(invert(SCHEDULE, lambda z, t: noise, z, 10))
+    z = latents[-1:]
+    for k, t in enumerate(SCHEDULE.timesteps(10), start=1):
+        z = ddim_step(SCHEDULE, z, noise, t, t - 100)
+        torch.testing.assert_close(z, latents[10 - k : 11 - k], rtol=1e-4, atol=1e-4)
+
+
+def test_an_inversion_counts_its_steps_and_tells_its_content():
+    latents, nulls = torch.randn(4, 4, 2, 2), torch.randn(3, 1, 5, 6)
+    made = Inversion("direct", "a cat", (16, 16), latents, nulls[:1])
+    assert made.steps == 3 and made.null(0).shape == (1, 5, 6)
+    assert torch.equal(made.null(2), nulls[0])
+    other = dataclasses.replace(made, null_embeddings=nulls)
+    assert torch.equal(other.null(2), nulls[2])
+    changed = [
+        other,
+        dataclasses.replace(made, prompt="a dog"),
+        dataclasses.replace(made, latents=latents + 1),
+        dataclasses.replace(made, size=(16, 24)),
+    ]
+    assert len({one.fingerprint for one in [made, *changed]}) == 5
+    same = Inversion("direct", "a cat", (16, 16), latents.clone(), nulls[:1].clone())
+    assert same.fingerprint == made.fingerprint

@@ -1,12 +1,16 @@
-"""The noise schedule of a latent diffusion model and the deterministic DDIM step (arXiv 2010.02502)."""
+"""The noise schedule of a latent diffusion model, the DDIM step and its inversion (arXiv 2010.02502)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from textedit_core.steps import Step
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,3 +98,55 @@ def velocity_to_eps(schedule: Schedule, v: Tensor, z: Tensor, t: int | Tensor) -
     """The noise that a v-prediction (arXiv 2202.00512) of the same shape as z (B,4,h,w) stands for."""
     alpha_t = schedule.alpha(t)
     return alpha_t**0.5 * v + (1 - alpha_t) ** 0.5 * z
+
+
+def invert(
+    schedule: Schedule, eps: Callable[[Tensor, int], Tensor], z0: Tensor, steps: int
+) -> Iterator[Step[Tensor]]:
+    """DDIM inversion of z0 (1,4,h,w) -> (steps + 1,4,h,w), from z0 to z_T; guidance is whatever `eps` has.
+
+    Going up from s to t the noise is taken at the destination, eps(z_s, t), as the editing papers do
+    (arXiv 2208.01626, 2211.09794); the first s lies below zero.
+    """
+    latents, stride = [z0], schedule.stride(steps)
+    for done, t in enumerate(reversed(schedule.timesteps(steps)), start=1):
+        latents.append(ddim_step(schedule, latents[-1], eps(latents[-1], t), t - stride, t))
+        yield Step(done, steps, torch.cat(latents) if done == steps else None)
+
+
+@dataclass(frozen=True, eq=False)
+class Inversion:
+    """A real image as a run of the sampler, to edit it from.
+
+    kind: how it was made.  prompt: the source's caption.  size: (H, W) of the image in pixels.
+    latents: (T+1,4,h,w) float32, the path of the source in an edit, from its reconstruction to z_T. It does
+    not depend on the edit, so that an edit need not compute it again.
+    null_embeddings: (T,1,L,D) of the unconditional rows, the one at z_T first; (1,1,L,D) if all are alike.
+    guidance_scale: at which the path was made.  losses: of null-text, one per step, from z_T down.
+    """
+
+    kind: str
+    prompt: str
+    size: tuple[int, int]
+    latents: Tensor
+    null_embeddings: Tensor
+    guidance_scale: float = 1.0
+    losses: tuple[float, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        """T, how many steps the sampler takes."""
+        return len(self.latents) - 1
+
+    def null(self, k: int) -> Tensor:
+        """The unconditional embedding (1,L,D) of step k, counted from z_T."""
+        return self.null_embeddings[min(k, len(self.null_embeddings) - 1)]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of all that an edit depends on, computed when first asked for."""
+        digest = hashlib.sha256(repr((self.prompt, self.size)).encode())
+        for tensor in (self.latents, self.null_embeddings):
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+        return digest.hexdigest()

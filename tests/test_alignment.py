@@ -1,0 +1,228 @@
+"""Words and tokens of two prompts: their alignment against brute force, and the tensors made from it."""
+
+import itertools
+
+import pytest
+import torch
+
+from tests.bundles import WORDS
+from textedit_core.alignment import (
+    Tokens,
+    align,
+    cross_alphas,
+    edit_type,
+    parse_numbers,
+    parse_windows,
+    read,
+    refine_matrix,
+    replace_matrix,
+    token_masks,
+    token_weights,
+)
+from textedit_core.training.tokenizer import build_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    """Knows WORDS as one token each, and spells the others."""
+    return build_tokenizer(WORDS, tmp_path_factory.mktemp("tokenizer"), 32)
+
+
+@pytest.fixture(scope="module")
+def long_tokenizer(tmp_path_factory):
+    """The same at CLIP's length."""
+    return build_tokenizer(WORDS, tmp_path_factory.mktemp("tokenizer"), 77)
+
+
+def fake(*lengths: int, length: int = 12) -> Tokens:
+    """A prompt of words with so many tokens each, all different."""
+    spans, at = [], 1
+    for count in lengths:
+        spans.append(range(at, at + count))
+        at += count
+    words = tuple(f"w{k}" for k in range(len(lengths)))
+    return Tokens(words, tuple(spans), (0, *range(100, 99 + at), 1), length)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["a man in a red hat", "  A photo,  of the man!", "zebra żółć 🦄 漢字", "it's a man's hat...", "", "— …"],
+)
+def test_the_tokens_of_all_words_make_the_prompt(tokenizer, prompt):
+    found = read(tokenizer, prompt)
+    assert found.words == tuple(prompt.split())
+    assert list(found.ids) == tokenizer(prompt).input_ids
+    assert [j for span in found.spans for j in span] == list(range(1, found.end))
+    for word, span in zip(found.words, found.spans, strict=True):
+        assert list(found.ids[span.start : span.stop]) == tokenizer(word, add_special_tokens=False).input_ids
+
+
+def test_a_prompt_may_fill_the_tokenizer_and_no_more(long_tokenizer):
+    full = read(long_tokenizer, "red " * 75)
+    assert (full.end, full.length, len(full.ids)) == (76, 77, 77)
+    for matrix in (replace_matrix(full, full), refine_matrix(full, full)):
+        assert torch.equal(matrix, torch.eye(77))
+    with pytest.raises(ValueError, match="77 tokens and this model reads at most 75"):
+        read(long_tokenizer, "red " * 77)
+
+
+def test_words_are_found_whatever_their_case_and_edge_punctuation(tokenizer):
+    found = read(tokenizer, "A man, the “Man” and red-hat (żółć)")
+    assert found.places("man") == found.places("MAN!") == [*found.spans[1], *found.spans[3]]
+    assert found.places("Żółć") == list(found.spans[-1])
+    assert found.places("red-hat") == list(found.spans[5])
+    with pytest.raises(ValueError, match="no word 'red'; its words are A, man, the, Man, and, red-hat, żółć"):
+        found.places("red")
+
+
+def longest_common(source, target) -> int:
+    """The length of the longest common subsequence, by trying all."""
+    for size in range(min(len(source), len(target)), 0, -1):
+        if set(itertools.combinations(source, size)) & set(itertools.combinations(target, size)):
+            return size
+    return 0
+
+
+def test_the_alignment_is_a_longest_common_subsequence():
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(150):
+        sizes = torch.randint(0, 8, (2,), generator=draw).tolist()
+        source, target = (torch.randint(0, 3, (size,), generator=draw).tolist() for size in sizes)
+        pairs = align(source, target)
+        assert all(source[i] == target[j] for i, j in pairs)
+        assert all(i < k and j < m for (i, j), (k, m) in itertools.pairwise(pairs))
+        assert len(pairs) == longest_common(source, target)
+
+
+def test_of_equal_alignments_the_target_is_skipped_first():
+    """Read from the end, "left" first: the last of the target's tokens that may be skipped is."""
+    assert align("a", "aa") == [(0, 0)]
+    assert align("aa", "a") == [(0, 0)]
+    assert align("ab", "ba") == [(1, 0)]
+    assert align("abc", "axbxc") == [(0, 0), (1, 2), (2, 4)]
+
+
+def test_replace_is_one_to_one_where_token_counts_agree():
+    source = fake(1, 2, 1)
+    assert torch.equal(replace_matrix(source, fake(1, 2, 1)), torch.eye(12))
+
+
+@pytest.mark.parametrize(("old", "new"), [(1, 3), (3, 1), (2, 3), (3, 2)])
+def test_replace_spreads_words_of_other_lengths_evenly(old, new):
+    """After the word the sentence and its padding go on, moved by the difference."""
+    matrix = replace_matrix(fake(1, old, 1), fake(1, new, 1))
+    expected = torch.zeros(12, 12)
+    expected[0, 0] = expected[1, 1] = 1
+    expected[2 : 2 + old, 2 : 2 + new] = 1 / new
+    for j in range(2 + new, 12):
+        expected[min(j + old - new, 11), j] = 1
+    assert torch.equal(matrix, expected)
+    kept = matrix[: 12 - max(new - old, 0)].sum(1)[:10]
+    assert torch.allclose(kept[2 : 2 + old], torch.ones(old)), "no attention is lost"
+    assert (matrix.sum(0) > 0).all()
+
+
+def test_replace_of_several_words_moves_each(tokenizer):
+    old, new = (read(tokenizer, text) for text in ("a red hat and zebra", "a zebra hat and blue"))
+    matrix = replace_matrix(old, new)
+    for one, other in zip(old.spans, new.spans, strict=True):
+        block = matrix[one.start : one.stop, other.start : other.stop]
+        assert (block > 0).all() if len(one) != len(other) else torch.equal(block, torch.eye(len(one)))
+    with pytest.raises(ValueError, match="as many words in the target as in the source, not 2 and 5"):
+        replace_matrix(old, read(tokenizer, "a man"))
+
+
+def test_refine_keeps_what_is_shared_and_leaves_new_tokens_alone(tokenizer):
+    old, new = (read(tokenizer, text) for text in ("a man in hat", "a man in zebra red hat"))
+    matrix = refine_matrix(old, new)
+    added = [j for span in new.spans[3:5] for j in span]
+    assert (matrix[:, added] == 0).all()
+    shared = [0, 1, 2, 3, *new.spans[5], new.end]
+    assert [matrix[:, j].argmax().item() for j in shared] == [0, 1, 2, 3, 4, 5]
+    padding = range(new.end + 1, 32)
+    assert [matrix[:, j].argmax().item() for j in padding] == list(padding)
+    assert matrix.sum(0).max() == 1
+
+
+def test_refine_to_a_shorter_prompt_has_padding_for_padding():
+    matrix = refine_matrix(fake(1, 3, 1), fake(1))
+    assert [matrix[:, j].argmax().item() for j in range(3, 12)] == [7, 7, 7, 7, 7, 8, 9, 10, 11]
+
+
+def test_the_same_prompt_is_the_identity(tokenizer):
+    text = read(tokenizer, "a man and a man in red, red zebra hat")
+    assert torch.equal(refine_matrix(text, text), torch.eye(32))
+    assert torch.equal(replace_matrix(text, text), torch.eye(32))
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "kind"),
+    [
+        ("a man in a red hat", "a man in a blue hat", "replace"),
+        ("a man in a red hat", "a woman in a zebra hat", "replace"),
+        ("a man in a hat", "a man in a red hat", "refine"),
+        ("a sad man in a red hat", "a man in a hat", "refine"),
+        ("photo of a man", "a photo of man", "refine"),  # as many words, but moved
+        ("A man.", "a man", "replace"),
+    ],
+)
+def test_the_type_of_an_edit_is_read_from_the_prompts(tokenizer, source, target, kind):
+    assert edit_type(read(tokenizer, source), read(tokenizer, target)) == kind
+
+
+def test_the_window_of_every_token(tokenizer):
+    target = read(tokenizer, "a red man and a red zebra")
+    alphas = cross_alphas(target, 50, (0.0, 0.8), {"red": (0.2, 0.4), "zebra": (0.0, 0.0)})
+    assert alphas.shape == (51, 32)
+    assert alphas[:, 0].tolist() == [1.0] * 40 + [0.0] * 11  # int(0.8 * 51)
+    for j in target.places("red"):
+        assert alphas[:, j].nonzero().flatten().tolist() == list(range(10, 20))
+    assert (alphas[:, list(target.spans[-1])] == 0).all()
+    assert (cross_alphas(target, 50, (0.0, 1.0), {}) == 1).all()
+    for wrong in [(0.5, 0.2), (0.0, 1.2), (-0.1, 1.0)]:
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            cross_alphas(target, 50, wrong, {})
+
+
+def test_weights_are_of_all_tokens_of_a_word(tokenizer):
+    target = read(tokenizer, "a red man, a Red zebra")
+    weights = token_weights(target, {"red": 2.0, "zebra": -1.0})
+    assert [weights[j].item() for j in target.places("red")] == [2.0, 2.0]
+    assert (weights[list(target.spans[-1])] == -1).all()
+    assert weights.sum() == 32 + 2 - 2 * len(target.spans[-1])
+    with pytest.raises(ValueError, match="no word 'dog'"):
+        token_weights(target, {"dog": 2.0})
+
+
+def test_masks_of_words_in_either_prompt(tokenizer):
+    old, new = read(tokenizer, "a red man"), read(tokenizer, "a blue man")
+    masks = token_masks(old, new, "red, blue man", "Blend words")
+    assert [row.nonzero().flatten().tolist() for row in masks] == [[2, 3], [2, 3]]
+    assert token_masks(old, new, "red", "Blend words").sum(1).tolist() == [1, 0]
+    assert not token_masks(old, new, " ", "Blend words").any()
+    with pytest.raises(
+        ValueError, match="Blend words: 'hat' is in neither prompt; their words are a, red, man"
+    ):
+        token_masks(old, new, "hat", "Blend words")
+    with pytest.raises(ValueError, match="no word in it"):
+        token_masks(old, new, " , ;", "Blend words")
+
+
+def test_numbers_and_windows_of_words_are_read_from_text():
+    assert parse_numbers("tiger=2, silver=-.5;a=b=1", "F") == {"tiger": 2, "silver": -0.5, "a=b": 1}
+    assert parse_numbers({"tiger": 2}, "F") == {"tiger": 2.0}
+    assert parse_numbers("", "F") == {} == parse_windows(" ", "F")
+    windows = parse_windows("tiger=0.4 default_=0.2:0.8", "F")
+    assert windows == {"tiger": (0, 0.4), "default_": (0.2, 0.8)}
+    assert parse_windows({"tiger": 0.4, "red": (0.1, 0.3)}, "F") == {"tiger": (0, 0.4), "red": (0.1, 0.3)}
+
+
+@pytest.mark.parametrize(
+    "text", ["tiger", "tiger=", "=2", "tiger=two", "tiger=nan", "tiger=inf", "tiger=1:2"]
+)
+def test_what_is_no_word_and_number_is_a_sentence(text):
+    with pytest.raises(ValueError, match=r"^Word weights: .*such as tiger=2"):
+        parse_numbers(text, "Word weights")
+    if text != "tiger=1:2":
+        with pytest.raises(ValueError, match=r"^Steps of words: "):
+            parse_windows(text, "Steps of words")
