@@ -20,8 +20,8 @@ LEARNING_RATE = 5e-4
 TEXT_RATE = 0.3  # of the UNet's: the text encoder arrives trained, from CLIP
 EMPTY_CAPTIONS = 0.1  # classifier-free guidance needs the empty prompt to mean any portrait
 MIN_SNR = 5.0
-# Noise that is constant over the picture. Without it the model reads the colours of a picture from the mean of
-# the start noise, which even the last training step betrays (A_999 > 0): 256 latents do not average it out.
+# Noise that is constant over the picture. Without it the model reads the colours from the mean of the start
+# noise, which even the last training step betrays (A_999 > 0): 256 latents do not average it out.
 NOISE_OFFSET = 0.15
 CHANNELS = (64, 128, 192)
 
