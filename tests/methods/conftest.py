@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from tests.methods.fits import PROMPT
+from tests.methods.inverted import SOURCE, T
+from textedit_core import inversions
 from textedit_core.methods import imagic
 from textedit_core.steps import last
 
@@ -23,3 +25,14 @@ def fitted(model, image):
     """A fit in which both stages moved visibly."""
     settings = {"embedding_steps": 15, "embedding_lr": 0.03, "finetune_steps": 15, "finetune_lr": 1e-3}
     return last(imagic.fit(model, image, PROMPT, **settings))
+
+
+@pytest.fixture(scope="session")
+def wide():
+    """An image that is not square: 16 x 24 pixels, 4 x 6 latents."""
+    return torch.rand(1, 3, 16, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+@pytest.fixture(scope="session")
+def inverted(model, wide):
+    return last(inversions.direct(model, wide, SOURCE, steps=T))
