@@ -40,8 +40,8 @@ def direct(
     """Direct inversion (arXiv 2310.01506): the source of an edit is kept on the inverted latents themselves.
 
     One UNet row a step; its reconstruction is the autoencoder's. What keeps an edit near the source is the
-    shared attention alone: even one to the caption itself drifts from it, unlike with the others. Raises ValueError, as all here, for an empty
-    or too long caption and for more than one image.
+    shared attention alone: even one to the caption itself drifts from it, unlike with the others.
+    Raises ValueError, as all here, for an empty or too long caption and for more than one image.
     """
     z0, text, null = _begin(model, image, prompt)
     pivots = yield from _pivots(lambda z, t: model.eps(z, t, text), model, z0, steps, steps)
