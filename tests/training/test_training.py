@@ -172,5 +172,17 @@ def test_the_command_trains_and_writes_a_bundle_that_loads(tmp_path, caplog, mon
     assert 0 <= manifest["scores"]["sample_attribute_accuracy"]["mean"] <= 1
     assert models.diffusion.size == 64 and "sunglasses" in models.vocabulary
     assert models.diffusion.decode(models.diffusion.encode(torch.zeros(1, 3, 64, 64))).shape == (1, 3, 64, 64)
+    command.main(
+        ["toon", "--out", str(tmp_path / "next"), "--start", str(out / "bundle"), "--only", "", *small]
+    )
+    continued = zoo.load(tmp_path / "next" / "bundle")
+    for mine, theirs in (
+        (models.diffusion.unet, continued.diffusion.unet),
+        (models.clip.model, continued.clip.model),
+    ):
+        assert all(torch.equal(a, b) for a, b in zip(mine.parameters(), theirs.parameters(), strict=True))
+    monkeypatch.setattr(command, "STEPS", {"clip": 4})
+    command.main(["toon", "--out", str(tmp_path / "next"), "--only", "clip", *small])
+    assert trained(tmp_path / "next" / "clip")["steps"] == 4
     with pytest.raises(SystemExit):
         command.main(["toon", "--out", str(out), "--only", "gan"])

@@ -21,6 +21,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("world", choices=["toon"])
     parser.add_argument("--out", type=Path, required=True, help="training state; run again to go on from it")
     parser.add_argument("--bundle", type=Path, help="where to write the bundle (default OUT/bundle)")
+    parser.add_argument(
+        "--start", type=Path, help="a bundle whose weights to go on from, where OUT has none yet"
+    )
     parser.add_argument("--only", default=",".join(PARTS), help="parts to train, of " + ", ".join(PARTS))
     parser.add_argument(
         "--minutes", type=float, help="time for all the parts together (default: a fixed step count)"
@@ -63,6 +66,8 @@ def work(options: argparse.Namespace, studio) -> None:
     """The parts in turn; then, in the first process, the bundle if all are there."""
     from textedit_core.training import ranks
 
+    if options.start and not (options.out / "commands.txt").exists():
+        studio.adopt(options.start)
     chosen = [part for part in PARTS if part in options.only.split(",")]
     begun = time.monotonic()
     for part in chosen:

@@ -122,6 +122,14 @@ def _ema(averaged: list, current: list, updates) -> None:
     torch._foreach_lerp_(averaged, current, 1 - decay)
 
 
+def begin_from(folder: Path, module: nn.Module, steps: int, seconds: float) -> None:
+    """Let the training of `folder` go on from weights alone, without the optimizer that led to them."""
+    average = torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=_ema)
+    average.n_averaged.fill_(steps)
+    folder.mkdir(parents=True, exist_ok=True)
+    _save(folder, module, average, None, None, steps, seconds)
+
+
 def load_ema(folder: Path, module: nn.Module) -> nn.Module:
     """The EMA weights of a training folder, read into `module`. FileNotFoundError if never trained."""
     state = torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
@@ -147,6 +155,9 @@ def _resume(folder, module, average, optimizer, randomness) -> tuple[int, float]
     state = torch.load(path, weights_only=True, map_location="cpu")
     module.load_state_dict(state["module"])
     average.load_state_dict(state["ema"])
+    if state["optimizer"] is None:  # begun from published weights
+        randomness.reseed(state["step"] + 7919 * ranks.rank())
+        return state["step"], state["seconds"]
     optimizer.load_state_dict(state["optimizer"])
     if ranks.rank() == 0:
         randomness.restore(state["randomness"])
@@ -158,8 +169,9 @@ def _resume(folder, module, average, optimizer, randomness) -> tuple[int, float]
 
 def _save(folder, module, average, optimizer, randomness, step: int, seconds: float) -> None:
     state = {
-        "module": module.state_dict(), "ema": average.state_dict(), "optimizer": optimizer.state_dict(),
-        "randomness": randomness.state(), "step": step, "seconds": seconds,
+        "module": module.state_dict(), "ema": average.state_dict(),
+        "optimizer": optimizer and optimizer.state_dict(), "randomness": randomness and randomness.state(),
+        "step": step, "seconds": seconds,
     }  # fmt: skip
     torch.save(state, folder / "state.part")
     os.replace(folder / "state.part", folder / "state.pt")

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from transformers import CLIPTokenizer
 
+from textedit_core.models import zoo
 from textedit_core.training import bundle, classifier, clip, diffusion, evaluate, vae
 from textedit_core.training.captions import vocabulary
 from textedit_core.training.data import Portraits, held_out_portraits, training_portraits
-from textedit_core.training.loop import Budget, load_ema, trained
+from textedit_core.training.loop import Budget, begin_from, load_ema, trained
 from textedit_core.training.tokenizer import build_tokenizer
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,21 @@ class Studio:
         else:
             parts = self.vae().to(self.device), self.clip(), self.tokenizer
             diffusion.fit(self.portraits, *parts, **common, on_save=self._preview)
+
+    def adopt(self, folder: Path) -> None:
+        """Go on from the weights of a bundle, in the parts that this folder has not begun to train."""
+        models, reader = zoo.load(folder), bundle.load_classifier(folder, self.size)
+        parts = {
+            "vae": models.diffusion.vae,
+            "unet": diffusion.TextToLatent(models.diffusion.unet, models.diffusion.text_encoder),
+            "clip": clip.LabelledCLIP(models.clip.model),
+            "classifier": reader,
+        }
+        models.diffusion.tokenizer.save_pretrained(self.out / "tokenizer")
+        for part, module in parts.items():
+            if not (self.out / part / "state.pt").exists():
+                begin_from(self.out / part, module, **models.manifest["training"][part])
+        self.remember("\n".join(models.manifest["command"]))
 
     def vae(self):
         module = self._load("vae", vae.build(self.size))
@@ -130,8 +146,6 @@ class Studio:
 
 def measure(folder: Path, portraits: Portraits, samples: int, out: Path) -> dict:
     """The table of specs/toon.md, section 2, on held-out scenes."""
-    from textedit_core.models import zoo
-
     models = zoo.load(folder)
     reader = bundle.load_classifier(folder, models.diffusion.size)
     some = Portraits(portraits.images[:samples], portraits.values[:samples], portraits.labels[:samples])
