@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
             if good:
                 name = f"{len(found) + 1:02d}.png"
                 write_source(edit, options.out / name)
-                label = f"{edit.asked.replace('_', ' ')}: {edit.prompt}"
+                label = f"{edit.asked.replace('_', ' ')}: {getattr(edit.wanted, edit.asked)}"
                 found.append({"image": name, "label": label, "prompt": edit.prompt, "asked": edit.asked})
     (options.out / "index.json").write_text(json.dumps(found, indent=1) + "\n")
 
