@@ -66,9 +66,13 @@ def work(options: argparse.Namespace, studio) -> None:
     """The parts in turn; then, in the first process, the bundle if all are there."""
     from textedit_core.training import ranks
 
-    if options.start and not (options.out / "commands.txt").exists():
-        studio.adopt(options.start)
     chosen = [part for part in PARTS if part in options.only.split(",")]
+    if ranks.rank() == 0:
+        if options.start and not (options.out / "commands.txt").exists():
+            studio.adopt(options.start)
+        if chosen:
+            studio.prepare()
+    ranks.agreed(0.0)  # the other processes wait, and read what the first has written
     begun = time.monotonic()
     for part in chosen:
         minutes = options.minutes and options.minutes * SHARE[part] / sum(SHARE[p] for p in chosen)

@@ -41,6 +41,10 @@ class Studio:
             return CLIPTokenizer.from_pretrained(folder)
         return build_tokenizer(vocabulary(), folder, MAX_LENGTH)
 
+    def prepare(self) -> None:
+        """Draw the portraits and learn the tokenizer, where the folder has none yet."""
+        _ = self.portraits, self.tokenizer
+
     def train(self, part: str, steps: int, minutes: float | None) -> None:
         """Train one part, or go on with it. The parts it needs must be there (ValueError says which)."""
         budget, folder = Budget(steps, minutes), self.out / part
