@@ -10,10 +10,11 @@ from torch import nn
 
 from textedit_core.models import zoo
 from textedit_core.training import __main__ as command
-from textedit_core.training import classifier, clip, diffusion
+from textedit_core.training import classifier, clip, diffusion, text
 from textedit_core.training.captions import vocabulary
 from textedit_core.training.data import held_out_portraits
 from textedit_core.training.loop import Budget, load_ema, train, trained
+from textedit_core.training.readers import attribute_loss
 from textedit_core.training.tokenizer import build_tokenizer
 from textedit_core.training.world import ATTRIBUTES
 
@@ -66,7 +67,7 @@ def test_attribute_loss_ignores_what_is_not_visible():
     labels[:, 0] = -1
     changed = logits.clone()
     changed[:, : len(ATTRIBUTES["top"])] += torch.randn(3, len(ATTRIBUTES["top"]))
-    assert torch.equal(clip.attribute_loss(logits, labels), clip.attribute_loss(changed, labels))
+    assert torch.equal(attribute_loss(logits, labels), attribute_loss(changed, labels))
 
 
 def test_accuracy_counts_visible_attributes_only():
@@ -159,8 +160,8 @@ def test_the_command_trains_and_writes_a_bundle_that_loads(tmp_path, caplog, mon
     """Every part for two steps, at the real sizes, on 40 scenes: files, scores, and models that load."""
     caplog.set_level(logging.INFO)
     out = tmp_path / "run"
-    monkeypatch.setattr(command, "STEPS", {"classifier": 2, "vae": 2, "clip": 2, "unet": 2})
-    for module in (clip, diffusion, classifier):
+    monkeypatch.setattr(command, "STEPS", {"classifier": 2, "vae": 2, "text": 2, "clip": 2, "unet": 2})
+    for module in (clip, diffusion, classifier, text):
         monkeypatch.setattr(module, "BATCH", 4)
     small = ["--scenes", "40", "--held-out", "8", "--samples", "4", "--threads", "1"]
     command.main(["toon", "--out", str(out), "--only", "vae", *small])
@@ -186,3 +187,37 @@ def test_the_command_trains_and_writes_a_bundle_that_loads(tmp_path, caplog, mon
     assert trained(tmp_path / "next" / "clip")["steps"] == 4
     with pytest.raises(SystemExit):
         command.main(["toon", "--out", str(out), "--only", "gan"])
+
+
+def test_the_text_tower_learns_to_read_and_is_handed_on(tmp_path, portraits):
+    """A few steps on captions lower the loss; CLIP and the UNet's text encoder then hold the same tower."""
+    tokenizer = build_tokenizer(vocabulary(), tmp_path / "tokenizer")
+    empty = clip.build(64, len(tokenizer), tokenizer.model_max_length)
+    tower = text.fit(portraits, tokenizer, empty.config, tmp_path / "text", Budget(6), 0, "cpu")
+    texts, said = portraits.captions(np.arange(8), np.random.default_rng(0))
+    ids = text.tokens(tokenizer, texts, "cpu")
+    heard = text.copy_tower(tower, empty).text_model(**ids).last_hidden_state
+    seen = diffusion.build_text_encoder(empty).eval()(**ids).last_hidden_state
+    assert torch.equal(heard, seen) and torch.equal(heard, tower(**ids).last_hidden_state)
+    module = load_ema(tmp_path / "text", text.ReadingText(empty.config))
+    fresh = text.reading(empty)
+    said = torch.from_numpy(said)
+
+    def loss(module):
+        return attribute_loss(module.read(module.tower(**ids).pooler_output), said)
+
+    assert loss(module) < loss(fresh)
+    assert torch.equal(fresh.tower(**ids).last_hidden_state, heard)
+
+
+def test_loss_weights_count_strong_noise_as_much_as_weak():
+    """In v the weight is min-SNR's: with an error of 1 in v, every timestep below the caps costs the same."""
+    alphas = diffusion.build_scheduler().alphas_cumprod
+    weights = diffusion.loss_weights(alphas)
+    snr = alphas / (1 - alphas)
+    between = (snr < 5) & (1 + 1 / snr < diffusion.MOST_WEIGHT)
+    assert between.sum() > 400
+    assert torch.allclose(
+        weights[between] * snr[between] / (1 + snr[between]), torch.ones(int(between.sum()))
+    )
+    assert weights.max() == diffusion.MOST_WEIGHT and weights[0] < 0.01

@@ -13,13 +13,13 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 from textedit_core.training import ranks
 from textedit_core.training.data import Portraits
 from textedit_core.training.loop import Budget, train
-from textedit_core.training.world import ATTRIBUTES
+from textedit_core.training.readers import attribute_loss, reader
+from textedit_core.training.text import tokens
 
 BATCH = 48
 LEARNING_RATE = 1e-3
 LABEL_WEIGHT = 1.0
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # [-1, 1] images go in as they are
-LABEL_SMOOTHING = 0.02
 
 
 def build(size: int, vocab_size: int, max_length: int) -> CLIPModel:
@@ -43,9 +43,8 @@ class LabelledCLIP(nn.Module):
         super().__init__()
         self.clip = clip
         width = clip.config.projection_dim
-        counts = [len(values) for values in ATTRIBUTES.values()]
-        self.read_image = nn.Linear(width, sum(counts))
-        self.read_text = nn.Linear(width, sum(counts))
+        self.read_image = reader(width)
+        self.read_text = reader(width)
 
 
 def fit(
@@ -56,9 +55,13 @@ def fit(
     budget: Budget,
     seed: int,
     device: str,
+    start: CLIPModel | None = None,
 ) -> CLIPModel:
-    """Contrastive loss + attribute classification from both embeddings: small features need it."""
-    model = LabelledCLIP(build(size, len(tokenizer), tokenizer.model_max_length)).to(device)
+    """Contrastive loss + attribute classification from both embeddings: small features need it.
+
+    start: what an untrained folder begins from, usually a model whose text tower can read (text.py).
+    """
+    model = LabelledCLIP(start or build(size, len(tokenizer), tokenizer.model_max_length)).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.05)
     labels = torch.from_numpy(portraits.labels.astype(np.int64))
 
@@ -80,10 +83,6 @@ def fit(
     return train(folder, model, optimizer, loss_of_batch, budget, seed=seed, device=device).clip
 
 
-def tokens(tokenizer: CLIPTokenizer, texts: list[str], device) -> dict[str, Tensor]:
-    return dict(tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").to(device))
-
-
 def contrastive_loss(logits: Tensor, said: Tensor, labels: Tensor) -> Tensor:
     """Symmetric cross-entropy of image-text logits (B,B); a caption matches all portraits it is true of.
 
@@ -94,19 +93,6 @@ def contrastive_loss(logits: Tensor, said: Tensor, labels: Tensor) -> Tensor:
     by_image = -(F.log_softmax(logits, dim=1) * true).sum(1) / true.sum(1)
     by_text = -(F.log_softmax(logits, dim=0) * true).sum(0) / true.sum(0)
     return (by_image.mean() + by_text.mean()) / 2
-
-
-def attribute_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over attributes of the cross-entropy of logits (B, sum of counts); labels of -1 do not count."""
-    losses, start = [], 0
-    for i, values in enumerate(ATTRIBUTES.values()):
-        part = logits[:, start : start + len(values)]
-        start += len(values)
-        if (labels[:, i] >= 0).any():
-            losses.append(
-                F.cross_entropy(part, labels[:, i], ignore_index=-1, label_smoothing=LABEL_SMOOTHING)
-            )
-    return torch.stack(losses).mean()
 
 
 def shifted(images: Tensor, reach: int, generator: torch.Generator) -> Tensor:

@@ -11,15 +11,16 @@ from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from textedit_core.training import ranks
-from textedit_core.training.clip import tokens
 from textedit_core.training.data import Portraits, face_weights
 from textedit_core.training.loop import Budget, train
+from textedit_core.training.text import tokens, tower_weights
 
-BATCH = 24
+BATCH = 32
 LEARNING_RATE = 5e-4
 TEXT_RATE = 0.3  # of the UNet's: the text encoder arrives trained, from CLIP
 EMPTY_CAPTIONS = 0.1  # classifier-free guidance needs the empty prompt to mean any portrait
 MIN_SNR = 5.0
+MOST_WEIGHT = 16.0  # of one timestep, in units of plain eps error
 # Noise that is constant over the picture. Without it the model reads the colours from the mean of the start
 # noise, which even the last training step betrays (A_999 > 0): 256 latents do not average it out.
 NOISE_OFFSET = 0.15
@@ -56,10 +57,7 @@ def build_unet(text_width: int, channels: tuple[int, ...] = CHANNELS) -> UNet2DC
 def build_text_encoder(clip: CLIPModel) -> CLIPTextModel:
     """A copy of CLIP's text tower: from scratch, the UNet hardly follows the words for a long time."""
     encoder = CLIPTextModel(clip.config.text_config)
-    tower = {k.removeprefix("text_model."): v for k, v in clip.text_model.state_dict().items()}
-    own = encoder.state_dict()
-    prefix = "text_model." if next(iter(own)).startswith("text_model.") else ""
-    encoder.load_state_dict({prefix + k: v for k, v in tower.items()})
+    encoder.load_state_dict(tower_weights(clip.text_model, encoder))
     return encoder
 
 
@@ -82,7 +80,7 @@ def fit(
     device: str,
     on_save=None,
 ) -> TextToLatent:
-    """Mean squared error of eps, weighted by min-SNR 5 (arXiv 2303.09556) and a little toward the face."""
+    """Mean squared error of eps, weighted by `loss_weights` and a little toward the face."""
     z = encode_all(portraits, vae, device)
     model = TextToLatent(build_unet(clip.config.text_config.hidden_size), build_text_encoder(clip)).to(device)
     model.unet.to(memory_format=torch.channels_last)  # a fifth faster on CPU
@@ -107,8 +105,7 @@ def fit(
         noisy = a.sqrt() * z[torch.from_numpy(rows)].to(device) + (1 - a).sqrt() * eps
         predicted = model(noisy, t, tokens(tokenizer, texts, device)["input_ids"])
         error = ((predicted.float() - eps).square() * face).mean(dim=(1, 2, 3))
-        snr = (a / (1 - a)).flatten()
-        return {"loss": (error * snr.clamp(max=MIN_SNR) / snr).mean(), "mse": error.detach().mean()}
+        return {"loss": (error * loss_weights(a.flatten())).mean(), "mse": error.detach().mean()}
 
     return train(folder, model, optimizer, loss_of_batch, budget, seed=seed, device=device, on_save=on_save)
 
@@ -123,6 +120,16 @@ def encode_all(portraits: Portraits, vae: AutoencoderKL, device: str) -> Tensor:
     for rows in chunks[ranks.rank() :: ranks.count()]:
         z[rows] = vae.encode(portraits.batch(rows, device)).latent_dist.mean.cpu()
     return ranks.filled(z) * vae.config.scaling_factor
+
+
+def loss_weights(alpha_t: Tensor) -> Tensor:
+    """Min-SNR 5 (arXiv 2303.09556) on the error of v = sqrt(A) eps - sqrt(1-A) x0, said for the error of eps.
+
+    Where the noise is strong the words decide what is drawn, but an eps that ignores them errs by little
+    there: weighted evenly in eps, the model learns textures for hours before it learns to read.
+    """
+    snr = alpha_t / (1 - alpha_t)
+    return (snr.clamp(max=MIN_SNR) / snr * (1 + 1 / snr)).clamp(max=MOST_WEIGHT)
 
 
 def spread_timesteps(count: int, total: int, generator: torch.Generator) -> Tensor:

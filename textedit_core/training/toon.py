@@ -12,7 +12,7 @@ import torch
 from transformers import CLIPTokenizer
 
 from textedit_core.models import zoo
-from textedit_core.training import bundle, classifier, clip, diffusion, evaluate, vae
+from textedit_core.training import bundle, classifier, clip, diffusion, evaluate, text, vae
 from textedit_core.training.captions import vocabulary
 from textedit_core.training.data import Portraits, held_out_portraits, training_portraits
 from textedit_core.training.loop import Budget, begin_from, load_ema, trained
@@ -25,7 +25,7 @@ MAX_LENGTH = 32
 
 
 class Studio:
-    """One toon training in a folder: OUT/{classifier,vae,clip,unet}/state.pt, OUT/data, OUT/tokenizer."""
+    """A toon training in a folder: OUT/{classifier,vae,text,clip,unet}/state.pt, OUT/data, OUT/tokenizer."""
 
     def __init__(self, out: Path, size: int, scenes: int, seed: int, device: str):
         self.out, self.size, self.scenes, self.seed, self.device = out, size, scenes, seed, device
@@ -53,8 +53,11 @@ class Studio:
             classifier.fit(self.portraits, self.size, **common)
         elif part == "vae":
             vae.fit(self.portraits, self.size, **common)
+        elif part == "text":
+            text.fit(self.portraits, self.tokenizer, self._empty_clip().config, **common)
         elif part == "clip":
-            clip.fit(self.portraits, self.tokenizer, self.size, **common)
+            start = None if trained(folder) else text.copy_tower(self.text(), self._empty_clip())
+            clip.fit(self.portraits, self.tokenizer, self.size, start=start, **common)
         else:
             parts = self.vae().to(self.device), self.clip(), self.tokenizer
             diffusion.fit(self.portraits, *parts, **common, on_save=self._preview)
@@ -63,6 +66,7 @@ class Studio:
         """Go on from the weights of a bundle, in the parts that this folder has not begun to train."""
         models, reader = zoo.load(folder), bundle.load_classifier(folder, self.size)
         parts = {
+            "text": text.reading(models.clip.model),
             "vae": models.diffusion.vae,
             "unet": diffusion.TextToLatent(models.diffusion.unet, models.diffusion.text_encoder),
             "clip": clip.LabelledCLIP(models.clip.model),
@@ -70,14 +74,18 @@ class Studio:
         }
         models.diffusion.tokenizer.save_pretrained(self.out / "tokenizer")
         for part, module in parts.items():
-            if not (self.out / part / "state.pt").exists():
-                begin_from(self.out / part, module, **models.manifest["training"][part])
+            history = models.manifest["training"].get(part)
+            if history and not (self.out / part / "state.pt").exists():
+                begin_from(self.out / part, module, **history)
         self.remember("\n".join(models.manifest["command"]))
 
     def vae(self):
         module = self._load("vae", vae.build(self.size))
         vae.set_scaling_factor(module, self.portraits)
         return module
+
+    def text(self):
+        return self._load("text", text.ReadingText(self._empty_clip().config)).tower
 
     def clip(self):
         return self._load("clip", clip.LabelledCLIP(self._empty_clip())).clip
@@ -102,7 +110,8 @@ class Studio:
         bundle.write_diffusion(folder / "diffusion", self.tokenizer, both.text_encoder, self.vae(), both.unet)
         bundle.write_clip(folder / "clip", self.tokenizer, self.clip())
         bundle.write_classifier(folder / "classifier", self.classifier())
-        history = {part: trained(self.out / part) for part in ("classifier", "vae", "clip", "unet")}
+        folders = sorted(state.parent for state in self.out.glob("*/state.pt"))
+        history = {folder.name: trained(folder) for folder in folders}
         facts = {
             "size": self.size,
             "command": (self.out / "commands.txt").read_text().splitlines(),
