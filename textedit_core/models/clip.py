@@ -28,7 +28,12 @@ class Clip:
     fingerprint: str
 
     def image_features(self, image: Tensor) -> Tensor:
-        """(B,3,H,W) in [-1,1] -> (B,D) unit vectors, differentiable in the image.
+        """(B,3,H,W) in [-1,1] -> (B,D) unit vectors, differentiable in the image; see `pixels`."""
+        pooled = self.model.vision_model(pixel_values=self.pixels(image)).pooler_output
+        return F.normalize(self.model.visual_projection(pooled).float(), dim=-1)
+
+    def pixels(self, image: Tensor) -> Tensor:
+        """(B,3,H,W) in [-1,1] -> (B,3,size,size), the vision tower's input.
 
         As CLIP's own preprocessing: the shorter side is resized to `size` (antialiased bicubic), the centre
         is cropped, mean and std are those of the checkpoint.
@@ -41,9 +46,7 @@ class Clip:
         image = image[..., top : top + self.size, left : left + self.size]
         device, dtype = self.model.device, self.model.dtype
         pixels = (image.to(device) + 1) / 2
-        pixels = (pixels - self.mean.to(device).view(3, 1, 1)) / self.std.to(device).view(3, 1, 1)
-        pooled = self.model.vision_model(pixel_values=pixels.to(dtype)).pooler_output
-        return F.normalize(self.model.visual_projection(pooled).float(), dim=-1)
+        return ((pixels - self.mean.to(device).view(3, 1, 1)) / self.std.to(device).view(3, 1, 1)).to(dtype)
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """B texts -> (B,D) unit vectors. Raises ValueError for a text that is too long for the tokenizer."""
