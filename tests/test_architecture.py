@@ -19,7 +19,7 @@ FLOORS = {
     "sheet": BASE | {"axes"},
     "sweep": BASE | {"axes", "cache", "sheet"},
     "models": BASE | {"models"},
-    "metrics": BASE | {"models"},
+    "metrics": BASE | {"models", "metrics"},
     "inversions": BASE | {"models"},
     "methods": BASE | {"inversions", "models", "metrics"},
     "training": BASE | {"models", "metrics", "training"},

@@ -1,0 +1,51 @@
+"""How much of the source is left and how well a text is met; each docstring fixes the protocol."""
+
+from textedit_core.metrics.features import (
+    clip_direction,
+    clip_embeddings,
+    clip_score,
+    clip_score_edited,
+    clip_similarity,
+    exemplar_score,
+    identity,
+    structure_distance,
+)
+from textedit_core.metrics.pixels import (
+    background_mse,
+    background_psnr,
+    background_ssim,
+    blackened,
+    mse,
+    psnr,
+    ssim,
+)
+from textedit_core.metrics.sets import (
+    Mixture,
+    fit_mixture,
+    frechet_distance,
+    frechet_of_gaussians,
+    quality_score,
+)
+
+__all__ = [
+    "Mixture",
+    "background_mse",
+    "background_psnr",
+    "background_ssim",
+    "blackened",
+    "clip_direction",
+    "clip_embeddings",
+    "clip_score",
+    "clip_score_edited",
+    "clip_similarity",
+    "exemplar_score",
+    "fit_mixture",
+    "frechet_distance",
+    "frechet_of_gaussians",
+    "identity",
+    "mse",
+    "psnr",
+    "quality_score",
+    "ssim",
+    "structure_distance",
+]
