@@ -1,5 +1,6 @@
 """Edits with a known answer: one attribute changes, the answer scores best, a stopped study goes on."""
 
+import dataclasses
 import json
 
 import torch
@@ -7,7 +8,7 @@ import torch
 from tests.studies.imagic_beside_sdedit import read_rows, table
 from textedit_core.training.captions import describe
 from textedit_core.training.classifier import AttributeClassifier
-from textedit_core.training.edits import ASKED, held_out_edits, score
+from textedit_core.training.edits import ASKED, NAMED, held_out_edits, score
 from textedit_core.training.world import ATTRIBUTES
 
 
@@ -20,6 +21,26 @@ def test_an_edit_changes_the_asked_attribute_alone():
         assert edit.prompt == describe(edit.wanted, (edit.asked,))
         assert not torch.equal(edit.source(), edit.answer())
     assert held_out_edits(10) == edits[:10]
+
+
+def test_the_captions_differ_in_the_asked_attribute_alone():
+    for edit in held_out_edits(24):
+        before, after = edit.captions
+        assert before != after
+        kept = [name for name in NAMED if name != edit.asked and name in ("mood", "clothes_color")]
+        for name in kept:
+            word = describe(edit.scene, (name,)).removeprefix("a ").removeprefix("an ")
+            assert {part for part in word.split() if part not in ("person", "in")} <= set(after.split())
+        back = dataclasses.replace(edit, scene=edit.wanted, wanted=edit.scene)
+        assert back.captions == (after, before)
+
+
+def test_the_changed_part_is_where_the_answer_differs():
+    for edit in held_out_edits(8):
+        mask, apart = edit.changed(), (edit.answer() - edit.source()).abs().amax(1, keepdim=True)
+        assert mask.shape == (1, 1, 64, 64) and set(mask.unique().tolist()) == {0, 1}
+        assert (apart * (1 - mask)).max() <= 8 / 127.5
+        assert 0 < mask.mean() < 1 or edit.asked in ("pose", "background")
 
 
 class Reads(AttributeClassifier):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from textedit_core import images, metrics
@@ -16,6 +17,8 @@ from textedit_core.training.world import ATTRIBUTES, Scene, edited, scene_of_see
 
 # What people ask of a portrait. The pose is the non-rigid edit that Imagic is about.
 ASKED = ("mood", "glasses", "beard", "top", "hair_color", "clothes_color", "background", "pose")
+# What a caption of the whole portrait names, beside the asked attribute.
+NAMED = ("mood", "top", "glasses", "clothes_color", "background")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,19 @@ class ToonEdit:
     wanted: Scene
     asked: str
     prompt: str
+
+    @property
+    def captions(self) -> tuple[str, str]:
+        """The portrait before and after, told alike but for the asked attribute: words to edit into words."""
+        named = [name for name in ATTRIBUTES if name == self.asked or name in NAMED]
+        seen = tuple(name for name in named if self.scene.visible(name) and self.wanted.visible(name))
+        return describe(self.scene, seen), describe(self.wanted, seen)
+
+    def changed(self, size: int = 64) -> Tensor:
+        """(1,1,size,size), 1 where the true answer differs from the source, grown by a 32nd of the side."""
+        apart = (self.answer(size) - self.source(size)).abs().amax(dim=1, keepdim=True) > 8 / 127.5
+        grown = size // 32
+        return F.max_pool2d(apart.float(), 2 * grown + 1, stride=1, padding=grown)
 
     def source(self, size: int = 64) -> Tensor:
         """The portrait before, (1,3,size,size) in [-1,1]."""
