@@ -20,8 +20,8 @@ os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # no request in th
 class Source:
     """A part of a model: a folder or a hub repository, and the subfolder of it that has the files.
 
-    weights: the weight files without suffix; the part is local where all are.
-    bin: also read pytorch_model.bin (as tensors only), for a repository that has no safetensors.
+    weights: the weight files without suffix, or single files with it; the part is local where all are.
+    bin: also read .bin files (as tensors only), for a repository that has no safetensors.
     size_gb, license: of a hub repository; a folder is measured, and says its licence in its manifest.
     digests: relative path -> sha256 for a folder with a manifest.
     """
@@ -48,7 +48,7 @@ class Source:
         """Size of the files: measured in a folder, known for a hub repository."""
         if self.folder is None:
             return self.size_gb
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()) / 1e9
+        return sum(path.stat().st_size for path in self._own_files()) / 1e9
 
     def network(self, cls: type, part: str = "", dtype: torch.dtype = torch.float32) -> torch.nn.Module:
         """A diffusers or transformers model in the precision asked for, frozen and in eval mode.
@@ -80,11 +80,20 @@ class Source:
 
     def json(self, path: str) -> dict:
         """A JSON file of this part, such as scheduler/scheduler_config.json. Raises ValueError as `read`."""
+        file = self.file(path)
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(self._complaint(path, error)) from error
+
+    def file(self, path: str) -> Path:
+        """A file of this part, in the folder or fetched into the hub cache. Raises ValueError as `read`."""
         from huggingface_hub import hf_hub_download
 
+        if self.folder is not None:
+            return self.folder / path
         try:
-            file = self.folder / path if self.folder else hf_hub_download(self.repo, self._subfolder(path))
-            return json.loads(Path(file).read_text(encoding="utf-8"))
+            return Path(hf_hub_download(self.repo, self._subfolder(path)))
         except (OSError, ValueError, RuntimeError) as error:
             raise ValueError(self._complaint(path, error)) from error
 
@@ -95,17 +104,24 @@ class Source:
         start = f"{self.prefix}/" if self.prefix else ""
         if listed := sorted(item for item in self.digests.items() if item[0].startswith(start)):
             return _sha(listed)
-        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-        return _sha(stats)
+        return _sha([(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in self._own_files()])
 
     def _subfolder(self, part: str) -> str:
         return "/".join(name for name in (self.prefix, part) if name)
 
     def _files(self, name: str) -> list[str]:
         """The files that may hold the weights of this name."""
+        if "." in name:
+            return [name]
         whole, split = f"{name}.safetensors", f"{name}.safetensors.index.json"
-        return [whole, split, *(["pytorch_model.bin"] if self.bin else [])]
+        folder, slash, stem = name.rpartition("/")
+        older = f"{folder}{slash}{'pytorch_model' if stem == 'model' else stem}.bin"
+        return [whole, split, *([older] if self.bin else [])]
+
+    def _own_files(self) -> list[Path]:
+        """The files of this part in its folder: the single ones it names, or all."""
+        single = [self.folder / name for name in self.weights if "." in name]
+        return sorted(path for path in single or self.folder.rglob("*") if path.is_file())
 
     def _find(self, name: str) -> str | None:
         """The path of a file on this machine, in the folder or in the hub cache."""
