@@ -90,6 +90,7 @@ class Context:
     stops: Stops = field(default_factory=Stops)
     _models: dict = field(default_factory=dict)
     _ready: set = field(default_factory=set)
+    _loaded: set = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _loading: threading.Lock = field(default_factory=threading.Lock)
 
@@ -103,13 +104,18 @@ class Context:
                 self._models[name] = self.zoo.load(name, device=self.device)
             return self._models[name]
 
-    def load(self, name: str):
-        """The models with their diffusion part in memory, fetching what is missing; one load at a time."""
+    def load(self, name: str, part: str = "diffusion"):
+        """The models with this part in memory, fetching what is missing; one load at a time."""
         models = self.models(name)
         with self._loading:
-            _ = models.diffusion
+            getattr(models, part)
+            self._loaded.add(name)
             self._ready.add(name)
         return models
+
+    def loaded(self, name: str) -> bool:
+        """Whether some part of these models is in memory."""
+        return name in self._loaded
 
     def warm(self) -> None:
         """Load the default models while the first visitor reads the page, if that fetches nothing."""

@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from demos.components.cells import shown
+from demos.components.cells import place_words
 from demos.components.knobs import settings_of
 from demos.components.marks import note
 
@@ -37,7 +37,7 @@ class CellView:
     def show(self, cells: list, chosen: gr.EventData) -> list:
         """Updates for the clicked cell."""
         cell = cells[int(chosen._data["index"])]
-        place = " · ".join(f"{name} {shown(value)}" for name, value in cell["coords"].items())
+        place = place_words(cell)
         words = f"<h4>{place}</h4>" + note(cell["words"])
-        pictures, file = (cell["source"], cell["edit"]), gr.update(value=cell["edit"])
+        pictures, file = (cell["pictures"]["source"], cell["edit"]), gr.update(value=cell["edit"])
         return [cell, gr.update(visible=True), pictures, words, settings_of(cell), file]

@@ -74,19 +74,19 @@ def bounds(values: Sequence[float]) -> tuple[float, float]:
 
 def scores(
     x_name: str,
-    xs: Sequence[float],
-    clip: Sequence[float],
-    similarity: Sequence[float],
+    points: Sequence[tuple[float, float, float]],
+    titles: tuple[str, str],
     marked: float | None = None,
 ) -> str:
-    """CLIP score (left scale) and similarity (right scale) against an axis; `marked` gets a rule."""
-    if not xs:
+    """Two scores against an axis, from (x, first, second): left and right scale; `marked` gets a rule."""
+    if not points:
         return ""
+    xs, first, second = zip(*points, strict=True)
     width, height = 640, 236
     box = (52, 50, width - 104, 138)
     left, top, room, tall = box
     x_range = (min(xs), max(xs)) if len(xs) > 1 else (xs[0] - 1, xs[0] + 1)
-    left_range, right_range = bounds(clip), bounds(similarity)
+    left_range, right_range = bounds(first), bounds(second)
     parts = [f'<line class="axis" x1="{left}" x2="{left + room}" y1="{top + tall}" y2="{top + tall}"/>']
     if marked is not None:
         at = left + room * (marked - x_range[0]) / ((x_range[1] - x_range[0]) or 1)
@@ -94,10 +94,8 @@ def scores(
         parts.append(
             text(min(max(at, 90), width - 90), top - 14, f"suggested {marked:g}", "middle", "number")
         )
-    parts.append(polyline(list(zip(xs, clip, strict=True)), x_range, left_range, box, "line first dots"))
-    parts.append(
-        polyline(list(zip(xs, similarity, strict=True)), x_range, right_range, box, "line second dots")
-    )
+    parts.append(polyline(list(zip(xs, first, strict=True)), x_range, left_range, box, "line first dots"))
+    parts.append(polyline(list(zip(xs, second, strict=True)), x_range, right_range, box, "line second dots"))
     for value, y in ((left_range[1], top + 8), (left_range[0], top + tall)):
         parts.append(text(left - 10, y, f"{value:.2f}", "end", "number first"))
     for value, y in ((right_range[1], top + 8), (right_range[0], top + tall)):
@@ -106,9 +104,10 @@ def scores(
         at = left + room * (value - x_range[0]) / ((x_range[1] - x_range[0]) or 1)
         parts.append(text(at, top + tall + 18, f"{value:g}", "middle", "number"))
     parts.append(text(left + room / 2, height - 4, x_name, "middle", "title"))
-    parts.append(text(0, 12, "CLIP score to the prompt", "start", "title first"))
-    parts.append(text(width, 12, "similarity to the source", "end", "title second"))
+    parts.append(text(0, 12, titles[0], "start", "title first"))
+    parts.append(text(width, 12, titles[1], "end", "title second"))
     return (
         f'<div class="scroll"><svg class="chart wide" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="CLIP score and similarity against {html.escape(x_name)}">{"".join(parts)}</svg></div>'
+        f'aria-label="{html.escape(" and ".join(titles) + " against " + x_name)}">'
+        f"{''.join(parts)}</svg></div>"
     )

@@ -26,36 +26,45 @@ def image_problem(path: str | None) -> str:
     return ""
 
 
-def models_problem(ctx: Context, models: str) -> str:
-    """The sentence for models that cannot be used now, or nothing."""
+def models_problem(ctx: Context, models: str, part: str = "diffusion") -> str:
+    """The sentence for models whose `part` cannot be used now, or nothing; they are loaded then."""
     try:
         if not ctx.ready(models):
             return "Press Fetch and load first."
-        ctx.load(models)
+        ctx.load(models, part)
     except (ValueError, OSError) as error:
         return str(error)
     return ""
 
 
-def prompt_problem(ctx: Context, models: str, prompt: str | None) -> str:
-    """The sentence for a prompt that cannot be used, or nothing. The models must be usable."""
+def prompt_problem(
+    ctx: Context,
+    models: str,
+    prompt: str | None,
+    empty: str = "Write the target prompt: what should the edited picture show?",
+) -> str:
+    """The sentence for a prompt that cannot be used, or nothing; `empty` is the one for none at all."""
     if not (prompt or "").strip():
-        return "Write the target prompt: what should the edited picture show?"
+        return empty
+    if not ctx.loaded(models):
+        return ""  # the field of the models says why
     diffusion = ctx.models(models).diffusion
     tokens, most = diffusion.token_count(prompt), diffusion.max_tokens
     return f"This prompt has {tokens} tokens, the model reads {most}: shorten it." if tokens > most else ""
 
 
 def validator(
-    ctx: Context, names: list[str], more: Callable[[dict], dict[str, str]] | None = None
+    ctx: Context, names: list[str], *finders: Callable[[dict], dict[str, str]], part: str = "diffusion"
 ) -> Callable:
-    """A gradio validator for a handler bound by keyword: one verdict per name, in the order of `names`."""
+    """A gradio validator for a handler bound by keyword: one verdict per name, in the order of `names`.
+
+    The models are looked at first, then each finder gets the values by name and returns {name: sentence}.
+    """
 
     def check(**values):
-        problems = {"models": models_problem(ctx, values["models"]), "image": image_problem(values["image"])}
-        if not problems["models"]:
-            problems["prompt"] = prompt_problem(ctx, values["models"], values["prompt"])
-        problems |= more(values) if more else {}
+        problems = {"models": models_problem(ctx, values["models"], part)}
+        for find in finders:
+            problems |= find(values)
         return [gr.validate(not problems.get(name), problems.get(name, "")) for name in names]
 
     return check
@@ -93,8 +102,11 @@ def sentence(error: Exception, memory_hint: str = "") -> str:
     return SORRY
 
 
-def guarded(status: str, memory_hint: str = "") -> Callable:
-    """Decorate a generator method: an error becomes one sentence in self.<status> and a gr.Error."""
+def guarded(status: str) -> Callable:
+    """Decorate a generator method: an error becomes one sentence in self.<status> and a gr.Error.
+
+    Where memory ran out the sentence ends with `self.memory_hint`, if there is one.
+    """
 
     def decorate(handler: Callable) -> Callable:
         @functools.wraps(handler)
@@ -104,7 +116,7 @@ def guarded(status: str, memory_hint: str = "") -> Callable:
             except gr.Error:
                 raise
             except Exception as error:
-                words = sentence(error, memory_hint)
+                words = sentence(error, getattr(self, "memory_hint", ""))
                 yield {operator.attrgetter(status)(self): note(words, "problem")}
                 raise gr.Error(words, print_exception=False, title="Not done") from None
 

@@ -1,9 +1,9 @@
-"""Labelled example pictures: a click fills in the picture, its prompt and the knobs it wants."""
+"""Labelled example pictures: a click fills in the picture, its prompts and the knobs it wants."""
 
 import gradio as gr
 
 from demos import examples
-from demos.components.marks import SELECT_JS, Tile, strip
+from demos.components.marks import QUIET, SELECT_JS, Tile, strip
 
 
 class ExampleStrip:
@@ -13,21 +13,22 @@ class ExampleStrip:
         self.examples = examples.read(method)
         gr.set_static_paths([str(examples.HERE)])
         tiles = [
-            Tile(str(e.image), f"{e.label}: {e.prompt}", (e.label,), i) for i, e in enumerate(self.examples)
+            Tile(str(e.image), f"{e.label}: {e.words}", (e.label,), i) for i, e in enumerate(self.examples)
         ]
         self.strip = gr.HTML(
             f"<h4>Examples</h4>{strip(tiles, 'small')}" if tiles else "",
             visible=bool(tiles),
             js_on_load=SELECT_JS,
-            elem_id="examples",
+            elem_id=f"{method}-examples",
         )
 
-    def on_pick(self, outputs: list, knobs: dict) -> None:
-        """A click writes image, prompt and one update per knob into `outputs`."""
+    def on_pick(self, fields: dict, controls: dict) -> None:
+        """A click writes the picture into fields["image"], and what else the example has by name."""
+        names = [*fields, *controls]
 
         def pick(chosen: gr.EventData):
             example = self.examples[int(chosen._data["index"])]
-            values = [example.knobs.get(name, gr.skip()) for name in knobs]
-            return [str(example.image), example.prompt, *values]
+            values = {"image": str(example.image)} | example.fields | example.knobs
+            return [values.get(name, gr.skip()) for name in names]
 
-        self.strip.select(pick, None, outputs, show_progress="hidden", api_visibility="private")
+        self.strip.select(pick, None, [*fields.values(), *controls.values()], **QUIET)

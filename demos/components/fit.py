@@ -5,40 +5,45 @@ import gradio as gr
 from demos.components import charts
 from demos.components.marks import bar, note
 from demos.context import duration
+from demos.runs.fitting import Fitting
 
 
 class FitPanel:
-    """`show(run)` gives the updates for a fit under way, as runs/imagic.py's Fitting tells it."""
+    """`show(run)` gives the updates for a fit under way; `about` says what it is for: "this image ..."."""
 
-    def __init__(self, first: str = "1  Prepare") -> None:
+    def __init__(self, method: str, about: str, invitation: str) -> None:
+        self.about = about
         with gr.Row(elem_classes="run"):
-            self.button = gr.Button(first, scale=3, min_width=140)
+            self.button = gr.Button("1  Prepare", scale=3, min_width=140)
             self.stop = gr.Button("Stop", variant="stop", scale=1, min_width=70)
         self.status = gr.HTML(
-            note("Learns this image and prompt, once. Edit does it for you if you skip it."),
+            note(f"{invitation} Edit does it for you if you skip it."),
             label="Preparation status",
-            elem_id="prepare-status",
+            elem_id=f"{method}-prepare-status",
         )
         self.losses = gr.HTML(label="Losses")
 
-    def show(self, run) -> dict:
+    def show(self, run: Fitting) -> dict:
         """Updates for the sentence and the curves."""
-        return {self.status: status(run), self.losses: charts.losses(run.stages)}
+        return {self.status: self.words(run), self.losses: charts.losses(run.curves)}
 
-
-def status(run) -> str:
-    """What a fit is doing, or has done, in one sentence."""
-    step = run.step
-    if run.stopped:
-        did = " and ".join(f"{done} {name}" for done, name in zip(run.done, run.names, strict=True))
-        return note(
-            f"Stopped after {did} steps. They are kept, and the step counts say so: press Edit.", "done"
-        )
-    if run.cached:
-        return note("Prepared for this image and prompt, from the cache.", "done")
-    if step.done == step.total:
-        return note(f"Prepared for this image and prompt, {run.seconds:.1f} s.", "done")
-    left = run.seconds / max(step.done, 1) * (step.total - step.done)
-    return bar(
-        step.done, step.total, f"{run.doing}, step {step.done} of {step.total}, about {duration(left)} left"
-    )
+    def words(self, run: Fitting) -> str:
+        """What a fit is doing, or has done, in one sentence."""
+        step = run.step
+        if run.stopped and not run.kept:
+            return note(
+                f"Stopped at step {step.done} of {step.total}; half of it is of no use, so none is kept."
+            )
+        if run.stopped:
+            pairs = zip(run.done, run.stages, strict=True)
+            did = " and ".join(f"{done} {stage.name}" for done, stage in pairs)
+            return note(
+                f"Stopped after {did} steps. They are kept, and the step counts say so: press Edit.", "done"
+            )
+        if run.cached:
+            return note(f"Prepared for {self.about}, from the cache.", "done")
+        if step.done == step.total:
+            return note(f"Prepared for {self.about}, {run.seconds:.1f} s.", "done")
+        left = run.seconds / max(step.done, 1) * (step.total - step.done)
+        doing = f"{run.stage.doing}, step {step.done} of {step.total}, about {duration(left)} left"
+        return bar(step.done, step.total, doing)

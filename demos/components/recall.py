@@ -22,7 +22,7 @@ class Recall:
         self.status = gr.HTML(label="Recall status", elem_id="recall-status")
 
     def wire(self, tabs: gr.Tabs, models: gr.Dropdown, panels: dict) -> None:
-        """`panels`: method name -> tab object with `method`, `restore_outputs` and `restore(record)`."""
+        """`panels`: method name -> its tab, a components.tab.Tab."""
         outputs = [component for panel in panels.values() for component in panel.restore_outputs]
 
         def recall(file: str | None):

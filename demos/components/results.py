@@ -2,14 +2,20 @@
 
 import html
 import json
+from collections.abc import Callable
+from contextlib import nullcontext
 
 import gradio as gr
 
+from demos.components.cells import shown
 from demos.components.marks import SELECT_JS, Tile, note, strip
+from demos.runs.common import Method
 
-EMPTY = """<div class="empty"><p>Your edit will appear here.</p>
-<ol><li>Pick an example or add a picture of your own.</li><li>Say what the edited picture should show.</li>
-<li>Press Edit, then drag eta: 0 rebuilds the source, 1 follows the prompt.</li></ol></div>"""
+
+def invitation(steps: tuple[str, ...]) -> str:
+    """What stands there before the first result: what to do, in a few numbered lines."""
+    lines = "".join(f"<li>{html.escape(line)}</li>" for line in steps)
+    return f'<div class="empty"><p>Your edit will appear here.</p><ol>{lines}</ol></div>'
 
 
 def picture(label: str, **look) -> gr.Image:
@@ -27,12 +33,27 @@ def picture(label: str, **look) -> gr.Image:
 
 
 class ResultPanel:
-    """What an edit shows. A result is plain data: paths, the record, and a sentence of scores."""
+    """What an edit shows. A result is plain data, as runs/common.py says.
 
-    def __init__(self) -> None:
+    method: the runs.common.Method.  steps: what to do first, in words.  pictures: {key: label} beside the
+    slider, "edit" among them; those that are `optional` are hidden until a result has them.
+    captioned: lines under the pictures.
+    details: called to draw more below them; gives an object with `outputs` and `show(result)`.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        steps: tuple[str, ...],
+        pictures: dict[str, str],
+        optional: tuple[str, ...] = (),
+        captioned: bool = False,
+        details: Callable | None = None,
+    ) -> None:
+        self.headline, self.optional = method.headline, optional
         self.shown = gr.State(None)
         self.pins = gr.State([])
-        self.empty = gr.HTML(EMPTY, label="Invitation")
+        self.empty = gr.HTML(invitation(steps), label="Invitation")
         with gr.Column(visible=False) as self.body:
             with gr.Row(elem_classes="result"):
                 with gr.Column(scale=3, min_width=260):
@@ -43,21 +64,26 @@ class ResultPanel:
                         max_height=620,
                         interactive=False,
                         buttons=["fullscreen"],
-                        elem_id="compare",
+                        elem_classes="compare",
                     )
                 with gr.Column(scale=1, min_width=120, elem_classes="pictures"):
-                    self.source = picture("Source")
-                    self.reconstruction = picture("Reconstruction")
-                    self.edit = picture("Edit", elem_id="edited")
-                    self.baseline = picture("SDEdit", visible=False)
+                    self.pictures, self.captions = {}, {}
+                    for key, label in pictures.items():
+                        name = f"{method.name}-{'edited' if key == 'edit' else key}"
+                        with gr.Column(elem_classes="framed", min_width=90) if captioned else nullcontext():
+                            self.pictures[key] = picture(label, elem_id=name, visible=key not in optional)
+                            if captioned:
+                                self.captions[key] = gr.HTML(label=f"About {label}", elem_classes="under")
             self.words = gr.HTML(label="Scores")
             with gr.Row(elem_classes="actions"):
                 self.download = gr.DownloadButton("Download PNG", size="sm", min_width=120)
                 self.pin = gr.Button("Pin", size="sm", min_width=90)
-                self.use_seed = gr.Button("Use this seed", size="sm", min_width=120)
+                seeded = "seed" in method.knobs
+                self.use_seed = gr.Button("Use this seed", size="sm", min_width=120, visible=seeded)
+            self.details = details() if details else None
             with gr.Accordion("Settings of this picture", open=False):
                 self.settings = gr.JSON(show_label=False, label="Settings", open=True)
-            self.pinned = gr.HTML(js_on_load=SELECT_JS, elem_id="pinned")
+            self.pinned = gr.HTML(js_on_load=SELECT_JS, elem_id=f"{method.name}-pinned")
             self.unpin = gr.Button("Clear pins", size="sm", visible=False)
         self.pin.click(
             self.add_pin,
@@ -80,45 +106,38 @@ class ResultPanel:
     @property
     def outputs(self) -> list:
         """Every component that `show` may update."""
-        return [
-            self.edit,
-            self.settings,
-            self.words,
-            self.compare,
-            self.source,
-            self.reconstruction,
-            self.baseline,
-            self.download,
-            self.shown,
-            self.empty,
-            self.body,
-        ]
+        others = [widget for key, widget in self.pictures.items() if key != "edit"]
+        more = self.details.outputs if self.details else []
+        first = [self.pictures["edit"], self.settings, self.words, self.compare]
+        last = [self.download, self.shown, self.empty, self.body]
+        return [*first, *others, *self.captions.values(), *last, *more]
 
     def show(self, result: dict) -> dict:
         """Updates that put a result on the page."""
-        return {
-            self.edit: result["edit"],
+        paths, captions = result["pictures"] | {"edit": result["edit"]}, result["captions"]
+        updates = {self.pictures[key]: paths[key] for key in self.pictures if key not in self.optional}
+        for key in self.optional:
+            label = {"label": result["labels"][key]} if key in result.get("labels", {}) else {}
+            shown = gr.update(value=paths.get(key), visible=key in paths, **label)
+            updates[self.pictures[key]] = shown
+        updates |= {widget: note(captions.get(key, "")) for key, widget in self.captions.items()}
+        return updates | {
             self.settings: json.loads(result["record"]),
             self.words: note(result["words"], "done"),
-            self.compare: (result["source"], result["edit"]),
-            self.source: result["source"],
-            self.reconstruction: result["reconstruction"],
-            self.baseline: gr.update(
-                value=result["baseline"],
-                visible=bool(result["baseline"]),
-                label=result.get("baseline_label", "SDEdit"),
-            ),
+            self.compare: (paths["source"], paths["edit"]),
             self.download: gr.update(value=result["edit"]),
             self.shown: result,
             self.empty: gr.update(visible=False),
             self.body: gr.update(visible=True),
+            **(self.details.show(result) if self.details else {}),
         }
 
     def add_pin(self, shown: dict | None, pins: list):
         """Keep the shown result in the strip below."""
         pins = pins if shown is None or shown in pins else [*pins, shown][-12:]
         tiles = [
-            Tile(p["edit"], f"Pinned {i + 1}: {p['words']}", pin_captions(p), i) for i, p in enumerate(pins)
+            Tile(p["edit"], f"Pinned {i + 1}: {p['words']}", pin_captions(p, self.headline), i)
+            for i, p in enumerate(pins)
         ]
         body = f"<h4>{html.escape('Pinned')}</h4>{strip(tiles)}" if tiles else ""
         return pins, body, gr.update(visible=bool(tiles))
@@ -128,9 +147,10 @@ class ResultPanel:
         return self.show(pins[int(chosen._data["index"])])
 
 
-def pin_captions(result: dict) -> tuple[str, ...]:
-    """Prompt and the two knobs one looks for first."""
+def pin_captions(result: dict, headline: tuple[str, ...]) -> tuple[str, ...]:
+    """The prompt, the last one of several, and the knobs one looks for first."""
     about = json.loads(result["record"])
     knobs = about["knobs"]
-    first = [f"{name} {knobs[name]:g}" for name in ("eta", "seed") if name in knobs]
-    return (about["prompts"].get("prompt", "")[:48], " · ".join(first))
+    first = [f"{name} {shown(knobs[name])}" for name in headline if name in knobs]
+    prompts = list(about["prompts"].values())
+    return (prompts[-1][:48] if prompts else "", " · ".join(first))

@@ -13,9 +13,9 @@ DRAW_JS = """(mode, seed) => [mode === 'random' ? Math.floor(Math.random() * 214
 class SeedRow:
     """`number` is the knob's widget; `draw(triggers, status)` sets it before an edit, clears a status."""
 
-    def __init__(self, knob: BoundKnob) -> None:
+    def __init__(self, method: str, knob: BoundKnob) -> None:
         with gr.Row(elem_classes="seeds"):
-            self.number = control(knob, info=None, scale=2, elem_id="seed")
+            self.number = control(knob, info=None, scale=2, elem_id=f"{method}-seed")
             self.mode = gr.Radio(
                 ["fixed", "random", "next"], value="fixed", label="On each edit", min_width=200, scale=3
             )

@@ -2,6 +2,11 @@
 
 import gradio as gr
 
+from demos.components.checks import image_problem
+from demos.components.examples import ExampleStrip
+from demos.components.marks import QUIET, note
+from textedit_core import images
+
 
 def source_image(**look) -> gr.Image:
     """A gr.Image whose value is the uploaded file's own path, readable or not; no webcam."""
@@ -15,3 +20,33 @@ def source_image(**look) -> gr.Image:
     )
     image.preprocess = lambda payload: None if payload is None else payload.path
     return image
+
+
+class SourceBox:
+    """The source image of a tab, its examples, and the rule for one that is not square."""
+
+    def __init__(self, method: str) -> None:
+        self.image = source_image(label="Source image", elem_id=f"{method}-source", elem_classes="source")
+        self.note = gr.HTML()
+        self.examples = ExampleStrip(method)
+        self.sizing = gr.Radio(
+            [("crop to the centre", "crop"), ("pad with white", "pad")],
+            value="crop",
+            label="It is not square",
+            elem_classes="inline",
+            visible=False,
+        )
+        self.image.change(self.say_image, self.image, [self.note, self.sizing], **QUIET)
+
+    @property
+    def fields(self) -> dict:
+        """The inputs by name."""
+        return {"image": self.image, "sizing": self.sizing}
+
+    def say_image(self, image: str | None) -> tuple:
+        """Answer at once an upload that cannot be used; ask how to make it square only if it is not."""
+        problem = image_problem(image) if image else ""
+        if problem or not image:
+            return note(problem, "problem"), gr.update(visible=False)
+        width, height = images.open_image(image).size
+        return "", gr.update(visible=width != height, label=f"It is {width} × {height}, so")

@@ -3,54 +3,66 @@
 import gradio as gr
 
 from demos.components import charts, knobs
-from demos.components.cells import grid, labels, ranking, status, sweep_problems
+from demos.components.cells import grid, ranking, status, sweep_problems
 from demos.components.cellview import CellView
 from demos.components.checks import guarded, validator
 from demos.components.marks import QUIET, SELECT_JS, bar, note
 from demos.context import MODEL_LANE, Context
-from demos.runs import imagic as runs
-from demos.runs import imagic_sweep as sweeps
+from demos.runs import fitting, sweeping
+from demos.runs.common import Ask
 
-INVITATION = "Cells appear here as they come, each with its CLIP score and its likeness to the source."
+INVITATION = "Cells appear here as they come, each with its scores."
 HELP = "0, 0.5, 1 or 0-1 [5] for five values from 0 to 1"
+ABOUT_SWEEP = """Sweep one or two knobs. `x` and `y` name knobs (y may be empty), values are texts.
+
+Streams the grid; at the end returns status, grid and scores as HTML, the contact sheet as PNG and
+a ZIP of the cells (PNG with settings) with sweep.json. Cells made before come from the cache."""
 
 
 class SweepPanel:
-    """`tab` is the tab object: `inputs` ask for a run, `send(cell)` gives updates for `send_outputs`."""
+    """`tab` is a components.tab.Tab: its `method`, `inputs` and `problems`, `send(cell)`, `stop`."""
 
     def __init__(self, ctx: Context, tab) -> None:
-        self.ctx, self.tab = ctx, tab
+        self.ctx, self.tab, self.method = ctx, tab, tab.method
+        self.memory_hint = f"Sweep fewer cells. {self.method.memory_hint}"
         self.cells = gr.State([])
         gr.HTML(
-            "<h2>Sweep</h2><p class='note'>The same image and prompt over the values of one or two knobs; "
-            "everything else is as set above.</p>",
+            "<h2>Sweep</h2><p class='note'>Everything as set above, over the values of one or two knobs.</p>",
             elem_classes="section",
         )
         with gr.Row(elem_classes="workbench"):
             with gr.Column(scale=1, min_width=300):
                 self.draw_axes()
-                self.draw_best()
+                if self.method.rank:
+                    self.draw_best()
             with gr.Column(scale=2, min_width=300):
-                self.status = gr.HTML(note(INVITATION), label="Sweep status", elem_id="sweep-status")
-                self.grid = gr.HTML(label="Cells", js_on_load=SELECT_JS, elem_id="sweep-grid")
+                self.status = gr.HTML(note(INVITATION), label="Sweep status", elem_id=self.id("sweep-status"))
+                self.grid = gr.HTML(label="Cells", js_on_load=SELECT_JS, elem_id=self.id("sweep-grid"))
                 self.chart = gr.HTML(label="Scores")
                 with gr.Row(visible=False, elem_classes="actions") as self.downloads:
                     self.sheet = gr.DownloadButton("Download contact sheet", size="sm", min_width=120)
                     self.archive = gr.DownloadButton("Download ZIP of the cells", size="sm", min_width=120)
                 self.view = CellView()
 
+    def id(self, name: str) -> str:
+        """The id of an element, of which every tab has one."""
+        return f"{self.method.name}-{name}"
+
     def draw_axes(self) -> None:
         """Two axes, the outlook, Run and Stop."""
-        choices = [(label, name) for name, label in labels().items()]
+        first = self.method.axes
+        choices = [(label, name) for name, label in self.method.labels.items()]
         with gr.Row(elem_classes="axis"):
-            self.x = gr.Dropdown(choices, value="eta", label="X axis", min_width=120)
+            self.x = gr.Dropdown(choices, value=first.x, label="X axis", min_width=120)
             self.x_values = gr.Textbox(
-                "0-1.2 [7]", label="X values", info=HELP, min_width=120, elem_id="x-values"
+                first.x_values, label="X values", info=HELP, min_width=120, elem_id=self.id("x-values")
             )
         with gr.Row(elem_classes="axis"):
-            self.y = gr.Dropdown([("none", ""), *choices], value="seed", label="Y axis", min_width=120)
-            self.y_values = gr.Textbox("0, 1", label="Y values", min_width=120, elem_id="y-values")
-        self.plan = gr.HTML(elem_id="sweep-plan")
+            self.y = gr.Dropdown([("none", ""), *choices], value=first.y, label="Y axis", min_width=120)
+            self.y_values = gr.Textbox(
+                first.y_values, label="Y values", min_width=120, elem_id=self.id("y-values")
+            )
+        self.plan = gr.HTML(elem_id=self.id("sweep-plan"))
         with gr.Row(elem_classes="run"):
             self.run_button = gr.Button("3  Sweep", variant="primary", scale=3, min_width=140)
             self.stop_button = gr.Button("Stop", variant="stop", scale=1, min_width=70)
@@ -66,110 +78,86 @@ class SweepPanel:
 
     # --- wiring -------------------------------------------------------------------------------------------
 
+    @property
+    def axes(self) -> dict:
+        """The widgets of the two axes, by keyword."""
+        return {"x": self.x, "x_values": self.x_values, "y": self.y, "y_values": self.y_values}
+
     def wire(self, fitted: list) -> None:
         """Outlook on every change and after the runs, `fitted` included; runs in the model's lane; clicks."""
-        axes = {"x": self.x, "x_values": self.x_values, "y": self.y, "y_values": self.y_values}
-        inputs = self.tab.inputs
-        watched = [*axes.values(), *inputs.values()]
-        gr.on(
-            [w.change for w in watched],
-            self.say_outlook,
-            inputs_kwargs=inputs | axes,
-            outputs=self.plan,
-            trigger_mode="always_last",
-            **QUIET,
-        )
-        shown = [
-            self.status,
-            self.grid,
-            self.chart,
-            self.cells,
-            self.sheet,
-            self.archive,
-            self.downloads,
-            self.view.body,
-        ]
-        self.swept = self.run_button.click(
-            self.run,
-            inputs_kwargs=inputs | axes,
-            outputs=shown,
-            api_name="imagic_sweep",
-            validator=validator(self.ctx, list(inputs | axes), sweep_problems(self.ctx.max_cells)),
-            show_progress="minimal",
-            show_progress_on=self.status,
-            **MODEL_LANE,
-        )
-        ranked = self.best_button.click(
-            self.best,
-            inputs_kwargs=inputs | {"seeds": self.seeds},
-            outputs=shown,
-            api_name="imagic_best_of_seeds",
-            validator=validator(self.ctx, list(inputs | {"seeds": self.seeds}), knobs.problems(runs.KNOBS)),
-            show_progress="minimal",
-            show_progress_on=self.status,
-            **MODEL_LANE,
-        )
-        for event in (*fitted, self.swept, ranked):
-            event.then(self.say_outlook, inputs_kwargs=inputs | axes, outputs=self.plan, **QUIET)
+        inputs = self.tab.inputs | self.axes
+        watched = [w.change for w in inputs.values() if hasattr(w, "change")]
+        look = {"inputs_kwargs": inputs, "outputs": self.plan, **QUIET}
+        gr.on(watched, self.say_outlook, trigger_mode="always_last", **look)
+        find = sweep_problems(self.method, self.ctx.max_cells)
+        runs = [self.wire_run(self.run_button, self.run, "sweep", ABOUT_SWEEP, self.axes, find)]
+        if self.method.rank:
+            about, more = self.best.__doc__, {"seeds": self.seeds}
+            find = knobs.problems(self.method.knobs)
+            runs.append(self.wire_run(self.best_button, self.best, "best_of_seeds", about, more, find))
+        for event in (*fitted, *runs):
+            event.then(self.say_outlook, **look)
         # First the run ends by itself and keeps what it has; then one still waiting in the queue is dropped.
-        self.stop_button.click(self.tab.stop, None, None, **QUIET).then(None, cancels=[self.swept, ranked])
+        self.stop_button.click(self.tab.stop, None, None, **QUIET).then(None, cancels=runs)
         self.grid.select(self.view.show, self.cells, self.view.outputs, **QUIET)
         sent = self.view.send.click(self.tab.send, self.view.picked, self.tab.send_outputs, **QUIET)
         sent.then(None, js="() => window.scrollTo({top: 0, behavior: 'smooth'})", **QUIET)
 
+    def wire_run(self, button: gr.Button, handler, name: str, about: str, more: dict, find):
+        """One of the two runs, `more` its inputs beside the tab's; `find` judges the knobs and `more`."""
+        inputs = self.tab.inputs | more
+        view = self.view.body
+        outputs = [self.status, self.grid, self.chart, self.cells, self.sheet, self.archive]
+        return button.click(
+            handler,
+            inputs_kwargs=inputs,
+            outputs=[*outputs, self.downloads, view],
+            api_name=f"{self.method.name}_{name}",
+            api_description=about,
+            validator=validator(self.ctx, list(inputs), self.tab.problems, find, part=self.method.part),
+            show_progress="minimal",
+            show_progress_on=self.status,
+            **MODEL_LANE,
+        )
+
     # --- handlers -----------------------------------------------------------------------------------------
 
-    def say_outlook(self, *, image, prompt, models, sizing, x, x_values, y, y_values, **settings) -> str:
+    def say_outlook(self, *, x, x_values, y, y_values, **values) -> str:
         """The number of cells, and the time they would take where that is known."""
         try:
-            axes = sweeps.axes_of(x, x_values, y, y_values)
-            if problems := sweep_problems(self.ctx.max_cells)(
+            axes = sweeping.axes_of(self.method, x, x_values, y, y_values)
+            if problems := sweep_problems(self.method, self.ctx.max_cells)(
                 {"x": x, "y": y, "x_values": x_values, "y_values": y_values}
             ):
                 return note(next(iter(problems.values())), "problem")
-            count = 1
-            for values in axes.values():
-                count *= len(values)
-            if not image or not (prompt or "").strip() or not self.ctx.ready(models):
-                return note(sweeps.Outlook(count, 0, 0, None).words)
-            ask = runs.read(self.ctx, models, image, sizing, prompt, settings)
-            return note(sweeps.outlook(self.ctx, ask, axes).words)
         except (ValueError, OSError):
             return ""  # the field itself says what is wrong when the sweep is started
+        try:
+            if self.ctx.ready(values["models"]) and not any(self.tab.problems(values).values()):
+                return note(sweeping.outlook(self.ctx, self.method.read(self.ctx, values), axes).words)
+        except (ValueError, OSError):
+            pass  # as above: until everything is there the cells are only counted
+        count = 1
+        for found in axes.values():
+            count *= len(found)
+        return note(sweeping.Outlook(count).words)
 
-    @guarded("status", "Sweep fewer cells, or tune less of the model. " + runs.MEMORY_HINT)
-    def run(
-        self,
-        request: gr.Request,
-        *,
-        image: str,
-        prompt: str,
-        models: str,
-        sizing: str = "crop",
-        x: str = "eta",
-        x_values: str = "0-1.2 [7]",
-        y: str = "seed",
-        y_values: str = "0, 1",
-        **settings,
-    ):
-        """Sweep one or two knobs of Imagic. `x` and `y` name knobs (y may be empty), values are texts.
-
-        Streams the grid; at the end returns status, grid and scores as HTML, the contact sheet as PNG and
-        a ZIP of the cells (PNG with settings) with sweep.json. Cells made before come from the cache.
-        """
-        axes = sweeps.axes_of(x, x_values, y, y_values)
-        ask = runs.read(self.ctx, models, image, sizing, prompt, settings)
+    @guarded("status")
+    def run(self, request: gr.Request, *, x: str, x_values: str, y: str = "", y_values: str = "", **values):
+        """Stream a sweep; what it returns stands in ABOUT_SWEEP."""
+        axes = sweeping.axes_of(self.method, x, x_values, y, y_values)
+        ask = self.method.read(self.ctx, values)
         with self.ctx.stops.running(request.session_hash) as stop:
             yield {
                 self.status: bar(0, 1, "Starting the sweep"),
-                self.grid: grid(axes, x, y, []),
+                self.grid: grid(self.method, axes, x, y, []),
                 self.chart: "",
                 self.cells: [],
                 self.downloads: gr.update(visible=False),
                 self.view.body: gr.update(visible=False),
             }
             drawn, state = 0, None
-            for state in sweeps.run(self.ctx, ask, x, axes, stop):
+            for state in sweeping.run(self.ctx, ask, x, axes, stop):
                 updates = {self.status: status(state)}
                 if len(state.shown) > drawn:
                     drawn = len(state.shown)
@@ -177,22 +165,24 @@ class SweepPanel:
                 yield updates
             yield self.finished(ask, state, y)
 
-    def progress(self, state: sweeps.Sweeping, y: str) -> dict:
+    def progress(self, state: sweeping.Sweeping, y: str) -> dict:
         """Updates for the cells that have come."""
-        found = sweeps.curves(state.axes, state.x, state.shown)
-        marked = sweeps.suggestion(state.x, found) if len(state.shown) == state.total else None
-        label = labels()[state.x]
+        method = self.method
+        found = sweeping.curves(method, state.axes, state.x, state.shown)
+        marked = method.suggest(state.x, found) if len(state.shown) == state.total else None
+        titles = tuple(scale.title for scale in method.scales.values())
+        chart = charts.scores(method.labels[state.x], found, titles, marked) if len(found) > 1 else ""
         return {
-            self.grid: grid(state.axes, state.x, y, state.shown, marked),
-            self.chart: charts.scores(label, *zip(*found, strict=True), marked) if len(found) > 1 else "",
+            self.grid: grid(method, state.axes, state.x, y, state.shown, marked),
+            self.chart: chart,
             self.cells: list(state.shown),
         }
 
-    def finished(self, ask: runs.Ask, state: sweeps.Sweeping, y: str) -> dict:
+    def finished(self, ask: Ask, state: sweeping.Sweeping, y: str) -> dict:
         """The last update of a sweep, stopped or complete: downloads for what there is."""
         if not state.shown:
             return {self.status: note("Stopped before the first cell.")}
-        sheet, archive = sweeps.files(ask, state, y)
+        sheet, archive = sweeping.files(ask, state, y)
         words = f"{len(state.shown)} of {state.total} cells" if state.stopped else f"{state.total} cells"
         words += ", stopped; what came is kept." if state.stopped else ". Click one to look closer."
         return self.progress(state, y) | {
@@ -202,36 +192,28 @@ class SweepPanel:
             self.downloads: gr.update(visible=True),
         }
 
-    @guarded("status", runs.MEMORY_HINT)
-    def best(
-        self,
-        request: gr.Request,
-        *,
-        image: str,
-        prompt: str,
-        models: str,
-        sizing: str = "crop",
-        seeds: int = 8,
-        **settings,
-    ):
+    @guarded("status")
+    def best(self, request: gr.Request, *, seeds: int = 8, **values):
         """Edit with several seeds from the set one on and rank them by CLIP score and likeness."""
-        ask = runs.read(self.ctx, models, image, sizing, prompt, settings)
+        ask = self.method.read(self.ctx, values)
         with self.ctx.stops.running(request.session_hash) as stop:
-            fit = None
-            for fit in runs.prepare(self.ctx, ask, stop):
-                yield {self.status: bar(fit.step.done, fit.step.total, "Preparing")}
-            if fit.stopped:
-                yield {self.status: note("Stopped while preparing; what was learnt is kept.")}
-                return
+            fitted = None
+            if self.method.fit:
+                for run in fitting.prepare(self.ctx, ask, stop):
+                    yield {self.status: bar(run.step.done, run.step.total, "Preparing")}
+                if run.stopped:
+                    yield {self.status: note("Stopped while preparing.")}
+                    return
+                fitted = run.step.value
             cells = []
-            for step, cells in sweeps.best(self.ctx, ask, fit.step.value, int(seeds), stop):  # noqa: B007
+            for step, cells in sweeping.best(self.ctx, ask, fitted, int(seeds), stop):  # noqa: B007
                 yield {self.status: bar(step.done, step.total, f"Trying {int(seeds)} seeds")}
             words = (
                 f"{len(cells)} seeds, best first." if cells else "Stopped before the first seeds were done."
             )
             yield {
                 self.status: note(words, "done"),
-                self.grid: ranking(cells),
+                self.grid: ranking(self.method, cells),
                 self.chart: "",
                 self.cells: cells,
                 self.downloads: gr.update(visible=False),

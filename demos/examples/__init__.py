@@ -1,4 +1,8 @@
-"""Examples: small pictures with a prompt each, in one folder per method with an index.json."""
+"""Examples: small pictures with their prompts, in one folder per method with an index.json.
+
+A row has "image" (a path from the folder; a picture of another method's folder serves too), "label" and
+"prompt", and where a tab has more: "fields", other inputs by name, and "knobs", values of knobs.
+"""
 
 import json
 from dataclasses import dataclass, field
@@ -9,12 +13,17 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Example:
-    """A picture, what it is called, the prompt that suits it, and knob values if it wants some."""
+    """A picture, what it is called, the inputs that suit it, and knob values if it wants some."""
 
     image: Path
     label: str
-    prompt: str
+    fields: dict = field(default_factory=dict)
     knobs: dict = field(default_factory=dict)
+
+    @property
+    def words(self) -> str:
+        """Its prompts in one line."""
+        return " → ".join(str(value) for value in self.fields.values())
 
 
 def read(method: str, folder: Path = HERE) -> list[Example]:
@@ -24,7 +33,12 @@ def read(method: str, folder: Path = HERE) -> list[Example]:
         return []
     rows = json.loads(index.read_text(encoding="utf-8"))
     found = [
-        Example(index.parent / row["image"], row["label"], row["prompt"], row.get("knobs", {}))
+        Example(
+            (index.parent / row["image"]).resolve(),
+            row["label"],
+            ({"prompt": row["prompt"]} if "prompt" in row else {}) | row.get("fields", {}),
+            row.get("knobs", {}),
+        )
         for row in rows
     ]
     return [example for example in found if example.image.is_file()]

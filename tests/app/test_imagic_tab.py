@@ -22,7 +22,7 @@ def ask(path: str, **more) -> dict:
 def named(client, endpoint: str, result) -> dict:
     """The outputs of a call by their names in the API."""
     returns = client.view_api(return_format="dict", print_info=False)["named_endpoints"][endpoint]["returns"]
-    return dict(zip((one["label"] for one in returns), result, strict=True))
+    return dict(zip((one["label"] for one in returns), result, strict=False))
 
 
 def pixels(path: str) -> np.ndarray:
@@ -99,7 +99,7 @@ def test_stop_keeps_the_unfinished_fit_under_the_steps_it_has_done(client, pictu
     source = picture()
     job = client.submit(**ask(source, embedding_steps=3, finetune_steps=400), api_name="/imagic_prepare")
     wait_for(lambda: counted["fit"] > 6)
-    client.predict(api_name="/stop")
+    client.predict(api_name="/imagic_stop")
     status, _, first, second = last_full(job)
     assert "Stopped after 3 embedding" in status and first == 3 and 3 < second < 400
     done = dict(counted)

@@ -55,7 +55,7 @@ def test_examples_are_read_from_an_index_and_absent_without_one(tmp_path):
     ]
     (folder / "index.json").write_text(json.dumps(rows))
     (one,) = examples.read("imagic", tmp_path)
-    assert (one.label, one.prompt, one.knobs) == ("red hat", "a man with a red hat", {"eta": 0.8})
+    assert (one.label, one.fields, one.knobs) == ("red hat", {"prompt": "a man with a red hat"}, {"eta": 0.8})
 
 
 def test_unknown_words_are_a_hint_with_the_nearest_known_ones(tiny_folder):
@@ -76,13 +76,14 @@ def test_every_knob_gets_a_widget_with_its_range_and_default():
     from demos.components.knobs import controls
     from demos.runs import imagic as runs
 
+    known = runs.METHOD.knobs
     with gr.Blocks():
-        made = controls(runs.KNOBS, runs.KNOBS, {"eta": 1.1})
-    assert list(made) == list(runs.KNOBS)
-    assert made["eta"].value == 1.1 and made["guidance_scale"].value == runs.KNOBS["guidance_scale"].default
+        made = controls(known, known, {"eta": 1.1})
+    assert list(made) == list(known)
+    assert made["eta"].value == 1.1 and made["guidance_scale"].value == known["guidance_scale"].default
     for name, widget in made.items():
-        knob = runs.KNOBS[name].knob
-        assert widget.label == runs.KNOBS[name].label
+        knob = known[name].knob
+        assert widget.label == known[name].label
         if knob.minimum is not None:
             assert (widget.minimum, widget.maximum) == (knob.minimum, knob.maximum)
         if knob.choices:
@@ -94,8 +95,13 @@ def test_charts_place_the_extremes_and_the_suggested_value():
 
     assert charts.losses([("1", (), 0), ("2", (), 5)]) == ""
     assert charts.losses([("1 embedding", (3.0, 1.0), 2), ("2", (), 0)]).count("<polyline") == 2
-    drawn = charts.scores("Eta", (0, 0.5, 1), (20, 22, 26), (0.9, 0.8, 0.5), 0.5)
-    assert drawn.count("<circle") == 6 and "suggested 0.5" in drawn and 'class="rule"' in drawn
+    drawn = charts.scores("Eta", [(0, 20, 0.9), (0.5, 22, 0.8), (1, 26, 0.5)], ("left", "right"), 0.5)
+    assert (
+        drawn.count("<circle") == 6
+        and "suggested 0.5" in drawn
+        and "left and right against Eta" in drawn
+        and 'class="rule"' in drawn
+    )
     assert charts.running_mean([4, 2, 6], 1.0) == [4, 3, 4]
 
 

@@ -1,6 +1,7 @@
 """The sweep panel through its API: streaming, resuming, stop, files, best seeds, mistakes."""
 
 import json
+import threading
 import zipfile
 
 import pytest
@@ -52,7 +53,7 @@ def test_stop_keeps_the_finished_cells_and_the_next_run_adds_the_others(client, 
     axes = {"x": "steps", "x_values": "1, 40, 41, 42", "y": "", "y_values": ""}
     job = sweep(client, source, **axes)
     wait_for(lambda: counted["edit"] > 5)
-    client.predict(api_name="/stop")
+    client.predict(api_name="/imagic_stop")
     status, grid, _, sheet, archive = job.result()
     kept = grid.count("data-cell=")
     assert "stopped; what came is kept" in status and 1 <= kept < 4
@@ -109,20 +110,19 @@ def test_the_best_of_several_seeds_come_ranked(client, picture):
 
 def test_the_outlook_counts_cells_and_what_the_cache_has(tiny_folder, picture):
     from demos.context import Context
+    from demos.runs import fitting, sweeping
     from demos.runs import imagic as runs
-    from demos.runs import imagic_sweep as sweeps
     from textedit_core.models import zoo
     from textedit_core.steps import last
 
     ctx = Context(zoo, str(tiny_folder), "cpu")
-    settings = {n: ctx.presets(ctx.default, "imagic").get(n, k.default) for n, k in runs.KNOBS.items()}
-    ask_ = runs.read(ctx, ctx.default, picture(), "crop", "a red hat", settings)
-    axes = sweeps.axes_of("eta", "0-1 [3]", "seed", "0, 1")
-    assert sweeps.outlook(ctx, ask_, axes) == sweeps.Outlook(6, 0, 1, None)
-    stop = __import__("threading").Event()
-    *_, fit = runs.prepare(ctx, ask_, stop)
-    runs_edit = runs.read(ctx, ctx.default, picture(), "crop", "a red hat", settings | {"eta": 0.5})
-    last(runs.edit(ctx, runs_edit, fit.step.value))
-    after = sweeps.outlook(ctx, ask_, axes)
+    values = {"models": ctx.default, "image": picture(), "sizing": "crop", "prompt": "a red hat"}
+    values |= ctx.presets(ctx.default, "imagic")
+    ask_ = runs.read(ctx, values)
+    axes = sweeping.axes_of(runs.METHOD, "eta", "0-1 [3]", "seed", "0, 1")
+    assert sweeping.outlook(ctx, ask_, axes) == sweeping.Outlook(6, 0, 1, None)
+    *_, fit = fitting.prepare(ctx, ask_, threading.Event())
+    last(fitting.edit(ctx, ask_.at({"eta": 0.5}), fit.step.value))
+    after = sweeping.outlook(ctx, ask_, axes)
     assert (after.cells, after.known, after.fits) == (6, 1, 0) and after.seconds > 0
     assert after.words.startswith("6 cells, 1 already made, about ")
