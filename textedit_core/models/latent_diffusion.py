@@ -13,13 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from textedit_core.ddim import Schedule, velocity_to_eps
-from textedit_core.models import clip
+from textedit_core.models import autoencoder, clip
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
-
-DECODE_ROWS = 4  # the decoder's activations at 512 px take about 2.5 GB a row
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +42,7 @@ class LatentDiffusion:
     @property
     def latent_scale(self) -> int:
         """Pixels per latent along a side: 8 for Stable Diffusion."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return autoencoder.latent_scale(self.vae)
 
     @property
     def device(self) -> torch.device:
@@ -68,18 +66,11 @@ class LatentDiffusion:
 
         Raises ValueError unless the sides are multiples of `latent_scale`.
         """
-        scale = self.latent_scale
-        if image.ndim != 4 or image.shape[1] != 3 or image.shape[2] % scale or image.shape[3] % scale:
-            raise ValueError(
-                f"An image must be (B,3,H,W), its sides multiples of {scale}, not {tuple(image.shape)}."
-            )
-        posterior = self.vae.encode(image.to(self.device, self.vae.dtype)).latent_dist
-        return posterior.mean.float() * self.vae.config.scaling_factor
+        return autoencoder.encode(self.vae, image)
 
     def decode(self, z: Tensor) -> Tensor:
         """(B,4,h,w) latents -> (B,3,H,W) images, about [-1,1] but not clamped."""
-        z = (z / self.vae.config.scaling_factor).to(self.device, self.vae.dtype)
-        return torch.cat([self.vae.decode(rows).sample.float() for rows in z.split(DECODE_ROWS)])
+        return autoencoder.decode(self.vae, z)
 
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
         """B prompts -> (B,L,D), the last hidden states of the text encoder after its final layer norm.
