@@ -8,8 +8,16 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTextConfig, CLIPTextModel
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPVisionConfig,
+)
 
+from textedit_core.models.exemplar import ExemplarEncoder
 from textedit_core.training.tokenizer import build_tokenizer
 
 SENTENCE = "a portrait photo of the man and woman person with in red green blue hat glasses smiling sad"
@@ -18,10 +26,10 @@ MAX_LENGTH = 32
 
 
 def write_tiny_bundle(folder: Path, size: int = 32, seed: int = 0) -> Path:
-    """Write diffusion/, clip/, manifest.json, presets.json and vocabulary.txt for `size` pixel images.
+    """Write diffusion/, clip/, paint_by_example/, manifest.json, presets.json and vocabulary.txt.
 
-    The weights are random but fixed by `seed`, float16 on disk, and large enough that the text and the
-    timestep matter.
+    The models are for pictures of `size` pixels. The weights are random but fixed by `seed`, float16 on disk,
+    and large enough that the text and the timestep matter.
     """
     folder = Path(folder)
     tokenizer = build_tokenizer(WORDS, folder / "diffusion" / "tokenizer", MAX_LENGTH)
@@ -49,17 +57,27 @@ def write_tiny_bundle(folder: Path, size: int = 32, seed: int = 0) -> Path:
         for name, module in parts.items():
             stir(module)
             module.half().save_pretrained(folder / name, safe_serialization=True)
-    tiny_scheduler().save_pretrained(folder / "diffusion" / "scheduler")
-    CLIPImageProcessor(
-        size={"shortest_edge": size}, crop_size={"height": size, "width": size}
-    ).save_pretrained(folder / "clip")
+        parts = {
+            "paint_by_example/unet": tiny_unet(size // 4, in_channels=9),
+            "paint_by_example/image_encoder": tiny_exemplar_encoder(size),
+        }
+        for name, module in parts.items():
+            stir(module)
+            module.half().save_pretrained(folder / name)
+    for part in ("diffusion", "paint_by_example"):
+        tiny_scheduler().save_pretrained(folder / part / "scheduler")
+    for place in ("clip", "paint_by_example/feature_extractor"):
+        CLIPImageProcessor(
+            size={"shortest_edge": size}, crop_size={"height": size, "width": size}
+        ).save_pretrained(folder / place)
     write_descriptions(folder)
     return folder
 
 
-def tiny_unet(latent_size: int) -> UNet2DConditionModel:
+def tiny_unet(latent_size: int, in_channels: int = 4) -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=latent_size,
+        in_channels=in_channels,
         block_out_channels=(32, 64),
         layers_per_block=1,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -95,6 +113,21 @@ def tiny_clip(text: dict, size: int) -> CLIPModel:
         "projection_dim": 24,
     }
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=24))
+
+
+def tiny_exemplar_encoder(size: int) -> ExemplarEncoder:
+    """Nine layers of the tower, so that there are two blocks."""
+    return ExemplarEncoder(
+        CLIPVisionConfig(
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=9,
+            num_attention_heads=2,
+            image_size=size,
+            patch_size=size // 4,
+            projection_dim=32,
+        )
+    )
 
 
 def tiny_scheduler() -> DDIMScheduler:

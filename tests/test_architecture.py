@@ -9,7 +9,8 @@ FOLDERS = ("textedit_core", "demos", "tests")
 FILES = [*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")))]
 NAMES = [path.relative_to(ROOT).as_posix() for path in FILES]
 
-BASE = {"alignment", "batch", "ddim", "images", "knobs", "noise", "steps"}
+BASE = {"alignment", "batch", "ddim", "images", "knobs", "masks", "noise",
+        "plms", "steps"}
 # Which parts of textedit_core each part may import, by the first name below the package.
 FLOORS = {
     **dict.fromkeys(BASE, BASE),

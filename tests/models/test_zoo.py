@@ -24,14 +24,17 @@ def folder(tiny_folder, tmp_path) -> Path:
 
 @pytest.fixture
 def hub(tiny_folder) -> Path:
-    """The hub's cache as if both repositories of "sd" had been fetched, holding the tiny models."""
+    """The hub's cache as if all repositories of "sd" had been fetched, holding the tiny models."""
     cache = Path(os.environ["HF_HUB_CACHE"])
     for repo, part in [
         ("stable-diffusion-v1-5/stable-diffusion-v1-5", "diffusion"),
         ("openai/clip-vit-base-patch32", "clip"),
+        ("Fantasy-Studio/Paint-by-Example", "paint_by_example"),
     ]:
         root = cache / f"models--{repo.replace('/', '--')}"
         shutil.copytree(tiny_folder / part, root / "snapshots" / COMMIT)
+        if part == "paint_by_example":
+            shutil.copytree(tiny_folder / "diffusion" / "vae", root / "snapshots" / COMMIT / "vae")
         (root / "refs").mkdir()
         (root / "refs" / "main").write_text(COMMIT)
     yield cache
@@ -78,7 +81,7 @@ def test_nothing_is_read_before_it_is_used(folder):
     shutil.rmtree(folder / "clip")
     (folder / UNET).unlink()
     models = zoo.load(folder)
-    with pytest.raises(ValueError, match="no clip part, only diffusion"):
+    with pytest.raises(ValueError, match="no clip part, only diffusion, paint_by_example"):
         _ = models.clip
     with pytest.raises(ValueError, match=r"diffusion/unet could not be read.*diffusion_pytorch_model"):
         _ = models.diffusion
@@ -173,6 +176,9 @@ def test_sd_is_loaded_from_the_hub_cache_as_a_folder_is(tiny, hub):
     assert torch.equal(models.diffusion.unet.conv_in.weight, tiny.diffusion.unet.conv_in.weight)
     assert torch.equal(models.diffusion.encode_text(["a red hat"]), tiny.diffusion.encode_text(["a red hat"]))
     assert torch.equal(models.clip.text_features(["a hat"]), tiny.clip.text_features(["a hat"]))
+    exemplar = torch.zeros(1, 3, 32, 32)
+    example = models.paint_by_example
+    assert torch.equal(example.encode_exemplar(exemplar), tiny.paint_by_example.encode_exemplar(exemplar))
     assert models.diffusion.schedule.timesteps(50) == tiny.diffusion.schedule.timesteps(50)
     assert "Open RAIL" in models.license
     described = zoo.describe("sd")
@@ -194,6 +200,8 @@ def test_without_the_hub_sd_says_what_it_would_fetch():
         _ = zoo.load("sd").diffusion
     with pytest.raises(ValueError, match=r"clip-vit-base-patch32 is not here.*0\.6 GB"):
         _ = zoo.load("sd").clip
+    with pytest.raises(ValueError, match=r"Paint-by-Example.* is not here.*5\.2 GB"):
+        _ = zoo.load("sd").paint_by_example
 
 
 def test_describe_tells_repositories_sizes_and_licences_without_fetching():
@@ -205,13 +213,16 @@ def test_describe_tells_repositories_sizes_and_licences_without_fetching():
         "stable-diffusion-v1-5/stable-diffusion-v1-5": "CreativeML Open RAIL-M",
         "openai/clip-vit-base-patch32": "MIT",
     }
+    (example,) = zoo.describe("sd", "paint_by_example")["parts"]
+    assert (example["size_gb"], example["license"]) == (5.2, "CreativeML Open RAIL-M")
 
 
 def test_describe_measures_a_folder(tiny_folder, folder):
     described = zoo.describe(tiny_folder)
     assert described["local"]
     assert described["title"] == "tiny"
-    total = sum(path.stat().st_size for path in tiny_folder.rglob("*") if path.is_file())
+    files = [path for part in ("diffusion", "clip") for path in (tiny_folder / part).rglob("*")]
+    total = sum(path.stat().st_size for path in files if path.is_file())
     assert described["size_gb"] == pytest.approx(total / 1e9, abs=0.002)
     (folder / UNET).unlink()
     assert not zoo.describe(folder)["local"]

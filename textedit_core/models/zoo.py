@@ -15,10 +15,13 @@ import torch
 from textedit_core.ddim import Schedule
 from textedit_core.models.clip import Clip
 from textedit_core.models.latent_diffusion import LatentDiffusion
+from textedit_core.models.paint_by_example import PaintByExample
 from textedit_core.models.source import Source
+from textedit_core.models.style_files import PUBLISHED, StyleModels, folder_sources
 
 BUNDLES = Path(__file__).parents[1] / "weights"
 DIFFUSION_WEIGHTS = ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model")
+EXAMPLE_WEIGHTS = ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "image_encoder/model")
 
 HUB_TITLES = {"sd": "Stable Diffusion 1.5"}
 HUB = {
@@ -36,13 +39,22 @@ HUB = {
             size_gb=0.6,
             license="MIT",
         ),
+        "paint_by_example": Source(
+            "Fantasy-Studio/Paint-by-Example",
+            weights=EXAMPLE_WEIGHTS,
+            bin=True,
+            size_gb=5.2,
+            license="CreativeML Open RAIL-M",
+        ),
+        **PUBLISHED,
     }
 }
+MAIN = ("diffusion", "clip")  # what a name is chosen for; the other parts are fetched where they are used
 NAMES = ("toon", *HUB)
 
 
 @dataclass(frozen=True, eq=False)
-class Models:
+class Models(StyleModels):
     """The models of one name. Each part is loaded, from disk or the hub, when it is first asked for.
 
     presets: method -> knob values that suit these models.  vocabulary: the words they know, () if any.
@@ -90,6 +102,30 @@ class Models:
             fingerprint=f"{source.fingerprint()}-{self.dtype}",
         )
 
+    @cached_property
+    def paint_by_example(self) -> PaintByExample:
+        """The model that fills a hole after an example picture; its autoencoder may be the diffusion part's.
+
+        Raises ValueError where it is missing, incomplete or not reachable.
+        """
+        from diffusers import AutoencoderKL, UNet2DConditionModel
+
+        from textedit_core.models.exemplar import ExemplarEncoder
+
+        source = self._source("paint_by_example")
+        of_vae = source if EXAMPLE_WEIGHTS[1] in source.weights else self._source("diffusion")
+        images = source.json("feature_extractor/preprocessor_config.json")
+        files = "-".join(dict.fromkeys([source.fingerprint(), of_vae.fingerprint()]))
+        return PaintByExample(
+            unet=source.network(UNet2DConditionModel, "unet", self.dtype).to(self.device),
+            vae=of_vae.network(AutoencoderKL, "vae", self.dtype).to(self.device),
+            encoder=source.network(ExemplarEncoder, "image_encoder", self.dtype).to(self.device),
+            exemplar_mean=torch.tensor(images["image_mean"]),
+            exemplar_std=torch.tensor(images["image_std"]),
+            schedule=Schedule.from_config(source.json("scheduler/scheduler_config.json")),
+            fingerprint=f"{files}-{self.dtype}",
+        )
+
     def unknown_words(self, prompt: str) -> dict[str, list[str]]:
         """The prompt's words that these models never saw, each with up to three known ones like it."""
         known = {word for entry in self.vocabulary for word in _words(entry)}
@@ -131,14 +167,15 @@ def load(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None
     )
 
 
-def describe(name: str | Path) -> dict:
-    """What a name or folder needs, without touching the network.
+def describe(name: str | Path, *parts: str) -> dict:
+    """What the named parts of a name or folder need (diffusion and clip unless given), without the network.
 
     {"name", "title", "license", "local", "size_gb", "fetch_gb", "parts"}; each part is {"part", "repo",
     "size_gb", "license", "local"}. `fetch_gb` is what would still be fetched. Raises ValueError as `load`.
     """
     models = load(name)
-    parts = [
+    chosen = parts or [part for part in MAIN if part in models.sources] or models.sources
+    found = [
         {
             "part": part,
             "repo": source.repo,
@@ -147,15 +184,16 @@ def describe(name: str | Path) -> dict:
             "local": source.is_local(),
         }
         for part, source in models.sources.items()
+        if part in chosen
     ]
     return {
         "name": models.name,
         "title": HUB_TITLES.get(models.name) or models.manifest.get("name", models.name),
         "license": models.license,
-        "local": all(part["local"] for part in parts),
-        "size_gb": round(sum(part["size_gb"] for part in parts), 3),
-        "fetch_gb": round(sum(part["size_gb"] for part in parts if not part["local"]), 3),
-        "parts": parts,
+        "local": all(part["local"] for part in found),
+        "size_gb": round(sum(part["size_gb"] for part in found), 3),
+        "fetch_gb": round(sum(part["size_gb"] for part in found if not part["local"]), 3),
+        "parts": found,
     }
 
 
@@ -168,23 +206,37 @@ def _folder(name: str | Path) -> Path:
 
 
 def _folder_sources(folder: Path, manifest: Mapping) -> dict[str, Source]:
-    """The parts that a folder has: those of a bundle, or the one of a Stable Diffusion repository."""
+    """The parts that a folder has: those of a bundle, or the one of a Stable Diffusion repository or of
+    Paint by Example's."""
     digests, license = manifest.get("files", {}), manifest.get("license", "")
 
-    def source(prefix: str, weights: tuple[str, ...]) -> Source:
-        return Source(str(folder), prefix, weights, license=license, digests=digests)
+    def source(prefix: str, weights: tuple[str, ...], bin: bool = False) -> Source:
+        return Source(str(folder), prefix, weights, bin, license=license, digests=digests)
 
+    if (folder / "unet").is_dir() and (folder / "image_encoder").is_dir():
+        return {"paint_by_example": source("", EXAMPLE_WEIGHTS, bin=True)}
     if (folder / "unet").is_dir():
-        return {"diffusion": source("", DIFFUSION_WEIGHTS)}
-    found = {"diffusion": source("diffusion", DIFFUSION_WEIGHTS), "clip": source("clip", ("model",))}
+        return {"diffusion": source("", DIFFUSION_WEIGHTS)} | folder_sources(folder, source)
+    own_vae = (folder / "paint_by_example" / "vae").is_dir()
+    example = EXAMPLE_WEIGHTS if own_vae else (EXAMPLE_WEIGHTS[0], EXAMPLE_WEIGHTS[2])
+    found = {
+        "diffusion": source("diffusion", DIFFUSION_WEIGHTS),
+        "clip": source("clip", ("model",)),
+        "paint_by_example": source("paint_by_example", example),
+    }
     parts = {part: place for part, place in found.items() if (folder / part).is_dir()}
+    parts |= folder_sources(folder, source)
     if not parts:
-        raise ValueError(f"{folder} is no model folder: it has none of diffusion/, clip/ and unet/.")
+        raise ValueError(
+            f"{folder} is no model folder: it has none of diffusion/, clip/, generator/ and unet/."
+        )
+    if "clip" not in parts and "generator" in parts and not parts["generator"].prefix:
+        parts["clip"] = HUB["sd"]["clip"]  # the one that StyleCLIP is published with
     return parts
 
 
 def _licenses(sources: Mapping[str, Source]) -> str:
-    return ", ".join(f"{source.license} ({part})" for part, source in sources.items())
+    return ", ".join(f"{sources[part].license} ({part})" for part in MAIN)
 
 
 def _device(name: str) -> torch.device:

@@ -1,0 +1,95 @@
+"""Mask tools: grow, shrink, blur, feather, boxes. Masks are (B,1,H,W) in [0,1], 1 = change here."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels; right and bottom are one past the end
+
+
+def grown(mask: Tensor, pixels: int) -> Tensor:
+    """The mask widened by so many pixels each way, corners square; narrowed where `pixels` is negative."""
+    if pixels < 0:
+        return 1 - grown(1 - mask, -pixels)
+    for size in ((2 * pixels + 1, 1), (1, 2 * pixels + 1)):
+        mask = F.max_pool2d(mask, size, stride=1, padding=(size[0] // 2, size[1] // 2))
+    return mask
+
+
+def inverted(mask: Tensor) -> Tensor:
+    """Change what was kept, and keep what was to change."""
+    return 1 - mask
+
+
+def blurred(mask: Tensor, pixels: float) -> Tensor:
+    """Gaussian blur of standard deviation `pixels`, edges repeated; cut at a half, it rounds the outline."""
+    reach = min(round(3 * pixels), *(side - 1 for side in mask.shape[-2:]))
+    if pixels <= 0 or reach < 1:
+        return mask
+    x = torch.arange(-reach, reach + 1, dtype=mask.dtype, device=mask.device)
+    window = torch.exp(-(x**2) / (2 * pixels**2))
+    window = window / window.sum()
+    padded = F.pad(mask, (reach,) * 4, mode="replicate")
+    return F.conv2d(F.conv2d(padded, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1)).clamp(0, 1)
+
+
+def feathered(mask: Tensor, pixels: int) -> Tensor:
+    """How much of a repainted region to take: 0 outside of a binary mask, rising to 1 at `pixels` inside it.
+
+    The rim of the picture is no edge. Nothing is ever mixed in outside of the mask.
+    """
+    rise, left = mask, mask
+    for _ in range(pixels):
+        left = grown(left, -1)
+        rise = rise + left
+    return rise / (pixels + 1)
+
+
+def binary(mask: Tensor) -> Tensor:
+    """The mask as 0 and 1, cut above a half."""
+    return (mask > 0.5).to(torch.float32)
+
+
+def box(mask: Tensor) -> Box:
+    """The smallest box that holds a binary mask (1,1,H,W). ValueError for an empty one."""
+    rows, columns = (mask[0, 0].amax(axis).nonzero().flatten().tolist() for axis in (1, 0))
+    if not rows:
+        raise ValueError("Mask: it is empty; paint over what is to change.")
+    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+
+
+def longest_side(mask: Tensor) -> int:
+    """The longer side in pixels of the mask's box."""
+    left, top, right, bottom = box(mask)
+    return max(right - left, bottom - top)
+
+
+def crop_around(mask: Tensor, side: int) -> Box:
+    """The part of the picture to work on: a square of `side` with the mask in its middle, moved inside.
+
+    It holds the whole mask, and is smaller than `side` only where the picture is.
+    """
+    left, top, right, bottom = box(mask)
+    height, width = mask.shape[-2:]
+    x, w = _span(left, right, side, width)
+    y, h = _span(top, bottom, side, height)
+    return x, y, x + w, y + h
+
+
+def cut(image: Tensor, where: Box) -> Tensor:
+    """The pixels (B,C,h,w) of an image (B,C,H,W) in a box; a view."""
+    left, top, right, bottom = where
+    return image[..., top:bottom, left:right]
+
+
+def share(mask: Tensor) -> float:
+    """The part of the picture that the mask covers, 0 to 1."""
+    return mask.float().mean().item()
+
+
+def _span(low: int, high: int, side: int, limit: int) -> tuple[int, int]:
+    """Start and length of a stretch of `side`, at least high - low, in 0..limit, around their middle."""
+    length = min(max(side, high - low), limit)
+    return max(0, min((low + high - length) // 2, limit - length)), length

@@ -1,0 +1,178 @@
+"""Paint by Example (arXiv 2211.13227): a painted region becomes what an example picture shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from textedit_core import masks
+from textedit_core.batch import spread
+from textedit_core.ddim import ddim_step
+from textedit_core.knobs import Knob, Seed, Steps, batches
+from textedit_core.models.paint_by_example import PaintByExample
+from textedit_core.noise import noise
+from textedit_core.plms import Plms
+from textedit_core.steps import Step
+
+# The shares of the crop that a mask had in training.
+SMALLEST, LARGEST = 0.02, 0.8
+
+ExampleScale = Annotated[
+    float,
+    Knob(0, 20, 0.5, label="Guidance λ", help="how closely the region follows the exemplar; 0 ignores it"),
+]
+Sampler = Annotated[
+    Literal["ddim", "plms"], Knob(label="Sampler", help="plms is the paper's; one UNet call more")
+]
+Grow = Annotated[
+    float, Knob(-50, 100, 1, label="Grow mask", help="percent of the mask's longer side; below 0 shrinks it")
+]
+Context = Annotated[
+    float,
+    Knob(1, 8, 0.25, label="Surroundings", help="side of the part that is worked on, in sides of the mask"),
+]
+Feather = Annotated[
+    float, Knob(0, 25, 0.5, label="Feather", help="percent of the mask's longer side, inside of the mask")
+]
+
+
+@batches("guidance_scale", "seed")
+@torch.no_grad()
+def edit(
+    model: PaintByExample,
+    image: Tensor,
+    mask: Tensor,
+    exemplar: Tensor,
+    *,
+    guidance_scale: ExampleScale = 5.0,
+    steps: Steps = 50,
+    sampler: Sampler = "ddim",
+    grow: Grow = 0.0,
+    context: Context = 2.0,
+    feather: Feather = 3.0,
+    seed: Seed = 0,
+) -> Iterator[Step[Tensor]]:
+    """Repaint the mask (1,1,H,W), 1 = change here, of an image (1,3,H,W) after an exemplar -> (B,3,H,W).
+
+    The image may have any size, the exemplar (1,3,s,s) must be square, both in [-1,1]. A square around the
+    mask is brought to the model's size, repainted, brought back and mixed in through a feathered mask: what
+    lies outside of the mask is the source to the byte. An image of the model's size is seen whole.
+
+    eps = eps_v + lambda (eps_c - eps_v) for every lambda: 0 ignores the exemplar, 1 is the plain conditional
+    model; both cost one UNet row a step, all others two. Guidance and seed may be lists of B values.
+    Raises ValueError for an empty mask, one that leaves nothing, sizes that differ, a non-square exemplar.
+    """
+    guidance_scale, seed = spread(guidance_scale=guidance_scale, seed=seed)
+    region = prepare(model, image, mask, grow=grow, context=context, feather=feather)
+    surroundings = model.surroundings(region.image, region.mask)
+    condition = model.encode_exemplar(exemplar)
+    z = noise((1, model.vae.config.latent_channels, *surroundings.shape[2:]), seed, device=model.device)
+    plms = Plms(model.schedule, steps) if sampler == "plms" else None
+    timesteps = plms.timesteps if plms else model.schedule.timesteps(steps)
+    total, stride = len(timesteps), model.schedule.stride(steps)
+    for done, t in enumerate(timesteps, start=1):
+        eps = model.guided_eps(z, t, surroundings, condition, guidance_scale)
+        z = plms.step(z, eps) if plms else ddim_step(model.schedule, z, eps, t, t - stride)
+        if done < total:
+            yield Step(done, total)
+    yield Step(total, total, region.paste(image, model.decode(z)))
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """The part of a picture that is repainted.
+
+    where: its box in the picture.  image (1,3,h,w), mask (1,1,h,w): the box at the model's size, the mask of
+    0 and 1.  blend: (1,1,H',W'), how much of the result is taken, at the size of the box; 0 outside the mask.
+    """
+
+    where: masks.Box
+    image: Tensor
+    mask: Tensor
+    blend: Tensor
+
+    def paste(self, source: Tensor, result: Tensor) -> Tensor:
+        """The source (1,3,H,W) with B results (B,3,h,w) in its place: (B,3,H,W)."""
+        left, top, right, bottom = self.where
+        pictures = source.to(result).repeat(len(result), 1, 1, 1)
+        result = _resized(result, self.blend.shape[2:]).clamp(-1, 1)
+        kept = pictures[..., top:bottom, left:right]
+        pictures[..., top:bottom, left:right] = torch.lerp(kept, result, self.blend.to(result))
+        return pictures
+
+
+def prepare(
+    model: PaintByExample,
+    image: Tensor,
+    mask: Tensor,
+    *,
+    grow: float = 0.0,
+    context: float = 2.0,
+    feather: float = 3.0,
+) -> Region:
+    """What `edit` works on, for a preview too: the mask as it will be used, its crop, its blend.
+
+    Raises ValueError as `edit`.
+    """
+    if image.ndim != 4 or image.shape[:2] != (1, 3):
+        raise ValueError(f"Image: one picture (1,3,H,W) is needed, not {tuple(image.shape)}.")
+    if mask.shape != (1, 1, *image.shape[2:]):
+        raise ValueError(
+            f"Mask: its size {_size(mask)} is not the image's {_size(image)}; use a mask of the same picture."
+        )
+    mask = masks.binary(mask.to(model.device))
+    side = masks.longest_side(mask)  # refuses an empty mask
+    mask = masks.grown(mask, round(side * grow / 100))
+    if not mask.any():
+        raise ValueError(f"Grow mask: nothing of the mask is left at {grow:g} %; shrink it less.")
+    if mask.all():
+        raise ValueError("Mask: it covers the whole picture, and leaves nothing to fit in with; paint less.")
+    side = masks.longest_side(mask)
+    where = masks.crop_around(mask, max(model.size, round(side * context)))
+    shape = _working_size(where, model.size, model.latent_scale)
+    cut = masks.cut(mask, where)
+    return Region(
+        where=where,
+        image=_resized(masks.cut(image.to(model.device), where), shape).clamp(-1, 1),
+        mask=masks.binary(_resized(cut, shape)),
+        blend=masks.feathered(cut, round(side * feather / 100)),
+    )
+
+
+def advice(region: Region) -> str | None:
+    """A sentence about a mask that is outside of what the model saw in training, else None."""
+    share = masks.share(region.mask)
+    if share < SMALLEST:
+        return (
+            f"The mask covers {100 * share:.1f} % of the part that is worked on; the model was trained on "
+            f"{100 * SMALLEST:.0f} % and more: grow the mask, or cut the picture closer around it."
+        )
+    if share > LARGEST:
+        return (
+            f"The mask covers {100 * share:.0f} % of the part that is worked on; the model was trained on "
+            f"{100 * LARGEST:.0f} % at most: raise the surroundings, or paint less."
+        )
+    return None
+
+
+def _working_size(where: masks.Box, size: int, multiple: int) -> tuple[int, int]:
+    """(h, w) of a box whose longer side is brought to `size`, both rounded to a multiple of `multiple`."""
+    height, width = where[3] - where[1], where[2] - where[0]
+    scale = size / max(height, width)
+    return tuple(max(1, round(side * scale / multiple)) * multiple for side in (height, width))
+
+
+def _resized(image: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Antialiased bicubic; what has the shape already is not touched."""
+    if tuple(image.shape[2:]) == tuple(shape):
+        return image
+    return F.interpolate(image, tuple(shape), mode="bicubic", antialias=True, align_corners=False)
+
+
+def _size(image: Tensor) -> str:
+    return " x ".join(str(side) for side in image.shape[:1:-1])
