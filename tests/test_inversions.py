@@ -84,6 +84,7 @@ def test_null_text_is_the_published_algorithm(model, image, pivots, early_stop):
     assert (found.null_embeddings - nulls).abs().mean() < 0.03 * moved
     assert (found.kind, found.guidance_scale, found.size) == ("null_text", 2.0, (32, 48))
     assert count.rows == T + 2 * T + sum(counts), "inversion, caption and result once a step, the updates"
+    assert count.with_gradient == sum(counts)
 
 
 def test_null_text_comes_nearer_to_the_pivots_than_sampling_down(model, image, pivots):

@@ -127,10 +127,11 @@ class LatentDiffusion:
 
 @dataclass
 class RowCount:
-    """What a UNet was asked for: `rows` images in `calls` forward passes."""
+    """What a UNet was asked for: `rows` images in `calls` forward passes, some of them `with_gradient`."""
 
     rows: int = 0
     calls: int = 0
+    with_gradient: int = 0
 
 
 @contextmanager
@@ -139,8 +140,10 @@ def count_rows(model: LatentDiffusion) -> Iterator[RowCount]:
     count = RowCount()
 
     def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
-        count.rows += len(args[0] if args else kwargs["sample"])
+        rows = len(args[0] if args else kwargs["sample"])
+        count.rows += rows
         count.calls += 1
+        count.with_gradient += rows * torch.is_grad_enabled()
 
     handle = model.unet.register_forward_pre_hook(hook, with_kwargs=True)
     try:
