@@ -17,6 +17,7 @@ from transformers import (
     CLIPVisionConfig,
 )
 
+from tests.style_bundle import write_tiny_style
 from textedit_core.models.exemplar import ExemplarEncoder
 from textedit_core.training.tokenizer import build_tokenizer
 
@@ -26,7 +27,7 @@ MAX_LENGTH = 32
 
 
 def write_tiny_bundle(folder: Path, size: int = 32, seed: int = 0) -> Path:
-    """Write diffusion/, clip/, paint_by_example/, manifest.json, presets.json and vocabulary.txt.
+    """Write diffusion/, clip/, paint_by_example/, StyleCLIP's folders, manifest.json, presets.json, vocabulary.txt.
 
     The models are for pictures of `size` pixels. The weights are random but fixed by `seed`, float16 on disk,
     and large enough that the text and the timestep matter.
@@ -48,11 +49,12 @@ def write_tiny_bundle(folder: Path, size: int = 32, seed: int = 0) -> Path:
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        clip = tiny_clip(text, size)
         parts = {
             "diffusion/unet": tiny_unet(size // 4),
             "diffusion/vae": tiny_vae(size),
             "diffusion/text_encoder": CLIPTextModel(CLIPTextConfig(**text)),
-            "clip": tiny_clip(text, size),
+            "clip": clip,
         }
         for name, module in parts.items():
             stir(module)
@@ -64,6 +66,7 @@ def write_tiny_bundle(folder: Path, size: int = 32, seed: int = 0) -> Path:
         for name, module in parts.items():
             stir(module)
             module.half().save_pretrained(folder / name)
+        write_tiny_style(folder, size, clip)
     for part in ("diffusion", "paint_by_example"):
         tiny_scheduler().save_pretrained(folder / part / "scheduler")
     for place in ("clip", "paint_by_example/feature_extractor"):

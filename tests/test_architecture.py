@@ -22,10 +22,13 @@ FLOORS = {
     "models": BASE | {"models"},
     "metrics": BASE | {"models", "metrics"},
     "inversions": BASE | {"models"},
-    "methods": BASE | {"inversions", "models", "metrics"},
+    "latents": BASE | {"models"},
+    "methods": BASE | {"inversions", "latents", "models", "metrics"},
     "training": BASE | {"models", "metrics", "training"},
-    "jobs": BASE | {"axes", "cache", "methods", "models", "record", "sheet", "sweep"},
-    "__main__": BASE | {"axes", "cache", "jobs", "methods", "models", "record", "sheet", "sweep"},
+    "jobs": BASE | {"axes", "cache", "latents", "methods", "models", "record", "sheet", "sweep"},
+    "bench": BASE | {"axes", "bench", "cache", "inversions", "jobs", "methods", "metrics", "models", "record",
+                     "sheet", "sweep", "training"},
+    "__main__": BASE | {"axes", "bench", "cache", "jobs", "methods", "models", "record", "sheet", "sweep"},
     "__init__": set(),
 }
 RANDOM_CALLS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial"}

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
     from transformers import CLIPModel, CLIPTokenizer
+
+
+REMEMBERED = 1000  # concepts; a few megabytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +34,12 @@ class Clip:
 
     def image_features(self, image: Tensor) -> Tensor:
         """(B,3,H,W) in [-1,1] -> (B,D) unit vectors, differentiable in the image; see `pixels`."""
-        pooled = self.model.vision_model(pixel_values=self.pixels(image)).pooler_output
+        return self.prepared_features(self.pixels(image))
+
+    def prepared_features(self, pixels: Tensor) -> Tensor:
+        """(B,3,size,size), given to the vision tower as it is -> (B,D) unit vectors, differentiable."""
+        pixels = pixels.to(self.model.device, self.model.dtype)
+        pooled = self.model.vision_model(pixel_values=pixels).pooler_output
         return F.normalize(self.model.visual_projection(pooled).float(), dim=-1)
 
     def pixels(self, image: Tensor) -> Tensor:
@@ -53,6 +63,24 @@ class Clip:
         tokens = tokenize(self.tokenizer, texts).to(self.model.device)
         pooled = self.model.text_model(input_ids=tokens).pooler_output
         return F.normalize(self.model.text_projection(pooled).float(), dim=-1)
+
+    @torch.no_grad()
+    def concept(self, text: str, templates: Sequence[str]) -> Tensor:
+        """The normalised mean of the features of a text in every template -> (D,), remembered.
+
+        templates: sentences with one {} each. Raises ValueError for a text that is too long in one of them.
+        """
+        asked = (text, *templates)
+        if asked not in self._concepts:
+            found = self.text_features([template.replace("{}", text) for template in templates])
+            if len(self._concepts) >= REMEMBERED:
+                self._concepts.clear()
+            self._concepts[asked] = F.normalize(found.mean(dim=0), dim=0)
+        return self._concepts[asked]
+
+    @cached_property
+    def _concepts(self) -> dict[tuple[str, ...], Tensor]:
+        return {}
 
 
 def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:

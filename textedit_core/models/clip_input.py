@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from textedit_core.models.clip import Clip
+
 ZOOM = 7
+PREPROCESSES = ("upstream", "proper")
 
 
 def clip_input(image: Tensor, size: int = 224) -> Tensor:
@@ -19,6 +22,19 @@ def clip_input(image: Tensor, size: int = 224) -> Tensor:
     """
     rows, columns = (averages(side, size).to(image) for side in image.shape[-2:])
     return rows @ image @ columns.T
+
+
+def features(clip: Clip, image: Tensor, preprocess: str = "upstream") -> Tensor:
+    """(B,3,H,W) about [-1,1] -> (B,D) unit CLIP features, differentiable.
+
+    preprocess: "upstream" gives CLIP the values of `clip_input` as they are, as the published optimizer and
+    mappers do; "proper" is CLIP's own. Raises ValueError for any other.
+    """
+    if preprocess not in PREPROCESSES:
+        raise ValueError(f"CLIP's preprocessing: {preprocess!r} is none of {', '.join(PREPROCESSES)}.")
+    if preprocess == "proper":
+        return clip.image_features(image)
+    return clip.prepared_features(clip_input(image, clip.size))
 
 
 def averages(side: int, size: int) -> Tensor:

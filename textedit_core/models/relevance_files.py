@@ -56,7 +56,7 @@ def _checked(rows: Tensor, mean: Tensor, std: Tensor, generator: StyleGenerator,
         )
     full = torch.zeros(channels, rows.shape[1], dtype=torch.float32)
     full[: len(rows)] = rows
-    return Relevance(full, mean.float(), std.float(), *digests)
+    return Relevance(full, mean.float(), std.float(), len(rows), *digests)
 
 
 def _is_prefix(count: int, generator: StyleGenerator) -> bool:

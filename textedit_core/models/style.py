@@ -147,12 +147,14 @@ class Relevance:
 
     relevance: (N,D) float32, a unit row (or zeros) for each channel of the S codes but ToRGB's, in order.
     mean, std: (M,) float32, of every channel of the S codes, ToRGB's among them, in order.
+    measured: how many of the rows are known, from the first on; the others are zero.
     generator, clip: `digest` of the networks it was measured with, "" where that is not known.
     """
 
     relevance: Tensor
     mean: Tensor
     std: Tensor
+    measured: int
     generator: str = ""
     clip: str = ""
 
