@@ -69,9 +69,9 @@ class PaintByExample:
         return self.unet.conv_in.weight.dtype
 
     def surroundings(self, image: Tensor, mask: Tensor) -> Tensor:
-        """What the UNet sees beside the noise, (1,5,h,w): the masked picture's latent, and where it is kept.
+        """What the UNet sees beside the noise, (B,5,h,w): the masked picture's latent, and where it is kept.
 
-        image (1,3,H,W), mask (1,1,H,W). The hole is mid-grey; its latent is the posterior mean, drawn from no
+        image (B,3,H,W), mask (B,1,H,W). The hole is mid-grey; its latent is the posterior mean, drawn from no
         seed. Raises ValueError unless the sides are multiples of `latent_scale`.
         """
         keep = (1 - mask >= 0.5).to(image)
@@ -102,7 +102,10 @@ class PaintByExample:
         return self.encoder(pixels.to(weight.dtype))
 
     def eps(self, z: Tensor, t: int | Tensor, surroundings: Tensor, condition: Tensor) -> Tensor:
-        """The noise the UNet sees in z (B,4,h,w) at timestep t under conditions (B or 1,1,D): (B,4,h,w)."""
+        """The noise the UNet sees in z (B,4,h,w) at timestep t: (B,4,h,w).
+
+        surroundings: (B or 1,5,h,w).  condition: (B or 1,1,D).  t: an int, or (B,), one per row.
+        """
         rows = torch.cat([z, surroundings.to(z).expand(len(z), -1, -1, -1)], dim=1)
         condition = condition.to(self.dtype).expand(len(z), -1, -1)
         output = self.unet(rows.to(self.dtype), t, encoder_hidden_states=condition).sample.to(z.dtype)
@@ -127,8 +130,9 @@ class PaintByExample:
         blind, seeing = (scale != 1).nonzero().flatten(), (scale != 0).nonzero().flatten()
         blind, seeing, scale = (part.to(z.device) for part in (blind, seeing, scale.view(-1, 1, 1, 1)))
         null = self.encoder.uncond_vector.to(condition).expand(len(blind), condition.shape[1], -1)
+        rows = torch.cat([blind, seeing])
         both = torch.cat([null, condition.expand(len(z), -1, -1)[seeing]])
-        found = self.eps(torch.cat([z[blind], z[seeing]]), t, surroundings, both)
+        found = self.eps(z[rows], t, surroundings.expand(len(z), -1, -1, -1)[rows], both)
         eps_null = torch.zeros_like(z).index_copy(0, blind, found[: len(blind)])
         eps_exemplar = torch.zeros_like(z).index_copy(0, seeing, found[len(blind) :])
         return eps_null + scale * (eps_exemplar - eps_null)
