@@ -93,16 +93,45 @@ def test_an_edit_is_the_published_algorithm(model, inverted, target, kind, weigh
     assert bool(blend) == (not found.masks.all())
 
 
+def inverted_as(kind, model, wide):
+    own = {} if kind == "npi" else dict(MILD)
+    if kind == "null_text":
+        own["inner_steps"] = 1
+    return last(getattr(inversions, kind)(model, wide, SOURCE, steps=T, **own))
+
+
 @pytest.mark.parametrize("kind", ["null_text", "npi", "ddim"])
 @pytest.mark.parametrize("edit_type", ["replace", "refine"])
 def test_the_same_prompt_is_the_reconstruction(model, wide, kind, edit_type):
-    """Direct inversion alone drifts off: there the source is put back, and the edit is not."""
-    settings = (
-        {"steps": T} | ({} if kind == "npi" else MILD) | ({"inner_steps": 1} if kind == "null_text" else {})
-    )
-    fitted = last(getattr(inversions, kind)(model, wide, SOURCE, **settings))
+    fitted = inverted_as(kind, model, wide)
     found = edited(model, fitted, SOURCE, edit_type=edit_type, **MILD)
     torch.testing.assert_close(found, prompt_to_prompt.reconstruct(model, fitted), rtol=0, atol=2e-3)
+
+
+def test_with_direct_the_same_prompt_drifts_as_published(model, wide, inverted):
+    """The source is put back on its path, the edit is not: without shared attention it is plain sampling."""
+    found = edited(model, inverted, SOURCE, cross_replace_steps=0, self_replace_steps=0, **MILD)
+    drifted = prompt_to_prompt.reconstruct(model, inverted_as("ddim", model, wide))
+    torch.testing.assert_close(found, drifted, rtol=0, atol=2e-3)
+    rebuilt = prompt_to_prompt.reconstruct(model, inverted)
+    for guidance_scale in (1.0, 2.0):
+        shared = edited(model, inverted, SOURCE, guidance_scale=guidance_scale)
+        assert (shared - rebuilt).abs().max() > 0.02
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 2.0, 7.5])
+@pytest.mark.parametrize("shared", [0.0, 0.6])
+def test_keeping_to_the_source_makes_the_same_prompt_the_identity(model, inverted, guidance_scale, shared):
+    settings = {"guidance_scale": guidance_scale, "keep_to_source": 1, "self_replace_steps": shared}
+    rebuilt = prompt_to_prompt.reconstruct(model, inverted)
+    torch.testing.assert_close(edited(model, inverted, SOURCE, **settings), rebuilt, rtol=0, atol=5e-3)
+    assert (edited(model, inverted, SWAP, **settings) - rebuilt).abs().max() > 0.02
+
+
+def test_keeping_to_the_source_does_nothing_where_there_is_no_drift(model, wide):
+    fitted = inverted_as("null_text", model, wide)
+    found = edited(model, fitted, SWAP, keep_to_source=[0, 1], **MILD)
+    torch.testing.assert_close(found[:1], found[1:], rtol=0, atol=2e-3)
 
 
 def test_the_reconstruction_of_direct_is_the_autoencoders_bit_by_bit(model, wide, inverted):
@@ -155,10 +184,11 @@ def test_several_targets_and_settings_in_one_batch_are_those_one_by_one(model, i
         "blend_words": ["hat", "", "hat"],
         "guidance_scale": [2.0, 1.0, 1.5],
         "self_replace_side": [32, 32, 2],
+        "keep_to_source": [0, 0.5, 1],
     }
     with count_rows(model) as count:
         found = last(prompt_to_prompt.edit_many(model, inverted, targets, **columns))
-    assert (count.rows, count.calls) == (7 * T, T)
+    assert (count.rows, count.calls) == (8 * T, T)
     for row, target in enumerate(targets):
         alone = {name: values[row] for name, values in columns.items()}
         expected = edited(model, inverted, target, **alone)
@@ -178,6 +208,8 @@ def test_several_targets_and_settings_in_one_batch_are_those_one_by_one(model, i
         ({"cross_replace_steps": 1, "guidance_scale": 1}, 2 * T),
         ({"cross_replace_steps": 0, "self_replace_steps": 0.6, "guidance_scale": 1}, 2 * 3 + 2),
         ({"cross_replace_steps": 0, "self_replace_steps": 0, "blend_words": "hat"}, 3 * T),
+        ({"cross_replace_steps": 0, "self_replace_steps": 0, "keep_to_source": 0.5}, 4 * T),
+        ({"cross_replace_steps": 1, "guidance_scale": 1, "keep_to_source": 1}, 2 * T),
     ],
 )
 def test_rows_are_evaluated_only_where_they_are_used(model, inverted, settings, rows):

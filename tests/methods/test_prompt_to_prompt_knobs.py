@@ -10,6 +10,7 @@ from tests.bundles import tiny_unet
 from tests.methods.inverted import ADD, MILD, SOURCE, SWAP, edited
 from textedit_core import __main__ as cli
 from textedit_core.cache import Cache
+from textedit_core.ddim import Inversion
 from textedit_core.images import to_pil, to_tensor
 from textedit_core.knobs import knobs, method_knobs
 from textedit_core.methods import prompt_to_prompt
@@ -32,6 +33,7 @@ CHANGES = {
     "blend_threshold": 0.99,
     "blend_start": 0.9,
     "self_replace_side": 2,
+    "keep_to_source": 1.0,
     "guidance_scale": 4.0,
 }
 
@@ -49,7 +51,7 @@ def test_there_is_no_other_knob_and_the_defaults_are_the_papers():
     assert set(CHANGES) == set(knobs(prompt_to_prompt.edit)) == set(prompt_to_prompt.edit.batched)
     defaults = {name: knob.default for name, knob in knobs(prompt_to_prompt.edit).items()}
     paper = {"cross_replace_steps": 0.8, "self_replace_steps": 0.5, "guidance_scale": 7.5}
-    paper |= {"blend_threshold": 0.3, "blend_start": 0.2, "self_replace_side": 32}
+    paper |= {"blend_threshold": 0.3, "blend_start": 0.2, "self_replace_side": 32, "keep_to_source": 0.0}
     assert paper.items() <= defaults.items()
     assert "fit_guidance_scale" in method_knobs(prompt_to_prompt.edit, prompt_to_prompt.fit)
 
@@ -99,11 +101,29 @@ def test_maps_are_kept_at_a_quarter_of_the_latent(size, grid):
     torch.testing.assert_close(found, torch.full_like(found, layer.heads / 7))
 
 
-def test_half_precision_and_autocast_flow_through(model, inverted):
+def test_the_latents_of_256_x_384_pixels_are_edited_with_their_own_grids(model):
+    """32 x 48 latents, as Stable Diffusion's: maps on 16 x 24, masks on the latents, nothing turned over."""
+    latents = torch.randn(3, 4, 32, 48, generator=torch.Generator().manual_seed(0))
+    fitted = Inversion("direct", SOURCE, (256, 384), latents, model.encode_text([""])[None])
+    settings = {"keep_to_source": 1, "blend_words": "hat", "blend_threshold": 0.9, "blend_start": 0, **MILD}
+    found = last(prompt_to_prompt.edit_many(model, fitted, [SOURCE, SWAP], keep_maps=True, **settings))
+    assert found.masks.shape == (2, 1, 32, 48) and found.images.shape == (2, 3, 128, 192)
+    assert {one.shape for maps in found.maps for one in maps.values()} == {(16, 24)}
+    rebuilt = prompt_to_prompt.reconstruct(model, fitted)
+    torch.testing.assert_close(found.images[:1], rebuilt, rtol=0, atol=5e-3)
+    edge = found.maps[0]["hat"] > 0.9
+    covered = torch.nn.functional.max_pool2d(edge[None].float(), 3, 1, 1).repeat_interleave(2, 1)
+    assert (found.masks[0] >= covered.repeat_interleave(2, 2)).all(), (
+        "where the word is seen, it is let through"
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_and_autocast_flow_through(model, inverted, dtype):
     settings = {"word_weights": "blue=2", "blend_words": "hat", "blend_threshold": 0, **MILD}
     exact = edited(model, inverted, SWAP, **settings)
-    half = edited(model.with_weights({}, torch.bfloat16), inverted, SWAP, **settings)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    half = edited(model.with_weights({}, dtype), inverted, SWAP, **settings)
+    with torch.autocast("cpu", dtype=dtype):
         mixed = edited(model, inverted, SWAP, **settings)
     for found in (half, mixed):
         assert found.isfinite().all()

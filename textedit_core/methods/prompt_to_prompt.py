@@ -97,6 +97,7 @@ class Edited:
     "blend_threshold",
     "blend_start",
     "self_replace_side",
+    "keep_to_source",
     "guidance_scale",
 )
 @torch.no_grad()
@@ -123,6 +124,9 @@ def edit(
     self_replace_side: Annotated[
         int, Knob(1, 128, 1, label="Self-attention grid", help="largest shorter side; 16 in the first paper")
     ] = 32,
+    keep_to_source: Annotated[
+        float, Knob(*_FRACTION, label="Keep to source", help="take the source's drift back from the edit too")
+    ] = 0.0,
     guidance_scale: GuidanceScale = 7.5,
 ) -> Iterator[Step[Tensor]]:
     """Edit the inverted image from its caption to `target` -> (B,3,H,W); knobs may be lists of B values.
@@ -132,6 +136,10 @@ def edit(
     int(T self_replace_steps) steps the self-attention is the source's. Then blend words let the edit through
     only where they are seen (LocalBlend). The source's row keeps to its path, `fitted.latents`, and needs no
     unconditional one: 1 + 2B rows a step, 2B once nothing of the source is used any more.
+    How far a guided step of the source misses its path is its drift. Direct inversion has one and, as
+    published, leaves it in the edit; `keep_to_source` takes that share of it back, with 2 + 2B rows a step.
+    At 1 the source's own caption is the identity, and at 0 only where there is no drift (null_text, npi,
+    ddim, at their own guidance).
     Raises ValueError for words that are not there, unequal word counts under replace, or too long a prompt.
     """
     settings = {
@@ -145,6 +153,7 @@ def edit(
         "blend_threshold": blend_threshold,
         "blend_start": blend_start,
         "self_replace_side": self_replace_side,
+        "keep_to_source": keep_to_source,
         "guidance_scale": guidance_scale,
     }
     for step in edit_many(model, fitted, [target], **settings):
@@ -160,23 +169,28 @@ def edit_many(
     One prompt stands for every row. `keep_maps` keeps the attention of every word.
     """
     rows = _rows(targets, {name: bound.default for name, bound in knobs(edit).items()} | settings)
-    scale = torch.tensor([row.pop("guidance_scale") for row in rows], device=model.device).view(-1, 1, 1, 1)
+    scale, keep = (
+        torch.tensor([float(row.pop(name)) for row in rows], device=model.device).view(-1, 1, 1, 1)
+        for name in ("guidance_scale", "keep_to_source")
+    )
     prompts = [fitted.prompt, *(row.pop("target") for row in rows)]
     text, tokens = model.encode_text(prompts), [alignment.read(model.tokenizer, one) for one in prompts]
     plans = [plan(tokens[0], new, fitted.steps, **row) for new, row in zip(tokens[1:], rows, strict=True)]
     latents = fitted.latents.to(model.device)
     if text.shape[1:] != fitted.null(0).shape[1:]:
         raise ValueError("This inversion was made with another model: invert the image again.")
-    steps, count = fitted.steps, len(plans)
-    blends = any(one.blends for one in plans)
+    steps, stride = fitted.steps, model.schedule.stride(fitted.steps)
+    blends, keeps = any(one.blends for one in plans), bool(keep.any())
     sums = MapSum() if keep_maps or blends else None
-    z = latents[-1:].expand(count, -1, -1, -1)
+    z = latents[-1:].expand(len(plans), -1, -1, -1)
     mask = torch.ones_like(z[:, :1], dtype=torch.bool)
     for k, t in enumerate(model.schedule.timesteps(steps)):
         source, following = latents[steps - k].unsqueeze(0), latents[steps - k - 1].unsqueeze(0)
         null = fitted.null(k).to(text)
-        eps = _guided_eps(model, plans, k, t, source, z, text, null, scale, sums)
-        z = ddim_step(model.schedule, z, eps, t, t - model.schedule.stride(steps))
+        eps, of_source = _guided_eps(model, plans, k, t, source, z, text, null, scale, sums, keeps)
+        z = ddim_step(model.schedule, z, eps, t, t - stride)
+        if keeps:
+            z = z + keep * (following - ddim_step(model.schedule, source, of_source, t, t - stride))
         if blends:
             mask = blend_mask(plans, k, sums, z.shape[-2:])
             z = torch.where(mask, z, following)
@@ -210,19 +224,26 @@ def _guided_eps(
     null: Tensor,
     scale: Tensor,
     sums: MapSum | None,
-) -> Tensor:
-    """The targets' noise (B,4,h,w) in step k; text is the source's and theirs, `source` its latent."""
-    count, guided = len(plans), bool((scale != 1).any())
-    rows, texts = ([z], [null.expand(count, -1, -1)]) if guided else ([], [])
-    if sums is not None or any(one.needs_source(k) for one in plans):
-        rows, texts = [*rows, source, z], [*texts, text]
-        control = PlanControl(plans, k, count * guided, sums, z.device)
-    else:
-        rows, texts = [*rows, z], [*texts, text[1:]]
-        control = Control()
+    keeps: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """The targets' noise (B,4,h,w) in step k, and with `keeps` the source's under each one's guidance.
+
+    text is the source's and theirs, `source` its latent.
+    """
+    shares = keeps or sums is not None or any(one.needs_source(k) for one in plans)
+    of_text, text = ([source, z], text) if shares else ([z], text[1:])
+    of_null = [] if not (scale != 1).any() else [source, z] if keeps else [z]
+    rows = torch.cat([*of_null, *of_text])
+    first = len(rows) - len(text)
+    control = PlanControl(plans, k, first, sums, z.device) if shares else Control()
     with attention_control(model.unet, control, z.shape[-2:]):
-        eps = model.eps(torch.cat(rows), t, torch.cat(texts))
-    return eps[:count] + scale * (eps[-count:] - eps[:count]) if guided else eps[-count:]
+        eps = model.eps(rows, t, torch.cat([null.expand(first, -1, -1), text]))
+    eps_null, eps_text = eps[:first], eps[first:]
+
+    def guided(of: slice) -> Tensor:
+        return eps_null[of] + scale * (eps_text[of] - eps_null[of]) if first else eps_text[of]
+
+    return guided(slice(-len(plans), None)), guided(slice(0, 1)) if keeps else None
 
 
 def _word_maps(tokens: Tokens, maps: Tensor) -> dict[str, Tensor]:
