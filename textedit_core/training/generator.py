@@ -1,0 +1,131 @@
+"""The toon generator: StyleGAN2's synthesis network, distilled from the renderer.
+
+FFHQ's generator is a GAN; this one is not. z names a scene (latent_world), so its true portrait is known:
+z -> w is learned without images (mapping) and w -> image here, both by plain regression, with no adversary.
+The class is the real one all the same, with its W, W+ and S.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from textedit_core.models.stylegan2 import Generator
+from textedit_core.training import latent_world, ranks
+from textedit_core.training.data import Portraits, face_weights
+from textedit_core.training.latent_world import STYLE_DIM
+from textedit_core.training.loop import Budget, train
+from textedit_core.training.mapping import LAYERS
+from textedit_core.training.vae import edges
+
+BATCH = 4  # many small steps: on a CPU the time per picture is the same
+LEARNING_RATE = 1e-2
+MODULATION_RATE = 3  # times LEARNING_RATE
+RGB_START = 0.1  # of the usual start: five layers add up to one image
+MSE_WEIGHT = 4.0  # a missing tear is a large error in few pixels, which L1 hardly feels
+SMALLER = 0.5
+CODE_NOISE = 0.15  # on every layer's w by itself: encoders and edits are never exact
+CHANNELS = {
+    64: {4: 128, 8: 128, 16: 96, 32: 48, 64: 16},
+    128: {4: 128, 8: 128, 16: 128, 32: 96, 64: 48, 128: 16},
+}
+
+
+def build(size: int, mapping: nn.Sequential) -> Generator:
+    """An untrained toon generator with this mapping; its centre is the mean code."""
+    network = Generator(**config(size))
+    network.style.load_state_dict(mapping.state_dict())
+    network.latent_avg = latent_world.mean_code()
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if "rgb" in name and name.endswith("conv.weight"):
+                weight.mul_(RGB_START)
+    return network
+
+
+def config(size: int) -> dict:
+    """The arguments of `Generator`: what config.json of a bundle's generator/ holds."""
+    return {"size": size, "style_dim": STYLE_DIM, "n_mlp": LAYERS, "channels": CHANNELS[size]}
+
+
+def fit(
+    portraits: Portraits,
+    mapping: nn.Sequential,
+    size: int,
+    folder: Path,
+    budget: Budget,
+    seed: int,
+    device: str,
+    on_save=None,
+) -> Generator:
+    """L1 + MSE + gradient L1 between the portrait of a scene and G(w), the face counting more.
+
+    w lies anywhere between the code of the scene and map(z) of a z that names it, since both are asked for
+    later. The noise weights stay 0, a renderer has no noise; the mapping stays as it is.
+    """
+    network = build(size, mapping).to(device)
+    groups = synthesis_groups(network)
+    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+    values = torch.from_numpy(portraits.values.astype(np.int64))
+    face = face_weights(size, device).sqrt()
+
+    def loss_of_batch(network, randomness):
+        rows = np.sort(randomness.numpy.integers(len(portraits), size=ranks.share(BATCH)))
+        w_plus = network.widen(between(network, values[torch.from_numpy(rows)].to(device), randomness.torch))
+        jitter = torch.randn(w_plus.shape, generator=randomness.torch, device=device)
+        return pyramid_loss(network, w_plus + CODE_NOISE * jitter, portraits.batch(rows, device), face)
+
+    return train(folder, network, optimizer, loss_of_batch, budget, seed=seed, device=device, on_save=on_save)
+
+
+@torch.no_grad()
+def between(network: Generator, values: Tensor, chance: torch.Generator) -> Tensor:
+    """A w (B,D) on the way from each scene's code to map(z) of a z that names it."""
+    mapped = network.map(latent_world.draw(values, chance))
+    share = torch.rand(len(values), 1, generator=chance, device=chance.device)
+    return latent_world.code(values).lerp(mapped, share)
+
+
+def synthesis_groups(network: Generator) -> list[dict]:
+    """What turns w into an image, without the noise weights; the modulations learn faster than the rest."""
+    named = [
+        (name, p)
+        for name, p in network.named_parameters()
+        if not name.startswith("style.") and not name.endswith("noise.weight")
+    ]
+    return [
+        {"params": [p for name, p in named if "modulation" not in name], "lr": LEARNING_RATE},
+        {
+            "params": [p for name, p in named if "modulation" in name],
+            "lr": LEARNING_RATE * MODULATION_RATE,
+        },
+    ]
+
+
+def pyramid_loss(network: Generator, w_plus: Tensor, image: Tensor, face: Tensor) -> dict[str, Tensor]:
+    """`picture_loss` of G(w_plus) and of its images on the way, each of half the side and SMALLER the weight
+    of the next: the coarse layers hear at once what is theirs."""
+    state, drawn = network.start(len(w_plus)), []
+    for index, s in enumerate(network.styles(w_plus)):
+        state = network.advance(state, index, s)
+        if network.layers[index].is_rgb:
+            drawn.append(state[1])
+    found, weight, loss = {}, 1.0, 0.0
+    for picture in reversed(drawn):
+        wanted, weights = (F.adaptive_avg_pool2d(one, picture.shape[-1]) for one in (image, face))
+        one = picture_loss(picture, wanted, weights)
+        found = found or one
+        loss, weight = loss + weight * one["loss"], weight * SMALLER
+    return found | {"loss": loss}
+
+
+def picture_loss(drawn: Tensor, image: Tensor, face: Tensor) -> dict[str, Tensor]:
+    """{"loss", "psnr"} of images (B,3,H,W) in [-1,1]; `face`: weights (1,1,H,W) of the differences."""
+    difference = (drawn - image) * face
+    error = difference.square().mean()
+    loss = difference.abs().mean() + MSE_WEIGHT * error + edges(drawn, image)
+    return {"loss": loss, "psnr": 10 * torch.log10(4 / error.detach())}

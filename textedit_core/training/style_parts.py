@@ -1,0 +1,111 @@
+"""StyleCLIP's models in a toon training: mapping, generator, encoder, identity; their share of a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from textedit_core.models import zoo
+from textedit_core.models.encoders import E4e
+from textedit_core.models.identity import IRSE50
+from textedit_core.models.stylegan2 import Generator
+from textedit_core.noise import noise
+from textedit_core.training import bundle, encoder, evaluate, generator, identity, latent_world, mapping
+from textedit_core.training import style_scores as scores
+from textedit_core.training.classifier import AttributeClassifier
+from textedit_core.training.data import Portraits, held_out_portraits
+
+PARTS = ("mapping", "generator", "encoder", "identity")
+PREVIEWS = 12
+
+
+class StyleParts:
+    """What a Studio does for the parts of PARTS; a bundle holds those of them that are trained."""
+
+    out: Path
+    size: int
+    portraits: Portraits
+
+    def train_style(self, part: str, **common) -> None:
+        """Train one of PARTS. The generator needs the mapping, the encoder the generator."""
+        if part == "mapping":
+            mapping.fit(**common)
+        elif part == "generator":
+            generator.fit(self.portraits, self.mapping(), self.size, on_save=self._preview_style, **common)
+        elif part == "encoder":
+            encoder.fit(self.portraits, self.generator(), **common)
+        else:
+            identity.fit(self.portraits, **common)
+
+    def mapping(self) -> nn.Sequential:
+        return self._load("mapping", mapping.build())
+
+    def generator(self) -> Generator:
+        """The synthesis network with the mapping as it is now: the mapping may have been trained on since."""
+        network = self._load("generator", generator.build(self.size, mapping.build()))
+        network.style.load_state_dict(self.mapping().state_dict())
+        return network
+
+    def encoder(self) -> E4e:
+        return self._load("encoder", encoder.build(self.size))
+
+    def identity(self) -> IRSE50:
+        return self._load("identity", identity.Recognition()).network
+
+    def write_style(self, folder: Path) -> None:
+        """The folders generator/, encoder/ and identity/ of a bundle, where they are trained."""
+        if self._has("mapping", "generator"):
+            bundle.write_network(
+                folder / "generator", self.generator(), generator.config(self.size),
+                latent_avg=latent_world.mean_code()[0],
+            )  # fmt: skip
+        if self._has("encoder"):
+            network = self.encoder()
+            bundle.write_network(
+                folder / "encoder",
+                network,
+                {"size": self.size, **encoder.SHAPE},
+                latent_avg=network.latent_avg,
+            )
+        if self._has("identity"):
+            bundle.write_network(folder / "identity", self.identity(), identity.SHAPE)
+
+    def _has(self, *parts: str) -> bool:
+        return all((self.out / part / "state.pt").exists() for part in parts)
+
+    @torch.no_grad()
+    def _preview_style(self, network: Generator, step: int) -> None:
+        """Held-out portraits, what the generator makes of a z that names each, and samples of any z."""
+        portraits = held_out_portraits(PREVIEWS, self.size, self.out / "data")
+        z = latent_world.draw(torch.from_numpy(portraits.values).long(), torch.Generator().manual_seed(0))
+        w = network.map(torch.cat([z, noise((PREVIEWS, z.shape[1]), 0)]))
+        drawn = network(network.widen(w)).clamp(-1, 1)
+        images = torch.cat([portraits.batch(range(PREVIEWS)), drawn])
+        evaluate.save_grid(images, PREVIEWS, self.out / "samples" / f"generator-{step:07d}.png")
+
+
+def adoptable(models: zoo.Models) -> dict[str, nn.Module]:
+    """Part -> the module to go on training, for those of PARTS that a bundle holds."""
+    parts: dict[str, nn.Module] = {}
+    if "generator" in models.sources:
+        parts |= {"mapping": models.generator.network.style, "generator": models.generator.network}
+    if "encoder" in models.sources:
+        parts["encoder"] = models.encoder.network
+    if "identity" in models.sources:
+        parts["identity"] = identity.Recognition(models.identity.network)
+    return parts
+
+
+def measure(models: zoo.Models, reader: AttributeClassifier, portraits: Portraits) -> dict:
+    """The scores of what the bundle holds of PARTS, for its manifest."""
+    found: dict = {}
+    if "generator" in models.sources:
+        found["generator"] = scores.generator_scores(models.generator.network, reader, portraits)
+        if "encoder" in models.sources:
+            parts = models.encoder.network, models.generator.network
+            found["encoder"] = scores.encoder_scores(*parts, reader, portraits)
+    if "identity" in models.sources:
+        found["identity"] = scores.identity_scores(models.identity.network, portraits)
+    return found
