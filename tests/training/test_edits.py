@@ -3,8 +3,10 @@
 import dataclasses
 import json
 
+import pytest
 import torch
 
+from tests.studies import inversions_beside
 from tests.studies.imagic_beside_sdedit import read_rows, table
 from textedit_core.training.captions import describe
 from textedit_core.training.classifier import AttributeClassifier
@@ -76,3 +78,27 @@ def test_a_line_cut_short_is_an_edit_not_done(tmp_path):
     rows = read_rows(tmp_path)
     assert [row["edit"] for row in rows] == [3, 3]
     assert "| sdedit | strength 0.5 | 2 | 1.00 | 0.500 | 20.0 dB | 18.0 dB |" in table(rows)
+
+
+def test_the_study_of_inversions_counts_against_the_published_loop():
+    """Two edits of two steps: the published loop makes the caption's noise once more in each step."""
+    costs = {"fit_seconds": 1.0, "edit_seconds": 2.0, "fit_gradient_rows": 0, "edit_rows": 8}
+    measures = {"asked": 1.0, "unasked": 0.9, "psnr_answer": 20.0, "clip": 30.0}
+    rows = []
+    for outside in ({"psnr_outside": 25.0}, {}):
+        own = {"losses": [0.5, 0.1], "psnr_rebuilt": 29.0} | costs | measures | outside
+        rows.append(own | {"method": "direct", "fit_rows": 2, "losses": []})
+        rows.append(own | {"method": "null_text", "fit_rows": 12, "fit_seconds": 10.0})
+        rows.append(own | {"method": "null_text_paper", "fit_rows": 22, "psnr_rebuilt": 29.1})
+        rows.append({"method": "sdedit 0.4", "edit_seconds": 1.0, "edit_rows": 4} | measures)
+    found = inversions_beside.summary(rows)
+    assert found["methods"]["direct"]["psnr_outside"] == 25.0 and found["methods"]["direct"]["edits"] == 2
+    assert found["methods"]["null_text"]["losses"] == [0.5, 0.1]
+    ratios = found["ratios"]
+    assert ratios["null_text rows / published loop"] == 12 / 24
+    assert ratios["null_text rebuilt dB - published"] == pytest.approx(-0.1)
+    assert ratios["direct + edit / null_text + edit, rows"] == 10 / 20
+    assert ratios["direct + edit / null_text + edit, seconds"] == 3 / 12
+    lines = inversions_beside.table(found).splitlines()
+    assert "| sdedit 0.4 | 2 | - | 1.000 | 0.900 | 20.0 | - | 30.0 | - + 1.0 | - (-) + 4 |" in lines
+    assert inversions_beside.summary([])["ratios"] == {}
