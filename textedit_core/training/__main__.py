@@ -8,11 +8,16 @@ import sys
 import time
 from pathlib import Path
 
-PARTS = ("classifier", "vae", "text", "clip", "unet")
-SHIPPED = ("classifier", "vae", "clip", "unet")  # a bundle holds these
+PARTS = ("classifier", "vae", "text", "clip", "unet", "mapping", "generator", "encoder", "identity",
+         "paint_by_example")  # fmt: skip
+SHIPPED = ("classifier", "vae", "clip", "unet")  # a bundle holds these, and of the others those it can
 # How the minutes are shared, and the steps of a full training without a limit.
-SHARE = {"classifier": 0.04, "vae": 0.13, "text": 0.03, "clip": 0.15, "unet": 0.65}
-STEPS = {"classifier": 8_000, "vae": 40_000, "text": 2_000, "clip": 20_000, "unet": 60_000}
+SHARE = {"classifier": 0.03, "vae": 0.10, "text": 0.02, "clip": 0.12, "unet": 0.48,
+         "mapping": 0.01, "generator": 0.15, "encoder": 0.05, "identity": 0.04,
+         "paint_by_example": 0.30}  # fmt: skip
+STEPS = {"classifier": 8_000, "vae": 40_000, "text": 2_000, "clip": 20_000, "unet": 60_000,
+         "mapping": 5_000, "generator": 60_000, "encoder": 15_000, "identity": 8_000,
+         "paint_by_example": 30_000}  # fmt: skip
 
 log = logging.getLogger("textedit_core.training")
 
@@ -37,6 +42,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--samples", type=int, default=256, help="how many of them to sample from their captions"
     )
+    parser.add_argument("--images", type=Path, help="of paint_by_example: train on the pictures of a folder,")
+    parser.add_argument("--boxes", type=Path, help="and on their boxes, a file of JSON lines")
+    parser.add_argument(
+        "--part-portraits", type=int, default=8_000, help="of how many portraits to find the parts"
+    )
+    parser.add_argument(
+        "--ablate",
+        choices=["augmentation", "bottleneck", "guidance"],
+        help="leave this out of paint_by_example's recipe; the model goes to OUT/ablations",
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
     parser.add_argument("--seed", type=int, default=0)
@@ -44,6 +59,8 @@ def main(arguments: list[str] | None = None) -> None:
     unknown = set(options.only.split(",")) - {*PARTS, ""}
     if unknown:
         parser.error(f"--only knows {', '.join(PARTS)}, not {', '.join(sorted(unknown))}.")
+    if (options.images is None) != (options.boxes is None):
+        parser.error("--images and --boxes go together.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     run(options)
@@ -60,7 +77,10 @@ def run(options: argparse.Namespace) -> None:
     ranks.join()
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)  # the start of every layer
-        work(options, toon.Studio(options.out, options.size, options.scenes, options.seed, options.device))
+        studio = toon.Studio(options.out, options.size, options.scenes, options.seed, options.device)
+        studio.boxed = (options.images, options.boxes) if options.images else None
+        studio.part_portraits, studio.ablate = options.part_portraits, options.ablate
+        work(options, studio)
 
 
 def work(options: argparse.Namespace, studio) -> None:
@@ -73,6 +93,8 @@ def work(options: argparse.Namespace, studio) -> None:
             studio.adopt(options.start)
         if chosen:
             studio.prepare()
+        if "paint_by_example" in chosen:
+            len(studio.examples())
     ranks.agreed(0.0)  # the other processes wait, and read what the first has written
     begun = time.monotonic()
     for part in chosen:

@@ -38,7 +38,11 @@ def write_clip(folder: Path, tokenizer: CLIPTokenizer, clip: nn.Module) -> None:
     """A CLIP repository."""
     tokenizer.save_pretrained(folder)
     _save_half(clip, folder)
-    size = clip.config.vision_config.image_size
+    _write_preprocessor(folder, clip.config.vision_config.image_size)
+
+
+def _write_preprocessor(folder: Path, size: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     preprocessor = {
         "image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": size},
         "crop_size": {"height": size, "width": size}, "image_mean": list(MEAN), "image_std": list(STD),
@@ -47,12 +51,33 @@ def write_clip(folder: Path, tokenizer: CLIPTokenizer, clip: nn.Module) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=1))
 
 
+def write_paint_by_example(folder: Path, unet, encoder, vae=None) -> None:
+    """The subfolders of Paint by Example's repository; vae/ only if given."""
+    build_scheduler().save_pretrained(folder / "scheduler")
+    for name, module in (("unet", unet), ("image_encoder", encoder), ("vae", vae)):
+        if module is not None:
+            _save_half(module, folder / name)
+    _write_preprocessor(folder / "feature_extractor", encoder.config.image_size)
+
+
 def write_classifier(folder: Path, classifier: nn.Module) -> None:
     """The attribute classifier of the tests and benchmarks."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
     half = {k: v.half() if v.is_floating_point() else v for k, v in classifier.state_dict().items()}
+    save_file(half, folder / "model.safetensors")
+
+
+def write_network(folder: Path, network: nn.Module, config: dict, **more: torch.Tensor) -> None:
+    """A network of our own as config.json, the arguments of its class, and model.safetensors; `more`: tensors
+    beside the state dict, such as latent_avg."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    tensors = {k: v.detach().contiguous() for k, v in (network.state_dict() | more).items()}
+    half = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
     save_file(half, folder / "model.safetensors")
 
 

@@ -12,7 +12,17 @@ import torch
 from transformers import CLIPTokenizer
 
 from textedit_core.models import zoo
-from textedit_core.training import bundle, classifier, clip, diffusion, evaluate, text, vae
+from textedit_core.training import (
+    bundle,
+    classifier,
+    clip,
+    diffusion,
+    evaluate,
+    example_parts,
+    style_parts,
+    text,
+    vae,
+)
 from textedit_core.training.captions import vocabulary
 from textedit_core.training.data import Portraits, held_out_portraits, training_portraits
 from textedit_core.training.loop import Budget, begin_from, load_ema, trained
@@ -24,8 +34,8 @@ PREVIEW_CAPTIONS = 24
 MAX_LENGTH = 32
 
 
-class Studio:
-    """A toon training in a folder: OUT/{classifier,vae,text,clip,unet}/state.pt, OUT/data, OUT/tokenizer."""
+class Studio(style_parts.StyleParts, example_parts.ExampleParts):
+    """A toon training in a folder: OUT/PART/state.pt for every part, OUT/data, OUT/tokenizer."""
 
     def __init__(self, out: Path, size: int, scenes: int, seed: int, device: str):
         self.out, self.size, self.scenes, self.seed, self.device = out, size, scenes, seed, device
@@ -58,6 +68,10 @@ class Studio:
         elif part == "clip":
             start = None if trained(folder) else text.copy_tower(self.text(), self._empty_clip())
             clip.fit(self.portraits, self.tokenizer, self.size, start=start, **common)
+        elif part == example_parts.PART:
+            self.train_example(**common)
+        elif part in style_parts.PARTS:
+            self.train_style(part, **common)
         else:
             parts = self.vae().to(self.device), self.clip(), self.tokenizer
             diffusion.fit(self.portraits, *parts, **common, on_save=self._preview)
@@ -71,6 +85,8 @@ class Studio:
             "unet": diffusion.TextToLatent(models.diffusion.unet, models.diffusion.text_encoder),
             "clip": clip.LabelledCLIP(models.clip.model),
             "classifier": reader,
+            **style_parts.adoptable(models),
+            **example_parts.adoptable(models),
         }
         models.diffusion.tokenizer.save_pretrained(self.out / "tokenizer")
         for part, module in parts.items():
@@ -110,6 +126,8 @@ class Studio:
         bundle.write_diffusion(folder / "diffusion", self.tokenizer, both.text_encoder, self.vae(), both.unet)
         bundle.write_clip(folder / "clip", self.tokenizer, self.clip())
         bundle.write_classifier(folder / "classifier", self.classifier())
+        self.write_style(folder)
+        self.write_example(folder)
         folders = sorted(state.parent for state in self.out.glob("*/state.pt"))
         history = {folder.name: trained(folder) for folder in folders}
         facts = {
@@ -173,8 +191,14 @@ def measure(folder: Path, portraits: Portraits, samples: int, out: Path) -> dict
         "clip_zero_shot_accuracy": _rounded(zero_shot),
         "sample_attribute_accuracy": _rounded(sampled),
         "sample_settings": {"steps": evaluate.SAMPLING_STEPS, "guidance_scale": evaluate.GUIDANCE_SCALE},
+        **_rounded(style_parts.measure(models, reader, portraits)),
+        **_rounded(example_parts.measure(models, reader, samples)),
     }
 
 
-def _rounded(scores: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 3) for name, value in scores.items()}
+def _rounded(scores: dict) -> dict:
+    """Numbers, and numbers in dictionaries, to three digits after the point."""
+    return {
+        name: _rounded(value) if isinstance(value, dict) else round(value, 3)
+        for name, value in scores.items()
+    }
