@@ -14,6 +14,7 @@ from textedit_core.ddim import ddim_step
 from textedit_core.knobs import knobs
 from textedit_core.methods import paint_by_example
 from textedit_core.models.latent_diffusion import count_rows
+from textedit_core.models.structure import Lender
 from textedit_core.noise import noise
 from textedit_core.steps import last
 
@@ -237,7 +238,15 @@ def test_mistakes_are_sentences(model, image, mask, exemplar):
 
 @pytest.mark.parametrize(
     "change",
-    [{"guidance_scale": 2.0}, {"steps": 5}, {"sampler": "plms"}, {"grow": 20}, {"feather": 20}, {"seed": 1}],
+    [
+        {"guidance_scale": 2.0},
+        {"steps": 5},
+        {"sampler": "plms"},
+        {"grow": 20},
+        {"feather": 20},
+        {"seed": 1},
+        {"structure": 0.5},
+    ],
 )
 def test_every_knob_is_alive(model, image, mask, exemplar, change):
     base = last(paint_by_example.edit(model, image, mask, exemplar, steps=4))
@@ -257,7 +266,73 @@ def test_the_surroundings_are_a_knob_of_large_pictures(model, exemplar):
 def test_the_defaults_are_the_published_ones():
     defaults = {name: knob.default for name, knob in knobs(paint_by_example.edit).items()}
     assert (defaults["guidance_scale"], defaults["steps"], defaults["seed"]) == (5.0, 50, 0)
-    assert paint_by_example.edit.batched == ("guidance_scale", "seed")
+    assert defaults["structure"] == 0
+    assert paint_by_example.edit.batched == ("guidance_scale", "structure", "seed")
+
+
+def test_without_structure_nothing_is_lent(model, image, mask, exemplar, monkeypatch):
+    plain = last(paint_by_example.edit(model, image, mask, exemplar, steps=3))
+    monkeypatch.setattr(paint_by_example, "Lender", None)
+    assert torch.equal(last(paint_by_example.edit(model, image, mask, exemplar, steps=3, structure=0)), plain)
+
+
+@pytest.mark.parametrize(
+    ("structure", "seeds", "rows"),
+    [
+        (0.5, 0, 2 * 3 + 2 * 2),
+        (1.0, 0, 4 * 3),
+        ([0.5, 1.0], [0, 0], 4 * 4 + 4),
+        ([0, 1.0], [0, 1], 4 * 4 + 4),
+    ],
+)
+def test_structure_costs_a_row_a_step_for_every_seed(model, image, mask, exemplar, structure, seeds, rows):
+    with count_rows(model) as count:
+        options = {"structure": structure, "seed": seeds, "steps": 4}
+        last(paint_by_example.edit(model, image, mask, exemplar, **options))
+    assert (count.rows, count.calls) == (rows, 4)
+
+
+def test_a_batch_with_structure_is_its_rows_one_by_one(model, image, mask, exemplar):
+    shares, seeds, scales = [0.0, 0.5, 1.0, 1.0], [4, 4, 4, 9], [5.0, 0.0, 1.0, 3.0]
+    options = {"steps": 4}
+    together = last(
+        paint_by_example.edit(
+            model, image, mask, exemplar, structure=shares, seed=seeds, guidance_scale=scales, **options
+        )
+    )
+    for row, (share, seed, scale) in enumerate(zip(shares, seeds, scales, strict=True)):
+        options |= {"structure": share, "seed": seed, "guidance_scale": scale}
+        alone = last(paint_by_example.edit(model, image, mask, exemplar, **options))
+        torch.testing.assert_close(together[row : row + 1], alone, rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_borrowing_from_oneself_is_nothing_and_from_another_is_not(model, image, mask, exemplar):
+    whole = model.surroundings(image, torch.zeros_like(mask))
+    z, condition = noise((1, 4, 8, 8), 0), model.encode_exemplar(exemplar)
+    plain = model.guided_eps(z, 300, whole, condition, 0.0)
+    same = model.guided_eps(z, 300, whole, condition, 0.0, Lender(z, whole, (0,)))
+    other = model.guided_eps(z, 300, whole, condition, 0.0, Lender(noise((1, 4, 8, 8), 1), whole, (0,)))
+    torch.testing.assert_close(same, plain, rtol=0, atol=1e-5)
+    assert (other - plain).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_the_attention_is_as_before_also_after_an_error(model, image, mask, exemplar):
+    processors = dict(model.unet.attn_processors)
+    last(paint_by_example.edit(model, image, mask, exemplar, steps=2, structure=1))
+    assert model.unet.attn_processors == processors
+
+    def broken(*_):
+        raise RuntimeError("broken")
+
+    handle = model.unet.mid_block.register_forward_hook(broken)
+    try:
+        with pytest.raises(RuntimeError, match="broken"):
+            last(paint_by_example.edit(model, image, mask, exemplar, steps=2, structure=1))
+    finally:
+        handle.remove()
+    assert model.unet.attn_processors == processors
 
 
 def test_every_step_is_told_and_a_cancel_leaves_nothing(model, image, mask, exemplar):

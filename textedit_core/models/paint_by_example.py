@@ -12,7 +12,9 @@ from torch import Tensor
 
 from textedit_core.ddim import Schedule, velocity_to_eps
 from textedit_core.models import autoencoder
+from textedit_core.models.attention import attention_control
 from textedit_core.models.one_key import one_key
+from textedit_core.models.structure import Lender, borrowed
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -120,19 +122,31 @@ class PaintByExample:
         surroundings: Tensor,
         condition: Tensor,
         guidance_scale: float | Sequence[float],
+        lender: Lender | None = None,
     ) -> Tensor:
         """eps_v + lambda (eps_c - eps_v), v the learned vector of no example (arXiv 2207.12598): (B,4,h,w).
 
         `guidance_scale` is one lambda or one per row. A row of lambda 0 costs one UNet row, the
-        unconditional one, a row of lambda 1 the conditional one, any other row both; all are one call.
+        unconditional one, a row of lambda 1 the conditional one, any other row both; all are one call, with
+        a lender's rows, which see no example.
         """
         scale = torch.as_tensor(guidance_scale, dtype=z.dtype).expand(len(z))
         blind, seeing = (scale != 1).nonzero().flatten(), (scale != 0).nonzero().flatten()
         blind, seeing, scale = (part.to(z.device) for part in (blind, seeing, scale.view(-1, 1, 1, 1)))
         null = self.encoder.uncond_vector.to(condition).expand(len(blind), condition.shape[1], -1)
         rows = torch.cat([blind, seeing])
-        both = torch.cat([null, condition.expand(len(z), -1, -1)[seeing]])
-        found = self.eps(z[rows], t, surroundings.expand(len(z), -1, -1, -1)[rows], both)
+        tokens = torch.cat([null, condition.expand(len(z), -1, -1)[seeing]])
+        around = surroundings.expand(len(z), -1, -1, -1)[rows]
+        if lender is None:
+            found = self.eps(z[rows], t, around, tokens)
+        else:
+            more = len(lender.z)
+            around = torch.cat([around, lender.surroundings.expand(more, -1, -1, -1)])
+            tokens = torch.cat(
+                [tokens, self.encoder.uncond_vector.to(tokens).expand(more, tokens.shape[1], -1)]
+            )
+            with attention_control(self.unet, borrowed(lender, rows, z.device), tuple(z.shape[2:])):
+                found = self.eps(torch.cat([z[rows], lender.z]), t, around, tokens)
         eps_null = torch.zeros_like(z).index_copy(0, blind, found[: len(blind)])
-        eps_exemplar = torch.zeros_like(z).index_copy(0, seeing, found[len(blind) :])
+        eps_exemplar = torch.zeros_like(z).index_copy(0, seeing, found[len(blind) : len(rows)])
         return eps_null + scale * (eps_exemplar - eps_null)
