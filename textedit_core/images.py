@@ -42,8 +42,12 @@ def to_tensor(image: Image.Image, size: int, fit: Fit = "crop") -> torch.Tensor:
 
     "crop" keeps the largest centred square; "pad" keeps everything and adds white on the short side.
     """
-    square = _square(image.convert("RGB"), size, fit, "white")
-    pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None]
+    return as_tensor(_square(image.convert("RGB"), size, fit, "white"))
+
+
+def as_tensor(image: Image.Image) -> torch.Tensor:
+    """A PIL image at its own size, (1,3,H,W) in [-1,1], for a method that takes any."""
+    pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None]
     return pixels.to(torch.float32) / 127.5 - 1
 
 
@@ -61,8 +65,27 @@ def to_mask(image: Image.Image, size: int, fit: Fit = "crop") -> torch.Tensor:
 
     `fit` places it as `to_tensor` places the image; what padding added is never changed.
     """
-    square = _square(_to_binary(image), size, fit, 0, Image.Resampling.BOX)
-    return torch.from_numpy(np.array(square) >= 128).to(torch.float32)[None, None]
+    return as_mask(_square(_to_binary(image), size, fit, 0, Image.Resampling.BOX))
+
+
+def as_mask(image: Image.Image) -> torch.Tensor:
+    """A mask, read as by `open_mask`, at its own size: (1,1,H,W) of 0 and 1."""
+    return torch.from_numpy(np.array(_to_binary(image)) >= 128).to(torch.float32)[None, None]
+
+
+def crop_box(image: Image.Image, left: float, top: float, right: float, bottom: float,
+             field: str = "Crop box") -> Image.Image:
+    """The part of an image between sides given in percent of its width and height.
+
+    ValueError, a sentence that starts with `field`, for sides out of order or outside of 0 to 100.
+    """
+    if not (0 <= left < right <= 100 and 0 <= top < bottom <= 100):
+        raise ValueError(f"{field}: left must be less than right and top less than bottom, "
+                         "all from 0 to 100 percent.")
+    x, y = image.width / 100, image.height / 100
+    corner = int(left * x), int(top * y)
+    end = max(corner[0] + 1, round(right * x)), max(corner[1] + 1, round(bottom * y))
+    return image.crop((*corner, *end))
 
 
 def mask_to_pil(masks: torch.Tensor) -> list[Image.Image]:

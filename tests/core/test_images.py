@@ -231,3 +231,27 @@ def test_a_mask_lies_where_the_image_lies_and_padding_is_kept():
 
 def test_an_empty_layer_is_an_empty_mask():
     assert to_mask(Image.new("RGBA", (8, 8), (255, 255, 255, 0)), 8).sum() == 0
+
+
+def test_a_picture_and_a_mask_at_their_own_size():
+    picture = Image.effect_noise((7, 5), 60).convert("RGB")
+    tensor = images.as_tensor(picture)
+    assert tensor.shape == (1, 3, 5, 7)
+    assert images.to_pil(tensor)[0].tobytes() == picture.tobytes()
+    drawn = Image.new("L", (7, 5), 0)
+    drawn.paste(255, (2, 1, 4, 3))
+    mask = images.as_mask(drawn)
+    assert mask.shape == (1, 1, 5, 7) and mask.sum() == mask[..., 1:3, 2:4].sum() == 4
+
+
+def test_a_crop_box_is_in_percent_and_never_empty():
+    picture = Image.new("RGB", (200, 100))
+    picture.paste("red", (50, 20, 100, 80))
+    cut = images.crop_box(picture, 25, 20, 50, 80)
+    assert cut.size == (50, 60) and cut.getcolors() == [(3000, (255, 0, 0))]
+    assert images.crop_box(picture, 0, 0, 100, 100).size == (200, 100)
+    assert images.crop_box(picture, 10, 10, 10.1, 10.1).size == (1, 1)
+    nan = float("nan")
+    for sides in ((50, 0, 20, 100), (0, 0, 101, 100), (-1, 0, 100, 100), (0, 30, 100, 30), (0, nan, 9, 9)):
+        with pytest.raises(ValueError, match="Exemplar crop: left must be less than right"):
+            images.crop_box(picture, *sides, field="Exemplar crop")
