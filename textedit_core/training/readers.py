@@ -17,7 +17,12 @@ def reader(width: int) -> nn.Linear:
 
 
 def attribute_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over attributes of the cross-entropy of logits (B, sum of counts); labels of -1 do not count."""
+    """Mean over attributes of the cross-entropy of logits (B, sum of counts); labels of -1 do not count.
+
+    0 where no label counts.
+    """
+    if not (labels >= 0).any():
+        return 0 * logits.sum()
     losses, start = [], 0
     for i, values in enumerate(ATTRIBUTES.values()):
         part = logits[:, start : start + len(values)]

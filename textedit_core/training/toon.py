@@ -19,6 +19,8 @@ from textedit_core.training import (
     diffusion,
     evaluate,
     example_parts,
+    latent_reader,
+    ranks,
     style_parts,
     text,
     vae,
@@ -68,12 +70,14 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
         elif part == "clip":
             start = None if trained(folder) else text.copy_tower(self.text(), self._empty_clip())
             clip.fit(self.portraits, self.tokenizer, self.size, start=start, **common)
+        elif part == "reader":
+            latent_reader.fit(self.latents, self.portraits, **common)
         elif part == example_parts.PART:
             self.train_example(**common)
         elif part in style_parts.PARTS:
             self.train_style(part, **common)
         else:
-            parts = self.vae().to(self.device), self.clip(), self.tokenizer
+            parts = self.latents, self.clip(), self.tokenizer, self.reader()
             diffusion.fit(self.portraits, *parts, **common, on_save=self._preview)
 
     def adopt(self, folder: Path) -> None:
@@ -103,6 +107,26 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
     def text(self):
         return self._load("text", text.ReadingText(self._empty_clip().config)).tower
 
+    @cached_property
+    def latents(self) -> torch.Tensor:
+        """The latents (N,4,h,w) of the training portraits, kept on disk: encoding takes minutes on a CPU."""
+        vae = self.vae().to(self.device)
+        mark = sum(float(weight.double().abs().sum()) for weight in vae.state_dict().values())
+        path = self.out / "data" / f"latents-{self.scenes}-{self.size}px-{mark:.6f}.npy"
+        if ranks.agreed(float(path.exists())):
+            return torch.from_numpy(np.load(path))
+        z = diffusion.encode_all(self.portraits, vae, self.device)
+        if ranks.rank() == 0:
+            np.save(path, z.numpy())
+        return z
+
+    def reader(self) -> latent_reader.LatentReader | None:
+        """What reads attributes from latents; None where it is not trained, and the UNet learns without."""
+        if trained(self.out / "reader") is None:
+            log.info("no reader of latents in %s: the UNet learns from the square error alone", self.out)
+            return None
+        return self._load("reader", latent_reader.LatentReader(self.latents.shape[-1])).requires_grad_(False)
+
     def clip(self):
         return self._load("clip", clip.LabelledCLIP(self._empty_clip())).clip
 
@@ -127,6 +151,7 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
         bundle.write_clip(folder / "clip", self.tokenizer, self.clip())
         bundle.write_classifier(folder / "classifier", self.classifier())
         self.write_style(folder)
+        self.write_style_edits(folder)
         self.write_example(folder)
         folders = sorted(state.parent for state in self.out.glob("*/state.pt"))
         history = {folder.name: trained(folder) for folder in folders}
