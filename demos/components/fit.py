@@ -31,9 +31,8 @@ class FitPanel:
         """What a fit is doing, or has done, in one sentence."""
         step = run.step
         if run.stopped and not run.kept:
-            return note(
-                f"Stopped at step {step.done} of {step.total}; half of it is of no use, so none is kept."
-            )
+            at = f"Stopped at step {step.done} of {step.total}."
+            return note(f"{at} An unfinished preparation is of no use, so none of it is kept.")
         if run.stopped:
             pairs = zip(run.done, run.stages, strict=True)
             did = " and ".join(f"{done} {stage.name}" for done, stage in pairs)

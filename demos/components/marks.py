@@ -64,6 +64,19 @@ def tile(item: Tile | None, waiting: str = "") -> str:
     )
 
 
+def figures(items: Sequence[Tile], title: str, kind: str = "") -> str:
+    """Pictures that cannot be clicked, with a line under each, under a heading."""
+    if not items:
+        return ""
+    shown = "".join(
+        f'<figure class="tile"><img src="{url(one.path)}" alt="{html.escape(one.label, quote=True)}">'
+        f'<figcaption class="caption">{"".join(f"<span>{html.escape(t)}</span>" for t in one.captions)}'
+        "</figcaption></figure>"
+        for one in items
+    )
+    return f'<section><h4>{html.escape(title)}</h4><div class="strip {kind}">{shown}</div></section>'
+
+
 def strip(items: Sequence[Tile], kind: str = "") -> str:
     """Tiles in rows that wrap."""
     return f'<div class="strip {kind}">{"".join(map(tile, items))}</div>' if items else ""

@@ -35,9 +35,9 @@ def picture(label: str, **look) -> gr.Image:
 class ResultPanel:
     """What an edit shows. A result is plain data, as runs/common.py says.
 
-    method: the runs.common.Method.  steps: what to do first, in words.  pictures: {key: label} beside the
-    slider, "edit" among them; those that are `optional` are hidden until a result has them.
-    captioned: lines under the pictures.
+    method: the runs.common.Method.  steps: what to do first, in words.  pictures: {key: label}, "edit" among
+    them, beside the slider, or in a row below it, each with a line under it, if they are `captioned`; those
+    that are `optional` are hidden until a result has them.
     details: called to draw more below them; gives an object with `outputs` and `show(result)`.
     """
 
@@ -66,14 +66,12 @@ class ResultPanel:
                         buttons=["fullscreen"],
                         elem_classes="compare",
                     )
-                with gr.Column(scale=1, min_width=120, elem_classes="pictures"):
-                    self.pictures, self.captions = {}, {}
-                    for key, label in pictures.items():
-                        name = f"{method.name}-{'edited' if key == 'edit' else key}"
-                        with gr.Column(elem_classes="framed", min_width=90) if captioned else nullcontext():
-                            self.pictures[key] = picture(label, elem_id=name, visible=key not in optional)
-                            if captioned:
-                                self.captions[key] = gr.HTML(label=f"About {label}", elem_classes="under")
+                if not captioned:
+                    with gr.Column(scale=1, min_width=120, elem_classes="pictures"):
+                        self.draw_pictures(method, pictures, captioned)
+            if captioned:
+                with gr.Row(elem_classes="captioned"):
+                    self.draw_pictures(method, pictures, captioned)
             self.words = gr.HTML(label="Scores")
             with gr.Row(elem_classes="actions"):
                 self.download = gr.DownloadButton("Download PNG", size="sm", min_width=120)
@@ -102,6 +100,16 @@ class ResultPanel:
         self.pinned.select(
             self.show_pin, self.pins, self.outputs, show_progress="hidden", api_visibility="private"
         )
+
+    def draw_pictures(self, method: Method, pictures: dict[str, str], captioned: bool) -> None:
+        """The pictures, each with the line under it where there is one."""
+        self.pictures, self.captions = {}, {}
+        for key, label in pictures.items():
+            name = f"{method.name}-{'edited' if key == 'edit' else key}"
+            with gr.Column(min_width=90, elem_classes="framed") if captioned else nullcontext():
+                self.pictures[key] = picture(label, elem_id=name, visible=key not in self.optional)
+                if captioned:
+                    self.captions[key] = gr.HTML(label=f"{label}, in figures", elem_classes="under")
 
     @property
     def outputs(self) -> list:

@@ -1,5 +1,7 @@
 """The sweep panel: any knob on X, another on Y, cells streamed into a grid, scores, downloads."""
 
+from dataclasses import asdict
+
 import gradio as gr
 
 from demos.components import charts, knobs
@@ -62,6 +64,9 @@ class SweepPanel:
             self.y_values = gr.Textbox(
                 first.y_values, label="Y values", min_width=120, elem_id=self.id("y-values")
             )
+        if self.method.sweeps:
+            with gr.Row(elem_classes="offers"):
+                self.offers = {name: gr.Button(name, size="sm", min_width=90) for name in self.method.sweeps}
         self.plan = gr.HTML(elem_id=self.id("sweep-plan"))
         with gr.Row(elem_classes="run"):
             self.run_button = gr.Button("3  Sweep", variant="primary", scale=3, min_width=140)
@@ -99,9 +104,20 @@ class SweepPanel:
             event.then(self.say_outlook, **look)
         # First the run ends by itself and keeps what it has; then one still waiting in the queue is dropped.
         self.stop_button.click(self.tab.stop, None, None, **QUIET).then(None, cancels=runs)
+        for name, axes_for in self.method.sweeps.items():
+            self.wire_offer(self.offers[name], axes_for)
         self.grid.select(self.view.show, self.cells, self.view.outputs, **QUIET)
         sent = self.view.send.click(self.tab.send, self.view.picked, self.tab.send_outputs, **QUIET)
         sent.then(None, js="() => window.scrollTo({top: 0, behavior: 'smooth'})", **QUIET)
+
+    def wire_offer(self, button: gr.Button, axes_for) -> None:
+        """A button that sets both axes to what suits the fields."""
+
+        def offer(**values):
+            return list(asdict(axes_for(values)).values())
+
+        outputs = list(self.axes.values())
+        button.click(offer, inputs_kwargs=self.tab.fields, outputs=outputs, **QUIET)
 
     def wire_run(self, button: gr.Button, handler, name: str, about: str, more: dict, find):
         """One of the two runs, `more` its inputs beside the tab's; `find` judges the knobs and `more`."""

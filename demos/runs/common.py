@@ -164,6 +164,7 @@ def no_captions(ask: Ask, edited: Tensor) -> dict[str, str]:
 class Method:
     """A method as the page sees it; the top of this file says how a tab is made of one.
 
+    sweeps: axes to offer under a button each, from the values of the tab's fields.
     stages(settings): the parts of the fit.  keep(ask, step): store a fit stopped at this step and return the
     values of the knobs in `keeps` under which it is a finished one.  pictures(ask): what stands beside a
     result, "source" among them.  captions(ask, edited): lines under those and under "edit".
@@ -176,6 +177,7 @@ class Method:
     module: ModuleType
     read: Callable[[Context, dict], Ask]
     axes: Axes
+    sweeps: dict[str, Callable[[dict], Axes]] = field(default_factory=dict)
     stages: Callable[[dict], tuple[Stage, ...]] = lambda settings: ()
     keep: Callable[[Ask, Step], dict] | None = None
     keeps: tuple[str, ...] = ()

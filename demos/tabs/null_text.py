@@ -1,0 +1,208 @@
+"""The Null-text + Prompt-to-Prompt tab: invert a picture under its caption, then edit the caption."""
+
+import time
+
+import gradio as gr
+
+from demos.components import knobs
+from demos.components.attention import AttentionView
+from demos.components.checks import image_problem, prompt_problem
+from demos.components.fit import FitPanel
+from demos.components.marks import QUIET, note
+from demos.components.prompt import PromptBox
+from demos.components.results import ResultPanel
+from demos.components.source import SourceBox
+from demos.components.tab import Tab
+from demos.components.weights import WeightSliders
+from demos.context import Context
+from demos.runs import common, rewriting
+from demos.runs import prompt_to_prompt as runs
+
+NAME, METHOD = "Null-text + P2P", "prompt_to_prompt"
+FIRST_STEPS = (
+    "Pick an example, or add a picture and its caption.",
+    "Change the caption: swap a word, add some, or weigh one.",
+    "Press Edit. The rest of the picture should stay as it is.",
+)
+NO_CAPTION = "Write the caption: what does the source show? Name what is to change."
+NO_TARGET = "Write the target: the caption as it is to become. The same words are allowed."
+SHOWN = ("cross_replace_steps", "self_replace_steps", "keep_to_source", "guidance_scale")
+
+
+def build(ctx: Context, models: gr.Dropdown) -> "NullTextTab":
+    """Draw the tab inside the current gr.Tab and wire it; `models` is the picker's drop-down."""
+    return NullTextTab(ctx, models)
+
+
+class NullTextTab(Tab):
+    """A caption, target prompts, an inversion, and what is done with the attention of the words."""
+
+    method = runs.METHOD
+    about_prepare = """Invert an image under its caption, to edit it from there.
+
+Returns the status as HTML and, for null_text, the loss of every step as SVG. The inversion stays on the
+server under a key of its content: call /prompt_to_prompt_edit with the same settings."""
+    about_edit = """Edit an image by changing its caption `prompt` to `target`, inverting first where needed.
+
+`target` may have several lines: each is edited, in one batch, and the first one is returned. Returns the
+edited picture (a PNG with its settings as text), the settings as JSON, the scores, the source beside the
+edit, the source, what the autoencoder and the inversion make of it, the PSNR of each, and where the words
+look."""
+
+    # --- drawing ------------------------------------------------------------------------------------------
+
+    def draw_asking(self, presets: dict) -> None:
+        """Source and prompts, the inversion, the attention, Edit, and the quieter knobs."""
+        self.source = SourceBox(METHOD)
+        self.examples = self.source.examples
+        self.draw_prompts()
+        self.draw_knobs(["inversion"], presets)
+        self.fit = FitPanel(METHOD, "this image and caption", "Inverts this image under its caption, once.")
+        with gr.Accordion("Preparation settings", open=False):
+            self.draw_knobs([name for name in self.method.fit_knobs if name != "inversion"], presets)
+        self.draw_knobs(["edit_type"], presets)
+        self.type_note = gr.HTML(elem_id=f"{METHOD}-type")
+        self.draw_knobs(SHOWN, presets)
+        self.guidance_note = gr.HTML()
+        self.weights = WeightSliders(METHOD)
+        self.draw_knobs(["word_weights"], presets)
+        with gr.Row():
+            self.draw_knobs(["blend_words", "subtract_words"], presets)
+        self.draw_run()
+        with gr.Accordion("More settings", open=False):
+            self.draw_knobs([name for name in self.method.edit_knobs if name not in self.controls], presets)
+
+    def draw_prompts(self) -> None:
+        """Caption, target prompts, and the buttons that write a target from the caption."""
+        self.caption = PromptBox(
+            self.ctx,
+            self.models,
+            "Caption of the source",
+            f"{METHOD}-prompt",
+            placeholder="what the picture shows now: a happy man with glasses",
+            lines=1,
+        )
+        self.target = PromptBox(
+            self.ctx,
+            self.models,
+            "Target prompt",
+            f"{METHOD}-target",
+            placeholder="the caption as it is to become: an angry man with glasses",
+            info="several, one per line, are edited as one batch; a sweep takes the first",
+        )
+        with gr.Row(elem_classes="offers"):
+            self.offers = {
+                kind: gr.Button(about["label"], size="sm", min_width=80)
+                for kind, about in rewriting.PRESETS.items()
+            }
+        self.offer_note = gr.HTML()
+
+    def draw_answer(self) -> ResultPanel:
+        """The slider, the four pictures with their PSNR, targets, attention and mask."""
+        pictures = {
+            "source": "Source",
+            "autoencoder": "Autoencoder",
+            "reconstruction": "Reconstruction",
+            "edit": "Edit",
+        }
+        details = {"captioned": True, "details": lambda: AttentionView(METHOD)}
+        return ResultPanel(self.method, FIRST_STEPS, pictures, **details)
+
+    # --- what is asked ------------------------------------------------------------------------------------
+
+    @property
+    def fields(self) -> dict:
+        """Image, sizing rule, caption, targets."""
+        return self.source.fields | self.texts
+
+    @property
+    def texts(self) -> dict:
+        """Caption and targets."""
+        return {"prompt": self.caption.text, "target": self.target.text}
+
+    def problems(self, values: dict) -> dict[str, str]:
+        """What is wrong with the image, the two prompts, or a setting that does not suit them."""
+        models, lines = values["models"], runs.targets(values["target"]) or [""]
+        wrong = [prompt_problem(self.ctx, models, line, NO_TARGET) for line in lines]
+        found = {
+            "image": image_problem(values["image"]),
+            "prompt": prompt_problem(self.ctx, models, values["prompt"], NO_CAPTION),
+            "target": next(filter(None, wrong), ""),
+        }
+        usable = not (found["prompt"] or found["target"]) and self.ctx.loaded(models)
+        if usable and not knobs.problems(self.knobs)(values):
+            found |= runs.problems(self.ctx, values)
+        return found
+
+    # --- wiring and handlers ------------------------------------------------------------------------------
+
+    def wire(self) -> None:
+        """What Tab wires, and the notes, sliders and buttons of this one."""
+        super().wire()
+        self.weights.wire(self.controls["word_weights"], self.target.text)
+        asked = [self.models, self.caption.text, self.target.text, self.controls["edit_type"]]
+        changed = [one.change for one in asked]
+        gr.on(changed, self.say_type, asked, self.type_note, trigger_mode="always_last", **QUIET)
+        names = ("inversion", "fit_guidance_scale", "guidance_scale")
+        scales = [self.controls[name] for name in names]
+        gr.on([s.change for s in scales], self.say_guidance, scales, self.guidance_note, **QUIET)
+        names = ("edit_type", "word_weights", "blend_words", "subtract_words", *SHOWN[:2])
+        written = {"target": self.target.text, **{name: self.controls[name] for name in names}}
+        for kind, button in self.offers.items():
+            self.wire_offer(kind, button, written)
+        view = self.result.details
+        view.targets.select(self.show_target, view.batch, self.result.outputs, **QUIET)
+
+    def wire_offer(self, kind: str, button: gr.Button, written: dict) -> None:
+        """A button that writes a target prompt from the caption and sets the knobs that suit it."""
+
+        def offer(models: str, caption: str, target: str) -> list:
+            try:
+                known = self.ctx.models(models).unknown_words
+                text, made = rewriting.rewrite(kind, caption or "", target or "", lambda one: not known(one))
+            except (ValueError, OSError) as error:
+                return [note(str(error), "problem"), *([gr.skip()] * len(written))]
+            return ["", *(({"target": text} | made).get(name) for name in written)]
+
+        asked = [self.models, self.caption.text, self.target.text]
+        button.click(offer, asked, [self.offer_note, *written.values()], **QUIET)
+
+    def say_type(self, models: str, caption: str, target: str, chosen: str) -> str:
+        """What the edit type is, or would be by itself."""
+        values = {"models": models, "prompt": caption or "", "target": target or ""}
+        try:
+            if not values["prompt"].strip() or not self.ctx.ready(models):
+                return ""
+            self.ctx.load(models)
+            types = runs.edit_types(self.ctx, values)
+        except (ValueError, OSError):
+            return ""
+        lines = runs.targets(values["target"])
+        read = [
+            "the same words: the picture is rebuilt" if line.split() == caption.split() else kind
+            for line, kind in zip(lines, types, strict=True)
+        ]
+        words = ", ".join(dict.fromkeys(read))
+        if not words:
+            return ""
+        return note(f"Read from the prompts: {words}." if chosen == "auto" else f"By itself: {words}.")
+
+    def say_guidance(self, inversion: str, made_at: float, scale: float) -> str:
+        """A hint where an inversion that is made for one guidance is edited at another."""
+        if inversion not in runs.BAKED_IN or made_at == scale:
+            return ""
+        words = f"This inversion is made for guidance {made_at:g}: at {scale:g} less of the source is kept."
+        return note(words, "hint")
+
+    def show_target(self, results: list, chosen: gr.EventData) -> dict:
+        """Put another target of the batch on the page."""
+        return self.result.show(results[int(chosen._data["index"])] | {"siblings": results})
+
+    def finish(self, ask: common.Ask, fitted, stop, values: dict):
+        """Edit to all targets at once; the first is shown, the others wait below it."""
+        asks, start = runs.read_all(self.ctx, values), time.monotonic()
+        edited = yield from self.stepping(runs.edit_all(self.ctx, asks, fitted), stop, "Editing")
+        if edited is not None:
+            seconds = time.monotonic() - start
+            results = runs.present_all(asks, edited, self.ctx.folder(), seconds)
+            yield self.result.show(results[0] | {"siblings": results}) | {self.edit_status: ""}
