@@ -93,7 +93,7 @@ def exemplar_score(clip: Clip, image: Tensor, exemplar: Tensor, mask: Tensor) ->
 def identity(embedder: Embedder, a: Tensor, b: Tensor) -> Tensor:
     """Cosine of who is seen in two images -> (B,) in [-1,1]; 1 for equal images. Images as for `mse`.
 
-    embedder: anything with `embed`, such as models.identity. The crop to the face is its own.
+    embedder: anything with `embed`, such as a network of models.identity. The crop to the face is its own.
     """
     return F.cosine_similarity(embedder.embed(a.clamp(-1, 1)), embedder.embed(b.clamp(-1, 1)))
 

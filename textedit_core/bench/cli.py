@@ -1,0 +1,163 @@
+"""The flags of `python -m textedit_core bench` and what they set going; --help imports nothing heavy."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+PUBLIC = ("pie", "tedbench", "cocoee")
+HELP = "measure methods on many pictures"
+ABOUT = (
+    "Measure methods on a set of pictures. NAME: toon (rendered, the true answers known), pie, tedbench or "
+    "cocoee (with --data), the path of a folder with items.jsonl, or speed (what shortcuts save). Run the "
+    "same command again to go on where it was stopped; accelerate launch -m textedit_core bench ... splits "
+    "the work."
+)
+
+
+def add_flags(parser: Any, given: Sequence[str]) -> None:
+    """Add the flags to a parser; each other --KNOB of the command line is a setting of the methods."""
+    add = parser.add_argument
+    add("name", metavar="NAME", help="toon, pie, tedbench, cocoee, speed, or a folder")
+    add("--methods", metavar="LIST", help="sdedit,imagic,prompt_to_prompt:inversion=npi:steps=25")
+    add("--out", required=True, metavar="DIR", help="folder for lines, pictures and the report")
+    add("--data", metavar="DIR", help="where pie, tedbench or cocoee was unpacked")
+    add("--limit", type=int, metavar="N", help="only the first N items (toon: 200 unless given)")
+    add("--sweep", action="append", default=[], metavar="KNOB=VALUES", help="eta=0:1:5; may be given again")
+    add("--seed", type=int, default=0, metavar="N", help="of every method that has one (default 0)")
+    add("--models", default="toon", metavar="NAME", help="toon, sd, or a folder of models (default toon)")
+    add("--device", default="auto", help="auto, cpu, cuda or mps; of several, one a process (default auto)")
+    add("--resize", choices=("crop", "pad"), default="crop", help="how pictures become square (default crop)")
+    add("--reference", metavar="DIR", help="pictures for Frechet distance and QS; else answers or sources")
+    add("--batch-size", type=int, default=8, metavar="N", help="cells of a sweep at once (default 8)")
+    add("--threads", type=int, default=1, metavar="N", help="of a process on the CPU (default 1)")
+    add("--repeats", type=int, default=3, metavar="N", help="of bench speed (default 3)")
+    known = set(parser._option_string_actions)
+    for word in dict.fromkeys(word.partition("=")[0] for word in given if word.startswith("--")):
+        if word not in known and len(word) > 2:
+            add(
+                word,
+                dest=f"knob {word[2:].replace('-', '_')}",
+                metavar="VALUE",
+                help="a setting of the methods",
+            )
+
+
+def run(options: Mapping[str, Any], say: Callable[[str], None], note: Callable[[str], None]) -> None:
+    """Do what the flags ask for; `say` gets results, `note` progress. ValueError for a mistake."""
+    import torch
+
+    for flag in ("threads", "repeats", "batch_size", "limit"):
+        if options[flag] is not None and not 1 <= options[flag] <= 100_000:
+            raise ValueError(
+                f"--{flag.replace('_', '-')}: {options[flag]} is not a whole number from 1 to 100000."
+            )
+    out = Path(options["out"])
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out: '{out}' is a file; name a folder.")
+    torch.set_num_threads(options["threads"])  # the same numbers, however many processes share the work
+    (_speed if options["name"] == "speed" else _bench)(options, out, say, note)
+
+
+def _bench(options: Mapping[str, Any], out: Path, say: Callable, note: Callable) -> None:
+    from textedit_core.bench import plan, report
+    from textedit_core.bench.run import Bench, Share, work
+    from textedit_core.models import zoo
+
+    if not options["methods"]:
+        raise ValueError("--methods: name at least one, such as sdedit or prompt_to_prompt:inversion=direct.")
+    share = Share.of_environment()
+    models = zoo.load(options["models"], _device(options["device"]))
+    flags = {name.removeprefix("knob "): text for name, text in options.items()
+             if name.startswith("knob ") and text is not None}  # fmt: skip
+    contestants = plan.read_contestants(options["methods"], models, flags, options["sweep"], options["seed"])
+    needed = dict.fromkeys(
+        [*plan.parts_of(contestants, models), *(one for one in plan.MEASURING if one in models.sources)]
+    )
+    for part in zoo.describe(options["models"], *needed)["parts"]:
+        if not part["local"]:
+            note(f"fetching {part['repo']}, {part['size_gb']:g} GB, licence {part['license']}")
+    items = read_items(options, models)
+    bench = Bench(options["name"], items, contestants, models, out, options["resize"], options["batch_size"])
+    mine, done, started = (
+        len(range(share.rank, len(items), share.count)) * len(contestants),
+        0,
+        time.monotonic(),
+    )
+    for record in work(bench, share):
+        done += 1
+        told = record.get("skipped") or record.get("error") or f"{record['edit_seconds']:.1f} s"
+        note(f"{done} of at most {mine}: {record['item']}, {record['label']}: {told}")
+    note(f"{done} new results in {time.monotonic() - started:.1f} s")
+    written = report.write(bench, command_line(options), options["reference"] and Path(options["reference"]))
+    if written is None:
+        note("other processes are still at work; the last one writes the report")
+    else:
+        say(str(out / "report.md"))
+
+
+def read_items(options: Mapping[str, Any], models: Any) -> list:
+    """The items that NAME, --data and --limit ask for. ValueError, a sentence, where they cannot be had."""
+    from textedit_core.bench import items, toon
+    from textedit_core.models import zoo
+
+    name, data, limit = options["name"], options["data"], options["limit"]
+    if name == "toon":
+        folder = zoo.BUNDLES / models.name if models.name in zoo.NAMES else Path(models.name)
+        has_classifier = (folder / "classifier" / "model.safetensors").is_file()
+        return toon.items(limit or toon.DEFAULT_COUNT, folder if has_classifier else None)
+    if name in PUBLIC:
+        if not data:
+            raise ValueError(f"--data: say where {name} was unpacked; it is fetched from its authors' page.")
+        if not Path(data).is_dir():
+            raise ValueError(f"--data: there is no folder '{data}'.")
+        return getattr(items, name)(Path(data))[:limit]
+    return items.read_folder(Path(name))[:limit]
+
+
+def command_line(options: Mapping[str, Any]) -> str:
+    """The command that makes these results, without --out: what the report quotes."""
+    words = ["python", "-m", "textedit_core", "bench", options["name"]]
+    plain = {"seed": 0, "models": "toon", "device": "auto", "resize": "crop", "batch_size": 8, "threads": 1}
+    skipped = {"command", "name", "out", "repeats", *(one for one in plain if options[one] == plain[one])}
+    for name, value in options.items():
+        flag = f"--{name.removeprefix('knob ').replace('_', '-')}"
+        for one in value if isinstance(value, list) else [value]:
+            if name not in skipped and one is not None:
+                words += [flag, str(one)]
+    return shlex.join(words)
+
+
+def _speed(options: Mapping[str, Any], out: Path, say: Callable, note: Callable) -> None:
+    from dataclasses import asdict
+
+    from textedit_core.bench import speed
+    from textedit_core.models import zoo
+
+    models = zoo.load(options["models"], _device(options["device"]))
+    stages = []
+    for stage in speed.measure(models, options["repeats"]):
+        note(f"{stage.name}: {stage.seconds:.3f} s")
+        stages.append(stage)
+    peak = speed.peak_memory(models.device)
+    out.mkdir(parents=True, exist_ok=True)
+    found = {"device": str(models.device), "models": models.name, "peak_mb": round(peak, 1)}
+    found["stages"] = [asdict(one) | {"ratio": one.ratio} for one in stages]
+    (out / "speed.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    (out / "speed.md").write_text(speed.table(stages, peak) + "\n", encoding="utf-8")
+    say(speed.table(stages, peak))
+
+
+def _device(name: str) -> str:
+    """The device of this process: of several CUDA devices, the one of its local rank."""
+    import os
+
+    import torch
+
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"
+    return name

@@ -1,0 +1,42 @@
+"""Results as JSON lines: appended whole, one process a file, and read back whatever a kill left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def append(path: Path, record: dict[str, Any]) -> None:
+    """Add one record as a line, in one write that is on the disk when this returns.
+
+    A torn line that an earlier kill left at the end is closed first, so that it spoils no other.
+    ValueError for a record that is no JSON, NaN included.
+    """
+    line = json.dumps(record, allow_nan=False) + "\n"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            line = "\n" + line
+        os.write(descriptor, line.encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(folder: Path) -> dict[str, dict[str, Any]]:
+    """All processes' records in a folder by their "key"; a torn line is none, of two the last counts."""
+    return {record["key"]: record for path in sorted(folder.glob("lines-*.jsonl")) for record in _read(path)}
+
+
+def _read(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_bytes().split(b"\n"):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and "key" in record:
+            yield record

@@ -1,0 +1,102 @@
+"""The measures of one result, as far as the item and the models allow: numbers by name."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from textedit_core import metrics
+from textedit_core.bench.items import Pictures
+from textedit_core.models import zoo
+
+EQUAL_DB = 100.0  # stands for the infinite PSNR of equal pictures, so that means exist
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column of the report: its heading, how a mean is written, and what is better, "up" or "down"."""
+
+    heading: str
+    digits: int = 2
+    better: str = "up"
+    scale: float = 1.0
+
+
+# In the order of the columns. `metrics` says what each means; asked and unasked are the toon bench's.
+MEASURES = {
+    "asked": Measure("asked read %", 0, scale=100),
+    "unasked": Measure("unasked kept %", 1, scale=100),
+    "psnr_answer": Measure("PSNR to the answer, dB", 1),
+    "clip_score": Measure("CLIP score"),
+    "clip_score_edited": Measure("CLIP score, edited part"),
+    "clip_direction": Measure("CLIP direction", 3),
+    "exemplar_score": Measure("CLIP to the exemplar"),
+    "clip_similarity": Measure("CLIP similarity to the source", 3),
+    "identity": Measure("identity", 3),
+    "structure_distance": Measure("structure distance x1e3", 2, "down", 1000),
+    "psnr_source": Measure("PSNR to the source, dB", 1),
+    "psnr_rest": Measure("PSNR of the rest, dB", 1),
+    "background_psnr": Measure("background PSNR, dB", 2),
+    "background_mse": Measure("background MSE x1e4", 2, "down", 1e4),
+    "background_ssim": Measure("background SSIM x1e2", 2, scale=100),
+}
+
+
+@torch.no_grad()
+def measure(models: zoo.Models, pictures: Pictures, result: Tensor) -> dict[str, float | None]:
+    """All measures of a result (1,3,H,W) in [-1,1] that can be taken, None where one is undefined.
+
+    PSNR is at most 100 dB, for equal pictures. `psnr_rest` is of what is not to change, the mean over that
+    alone; the background measures are PIE-Bench's, over the frame.
+    """
+    size = result.shape[-1]
+    result = result.detach().float().cpu()
+    item, source, answer = pictures.item, pictures.get("image", size), pictures.get("answer", size)
+    found: dict[str, Tensor | float] = {"psnr_source": metrics.psnr(result, source)}
+    if answer is not None:
+        found["psnr_answer"] = metrics.psnr(result, answer)
+    changed = pictures.get("changed", size)
+    if changed is not None:
+        found["psnr_rest"] = metrics.psnr(result, source, 1 - changed)
+        found["background_psnr"] = metrics.background_psnr(result, source, changed)
+        found["background_mse"] = metrics.background_mse(result, source, changed)
+        if size >= 11:
+            found["background_ssim"] = metrics.background_ssim(result, source, changed)
+    if "clip" in models.sources:
+        found |= _by_clip(models, pictures, result, source, changed)
+    if "identity" in models.sources:
+        network = models.identity.network
+        faces = (one.to(models.device, models.dtype) for one in (result, source))
+        found["identity"] = metrics.identity(network, *faces)
+    if item.score is not None:
+        found |= item.score(result)
+    return {name: _plain(float(value)) for name, value in found.items()}
+
+
+def _by_clip(models: zoo.Models, pictures: Pictures, result: Tensor, source: Tensor, changed: Tensor | None):
+    clip, item, size = models.clip, pictures.item, result.shape[-1]
+    found = {
+        "clip_similarity": metrics.clip_similarity(clip, result, source),
+        "structure_distance": metrics.structure_distance(clip, result, source),
+    }
+    if item.prompt:
+        found["clip_score"] = metrics.clip_score(clip, result, item.prompt)
+        if changed is not None:
+            found["clip_score_edited"] = metrics.clip_score_edited(clip, result, item.prompt, changed)
+    if item.caption:
+        words = item.caption, item.target or item.prompt
+        found["clip_direction"] = metrics.clip_direction(clip, source, result, *words)
+    mask, exemplar = pictures.get("mask", size), pictures.get("exemplar", size)
+    if mask is not None and exemplar is not None and mask.any():
+        found["exemplar_score"] = metrics.exemplar_score(clip, result, exemplar, mask)
+    return found
+
+
+def _plain(value: float) -> float | None:
+    """The value as JSON has it, to six digits."""
+    if math.isnan(value):
+        return None
+    return float(f"{min(value, EQUAL_DB) if math.isinf(value) else value:.6g}")

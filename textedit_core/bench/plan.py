@@ -1,0 +1,183 @@
+"""What a benchmark runs: contestants, read from what a person types, and a key for each piece of work."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from textedit_core.axes import Axis, parse_axis
+from textedit_core.bench.items import Item
+from textedit_core.jobs import REQUIRED, functions, inputs, presets
+from textedit_core.knobs import BoundKnob, method_knobs
+from textedit_core.models import zoo
+
+MEASURING = ("clip", "identity")  # what measures the results, where it is there
+PROJECTING = ("encoder", "clip", "identity")  # what helps to find a picture's latent, where it is there
+WORDS = {"image": "a picture", "mask": "a mask", "exemplar": "an exemplar", "text": "a text"}
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A method with its settings: one row of the report, or one a cell where it has axes.
+
+    label: as it was typed.  settings: every knob by its name in `knobs.method_knobs`.  typed: those a person
+    set, which an item's own settings never replace.
+    """
+
+    label: str
+    method: str
+    settings: Mapping[str, Any]
+    typed: frozenset[str] = frozenset()
+    axes: Mapping[str, tuple] = field(default_factory=dict)
+
+    @property
+    def edit(self) -> Callable:
+        return functions(self.method)[0]
+
+    @property
+    def fit(self) -> Callable | None:
+        return functions(self.method)[1]
+
+    @property
+    def kinds(self) -> dict[str, tuple[str, Any]]:
+        """What it takes by position, as `jobs.inputs` tells."""
+        return inputs(self.edit, self.fit)
+
+    def settings_for(self, item: Item) -> dict[str, Any]:
+        """The settings, with those of the item for knobs that nobody typed and no axis has."""
+        known = method_knobs(self.edit, self.fit)
+        own = {name: value for name, value in item.knobs.items()
+               if name in known and name not in self.typed and name not in self.axes}  # fmt: skip
+        return dict(self.settings) | {name: known[name].check(value) for name, value in own.items()}
+
+    def texts_for(self, item: Item) -> dict[str, str]:
+        """The item's texts by parameter name, "" for one it lacks.
+
+        A method that takes a `target` gets the captions of before and after; one with a `prompt` alone gets
+        what is wanted.
+        """
+        names = [name for name, (kind, _) in self.kinds.items() if kind == "text"]
+        target = item.target or item.prompt
+        meant = {"prompt": item.caption if "target" in names else item.prompt or target, "target": target}
+        meant |= dict.fromkeys(("caption", "source", "neutral"), item.caption)
+        return {name: meant.get(name, "") for name in names}
+
+    def lacks(self, item: Item) -> str:
+        """Why the item is not for this method, such as "needs a mask"; "" where it has all that is asked."""
+        texts = self.texts_for(item)
+        for name, (kind, default) in self.kinds.items():
+            if kind not in WORDS or default is not REQUIRED:
+                continue
+            if kind == "text" and not texts[name]:
+                return f"needs a text for its {name}"
+            if kind != "text" and picture_of(item, name) is None:
+                return f"needs {WORDS[name if name in WORDS else kind]}"
+        return ""
+
+
+def picture_of(item: Item, name: str) -> Any:
+    """The item's picture for a parameter of this name; every name but mask and exemplar is the source."""
+    return getattr(item, name if name in ("mask", "exemplar") else "image")
+
+
+def read_contestants(
+    methods: str,
+    models: zoo.Models,
+    flags: Mapping[str, str] | None = None,
+    sweeps: Sequence[str] = (),
+    seed: int | None = None,
+) -> list[Contestant]:
+    """ "sdedit,prompt_to_prompt:inversion=npi:steps=25" as contestants, in that order.
+
+    Settings after a colon are of that contestant; `flags` {knob: text} and the axes `sweeps` (NAME=VALUES) go
+    to every method that has the knob; below them are the models' presets and the defaults. `seed` is the
+    `seed` of all that have one. ValueError, a sentence, for an unknown method, knob or value.
+    """
+    written = [
+        part.strip() for part in next(csv.reader([methods], skipinitialspace=True), []) if part.strip()
+    ]
+    if not written:
+        raise ValueError("--methods: name at least one, such as sdedit or prompt_to_prompt:inversion=direct.")
+    for label in written:
+        if written.count(label) > 1:
+            raise ValueError(f"--methods: '{label}' is there twice.")
+    flags, used, found = dict(flags or {}), set(), []
+    for label in written:
+        name, *settings = label.split(":")
+        known = _knobs_of(name)
+        typed = {knob: known[knob].parse(text) for knob, text in flags.items() if knob in known}
+        typed |= dict(_setting(text, known, name) for text in settings)
+        axes = [parse_axis(text, known) for text in sweeps if _axis_name(text) in known]
+        used |= set(typed) | {axis.name for axis in axes}
+        base = {one: bound.default for one, bound in known.items()} | presets(models, name, known)
+        if seed is not None and "seed" in known:
+            base["seed"] = known["seed"].check(seed)
+        fixed = frozenset(typed) | ({"seed"} if seed is not None else frozenset())
+        found.append(Contestant(label, name, base | typed, fixed, _distinct(axes)))
+    for name in [*flags, *map(_axis_name, sweeps)]:
+        if name not in used:
+            raise ValueError(
+                f"None of {', '.join(written)} has a knob called '{name}'; see edit METHOD --help."
+            )
+    return found
+
+
+def parts_of(contestants: Sequence[Contestant], models: zoo.Models) -> list[str]:
+    """The parts of the models that the contestants take, each once; without what may be missing and is.
+
+    A method that takes a latent also takes what finds one for a picture.
+    """
+    asked: dict[str, None] = {}
+    for kind, default in (one for contestant in contestants for one in contestant.kinds.values()):
+        if kind == "latent":
+            asked |= dict.fromkeys(part for part in PROJECTING if part in models.sources)
+        elif kind not in WORDS and (default is not None or kind in models.sources):
+            asked[kind] = None
+    return list(asked)
+
+
+def key(item: Item, contestant: Contestant, world: Sequence[str]) -> str:
+    """Names one piece of work by all that its result depends on but the pixels of the item: 16 hex digits.
+
+    world: whatever else matters, such as the models' fingerprints and how pictures are made square.
+    """
+    asked = {
+        "item": [item.name, item.prompt, item.caption, item.target, item.group],
+        "method": contestant.method,
+        "settings": contestant.settings_for(item),
+        "axes": {name: list(values) for name, values in contestant.axes.items()},
+        "world": list(world),
+    }
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _knobs_of(name: str) -> dict[str, BoundKnob]:
+    try:
+        return method_knobs(*functions(name))
+    except ModuleNotFoundError as error:
+        if error.name != f"textedit_core.methods.{name}":
+            raise
+        raise ValueError(f"--methods: there is no method called '{name}'; see edit --help.") from None
+
+
+def _setting(text: str, known: Mapping[str, BoundKnob], method: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if not equals or name not in known:
+        raise ValueError(f"--methods: '{text}' sets no knob of {method}; it has {', '.join(known)}.")
+    return name, known[name].parse(value)
+
+
+def _axis_name(text: str) -> str:
+    return text.partition("=")[0].strip().replace("-", "_")
+
+
+def _distinct(axes: Sequence[Axis]) -> dict[str, tuple]:
+    found = {axis.name: axis.values for axis in axes}
+    if len(found) < len(axes):
+        raise ValueError("--sweep: a knob is swept twice; give all its values at once.")
+    return found

@@ -1,0 +1,64 @@
+"""Measures of all results of a method together, against a set of reference pictures, on CLIP's features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from textedit_core.images import FORMATS, Fit, open_image, to_tensor
+from textedit_core.metrics import Mixture, clip_embeddings, fit_mixture, frechet_distance, quality_score
+from textedit_core.models.clip import Clip
+
+ENDINGS = {f".{name.lower()}" for name in FORMATS} | {".jpg", ".tif"}
+COMPONENTS = 20
+BATCH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What the results are held against: features (N,D), and a mixture fitted to them where N allows."""
+
+    features: Tensor
+    mixture: Mixture | None
+
+
+def reference(clip: Clip, files: Sequence[Path], resize: Fit) -> Reference | None:
+    """The reference of these pictures; None for fewer than two. Our own mixture needs 20 pictures or more."""
+    if len(files) < 2:
+        return None
+    features = features_of(clip, files, resize)
+    mixture = fit_mixture(features, COMPONENTS, floor=1e-4) if len(files) >= COMPONENTS else None
+    return Reference(features, mixture)
+
+
+def measure_set(
+    clip: Clip, files: Sequence[Path], resize: Fit, against: Reference
+) -> dict[str, float | None]:
+    """Frechet distance and quality score (QS) of pictures; None where they are too few."""
+    features = features_of(clip, files, resize)
+    enough = len(features) >= 2
+    return {
+        "frechet": frechet_distance(features, against.features) if enough else None,
+        "qs": quality_score(against.mixture, features) if against.mixture else None,
+    }
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The picture files of a folder, by name. ValueError where there is none."""
+    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in ENDINGS)
+    if not found:
+        raise ValueError(f"--reference: '{folder}' holds no pictures.")
+    return found
+
+
+def features_of(clip: Clip, files: Sequence[Path], resize: Fit) -> Tensor:
+    """CLIP embeddings (N,D) of picture files, made square at the size of CLIP's input."""
+    rows = []
+    for start in range(0, len(files), BATCH):
+        opened = [open_image(path, path.name) for path in files[start : start + BATCH]]
+        rows.append(clip_embeddings(clip, torch.cat([to_tensor(one, clip.size, resize) for one in opened])))
+    return torch.cat(rows).cpu()

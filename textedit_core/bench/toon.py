@@ -1,0 +1,109 @@
+"""The toon bench: held-out portraits with prompts, captions, masks, exemplars and true answers."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from textedit_core.bench.items import Item
+from textedit_core.images import to_tensor
+
+DEFAULT_COUNT = 200
+# The part of a portrait that shows an attribute, and what else of it an exemplar must show as wanted.
+PARTS = {
+    "mood": ("face", ()),
+    "glasses": ("glasses", ()),
+    "beard": ("beard", ("hair_color",)),
+    "top": ("top", ("hair_color", "hat_color")),
+    "hair_color": ("top", ("top",)),
+    "clothes_color": ("garment", ("garment",)),
+}
+OTHER_SEEDS = 1000  # exemplars come from the second half of the held-out scenes
+BORDER = 10 / 512  # how much of the surroundings an exemplar shows, as in Paint by Example's training
+
+
+def items(count: int, classifier: Path | None = None) -> list[Item]:
+    """The first `count` held-out edits (`training.edits`), one attribute of a portrait changed in each.
+
+    classifier: the folder of a bundle with an attribute classifier, for the scores `asked` (1 where the asked
+    attribute reads as wanted) and `unasked` (share of the others that still do). An exemplar, where the edit
+    is of a part, is that part of another portrait. ValueError where the renderer is not installed.
+    """
+    try:
+        from textedit_core.training.edits import held_out_edits
+        from textedit_core.training.render import render
+        from textedit_core.training.world import Scene
+
+        render(Scene(), 8)
+    except ImportError as error:
+        raise ValueError(
+            "The toon bench renders its portraits: install them with pip install -r requirements-dev.txt."
+        ) from error
+    reader = _Reader(classifier)
+    found = []
+    for number, edit in enumerate(held_out_edits(count)):
+        caption, target = edit.captions
+        found.append(
+            Item(
+                f"{number:04d}-{edit.asked}",
+                image=edit.source,
+                prompt=edit.prompt,
+                caption=caption,
+                target=target,
+                mask=partial(_region, edit),
+                exemplar=partial(_exemplar, edit, number) if edit.asked in PARTS else None,
+                answer=edit.answer,
+                changed=edit.changed,
+                group=edit.asked,
+                score=partial(reader.score, edit) if classifier else None,
+            )
+        )
+    return found
+
+
+class _Reader:
+    """The bundle's classifier, loaded when a first picture is scored."""
+
+    def __init__(self, folder: Path | None):
+        self.folder, self.classifier = folder, None
+
+    @torch.no_grad()
+    def score(self, edit, picture: Tensor) -> dict[str, float]:
+        from textedit_core.training.bundle import load_classifier
+        from textedit_core.training.edits import score
+
+        if self.classifier is None:
+            self.classifier = load_classifier(self.folder, picture.shape[-1])
+        (found,) = score(edit, picture.cpu(), self.classifier)
+        return {name: found[name] for name in ("asked", "unasked")}
+
+
+def _region(edit, size: int) -> Tensor:
+    """Where a method may paint, (1,1,size,size): the change, and all of its box where a part is asked."""
+    changed = edit.changed(size)
+    rows, columns = changed[0, 0].nonzero(as_tuple=True)
+    if edit.asked not in PARTS or not len(rows):
+        return changed
+    box = torch.zeros_like(changed)
+    box[..., int(rows.min()) : int(rows.max()) + 1, int(columns.min()) : int(columns.max()) + 1] = 1
+    return box
+
+
+def _exemplar(edit, number: int, size: int) -> Tensor:
+    """The wanted part on another portrait, cut out with a little border and made square: (1,3,size,size)."""
+    from textedit_core.training.render import parts, render
+    from textedit_core.training.world import scene_of_seed
+
+    part, along = PARTS[edit.asked]
+    shown = {name: getattr(edit.wanted, name) for name in (edit.asked, *along)}
+    other = dataclasses.replace(scene_of_seed(OTHER_SEEDS + number % OTHER_SEEDS), **shown)
+    side = 4 * size
+    box, _ = parts(other, side).get(part) or ((0, 0, side, side), None)
+    border = round(BORDER * side)
+    left, top, right, bottom = box
+    box = (max(0, left - border), max(0, top - border), min(side, right + border), min(side, bottom + border))
+    return to_tensor(render(other, side).crop(box), size, "pad")
