@@ -154,12 +154,19 @@ def cross_alphas(
     alphas = torch.zeros(steps + 1, target.length)
     windows = [(default, list(range(target.length)))]
     windows += [(window, target.places(word)) for word, window in of_words.items()]
-    for (start, stop), places in windows:
-        if not 0 <= start <= stop <= 1:
-            raise ValueError(f"A window of steps must lie between 0 and 1 and rise, not {start:g}:{stop:g}.")
+    for window, places in windows:
+        inside = steps_in(window, steps + 1)
         alphas[:, places] = 0
-        alphas[int(start * (steps + 1)) : int(stop * (steps + 1)), places] = 1
+        alphas[inside.start : inside.stop, places] = 1
     return alphas
+
+
+def steps_in(window: tuple[float, float], count: int) -> range:
+    """The steps [int(start count), int(stop count)). Raises ValueError unless 0 <= start <= stop <= 1."""
+    start, stop = window
+    if not 0 <= start <= stop <= 1:
+        raise ValueError(f"A window of steps must lie between 0 and 1 and rise, not {start:g}:{stop:g}.")
+    return range(int(start * count), int(stop * count))
 
 
 def token_weights(target: Tokens, of_words: Mapping[str, float]) -> Tensor:

@@ -62,6 +62,25 @@ def test_the_window_of_all_words_may_be_a_pair(model, inverted):
     assert torch.equal(same, edited(model, inverted, SWAP, **settings))
     late = edited(model, inverted, SWAP, word_steps={"default_": (0.4, 0.8)}, **settings)
     assert not torch.allclose(same, late, atol=1e-3)
+    assert torch.equal(late, edited(model, inverted, SWAP, cross_replace_steps=[(0.4, 0.8)], **settings))
+
+
+def test_windows_of_words_may_be_given_as_the_papers_code_takes_them(model, inverted):
+    words = {"default_": 0.8, "blue": (0.2, 0.4)}
+    found = edited(model, inverted, SWAP, cross_replace_steps=words, **MILD)
+    expected = edited(model, inverted, SWAP, word_steps="blue=0.2:0.4", **MILD)
+    assert torch.equal(found, expected)
+
+
+def test_self_attention_may_be_shared_from_a_later_step_on(model, inverted):
+    """A pair from 0 is the number; from later on the first steps need no row of the source."""
+    settings = {"cross_replace_steps": 0, **MILD}
+    early = edited(model, inverted, SWAP, self_replace_steps=[0.6, (0, 0.6)], **settings)
+    torch.testing.assert_close(early[:1], early[1:], rtol=0, atol=1e-4)
+    with count_rows(model) as count:
+        late = edited(model, inverted, SWAP, self_replace_steps=[(0.4, 0.8)], **settings)
+    assert count.rows == 3 * 2 + 2 * 3
+    assert (late - early[:1]).abs().max() > 0.01
 
 
 def test_the_attention_of_every_word_is_kept_when_asked_for(model, inverted):
@@ -149,6 +168,7 @@ def test_an_edit_leaves_the_processors_also_after_an_exception(model, inverted, 
         (SWAP, {"edit_type": "swap"}, "'swap' is none of auto, replace, refine"),
         (SWAP, {"word_weights": "red=2"}, "no word 'red'; its words are a, man, in, blue, hat"),
         (SWAP, {"word_steps": "blue=2"}, "between 0 and 1"),
+        (SWAP, {"self_replace_steps": 2}, "between 0 and 1"),
         (SWAP, {"blend_words": "dog"}, "Blend words: 'dog' is in neither prompt"),
         (SWAP, {"blend_words": ","}, "Blend words: ',' has no word in it"),
         (SWAP, {"subtract_words": "man"}, "the blend words: give those too"),

@@ -133,8 +133,8 @@ def edit(
 
     In a token's window of steps its cross-attention map is c (A_src M), or c A where it has no counterpart;
     windows and weights c are set by word, `word_steps` takes default_=0.2:0.8 too. During the first
-    int(T self_replace_steps) steps the self-attention is the source's. Then blend words let the edit through
-    only where they are seen (LocalBlend). The source's row keeps to its path, `fitted.latents`, and needs no
+    int(T self_replace_steps) steps the self-attention is the source's. Blend words let the edit through only
+    where they are seen (LocalBlend). The source's row keeps to its path, `fitted.latents`, and needs no
     unconditional one: 1 + 2B rows a step, 2B once nothing of the source is used any more.
     How far a guided step of the source misses its path is its drift. Direct inversion has one and, as
     published, leaves it in the edit; `keep_to_source` takes that share of it back, with 2 + 2B rows a step.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +20,7 @@ class Plan:
 
     matrix: (L,L), the moved map is A_src matrix; where a column is empty the target's own map stays.
     alphas: (T+1,L), 1 in the steps in which a token's map is the moved one.  weights: (L,), its factors.
-    self_until: steps in which self-attention is the source's, in layers with a side of at most `self_side`.
+    self_steps: in which self-attention is the source's, in layers with a side of at most `self_side`.
     blend, subtract: (2,L), 1 at the words of the source and of the target that let an edit through, or not.
     """
 
@@ -28,7 +28,7 @@ class Plan:
     matrix: Tensor
     alphas: Tensor
     weights: Tensor
-    self_until: int
+    self_steps: range
     self_side: int
     blend: Tensor
     subtract: Tensor
@@ -41,7 +41,7 @@ class Plan:
 
     def needs_source(self, k: int) -> bool:
         """Whether anything of the source's attention is used in step k."""
-        return k < self.self_until or self.blends or bool(self.alphas[k].any())
+        return k in self.self_steps or self.blends or bool(self.alphas[k].any())
 
 
 def plan(
@@ -50,8 +50,8 @@ def plan(
     steps: int,
     *,
     edit_type: str,
-    cross_replace_steps: float,
-    self_replace_steps: float,
+    cross_replace_steps: float | tuple[float, float] | Mapping,
+    self_replace_steps: float | tuple[float, float],
     word_weights: str,
     word_steps: str,
     blend_words: str,
@@ -60,13 +60,21 @@ def plan(
     blend_start: float,
     self_replace_side: int,
 ) -> Plan:
-    """The knobs of prompt_to_prompt.edit for one target `new`, read against it and the source `old`."""
+    """The knobs of prompt_to_prompt.edit for one target `new`, read against it and the source `old`.
+
+    The two windows of steps are where one stops, or where it starts and stops, in fractions of the run; that
+    of cross-attention may also be by word, as in the paper's code: {"default_": 0.8, "tiger": (0.2, 0.4)}.
+    """
     if edit_type not in ("auto", "replace", "refine"):
         raise ValueError(f"Edit type: {edit_type!r} is none of auto, replace, refine.")
     kind = alignment.edit_type(old, new) if edit_type == "auto" else edit_type
     move = alignment.replace_matrix if kind == "replace" else alignment.refine_matrix
-    windows = alignment.parse_windows(word_steps, "Steps of words")
-    default = windows.pop("default_", (0.0, cross_replace_steps))
+    by_word = isinstance(cross_replace_steps, Mapping)
+    general = cross_replace_steps if by_word else {"default_": cross_replace_steps}
+    windows = alignment.parse_windows(general, "Cross-attention steps")
+    windows |= alignment.parse_windows(word_steps, "Steps of words")
+    default = windows.pop("default_", (0.0, 1.0))
+    shared = alignment.parse_windows({"all": self_replace_steps}, "Self-attention steps")["all"]
     weights = alignment.parse_numbers(word_weights, "Word weights")
     if subtract_words.strip() and not blend_words.strip():
         raise ValueError("Protected words take from the place of the blend words: give those too.")
@@ -75,7 +83,7 @@ def plan(
         matrix=move(old, new),
         alphas=alignment.cross_alphas(new, steps, default, windows),
         weights=alignment.token_weights(new, weights),
-        self_until=int(steps * self_replace_steps),
+        self_steps=alignment.steps_in(shared, steps),
         self_side=self_replace_side,
         blend=alignment.token_masks(old, new, blend_words, "Blend words"),
         subtract=alignment.token_masks(old, new, subtract_words, "Protected words"),
@@ -102,7 +110,7 @@ class PlanControl(Control):
         own = list(range(self.first + 1 + len(self.plans)))
         rows = own[: self.first + 1]
         for row, plan in enumerate(self.plans, start=self.first + 1):
-            shares = self.k < plan.self_until and place.side <= plan.self_side
+            shares = self.k in plan.self_steps and place.side <= plan.self_side
             rows.append(self.first if shares else row)
         return None if rows == own else torch.tensor(rows, device=self.device)
 
