@@ -2,7 +2,8 @@
 
 Every held-out edit goes from a caption of its source to the same caption with the asked attribute changed.
 Each picture is read by the attribute classifier and compared with the rendered true answer. "null_text_paper"
-is null-text with the paper's settings, the others have the models' preset. DIR/edits-*.jsonl gets a line per
+is null-text with the paper's settings, the others have the models' preset; "direct_kept" takes the source's
+drift back from the edit, which the paper does not. DIR/edits-*.jsonl gets a line per
 edit, so that a stopped run goes on; --shard 0/2 and --shard 1/2 use two cores. The means over all lines are
 written to DIR/summary.json and DIR/table.md.
 """
@@ -20,7 +21,7 @@ from tests.studies.imagic_beside_sdedit import read_rows
 
 log = logging.getLogger(__name__)
 
-KINDS = ("direct", "null_text", "npi", "ddim", "null_text_paper")
+KINDS = ("direct", "direct_kept", "null_text", "npi", "ddim", "null_text_paper")
 METHODS = ("autoencoder", *KINDS, "sdedit")
 STRENGTHS = (0.4, 0.6, 0.8)
 MEASURES = ("psnr_rebuilt", "asked", "unasked", "psnr_answer", "psnr_outside", "clip")
@@ -104,8 +105,10 @@ def study(models, classifier, edit, methods, settings: dict[str, str], blend: bo
         plain = last(sdedit.edit(model, image, target, strength=0))
         rows.append({"method": "autoencoder", "psnr_rebuilt": psnr(plain, image)} | judged(plain))
     for kind in (kind for kind in KINDS if kind in methods):
-        own = {"steps": of_fit["steps"]} if kind == "null_text_paper" and "steps" in of_fit else of_fit
-        own = {**own, "inversion": kind.removesuffix("_paper")}
+        plain = {name: of_fit[name] for name in ("steps", "guidance_scale") if name in of_fit}
+        own = plain if kind == "null_text_paper" else of_fit
+        own = {**own, "inversion": kind.removesuffix("_paper").removesuffix("_kept")}
+        of_edit["keep_to_source"] = float(kind == "direct_kept")
         fitted, of_first = costed("fit", model, prompt_to_prompt.fit(model, image, source, **own))
         picture, of_second = costed("edit", model, prompt_to_prompt.edit(model, fitted, target, **of_edit))
         rebuilt = psnr(prompt_to_prompt.reconstruct(model, fitted), image)
@@ -175,24 +178,26 @@ def summary(rows: list[dict]) -> dict:
 
 
 def ratios(methods: dict) -> dict[str, float]:
-    """What null-text and Direct cost beside the published loop, which has one more row a step than ours
-    (it makes the caption's noise again in the last), and beside each other, in rows and in seconds."""
+    """What null-text and Direct cost beside the published loop, and beside each other.
+
+    The published loop has one more row a step than ours: it makes the caption's noise again in the last.
+    In passes a row with gradient counts twice, once forward and once back.
+    """
     found = {}
 
     def whole(name: str, unit: str) -> float:
+        if unit == "passes":
+            return whole(name, "rows") + methods[name]["fit_gradient_rows"]
         return methods[name][f"fit_{unit}"] + methods[name][f"edit_{unit}"]
 
     if {"null_text", "null_text_paper"} <= methods.keys():
-        paper = methods["null_text_paper"]
+        own, paper = methods["null_text"], methods["null_text_paper"]
         published = paper["fit_rows"] + len(paper["losses"])
-        found["null_text rows / published loop"] = methods["null_text"]["fit_rows"] / published
-        found["null_text rebuilt dB - published"] = (
-            methods["null_text"]["psnr_rebuilt"] - paper["psnr_rebuilt"]
-        )
+        found["null_text rows / published loop"] = own["fit_rows"] / published
+        found["null_text rebuilt dB - published"] = own["psnr_rebuilt"] - paper["psnr_rebuilt"]
     for other in ("null_text", "null_text_paper"):
-        if {"direct", other} <= methods.keys():
-            for unit in ("rows", "seconds"):
-                found[f"direct + edit / {other} + edit, {unit}"] = whole("direct", unit) / whole(other, unit)
+        for unit in ("rows", "passes", "seconds") if {"direct", other} <= methods.keys() else ():
+            found[f"direct + edit / {other} + edit, {unit}"] = whole("direct", unit) / whole(other, unit)
     return found
 
 

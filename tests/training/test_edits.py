@@ -88,7 +88,9 @@ def test_the_study_of_inversions_counts_against_the_published_loop():
     for outside in ({"psnr_outside": 25.0}, {}):
         own = {"losses": [0.5, 0.1], "psnr_rebuilt": 29.0} | costs | measures | outside
         rows.append(own | {"method": "direct", "fit_rows": 2, "losses": []})
-        rows.append(own | {"method": "null_text", "fit_rows": 12, "fit_seconds": 10.0})
+        rows.append(
+            own | {"method": "null_text", "fit_rows": 12, "fit_seconds": 10.0, "fit_gradient_rows": 5}
+        )
         rows.append(own | {"method": "null_text_paper", "fit_rows": 22, "psnr_rebuilt": 29.1})
         rows.append({"method": "sdedit 0.4", "edit_seconds": 1.0, "edit_rows": 4} | measures)
     found = inversions_beside.summary(rows)
@@ -98,6 +100,7 @@ def test_the_study_of_inversions_counts_against_the_published_loop():
     assert ratios["null_text rows / published loop"] == 12 / 24
     assert ratios["null_text rebuilt dB - published"] == pytest.approx(-0.1)
     assert ratios["direct + edit / null_text + edit, rows"] == 10 / 20
+    assert ratios["direct + edit / null_text + edit, passes"] == 10 / 25
     assert ratios["direct + edit / null_text + edit, seconds"] == 3 / 12
     lines = inversions_beside.table(found).splitlines()
     assert "| sdedit 0.4 | 2 | - | 1.000 | 0.900 | 20.0 | - | 30.0 | - + 1.0 | - (-) + 4 |" in lines
