@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -62,23 +63,21 @@ def write_paint_by_example(folder: Path, unet, encoder, vae=None) -> None:
 
 def write_classifier(folder: Path, classifier: nn.Module) -> None:
     """The attribute classifier of the tests and benchmarks."""
-    from safetensors.torch import save_file
-
     folder.mkdir(parents=True, exist_ok=True)
-    half = {k: v.half() if v.is_floating_point() else v for k, v in classifier.state_dict().items()}
-    save_file(half, folder / "model.safetensors")
+    _save_tensors(folder / "model.safetensors", classifier.state_dict())
 
 
-def write_network(folder: Path, network: nn.Module, config: dict, **more: torch.Tensor) -> None:
-    """A network of our own as config.json, the arguments of its class, and model.safetensors; `more`: tensors
-    beside the state dict, such as latent_avg."""
-    from safetensors.torch import save_file
-
+def write_network(folder: Path, config: dict, tensors: Mapping[str, torch.Tensor]) -> None:
+    """A part of our own: config.json, mostly the arguments of a class, and its tensors in half precision."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-    tensors = {k: v.detach().contiguous() for k, v in (network.state_dict() | more).items()}
-    half = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
-    save_file(half, folder / "model.safetensors")
+    _save_tensors(folder / "model.safetensors", tensors)
+
+
+def write_mapper(path: Path, weights: Mapping[str, torch.Tensor], prompt: str) -> None:
+    """A StyleCLIP mapper as one file that knows its prompt."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _save_tensors(path, weights, {"prompt": prompt})
 
 
 def write_manifest(folder: Path, **facts) -> None:
@@ -107,6 +106,15 @@ def load_classifier(folder: Path, size: int = 64):
     model = AttributeClassifier(size)
     model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()})
     return model.eval()
+
+
+def _save_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    from safetensors.torch import save_file
+
+    half = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+    save_file({k: v.detach().clone().contiguous() for k, v in half.items()}, path, metadata)
 
 
 def _save_half(module: nn.Module, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""StyleCLIP's models in a toon training: mapping, generator, encoder, identity; their share of a bundle."""
+"""StyleCLIP's models in a toon training: their training, their share of a bundle, their scores."""
 
 from __future__ import annotations
 
@@ -12,12 +12,23 @@ from textedit_core.models.encoders import E4e
 from textedit_core.models.identity import IRSE50
 from textedit_core.models.stylegan2 import Generator
 from textedit_core.noise import noise
-from textedit_core.training import bundle, encoder, evaluate, generator, identity, latent_world, mapping
+from textedit_core.training import (
+    bundle,
+    encoder,
+    evaluate,
+    generator,
+    identity,
+    latent_world,
+    mapping,
+    ranks,
+    style_edits,
+)
 from textedit_core.training import style_scores as scores
 from textedit_core.training.classifier import AttributeClassifier
 from textedit_core.training.data import Portraits, held_out_portraits
+from textedit_core.training.loop import Budget
 
-PARTS = ("mapping", "generator", "encoder", "identity")
+PARTS = ("mapping", "generator", "encoder", "identity", "relevance", "mappers")
 PREVIEWS = 12
 
 
@@ -26,18 +37,33 @@ class StyleParts:
 
     out: Path
     size: int
+    device: str
     portraits: Portraits
 
     def train_style(self, part: str, **common) -> None:
-        """Train one of PARTS. The generator needs the mapping, the encoder the generator."""
+        """Train one of PARTS.
+
+        The generator needs the mapping, the encoder the generator; relevance and mappers need CLIP, generator
+        and identity network, as the bundle will hold them, and are of no use with others.
+        """
         if part == "mapping":
             mapping.fit(**common)
         elif part == "generator":
             generator.fit(self.portraits, self.mapping(), self.size, on_save=self._preview_style, **common)
         elif part == "encoder":
             encoder.fit(self.portraits, self.generator(), **common)
-        else:
+        elif part == "identity":
             identity.fit(self.portraits, **common)
+        elif not ranks.rank():  # one process is enough
+            self._train_edits(part, **common)
+
+    def _train_edits(self, part: str, folder: Path, budget: Budget, seed: int, device: str) -> None:
+        models = self._style_models()
+        if part == "relevance":
+            style_edits.fit_relevance(models.generator, models.clip, folder)
+        else:
+            parts = models.generator, models.clip, models.identity
+            style_edits.fit_mappers(*parts, folder, budget, seed)
 
     def mapping(self) -> nn.Sequential:
         return self._load("mapping", mapping.build())
@@ -55,22 +81,37 @@ class StyleParts:
         return self._load("identity", identity.Recognition()).network
 
     def write_style(self, folder: Path) -> None:
-        """The folders generator/, encoder/ and identity/ of a bundle, where they are trained."""
-        if self._has("mapping", "generator"):
-            bundle.write_network(
-                folder / "generator", self.generator(), generator.config(self.size),
-                latent_avg=latent_world.mean_code()[0],
-            )  # fmt: skip
+        """The folders of a bundle that StyleCLIP reads, as far as they are trained."""
+        if not self._has("mapping", "generator"):
+            return
+        network = self.generator()
+        tensors = network.state_dict() | {"latent_avg": network.latent_avg[0]}
+        bundle.write_network(folder / "generator", generator.config(self.size), tensors)
         if self._has("encoder"):
             network = self.encoder()
-            bundle.write_network(
-                folder / "encoder",
-                network,
-                {"size": self.size, **encoder.SHAPE},
-                latent_avg=network.latent_avg,
-            )
+            tensors = network.state_dict() | {"latent_avg": network.latent_avg}
+            bundle.write_network(folder / "encoder", {"size": self.size, **encoder.SHAPE}, tensors)
         if self._has("identity"):
-            bundle.write_network(folder / "identity", self.identity(), identity.SHAPE)
+            bundle.write_network(folder / "identity", identity.SHAPE, self.identity().state_dict())
+
+    def write_style_edits(self, folder: Path) -> None:
+        """The relevance, if it is of these very networks, and the mappers, beside the rest of a bundle."""
+        models = zoo.load(folder)
+        found = style_edits.load_relevance(self.out / "relevance")
+        if found and style_edits.is_of(found, models.generator, models.clip):
+            tensors = {"relevance": found.relevance, "mean": found.mean, "std": found.std}
+            config = {"generator": found.generator, "clip": found.clip, **style_edits.RELEVANCE}
+            bundle.write_network(folder / "relevance", config, tensors)
+        for name in style_edits.PROMPTS:
+            if mapper := style_edits.load_mapper(self.out / "mappers", name):
+                bundle.write_mapper(folder / "mappers" / f"{name}.safetensors", mapper.weights, mapper.prompt)
+
+    def _style_models(self) -> zoo.Models:
+        """Generator, encoder, identity network and CLIP as a bundle would hold them, in OUT/style_models."""
+        folder = self.out / "style_models"
+        self.write_style(folder)
+        bundle.write_clip(folder / "clip", self.tokenizer, self.clip())
+        return zoo.load(folder, self.device)
 
     def _has(self, *parts: str) -> bool:
         return all((self.out / part / "state.pt").exists() for part in parts)
@@ -108,4 +149,6 @@ def measure(models: zoo.Models, reader: AttributeClassifier, portraits: Portrait
             found["encoder"] = scores.encoder_scores(*parts, reader, portraits)
     if "identity" in models.sources:
         found["identity"] = scores.identity_scores(models.identity.network, portraits)
+    if "mappers" in models.sources:
+        found["mappers"] = style_edits.mapper_scores(models.mappers, models.generator, reader)
     return found

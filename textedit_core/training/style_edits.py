@@ -1,0 +1,165 @@
+"""What StyleCLIP prepares for the toon generator: the relevance of its channels, and trained mappers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from textedit_core.models import mapper_training, relevance
+from textedit_core.models.clip import Clip
+from textedit_core.models.style import FaceIdentity, Relevance, StyleGenerator, StyleMapper, digest
+from textedit_core.noise import noise
+from textedit_core.training.classifier import AttributeClassifier
+from textedit_core.training.loop import LOG_EVERY_SECONDS, SAVE_EVERY_SECONDS, Budget
+from textedit_core.training.world import ATTRIBUTES
+
+log = logging.getLogger(__name__)
+
+# Fewer codes than the published 100 and 100,000: the toon channels are few and do much. Each channel moves
+# around its own value, as the paper says.
+RELEVANCE = {"samples": 16, "count": 20_000, "pinning": "none", "batch_size": 16}
+MAPPER = {"batch_size": 4, "clip_preprocess": "proper"}
+STRENGTH = 0.1  # as published
+# The mappers of the bundle: file name -> prompt, and the value that the prompt asks for.
+PROMPTS = {
+    "surprised": ("a surprised person", "mood", "surprised"),
+    "curly_hair": ("a person with curly hair", "top", "curly"),
+    "sunglasses": ("a person with sunglasses", "glasses", "sunglasses"),
+}
+SCORED = 60  # latents
+
+
+def fit_relevance(generator: StyleGenerator, clip: Clip, folder: Path) -> Relevance:
+    """Measure the relevance, or go on with what the folder holds of it for these very networks.
+
+    It takes as long as it takes: there is no budget.
+    """
+    path, digests = folder / "relevance.pt", (digest(generator.network), digest(clip.model))
+    found = load_relevance(folder)
+    if found and (found.generator, found.clip) != digests:
+        found = None
+    measured = found.measured if found else 0
+    regularly = _every(LOG_EVERY_SECONDS)
+    for step in relevance.measure(generator, clip, **RELEVANCE, start=found):
+        found = step.value or found
+        if regularly():
+            log.info("relevance: %d of %d", step.done, step.total)
+        if found and found.measured > measured:
+            measured = found.measured
+            _save(path, {name: getattr(found, name) for name in Relevance.__dataclass_fields__})
+    return found
+
+
+def is_of(found: Relevance, generator: StyleGenerator, clip: Clip) -> bool:
+    """Whether all of the relevance was measured, with these networks."""
+    digests = digest(generator.network), digest(clip.model)
+    return found.measured == len(found.relevance) and (found.generator, found.clip) == digests
+
+
+def load_relevance(folder: Path) -> Relevance | None:
+    """What `fit_relevance` has measured so far in a folder, None if nothing."""
+    path = folder / "relevance.pt"
+    if not path.exists():
+        return None
+    state = torch.load(path, weights_only=True)
+    return Relevance(**state)
+
+
+def fit_mappers(
+    generator: StyleGenerator, clip: Clip, identity: FaceIdentity, folder: Path, budget: Budget, seed: int
+) -> dict[str, StyleMapper]:
+    """Train the mappers of PROMPTS in turn, or go on; each has a third of the minutes, or `steps` in all."""
+    minutes = budget.minutes and budget.minutes / len(PROMPTS)
+    share = Budget(budget.steps, minutes)
+    models = generator, clip, identity
+    return {
+        name: _fit_mapper(models, name, prompt, folder, share, seed) for name, (prompt, *_) in PROMPTS.items()
+    }
+
+
+def load_mapper(folder: Path, name: str) -> StyleMapper | None:
+    """A mapper as `fit_mappers` left it, optimiser and all, None if it never began."""
+    path = folder / f"{name}.pt"
+    if not path.exists():
+        return None
+    state = torch.load(path, weights_only=True)
+    return StyleMapper(**state | {"losses": tuple(state["losses"])})
+
+
+def _fit_mapper(
+    models: tuple, name: str, prompt: str, folder: Path, budget: Budget, seed: int
+) -> StyleMapper:
+    found = load_mapper(folder, name)
+    begun, log_now, save_now = time.monotonic(), _every(LOG_EVERY_SECONDS), _every(SAVE_EVERY_SECONDS)
+    steps = 10**9 if budget.minutes else budget.steps
+    for step in mapper_training.train(*models, prompt, steps=steps, **MAPPER, seed=seed, start=found):
+        found = step.value
+        if log_now() and step.loss is not None:
+            log.info("mapper %s: step %d  loss %.4f", name, found.steps, step.loss)
+        if save_now():
+            _save(folder / f"{name}.pt", _mapper_state(found))
+        if budget.progress(found.steps, time.monotonic() - begun) >= 1:
+            break
+    _save(folder / f"{name}.pt", _mapper_state(found))
+    return found
+
+
+def _mapper_state(mapper: StyleMapper) -> dict:
+    fields = ("weights", "prompt", "steps", "losses", "optimizer")
+    return {name: getattr(mapper, name) for name in fields} | {"losses": list(mapper.losses)}
+
+
+@torch.no_grad()
+def mapper_scores(
+    mappers: dict[str, StyleMapper], generator: StyleGenerator, reader: AttributeClassifier, seed: int = 0
+) -> dict[str, dict[str, float]]:
+    """Per mapper of PROMPTS, on samples that do not yet show what it asks for.
+
+    asked: share that reads as asked afterwards.  kept: share of the other attributes that read as before.
+    """
+    w = generator.network.map(noise((SCORED, generator.style_dim), seed))
+    w_plus = generator.network.widen(w)
+    before = reader.read(_drawn(generator, w_plus))
+    found = {}
+    for name, mapper in mappers.items():
+        if name in PROMPTS:
+            _, attribute, value = PROMPTS[name]
+            column, wanted = list(ATTRIBUTES).index(attribute), ATTRIBUTES[attribute].index(value)
+            after = reader.read(_drawn(generator, w_plus + STRENGTH * mapper.network(w_plus)))
+            rows = before[:, column] != wanted
+            others = torch.arange(before.shape[1]) != column
+            found[name] = {
+                "asked": float((after[rows, column] == wanted).float().mean()),
+                "kept": float((after == before)[rows][:, others].float().mean()),
+            }
+    return found
+
+
+def _drawn(generator: StyleGenerator, w_plus: Tensor) -> Tensor:
+    return generator.render(generator.styles(w_plus)).clamp(-1, 1)
+
+
+def _every(seconds: float) -> Callable[[], bool]:
+    """A question that is answered with yes once in so many seconds."""
+    last = time.monotonic()
+
+    def due() -> bool:
+        nonlocal last
+        if time.monotonic() - last < seconds:
+            return False
+        last = time.monotonic()
+        return True
+
+    return due
+
+
+def _save(path: Path, state: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(state, path.with_suffix(".part"))
+    os.replace(path.with_suffix(".part"), path)
