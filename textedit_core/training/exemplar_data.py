@@ -124,7 +124,7 @@ def draw(
     for index in rng.integers(len(source), size=count):
         picture, box = source.example(int(index))
         height, width = picture.shape[:2]
-        tensor = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 127.5 - 1
+        tensor = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 127.5 - 1
         wide = extended(box, width, height, rng) if augmented else box
         free = augmented and rng.random() < FREE_FORM
         mask = outline(box, wide, width, height, rng) if free else filled(wide, width, height)
