@@ -39,8 +39,9 @@ def direct(
 ) -> Iterator[Step[Inversion]]:
     """Direct inversion (arXiv 2310.01506): the source of an edit is kept on the inverted latents themselves.
 
-    One UNet row a step; its reconstruction is the autoencoder's. What keeps an edit near the source is the
-    shared attention alone: even one to the caption itself drifts from it, unlike with the others.
+    One UNet row a step; its reconstruction is the autoencoder's. The distance of a guided step to that path
+    is added back to the source alone, so that even an edit to the caption itself drifts from it, unlike with
+    the others; `keep_to_source` of prompt_to_prompt.edit takes it back there too.
     Raises ValueError, as all here, for an empty or too long caption and for more than one image.
     """
     z0, text, null = _begin(model, image, prompt)
