@@ -1,4 +1,4 @@
-"""The command line, `python -m textedit_core edit|sweep METHOD ...`; flags come from the signatures."""
+"""The command line, `python -m textedit_core edit|sweep METHOD ...` or `bench NAME ...`."""
 import argparse
 import json
 import sys
@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     try:
         options = vars(_parser(given).parse_args(given))
-        (_edit if options["command"] == "edit" else _sweep)(options)
+        {"edit": _edit, "sweep": _sweep, "bench": _bench}[options["command"]](options)
         return 0
     except ValueError as error:
         return _end(2, f"error: {error}")
@@ -40,6 +40,8 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(given: list[str]) -> _Parser:
     """The parser of all commands; only the method that `given` names is imported, for its own flags."""
+    from textedit_core.bench import cli
+
     parser = _Parser(prog="python -m textedit_core", description="Text-guided image editing.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command, job in COMMANDS.items():
@@ -50,6 +52,8 @@ def _parser(given: list[str]) -> _Parser:
             of_method = methods.add_parser(path.stem, help=about, description=about, allow_abbrev=False)
             if given[:2] == [command, path.stem]:
                 _add_flags(of_method, command, path.stem)
+    bench = commands.add_parser("bench", help=cli.HELP, description=cli.ABOUT, allow_abbrev=False)
+    cli.add_flags(bench, given if given[:1] == ["bench"] else [])
     return parser
 
 
@@ -134,6 +138,13 @@ def _sweep(options: Mapping[str, Any]) -> None:
                   **job.settings, **job.texts)
     _write_sweep(folder, _watched("cells", steps), axes, options["cell_size"], job.record)
     print(folder)
+
+
+def _bench(options: Mapping[str, Any]) -> None:
+    """Measure methods on many pictures."""
+    from textedit_core.bench import cli
+
+    cli.run(options, print, _note)
 
 
 def _read(options: Mapping[str, Any]) -> Any:
