@@ -27,7 +27,7 @@ MAX_LENGTH = 32
 
 
 def write_tiny_bundle(folder: Path, size: int = 32, seed: int = 0) -> Path:
-    """Write diffusion/, clip/, paint_by_example/, StyleCLIP's folders, manifest.json, presets.json, vocabulary.txt.
+    """Write all folders of a bundle, manifest.json, presets.json and vocabulary.txt.
 
     The models are for pictures of `size` pixels. The weights are random but fixed by `seed`, float16 on disk,
     and large enough that the text and the timestep matter.
@@ -168,6 +168,10 @@ def write_descriptions(folder: Path) -> None:
     presets = {
         "imagic": {"embedding_steps": 3, "finetune_steps": 3, "finetune_lr": 1e-3, "steps": 3},
         "sdedit": {"steps": 4},
+        "projection": {"steps": 3},
+        "styleclip_optimizer": {"steps": 3, "keep_every": 1},
+        "styleclip_mapper": {"steps": 2},
+        "styleclip_directions": {"samples": 1, "count": 10},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
     (folder / "presets.json").write_text(json.dumps(presets, indent=1))

@@ -2,7 +2,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ def _parser(given: list[str]) -> _Parser:
 
 
 def _add_flags(parser: _Parser, command: str, method: str) -> None:
-    from textedit_core.jobs import INPUTS, REQUIRED, functions, inputs
+    from textedit_core.jobs import INPUTS, LATENT, LATENT_IMAGE, REQUIRED, functions, inputs
     from textedit_core.knobs import method_knobs
 
     edit, fit = functions(method)
@@ -78,7 +78,10 @@ def _add_flags(parser: _Parser, command: str, method: str) -> None:
     for name, (kind, default) in inputs(edit, fit).items():
         if kind in INPUTS:
             add(_flag(name), required=default is REQUIRED, metavar=kind.upper(), help=INPUTS[kind])
-    for name, knob in method_knobs(edit, fit).items():
+    of_latent = "latent" in {kind for kind, _ in inputs(edit, fit).values()}
+    if of_latent:
+        add("--image", metavar="IMAGE", help=LATENT_IMAGE)
+    for name, knob in (method_knobs(edit, fit) | (LATENT if of_latent else {})).items():
         about = ": ".join(part for part in (knob.label, knob.knob.help) if part)
         about = f"{about} ({knob.wanted}; default {knob.default})".replace("%", "%%")
         switch = {"nargs": "?", "const": "true"} if knob.type is bool else {}
@@ -130,12 +133,12 @@ def _sweep(options: Mapping[str, Any]) -> None:
     folder = Path(options["out"])
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out: '{folder}' is a file; name a folder.")
-    job = _read(options)
+    job = _read(options, values)
     folder.mkdir(parents=True, exist_ok=True)
-    if fit and set(values) <= set(knobs(edit)):  # one fit for all cells: tell its steps
+    if job.fit and set(values) <= set(knobs(edit)):  # one fit for all cells: tell its steps
         last(_watched("fit", cached(fit, *job.arguments, cache=job.cache, **job.fit_settings)))
-    steps = sweep(edit, values, *job.arguments, fit=fit, batch_size=options["batch_size"], cache=job.cache,
-                  **job.settings, **job.texts)
+    steps = sweep(edit, values, *job.arguments, fit=job.fit, batch_size=options["batch_size"],
+                  cache=job.cache, **job.settings, **job.texts)
     _write_sweep(folder, _watched("cells", steps), axes, options["cell_size"], job.record)
     print(folder)
 
@@ -147,7 +150,7 @@ def _bench(options: Mapping[str, Any]) -> None:
     cli.run(options, print, _note)
 
 
-def _read(options: Mapping[str, Any]) -> Any:
+def _read(options: Mapping[str, Any], axes: Collection[str] = ()) -> Any:
     """The job these flags ask for. Says what will be fetched, and which words the models never saw."""
     from textedit_core.cache import Cache
     from textedit_core.jobs import functions, inputs, read_job
@@ -155,15 +158,16 @@ def _read(options: Mapping[str, Any]) -> Any:
 
     models = zoo.load(options["models"], options["device"])
     kinds = inputs(*functions(options["method"]))
-    for part in zoo.describe(options["models"])["parts"]:
-        if not part["local"] and part["part"] in {kind for kind, _ in kinds.values()}:
+    for part in zoo.describe(options["models"], *{kind for kind, _ in kinds.values()})["parts"]:
+        if not part["local"]:
             _note(f"fetching {part['repo']}, {part['size_gb']:g} GB, licence {part['license']}")
     for name, (kind, _) in kinds.items():
         if kind == "text":
             for word, alike in models.unknown_words(options[name] or "").items():
                 hint = f"; it knows {', '.join(alike)}" if alike else ""
                 _note(f"{models.name} does not know '{word}'{hint}")
-    return read_job(options["method"], options, models, options["resize"], Cache(folder=options["cache"]))
+    return read_job(options["method"], options, models, options["resize"], Cache(folder=options["cache"]),
+                    axes, _watched)
 
 
 def _write_sweep(folder: Path, steps: Iterator, axes: Sequence[Any], cell_size: int, record: Any) -> None:
@@ -179,7 +183,8 @@ def _write_sweep(folder: Path, steps: Iterator, axes: Sequence[Any], cell_size: 
             for cell in cells:
                 name = cell_name(cell)
                 if name not in written:
-                    save_png(to_pil(cell.image)[0], folder / name, replace(record, knobs=cell.settings))
+                    settings = record.knobs | cell.settings
+                    save_png(to_pil(cell.image)[0], folder / name, replace(record, knobs=settings))
                     written.add(name)
     finally:
         if cells:

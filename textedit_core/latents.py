@@ -7,12 +7,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from textedit_core.knobs import Knob, Seed
 from textedit_core.models.style import StyleGenerator
 from textedit_core.noise import noise
+
+Truncation = Annotated[
+    float, Knob(0, 1, 0.05, label="Truncation", help="0 is the mean face, 1 any face, the odd ones too")
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,13 +26,11 @@ class Latent:
     """The codes of B images of one generator.
 
     w_plus: (B,n,D), None for images that only StyleSpace has.  s_codes: one (B,C) per layer; empty where
-    `w_plus` says it all.  seed, truncation: what they were picked by, None where they were not.
+    `w_plus` says it all.
     """
 
     w_plus: Tensor | None = None
     s_codes: tuple[Tensor, ...] = ()
-    seed: int | None = None
-    truncation: float | None = None
 
     def __len__(self) -> int:
         return len(self.s_codes[0] if self.w_plus is None else self.w_plus)
@@ -72,21 +76,20 @@ class Latent:
 
 
 @torch.no_grad()
-def from_seed(generator: StyleGenerator, seed: int | Sequence[int] = 0, truncation: float = 0.7) -> Latent:
-    """The sample of a seed, or of each of B seeds: z ~ N(0, I), mapped to w, the same in every layer.
+def from_seed(generator: StyleGenerator, *, seed: Seed = 0, truncation: Truncation = 0.7) -> Latent:
+    """The sample of a seed, or of each of a list of B: z ~ N(0, I), mapped to w, the same in every layer.
 
     truncation: how far from the mean code; 1 is the sample as it is, 0 the mean face of every seed.
     """
     z = noise((1, generator.style_dim), seed, device=generator.device, dtype=generator.dtype)
     network = generator.network
     w = network.truncate(network.map(z), truncation, generator.latent_avg)
-    single = isinstance(seed, int)
-    return Latent(network.widen(w).contiguous(), seed=seed if single else None, truncation=float(truncation))
+    return Latent(network.widen(w).contiguous())
 
 
 def mean_face(generator: StyleGenerator) -> Latent:
     """The code at the centre of truncation."""
-    return Latent(generator.network.widen(generator.latent_avg).contiguous(), truncation=0.0)
+    return Latent(generator.network.widen(generator.latent_avg).contiguous())
 
 
 def joined(s_codes: Sequence[Tensor]) -> Tensor:

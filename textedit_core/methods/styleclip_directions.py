@@ -44,7 +44,7 @@ def fit(
     truncation: Annotated[float, Knob(0, 1, 0.05, label="Truncation of the codes")] = 0.7,
     amplitude: Annotated[float, Knob(0.1, 20, 0.1, label="Amplitude", help="in deviations")] = 5.0,
     pinning: Pinning = "cumulative",
-    batch_size: Annotated[int, Knob(1, 256, 1, label="Codes at once")] = 8,
+    codes_at_once: Annotated[int, Knob(1, 256, 1, label="Codes at once", help="less needs less memory")] = 8,
     seed: Seed = 0,
     start: Relevance | None = None,
 ) -> Iterator[Step[Relevance]]:
@@ -60,7 +60,7 @@ def fit(
         truncation=truncation,
         amplitude=amplitude,
         pinning=pinning,
-        batch_size=batch_size,
+        batch_size=codes_at_once,
         seed=seed,
         start=start,
     )
@@ -222,8 +222,9 @@ def write_chain(edits: Sequence[DirectionEdit]) -> str:
 def read_chain(text: str) -> tuple[DirectionEdit, ...]:
     """The edits that `write_chain` wrote. Raises ValueError for any other text."""
     try:
-        found = tuple(DirectionEdit(**one) for one in json.loads(text or "[]"))
-        if not all(_is_edit(one) for one in found):
+        listed = json.loads(text or "[]")
+        found = tuple(DirectionEdit(**one) for one in listed)
+        if not isinstance(listed, list) or not all(map(_is_edit, found)):
             raise TypeError
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(

@@ -41,8 +41,10 @@ def fit(
     prompt: str,
     *,
     steps: Annotated[int, Knob(1, 200_000, 10, label="Training steps")] = 50_000,
-    lr: Annotated[float, Knob(1e-4, 1, 1e-3, label="Learning rate", help="of Ranger")] = 0.5,
-    batch_size: Annotated[int, Knob(1, 64, 1, label="Images a step")] = 2,
+    lr: Annotated[
+        float, Knob(1e-4, 50, 1e-3, label="Learning rate", help="of Ranger, for weights of 100")
+    ] = 0.5,
+    images_a_step: Annotated[int, Knob(1, 64, 1, label="Images a step")] = 2,
     clip_lambda: Annotated[float, Knob(*_WEIGHT, label="Text", help="weight of CLIP")] = 1.0,
     id_lambda: Annotated[float, Knob(*_WEIGHT, label="Same person", help="weight of the identity")] = 0.1,
     l2_lambda: Annotated[float, Knob(*_WEIGHT, label="Stay near", help="weight of the change")] = 0.8,
@@ -70,7 +72,7 @@ def fit(
         prompt,
         steps=steps,
         lr=lr,
-        batch_size=batch_size,
+        batch_size=images_a_step,
         clip_lambda=clip_lambda,
         id_lambda=id_lambda,
         l2_lambda=l2_lambda,

@@ -58,6 +58,7 @@ PUBLISHED = {
 }
 PUBLISHED_RELEVANCE = ("fs3.npy", "S_mean_std")  # the rows, and the statistics beside them
 PARTS = ("generator", "encoder", "identity", "relevance")
+BROUGHT = ("relevance", "mapper")  # what a method can fit, and models can bring along
 
 
 class StyleModels:
@@ -105,6 +106,12 @@ class StyleModels:
                 )
         state = read(source.file("model.safetensors"))
         return bundled_relevance(state, self.generator, config["generator"], config["clip"])
+
+    def brought(self, name: str, prompt: str) -> Relevance | StyleMapper | None:
+        """What is there of `BROUGHT`: the relevance, or the mapper that was trained for a prompt; or None."""
+        if name == "relevance":
+            return self.relevance if "relevance" in self.sources else None
+        return next((one for one in self.mappers.values() if one.prompt == prompt.strip()), None)
 
     def _style_part(self, part: str, bundled: Callable, published: Callable) -> tuple[nn.Module, str]:
         """The network of a part, in place, and its fingerprint."""

@@ -17,7 +17,7 @@ from textedit_core.models.clip import Clip
 from textedit_core.models.latent_diffusion import LatentDiffusion
 from textedit_core.models.paint_by_example import PaintByExample
 from textedit_core.models.source import Source
-from textedit_core.models.style_files import PUBLISHED, StyleModels, folder_sources
+from textedit_core.models.style_files import BROUGHT, PUBLISHED, StyleModels, folder_sources
 
 BUNDLES = Path(__file__).parents[1] / "weights"
 DIFFUSION_WEIGHTS = ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model")
@@ -51,6 +51,7 @@ HUB = {
 }
 MAIN = ("diffusion", "clip")  # what a name is chosen for; the other parts are fetched where they are used
 NAMES = ("toon", *HUB)
+__all__ = ["BROUGHT", "HUB", "NAMES", "Models", "describe", "load"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,172 @@
+"""Channel relevance: what is kept below a layer changes nothing, and costs less; zero rows; resuming."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.models.golden import small_generator
+from textedit_core import latents
+from textedit_core.models import zoo
+from textedit_core.models.relevance import PINNINGS, convolutions, measure
+from textedit_core.models.style import StyleGenerator, digest
+from textedit_core.models.style_layers import ModulatedConv
+from textedit_core.models.stylegan2 import Generator
+from textedit_core.steps import last
+
+FEW = {"samples": 2, "count": 50, "seed": 3}
+
+
+def eight_bits(image):
+    return (127.5 * image + 127.5).clamp(0, 255).to(torch.uint8).to(image.dtype) / 127.5 - 1
+
+
+def plain(generator, clip, found, pinning, samples=2, seed=3):
+    """Section 4b, word for word: two whole renders for every channel and code."""
+    z = torch.randn(1000, generator.style_dim, generator=torch.Generator().manual_seed(seed))[:samples]
+    w = generator.network.truncate(generator.network.map(z.to(generator.dtype)), 0.7, generator.latent_avg)
+    codes = latents.joined(generator.styles(generator.network.widen(w)))
+    center, swings = found.mean.to(codes), 5 * found.std.to(codes)
+    rows = []
+    for channel in latents.editable(generator).nonzero()[:, 0].tolist():
+        mean, swing, own = center[channel], swings[channel], codes.clone()
+        features = []
+        for sign in (1, -1):
+            codes[:, channel] = (own[:, channel] if pinning == "none" else mean) + sign * swing
+            image = generator.render(latents.parted(codes, generator))
+            features.append(clip.image_features(eight_bits(image)))
+        rows.append(F.normalize(F.normalize(features[0] - features[1], dim=1).mean(dim=0), dim=0))
+        codes = own
+        if pinning == "cumulative":
+            codes[:, channel] = mean
+    return torch.stack(rows)
+
+
+@pytest.fixture(scope="module")
+def generator():
+    """Sixteen pixels, 26 channels, float64, so that rounding pushes no pixel over the edge of its 8 bits."""
+    return StyleGenerator(small_generator(), "small")
+
+
+@pytest.fixture(scope="module")
+def clip(tiny):
+    return zoo.load(tiny.name, dtype=torch.float64).clip
+
+
+@pytest.fixture(scope="module")
+def found(generator, clip):
+    return last(measure(generator, clip, **FEW))
+
+
+@pytest.mark.parametrize("pinning", PINNINGS)
+@torch.no_grad()
+def test_it_equals_whole_renders(generator, clip, pinning):
+    found = last(measure(generator, clip, pinning=pinning, **FEW))
+    expected = plain(generator, clip, found, pinning)
+    torch.testing.assert_close(found.relevance, expected, rtol=0, atol=1e-6)
+
+
+@torch.no_grad()
+def test_the_images_equal_whole_renders_to_the_bit(generator, clip):
+    """Layer by layer, the same sizes of batch: what is kept is what would be computed again."""
+    network, latent = generator.network, latents.from_seed(generator, seed=[1, 2, 3])
+    codes = latent.styles(generator)
+    for index in (2, 5, 6):
+        state = network.start(3)
+        for below in range(index):
+            state = network.advance(state, below, codes[below])
+        for _ in range(2):
+            after = state
+            for place in range(index, len(codes)):
+                after = network.advance(after, place, codes[place])
+            assert torch.equal(after[1], network.synthesize(codes))
+
+
+def test_rows_are_unit_vectors_in_float32_for_every_channel(generator, clip, found):
+    assert found.relevance.shape == (int(latents.editable(generator).sum()), 24)
+    assert found.measured == len(found.relevance)
+    torch.testing.assert_close(found.relevance.norm(dim=1), torch.ones(len(found.relevance)))
+    assert (found.generator, found.clip) == (digest(generator.network), digest(clip.model))
+
+
+def test_statistics_are_those_of_all_codes(generator, clip):
+    """1,500 codes: more than one batch, and not a whole number of them."""
+    steps = measure(generator, clip, samples=1, count=1500, seed=1)
+    found = next(step.value for step in steps if step.value is not None)
+    draw = torch.Generator().manual_seed(1)
+    z = torch.cat([torch.randn(1000, generator.style_dim, generator=draw) for _ in range(2)])[:1500]
+    with torch.no_grad():
+        w = generator.network.truncate(
+            generator.network.map(z.to(generator.dtype)), 0.7, generator.latent_avg
+        )
+        flat = latents.joined(generator.styles(generator.network.widen(w))).double()
+    torch.testing.assert_close(found.mean, flat.mean(dim=0).float())
+    torch.testing.assert_close(found.std, flat.std(dim=0, correction=0).float())
+
+
+def test_the_convolutions_are_counted_and_about_half(generator, clip):
+    """By images that pass a convolution, and by calls, where both images of a channel go together."""
+    seen = {"images": 0, "calls": 0}
+    convs = [module for module in generator.network.modules() if isinstance(module, ModulatedConv)]
+
+    def count(module, arguments):
+        seen["images"] += len(arguments[0])
+        seen["calls"] += 1
+
+    hooks = [conv.register_forward_pre_hook(count) for conv in convs]
+    last(measure(generator, clip, **FEW, batch_size=2))
+    for hook in hooks:
+        hook.remove()
+    ours, whole = convolutions(generator, 2)
+    assert seen["images"] == ours
+    channels = int(latents.editable(generator).sum())
+    assert whole == channels * 2 * 2 * len(generator.layers)
+    assert ours / whole < 0.7
+    assert seen["calls"] / (channels * 2 * len(generator.layers)) < 0.35
+
+
+def test_a_channel_that_changes_nothing_has_a_zero_row(generator, clip):
+    quieter = replace(generator, network=quiet(generator.network))
+    found = last(measure(quieter, clip, **FEW))
+    assert torch.equal(found.relevance[3], torch.zeros(24))
+    assert found.relevance[2].norm() > 0.99
+    assert not found.relevance.isnan().any()
+
+
+def quiet(network):
+    """A copy whose first layer does not read its fourth channel."""
+    network = copy.deepcopy(network)
+    network.conv1.conv.weight[:, :, 3] = 0
+    return network
+
+
+def test_it_can_be_stopped_and_go_on(generator, clip, found):
+    steps = measure(generator, clip, **FEW)
+    for step in steps:
+        if step.value is not None and step.value.measured == 12:
+            break
+    steps.close()
+    assert step.value.relevance[12:].abs().sum() == 0
+    assert torch.equal(step.value.relevance[:12], found.relevance[:12])
+    rest = list(measure(generator, clip, **FEW, start=step.value))
+    assert torch.equal(rest[-1].value.relevance, found.relevance)
+    whole = list(measure(generator, clip, **FEW))
+    assert len(rest) < len(whole) and rest[-1].total == whole[-1].total
+    assert [step.done for step in whole] == list(range(1, whole[-1].total + 1))
+
+
+def test_the_share_at_64_pixels_with_layers_of_one_width():
+    with torch.device("meta"):
+        network = Generator(64, channels={4: 256, 8: 256, 16: 256, 32: 256, 64: 256})
+    ours, whole = convolutions(StyleGenerator(network, ""), 100)
+    assert 0.55 < ours / whole < 0.57
+
+
+def test_what_cannot_be_is_told(generator, clip, found):
+    with pytest.raises(ValueError, match="Pinning: 'all' is none of cumulative, channel, none"):
+        next(measure(generator, clip, pinning="all"))
+    other = replace(found, clip="another")
+    with pytest.raises(ValueError, match="another generator or CLIP"):
+        last(measure(generator, clip, **FEW, start=other))

@@ -1,0 +1,143 @@
+"""The command line of the StyleCLIP methods: latents by seed or by picture, and what the models bring."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.style_bundle import MAPPER
+from textedit_core import __main__ as cli
+from textedit_core import latents
+from textedit_core.images import to_pil, to_tensor
+from textedit_core.methods import projection, styleclip_directions, styleclip_mapper, styleclip_optimizer
+from textedit_core.record import image_sha, read_png
+from textedit_core.steps import last
+
+TEXTS = ["--neutral", "a man", "--target", "a smiling man"]
+
+
+@pytest.fixture
+def run(tiny_folder, tmp_path, capsys):
+    """Runs a command on the tiny models: (exit code, stderr); the result is out.png."""
+
+    def command(name, method, *words):
+        out = [] if "--out" in words else ["--out", tmp_path / "out.png"]
+        given = [name, method, "--models", tiny_folder, "--device", "cpu", *words, *out]
+        code = cli.main([str(word) for word in given])
+        return code, capsys.readouterr().err
+
+    return command
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "in.png"
+    Image.effect_mandelbrot((50, 40), (-2, -1.5, 1, 1.5), 30).convert("RGB").save(path)
+    return path
+
+
+def same(path, image: torch.Tensor) -> bool:
+    return image_sha(Image.open(path)) == image_sha(to_pil(image)[0])
+
+
+def test_a_direction_by_seed_uses_the_relevance_that_is_there(run, tiny, tmp_path):
+    code, told = run("edit", "styleclip_directions", *TEXTS, "--latent-seed", 3, "--alpha", 2)
+    assert code == 0 and "fit" not in told
+    latent = latents.from_seed(tiny.generator, seed=3)
+    given = tiny.generator, tiny.clip, tiny.relevance, latent, "a man", "a smiling man"
+    assert same(tmp_path / "out.png", last(styleclip_directions.edit(*given, alpha=2.0)))
+    record = read_png(tmp_path / "out.png")
+    assert record.knobs == {
+        "alpha": 2.0,
+        "beta": 0.15,
+        "layers": "",
+        "templates": "",
+        "accepted": "",
+        "latent_seed": 3,
+        "latent_truncation": 0.7,
+    }
+    assert record.prompts == {"neutral": "a man", "target": "a smiling man"} and record.image == ""
+
+
+def test_a_setting_of_the_fit_measures_again(run, tmp_path):
+    code, told = run("edit", "styleclip_directions", *TEXTS, "--latent-seed", 3, "--pinning", "none")
+    assert code == 0 and "fit 1/" in told
+    assert read_png(tmp_path / "out.png").knobs["pinning"] == "none"
+
+
+def test_a_mapper_that_is_there_is_not_trained(run, tiny, tmp_path):
+    code, told = run("edit", "styleclip_mapper", "--prompt", MAPPER, "--latent-seed", 4, "--no", "0")
+    assert code == 2 and "--no" in told
+    code, told = run("edit", "styleclip_mapper", "--prompt", MAPPER, "--latent-seed", 4, "--fine", "off")
+    assert code == 0 and "fit" not in told
+    latent = latents.from_seed(tiny.generator, seed=4)
+    wanted = last(styleclip_mapper.edit(tiny.generator, tiny.mappers["smiling"], latent, fine=False))
+    assert same(tmp_path / "out.png", wanted)
+    code, told = run("edit", "styleclip_mapper", "--prompt", "a sad man", "--latent-seed", 4)
+    assert code == 0 and "fit 2/2" in told
+    assert read_png(tmp_path / "out.png").knobs["fit_coarse"] is True
+
+
+def test_a_picture_is_projected_first(run, tiny, tmp_path, picture):
+    words = "--prompt", "a man in a red hat", "--image", picture, "--space", "s"
+    code, told = run("edit", "styleclip_optimizer", *words)
+    assert code == 0 and "projection 1/3" in told and "fit 3/3" in told
+    image = to_tensor(Image.open(picture).convert("RGB"), 32)
+    parts = tiny.generator, tiny.encoder, tiny.clip, tiny.identity
+    latent = last(projection.fit(*parts, image, steps=3)).latent
+    given = tiny.generator, tiny.clip, tiny.identity, latent, "a man in a red hat"
+    fitted = last(styleclip_optimizer.fit(*given, steps=3, keep_every=1, space="s"))
+    assert same(tmp_path / "out.png", fitted.image)
+    record = read_png(tmp_path / "out.png")
+    assert record.image == image_sha(Image.open(picture)) and "latent_seed" not in record.knobs
+
+
+def test_free_generation_needs_no_latent(run):
+    words = "--prompt", "a hat"
+    assert run("edit", "styleclip_optimizer", *words, "--mode", "free_generation")[0] == 0
+    code, told = run("edit", "styleclip_optimizer", *words)
+    assert code == 2 and "The latent is missing" in told
+
+
+def test_alpha_by_beta_is_a_sweep(run, tmp_path):
+    words = *TEXTS, "--latent-seed", 3, "--x", "alpha=0,2,4", "--y", "beta=0.1,1", "--out", tmp_path / "s"
+    code, told = run("sweep", "styleclip_directions", *words)
+    assert code == 0 and "fit" not in told
+    found = json.loads((tmp_path / "s" / "sweep.json").read_text())["cells"]
+    assert len(found) == 6
+    files = {
+        (cell["coords"]["alpha"], cell["coords"]["beta"]): tmp_path / "s" / cell["file"] for cell in found
+    }
+    shown = {key: image_sha(Image.open(path)) for key, path in files.items()}
+    assert len({shown[0, 0.1], shown[0, 1], shown[2, 1], shown[4, 1]}) == 1  # all the source
+    assert shown[2, 0.1] != shown[4, 0.1] != shown[0, 0.1]
+    assert read_png(files[2, 0.1]).knobs["latent_seed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([*TEXTS], "there is no latent; give a seed, or --image"),
+        ([*TEXTS, "--latent-seed", "1", "--image", "x.png"], "no readable file"),
+        ([*TEXTS, "--latent-seed", "many"], "Seed: 'many' is not a whole number"),
+        (
+            [*TEXTS, "--latent-seed", "1", "--latent-truncation", "2"],
+            "Truncation: 2 is not a number from 0 to 1",
+        ),
+        (["--latent-seed", "1"], "--neutral, --target"),
+    ],
+)
+def test_a_mistake_is_one_sentence(run, words, says):
+    code, told = run("edit", "styleclip_directions", *words)
+    assert code == 2 and says in told
+
+
+def test_a_seed_and_a_picture_are_too_much(run, picture):
+    code, told = run("edit", "styleclip_directions", *TEXTS, "--latent-seed", 1, "--image", picture)
+    assert code == 2 and "give one of the two" in told
+
+
+def test_projection_is_no_edit(run):
+    code, told = run("edit", "projection", "--help")
+    assert code == 2 and "prepares an image" in told

@@ -1,0 +1,61 @@
+"""Latents: named by seeds, truncated, the same image from W+ and from StyleSpace; and the schedule."""
+
+import pytest
+import torch
+
+from textedit_core import latents
+from textedit_core.latents import Latent
+from textedit_core.models import zoo
+
+
+def test_a_seed_names_a_latent_alone_and_in_a_batch(tiny):
+    one = latents.from_seed(tiny.generator, seed=5)
+    again = latents.from_seed(zoo.load(tiny.name).generator, seed=5)
+    assert one.w_plus.shape == (1, tiny.generator.n_latent, tiny.generator.style_dim)
+    assert torch.equal(one.w_plus, again.w_plus) and one.fingerprint == again.fingerprint
+    three = latents.from_seed(tiny.generator, seed=[4, 5, 6])
+    assert len(three) == 3
+    torch.testing.assert_close(three.w_plus[1:2], one.w_plus)
+    assert one.fingerprint != latents.from_seed(tiny.generator, seed=6).fingerprint
+
+
+def test_truncation_draws_to_the_mean_face(tiny):
+    whole, half, none = (latents.from_seed(tiny.generator, seed=5, truncation=t).w_plus for t in (1, 0.5, 0))
+    mean = latents.mean_face(tiny.generator).w_plus
+    torch.testing.assert_close(none, mean)
+    torch.testing.assert_close(half, (whole + mean) / 2)
+    assert (whole - mean).abs().mean() > 0.05
+
+
+def test_the_image_is_the_same_to_the_bit_from_w_plus_and_from_stylespace(tiny):
+    latent = latents.from_seed(tiny.generator, seed=5)
+    in_s = Latent(s_codes=tuple(latent.styles(tiny.generator)))
+    assert torch.equal(latent.image(tiny.generator), in_s.image(tiny.generator))
+    assert torch.equal(latent.image(tiny.generator), tiny.generator.network(latent.w_plus))
+    assert latent.fingerprint != in_s.fingerprint
+
+
+def test_codes_of_another_generator_and_codes_without_w_plus_are_refused(tiny):
+    latent = latents.from_seed(tiny.generator, seed=5)
+    in_s = Latent(s_codes=tuple(latent.styles(tiny.generator)))
+    with pytest.raises(ValueError, match="no W\\+ code"):
+        in_s.wide(tiny.generator)
+    for other in (Latent(latent.w_plus[:, 1:]), Latent(s_codes=in_s.s_codes[1:])):
+        with pytest.raises(ValueError, match="another generator"):
+            other.image(tiny.generator)
+
+
+def test_s_codes_are_joined_and_parted(tiny):
+    codes = latents.from_seed(tiny.generator, seed=[1, 2]).styles(tiny.generator)
+    flat, free = latents.joined(codes), latents.editable(tiny.generator)
+    assert flat.shape == (2, len(free)) == (2, sum(layer.channels for layer in tiny.generator.layers))
+    assert all(map(torch.equal, latents.parted(flat, tiny.generator), codes))
+    kept = [layer.channels for layer in tiny.generator.layers if not layer.is_rgb]
+    assert int(free.sum()) == sum(kept)
+
+
+def test_the_learning_rate_is_the_published_schedule():
+    """Section 2 of the specification, for 40 steps of rate 0.1."""
+    expected = {0: 0, 1: 0.05, 2: 0.1, 20: 0.1, 30: 0.1, 35: 0.05, 39: 0.002447}
+    found = {step: latents.learning_rate(step, 40, 0.1) for step in expected}
+    assert found == pytest.approx(expected, abs=1e-6)
