@@ -217,3 +217,27 @@ def test_full_memory_is_a_sentence_and_a_fault_of_ours_is_not_hidden(run, tmp_pa
     monkeypatch.setattr(cli, "_edit", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         run("edit", "sdedit", "--out", tmp_path / "out.png")
+
+
+def test_paint_by_example_keeps_the_size_of_the_picture(tiny, tiny_folder, tmp_path, capsys):
+    from textedit_core.images import as_mask, as_tensor
+    from textedit_core.methods import paint_by_example
+
+    picture = Image.effect_mandelbrot((70, 50), (-2, -1.5, 1, 1.5), 30).convert("RGB")
+    mask, exemplar = Image.new("L", (70, 50)), Image.effect_noise((40, 30), 60).convert("RGB")
+    mask.paste(255, (20, 10, 45, 30))
+    words = ["--models", str(tiny_folder), "--device", "cpu", "--out", str(tmp_path / "out.png")]
+    words += ["--steps", "2"]
+    for name, one in (("image", picture), ("mask", mask), ("exemplar", exemplar)):
+        one.save(tmp_path / f"{name}.png")
+        words += [f"--{name}", str(tmp_path / f"{name}.png")]
+    assert cli.main(["edit", "paint_by_example", *words, "--guidance-scale", "3", "--resize", "pad"]) == 0
+    example = to_tensor(exemplar, 32, "pad")
+    wanted = last(paint_by_example.edit(tiny.paint_by_example, as_tensor(picture), as_mask(mask), example,
+                                        guidance_scale=3.0, steps=2))
+    found = Image.open(tmp_path / "out.png")
+    assert found.size == (70, 50) and image_sha(found) == image_sha(to_pil(wanted)[0])
+    assert read_png(tmp_path / "out.png").knobs["structure"] == 0
+    mask.resize((35, 25)).save(tmp_path / "mask.png")
+    assert cli.main(["edit", "paint_by_example", *words]) == 2
+    assert "Mask: its size 35 x 25 is not the image's 70 x 50" in capsys.readouterr().err

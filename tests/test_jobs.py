@@ -54,6 +54,13 @@ def test_inputs_are_told_by_name_and_type():
         inputs(inpaint)
 
 
+def test_the_model_is_the_part_of_its_type():
+    from textedit_core.methods import paint_by_example, sdedit
+    assert inputs(sdedit.edit)["model"] == ("diffusion", REQUIRED)
+    assert {name: kind for name, (kind, _) in inputs(paint_by_example.edit).items()} == {
+        "model": "paint_by_example", "image": "image", "mask": "mask", "exemplar": "image"}
+
+
 def test_after_a_fit_the_texts_of_the_edit_are_added():
     found = inputs(replace_words, fakes.fit)
     assert {name: kind for name, (kind, _) in found.items()} == {

@@ -8,7 +8,7 @@ from typing import Any
 
 from textedit_core import latents
 from textedit_core.cache import Cache, cached
-from textedit_core.images import open_image, open_mask, to_mask, to_tensor
+from textedit_core.images import as_mask, as_tensor, open_image, open_mask, to_mask, to_tensor
 from textedit_core.knobs import BoundKnob, divide, knobs, method_knobs, positionals
 from textedit_core.models import zoo
 from textedit_core.record import Record, image_sha
@@ -19,6 +19,8 @@ INPUTS = {"image": "path of a picture", "mask": "path of a picture, white = chan
 # What a person gives for a generator's latent: the knobs of a sample, or else a picture.
 LATENT = {f"latent_{name}": knob for name, knob in knobs(latents.from_seed).items()}
 LATENT_IMAGE = "path of a picture to project, instead of a seed"
+# How pictures are read that stay as large as they are.
+WHOLE = {"image": as_tensor, "mask": as_mask}
 REQUIRED = inspect.Parameter.empty
 
 
@@ -92,7 +94,7 @@ def _names(annotation: Any, wanted: str) -> bool:
 
 def _kind(name: str, annotation: Any) -> str:
     if name == "model":
-        return "diffusion"
+        return _part_of(annotation)
     if isinstance(getattr(zoo.Models, name, None), cached_property | property):
         return name
     if annotation in (str, "str"):
@@ -104,14 +106,25 @@ def _kind(name: str, annotation: Any) -> str:
     raise ValueError(f"This method takes a '{name}', which no flag can give; use it from the app.")
 
 
+def _part_of(annotation: Any) -> str:
+    """The part of the models that has this type; the diffusion model where none has."""
+    members = {name: one for kind in zoo.Models.__mro__ for name, one in vars(kind).items()}
+    for name, one in members.items():
+        made = one.func.__annotations__.get("return") if isinstance(one, cached_property) else None
+        if made is not None and _names(annotation, getattr(made, "__name__", str(made))):
+            return name
+    return "diffusion"
+
+
 def read_job(method: str, options: Mapping[str, str | None], models: zoo.Models, resize: str = "crop",
              cache: Cache | None = None, axes: Collection[str] = (),
              watch: Callable[[str, Iterator[Step]], Iterator[Step]] = lambda title, steps: steps) -> Job:
     """Put a job together: `options` are texts by parameter name, None where the person gave none.
 
     A knob is the text given, else the models' preset, else its default. Pictures are opened and made square
-    by `resize`, "crop" or "pad". What the models bring is not fitted again, unless a setting of the fit is
-    given or among the `axes` of a sweep. A latent is picked, or projected under `watch`.
+    by `resize`, "crop" or "pad"; an edit of `any_size` gets the image and its mask as they are. What the
+    models bring is not fitted again, unless a setting of the fit is given or among the `axes` of a sweep. A
+    latent is picked, or projected under `watch`.
     ValueError, a sentence naming the flag, for every mistake.
     """
     cache = Cache() if cache is None else cache
@@ -131,7 +144,10 @@ def read_job(method: str, options: Mapping[str, str | None], models: zoo.Models,
     for name, picture in opened.items():
         convert = to_mask if asked[name] == "mask" else to_tensor
         side = given["model" if "model" in given else "generator"].size
-        given[name] = convert(picture, side, resize).to(models.device)
+        if getattr(edit, "any_size", False) and name in WHOLE:
+            given[name] = WHOLE[name](picture).to(models.device)
+        else:
+            given[name] = convert(picture, side, resize).to(models.device)
     brought = _brought(edit, fit, given, models, texts)
     if brought and set(typed) | set(axes) <= set(knobs(edit)):
         fit, given = None, given | brought

@@ -101,6 +101,9 @@ def edit(
     yield Step(total, total, region.paste(image, model.decode(z)))
 
 
+edit.any_size = True  # of the image and its mask; they are cut and scaled here
+
+
 def _lender(
     model: PaintByExample, whole: Tensor | None, start: Tensor, t: int, borrows: list[bool], seeds: list[int]
 ) -> Lender | None:

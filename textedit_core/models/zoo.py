@@ -118,7 +118,10 @@ class Models(StyleModels):
         images = source.json("feature_extractor/preprocessor_config.json")
         files = "-".join(dict.fromkeys([source.fingerprint(), of_vae.fingerprint()]))
         return PaintByExample(
-            unet=source.network(UNet2DConditionModel, "unet", self.dtype).to(self.device),
+            unet=source.network(UNet2DConditionModel, "unet", self.dtype).to(
+                self.device,
+                memory_format=torch.channels_last,  # the same numbers, sooner
+            ),
             vae=of_vae.network(AutoencoderKL, "vae", self.dtype).to(self.device),
             encoder=source.network(ExemplarEncoder, "image_encoder", self.dtype).to(self.device),
             exemplar_mean=torch.tensor(images["image_mean"]),
