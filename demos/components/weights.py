@@ -41,6 +41,16 @@ def sliders(prompts: list[str], text: str) -> str:
     return f'<div class="weights"><h4>Weight of each word</h4>{rows}</div>' if rows else ""
 
 
+def kept(prompts: list[str], text: str) -> str:
+    """The field without words that are in none of the prompts; one that cannot be read stays as it is."""
+    try:
+        given = alignment.parse_numbers(text or "", "Word weights")
+    except ValueError:
+        return text
+    known = {word.casefold() for word in words_of(prompts)}
+    return " ".join(f"{word}={value:g}" for word, value in given.items() if word.casefold() in known)
+
+
 def row(word: str, value: float) -> str:
     """One word, its slider and its value."""
     name, low, high = html.escape(word, quote=True), min(LOWEST, value), max(HIGHEST, value)
@@ -61,17 +71,19 @@ class WeightSliders:
     def wire(self, field: gr.Textbox, prompt: gr.Textbox) -> None:
         """The sliders write the field, and follow it and the prompt."""
         self.html.select(self.say, None, [field, self.said], **QUIET)
-        prompt.change(self.draw, [prompt, field], self.html, **QUIET)
+        prompt.change(self.draw, [prompt, field], [self.html, field, self.said], **QUIET)
         field.change(self.follow, [prompt, field, self.said], [self.html, self.said], **QUIET)
 
     def say(self, moved: gr.EventData) -> tuple[str, str]:
         """The text the sliders stand for."""
         return moved._data["value"], moved._data["value"]
 
-    def draw(self, prompt: str, text: str) -> str:
-        """The sliders of these words."""
-        return sliders((prompt or "").splitlines(), text)
+    def draw(self, prompt: str, text: str) -> tuple[str, str, str]:
+        """The sliders of these words, and the field without the weights of words that are gone."""
+        prompts = (prompt or "").splitlines()
+        text = kept(prompts, text)
+        return sliders(prompts, text), text, text
 
     def follow(self, prompt: str, text: str, said: str) -> tuple:
         """The sliders as the field now says, unless it says what they said."""
-        return (gr.skip() if text == said else self.draw(prompt, text)), text
+        return (gr.skip() if text == said else sliders((prompt or "").splitlines(), text)), text

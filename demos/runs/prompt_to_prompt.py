@@ -172,8 +172,10 @@ def present_all(asks: list[Ask], edited: prompt_to_prompt.Edited, folder: Path, 
 
 
 def lit(image: Tensor, attention: Tensor) -> Tensor:
-    """An image (1,3,H,W) in [-1,1], dark where the attention (h,w) of maximum 1 is low."""
-    light = F.interpolate(attention[None, None].to(image), image.shape[-2:], mode="bilinear")
+    """An image (1,3,H,W) in [-1,1], bright where the attention (h,w) is highest, dark where it is lowest."""
+    low, span = attention.min(), (attention.max() - attention.min()).clamp_min(1e-6)
+    light = ((attention - low) / span)[None, None].to(image)
+    light = F.interpolate(light, image.shape[-2:], mode="bilinear")
     return (image + 1) * (0.12 + 0.88 * light) - 1
 
 
@@ -234,7 +236,7 @@ def weights_axis(values: dict) -> Axes:
 
 SWEEPS: dict[str, Callable[[dict], Axes]] = {
     "Cross × self": lambda values: METHOD.axes,
-    "Weight of a word": weights_axis,
+    "Word weight": weights_axis,
     "Guidance": lambda values: Axes("guidance_scale", "1, 3, 5, 7.5, 10"),
     "Inversions": lambda values: Axes("inversion", "direct, null_text, npi, ddim"),
 }
