@@ -99,6 +99,9 @@ def fit(
     patience: Annotated[
         int, Knob(0, 500, 10, label="Patience", help="stop after so many steps without a gain; 0 never")
     ] = 0,
+    stop_after: Annotated[
+        int, Knob(0, 2000, 1, label="Stop after", help="steps of the planned ones; 0 goes to the end")
+    ] = 0,
 ) -> Iterator[Step[Optimised]]:
     """Optimise the code of one image towards a text; the defaults are those of the published program.
 
@@ -109,6 +112,7 @@ def fit(
     Unlike the published program, whose result is one step old, this one renders it after the last step.
 
     Any step's value may be used: its path ends with the code before that step, whose image it has.
+    stop_after: end there, under the rates of the planned steps; so a stopped run can be made again.
     Deterministic; the models stay as they are. Raises ValueError for an empty or too long text, for more than
     one latent or none to edit, and where there is an identity weight but no identity network.
     """
@@ -141,7 +145,7 @@ def fit(
             path.append(code.detach().clone())
             places.append(step + 1)
         best, since = (loss[0], 0) if loss[0] < best else (best, since + 1)
-        if patience and since >= patience:
+        if (patience and since >= patience) or step + 1 == stop_after:
             break
     done = len(losses)
     image = task.render(code)
