@@ -23,6 +23,8 @@ from textedit_core.training.mapping import LAYERS
 from textedit_core.training.vae import edges
 
 BATCH = 4  # many small steps: on a CPU the time per picture is the same
+FIRST_SIDE = 16
+GROWTH = 10_000  # portraits at each side but the last
 LEARNING_RATE = 1e-2
 MODULATION_RATE = 3  # times LEARNING_RATE
 RGB_START = 0.1  # of the usual start: five layers add up to one image
@@ -67,19 +69,43 @@ def fit(
     w lies anywhere between the code of the scene and map(z) of a z that names it, since both are asked for
     later. The noise weights stay 0, a renderer has no noise; the mapping stays as it is.
     """
-    network = build(size, mapping).to(device)
-    groups = synthesis_groups(network)
-    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+    model = Growing(build(size, mapping)).to(device)
+    optimizer = torch.optim.Adam(synthesis_groups(model.network), betas=(0.9, 0.99))
     values = torch.from_numpy(portraits.values.astype(np.int64))
     face = face_weights(size, device).sqrt()
 
-    def loss_of_batch(network, randomness):
-        rows = np.sort(randomness.numpy.integers(len(portraits), size=ranks.share(BATCH)))
-        w_plus = network.widen(between(network, values[torch.from_numpy(rows)].to(device), randomness.torch))
+    def loss_of_batch(model, randomness):
+        side, network = model.side(), model.network
+        batch = ranks.share(BATCH * size // side)
+        rows = np.sort(randomness.numpy.integers(len(portraits), size=batch))
+        w = between(network, values[torch.from_numpy(rows)].to(device), randomness.torch)
+        w_plus = network.widen(w)
         jitter = torch.randn(w_plus.shape, generator=randomness.torch, device=device)
-        return pyramid_loss(network, w_plus + CODE_NOISE * jitter, portraits.batch(rows, device), face)
+        losses = pyramid_loss(
+            network, w_plus + CODE_NOISE * jitter, portraits.batch(rows, device), face, side
+        )
+        model.seen += batch * ranks.count()
+        return losses | {"side": torch.tensor(side)}
 
-    return train(folder, network, optimizer, loss_of_batch, budget, seed=seed, device=device, on_save=on_save)
+    model = train(folder, model, optimizer, loss_of_batch, budget, seed=seed, device=device, on_save=on_save)
+    return model.network
+
+
+class Growing(nn.Module):
+    """The generator and how many portraits it has seen, which says how large the images are to be by now.
+
+    What is coarse is learned from small images, at a fraction of the time a large one takes.
+    """
+
+    def __init__(self, network: Generator, seen: int = 0):
+        super().__init__()
+        self.network = network
+        self.register_buffer("seen", torch.tensor(seen))
+
+    def side(self) -> int:
+        """Pixels: FIRST_SIDE, twice that after GROWTH portraits, and so on up to the generator's size."""
+        doublings = min(int(self.seen) // GROWTH, 10)
+        return min(self.network.size, FIRST_SIDE * 2**doublings)
 
 
 @torch.no_grad()
@@ -106,14 +132,14 @@ def synthesis_groups(network: Generator) -> list[dict]:
     ]
 
 
-def pyramid_loss(network: Generator, w_plus: Tensor, image: Tensor, face: Tensor) -> dict[str, Tensor]:
-    """`picture_loss` of G(w_plus) and of its images on the way, each of half the side and SMALLER the weight
-    of the next: the coarse layers hear at once what is theirs."""
-    state, drawn = network.start(len(w_plus)), []
-    for index, s in enumerate(network.styles(w_plus)):
-        state = network.advance(state, index, s)
-        if network.layers[index].is_rgb:
-            drawn.append(state[1])
+def pyramid_loss(
+    network: Generator, w_plus: Tensor, image: Tensor, face: Tensor, side: int
+) -> dict[str, Tensor]:
+    """`picture_loss` of the image that G(w_plus) has at `side` pixels, and of those on the way there.
+
+    Each counts SMALLER times the next, of twice its side: the coarse layers hear at once what is theirs.
+    """
+    drawn = drawn_at(network, w_plus, side)
     found, weight, loss = {}, 1.0, 0.0
     for picture in reversed(drawn):
         wanted, weights = (F.adaptive_avg_pool2d(one, picture.shape[-1]) for one in (image, face))
@@ -121,6 +147,18 @@ def pyramid_loss(network: Generator, w_plus: Tensor, image: Tensor, face: Tensor
         found = found or one
         loss, weight = loss + weight * one["loss"], weight * SMALLER
     return found | {"loss": loss}
+
+
+def drawn_at(network: Generator, w_plus: Tensor, side: int) -> list[Tensor]:
+    """The images of G(w_plus) of 4, 8, ... `side` pixels; the layers beyond are not run."""
+    state, drawn = network.start(len(w_plus)), []
+    for index, (layer, s) in enumerate(zip(network.layers, network.styles(w_plus), strict=True)):
+        if layer.size > side:
+            break
+        state = network.advance(state, index, s)
+        if layer.is_rgb:
+            drawn.append(state[1])
+    return drawn
 
 
 def picture_loss(drawn: Tensor, image: Tensor, face: Tensor) -> dict[str, Tensor]:

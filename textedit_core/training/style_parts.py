@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from textedit_core.models import zoo
@@ -30,6 +31,7 @@ from textedit_core.training.loop import Budget
 
 PARTS = ("mapping", "generator", "encoder", "identity", "relevance", "mappers")
 PREVIEWS = 12
+GROWN = 10**6  # portraits: a generator from a bundle has done with small images
 
 
 class StyleParts:
@@ -70,7 +72,8 @@ class StyleParts:
 
     def generator(self) -> Generator:
         """The synthesis network with the mapping as it is now: the mapping may have been trained on since."""
-        network = self._load("generator", generator.build(self.size, mapping.build()))
+        growing = generator.Growing(generator.build(self.size, mapping.build()))
+        network = self._load("generator", growing).network
         network.style.load_state_dict(self.mapping().state_dict())
         return network
 
@@ -117,12 +120,14 @@ class StyleParts:
         return all((self.out / part / "state.pt").exists() for part in parts)
 
     @torch.no_grad()
-    def _preview_style(self, network: Generator, step: int) -> None:
+    def _preview_style(self, growing: generator.Growing, step: int) -> None:
         """Held-out portraits, what the generator makes of a z that names each, and samples of any z."""
+        network, side = growing.network, growing.side()
         portraits = held_out_portraits(PREVIEWS, self.size, self.out / "data")
         z = latent_world.draw(torch.from_numpy(portraits.values).long(), torch.Generator().manual_seed(0))
         w = network.map(torch.cat([z, noise((PREVIEWS, z.shape[1]), 0)]))
-        drawn = network(network.widen(w)).clamp(-1, 1)
+        drawn = generator.drawn_at(network, network.widen(w), side)[-1].clamp(-1, 1)
+        drawn = F.interpolate(drawn, (self.size, self.size))
         images = torch.cat([portraits.batch(range(PREVIEWS)), drawn])
         evaluate.save_grid(images, PREVIEWS, self.out / "samples" / f"generator-{step:07d}.png")
 
@@ -131,7 +136,8 @@ def adoptable(models: zoo.Models) -> dict[str, nn.Module]:
     """Part -> the module to go on training, for those of PARTS that a bundle holds."""
     parts: dict[str, nn.Module] = {}
     if "generator" in models.sources:
-        parts |= {"mapping": models.generator.network.style, "generator": models.generator.network}
+        network = models.generator.network
+        parts |= {"mapping": network.style, "generator": generator.Growing(network, seen=GROWN)}
     if "encoder" in models.sources:
         parts["encoder"] = models.encoder.network
     if "identity" in models.sources:
