@@ -116,8 +116,7 @@ def read_contestants(
         base = {one: bound.default for one, bound in known.items()} | presets(models, name, known)
         if seed is not None and "seed" in known:
             base["seed"] = known["seed"].check(seed)
-        fixed = frozenset(typed) | ({"seed"} if seed is not None else frozenset())
-        found.append(Contestant(label, name, base | typed, fixed, _distinct(axes)))
+        found.append(Contestant(label, name, base | typed, frozenset(typed), _distinct(axes)))
     for name in [*flags, *map(_axis_name, sweeps)]:
         if name not in used:
             raise ValueError(

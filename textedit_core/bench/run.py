@@ -19,19 +19,29 @@ from textedit_core.images import Fit
 from textedit_core.models import zoo
 
 
+# Where torchrun and accelerate launch, Open MPI, and other MPIs say which process of how many this is.
+NUMBERS = (("RANK", "WORLD_SIZE"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE"))
+
+
 @dataclass(frozen=True)
 class Share:
-    """Which items are this process's: every `count`-th from the `rank`-th on."""
+    """Which items are this process's: every `count`-th from the `rank`-th on.
+
+    Nothing else passes between processes: each appends to its own file, and reads all of them.
+    """
 
     rank: int = 0
     count: int = 1
 
     @classmethod
     def of_environment(cls) -> Share:
-        """As accelerate launch and torchrun tell their processes: RANK and WORLD_SIZE."""
-        rank, count = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+        """As the launcher tells its processes; all of the work where none did."""
+        names = next((pair for pair in NUMBERS if set(pair) <= set(os.environ)), None)
+        rank, count = (os.environ[name] for name in names) if names else ("0", "1")
         if not (rank.isdecimal() and count.isdecimal() and int(rank) < int(count)):
-            raise ValueError(f"RANK={rank} and WORLD_SIZE={count} are no process of several: unset both.")
+            raise ValueError(
+                f"{names[0]}={rank} and {names[1]}={count} are no process of several: unset both."
+            )
         return cls(int(rank), int(count))
 
 
