@@ -37,8 +37,12 @@ def bar(done: int, total: int, text: str) -> str:
 
 
 def url(path: str | Path) -> str:
-    """Where the browser finds a file of the app's cache folder; relative, so that it works behind a proxy."""
-    return f"gradio_api/file={html.escape(str(path), quote=True)}"
+    """Where the browser finds a file of the app's cache folder; relative, so that it works behind a proxy.
+
+    A picture that is in its address already, data:image/png;base64,..., stays there.
+    """
+    where = html.escape(str(path), quote=True)
+    return where if where.startswith("data:image/") else f"gradio_api/file={where}"
 
 
 @dataclass(frozen=True)

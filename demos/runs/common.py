@@ -171,7 +171,8 @@ class Method:
     score(ask, edited): values for `scales`, or None.  suggest(x, points): the value of the axis x to point
     out, from (x, first score, second score) at each; or None.  rank(ask, fitted, seeds): steps with the
     ranked results so far, each with `seed` and `image`.  edit_steps(settings): steps of one edit.
-    part: the part of the models that is loaded first.  headline: the knobs named under a pin.
+    part: the part of the models that is loaded first.  headline: the knobs named under a pin.  batch(ask): how
+    many cells of a sweep are computed at once.
     """
 
     module: ModuleType
@@ -191,6 +192,7 @@ class Method:
     part: str = "diffusion"
     headline: tuple[str, ...] = ("seed",)
     memory_hint: str = "Sweep fewer cells at once."
+    batch: Callable[[Ask], int] = lambda ask: 8
 
     @property
     def name(self) -> str:

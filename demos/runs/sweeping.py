@@ -90,7 +90,8 @@ def run(ctx: Context, ask: Ask, x: str, axes: dict[str, list], stop: Event) -> I
     """Compute the cells, writing each as a PNG with its settings; on `stop` what has come is kept."""
     folder, method = ctx.folder(), ask.method
     state = Sweeping(x, axes, len(sweep.plan(axes, method.edit, method.fit)))
-    steps = sweep.sweep(method.edit, axes, *ask.args, fit=method.fit, **ask.texts, **ask.settings)
+    given = {"fit": method.fit, "batch_size": method.batch(ask)}
+    steps = sweep.sweep(method.edit, axes, *ask.args, **given, **ask.texts, **ask.settings)
     for step in steps:
         state.loss = step.loss
         for cell in step.value or ():
