@@ -23,8 +23,8 @@ LICENSE = (
 )
 DESCRIPTION = (
     "Small models of the real classes, trained on portraits that this repository renders with DiceBear's "
-    "avataaars. They know the words of vocabulary.txt and nothing else of the world. The StyleGAN2 generator is "
-    "no GAN here: it is distilled from the renderer."
+    "avataaars. They know the words of vocabulary.txt and nothing else of the world. The StyleGAN2 "
+    "generator is no GAN here: it is distilled from the renderer."
 )
 
 
