@@ -21,6 +21,7 @@ PROMPT = "a woman in a red hat"
 FIT = {"embedding_steps": 2, "finetune_steps": 2, "finetune_lr": 1e-3, "steps": 2}
 SORRY = "Something went wrong"
 SENTENCE = re.compile(r"[^\n]{10,400}[.!?]")
+FRAME = re.compile(r"\d+ parameter\(s\) failed validation:")  # one line above a sentence for each field
 START_SECONDS, ANSWER_SECONDS = 600, 300
 
 
@@ -105,7 +106,9 @@ def answer(client: Client, **asked) -> tuple[str, str]:
         return "an unexpected error", words
     if "Traceback" in words or 'File "' in words:
         return "a traceback", words
-    return ("sentence" if SENTENCE.fullmatch(words) else "no sentence"), words or "(nothing)"
+    told = [line.removeprefix("- ") for line in words.splitlines() if not FRAME.fullmatch(line)]
+    good = bool(told) and all(map(SENTENCE.fullmatch, told))
+    return ("sentence" if good else "no sentence"), words or "(nothing)"
 
 
 def _answers(port: int) -> bool:

@@ -13,8 +13,8 @@ PUBLIC = ("pie", "tedbench", "cocoee")
 HELP = "measure methods on many pictures"
 ABOUT = (
     "Measure methods on a set of pictures. NAME: toon (rendered, the true answers known), pie, tedbench or "
-    "cocoee (with --data), the path of a folder with items.jsonl, or speed (what shortcuts save). Run the same "
-    "command again to go on where it was stopped. Several processes split the work: accelerate launch "
+    "cocoee (with --data), the path of a folder with items.jsonl, or speed (what shortcuts save). Run the "
+    "same command again to go on where it was stopped. Several processes split the work: accelerate launch "
     "--multi_gpu --num_processes 2 -m textedit_core bench ..., with --device cpu where there is no GPU."
 )
 

@@ -18,7 +18,6 @@ from textedit_core.cache import Cache
 from textedit_core.images import Fit
 from textedit_core.models import zoo
 
-
 # Where torchrun and accelerate launch, Open MPI, and other MPIs say which process of how many this is.
 NUMBERS = (("RANK", "WORLD_SIZE"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE"))
 
