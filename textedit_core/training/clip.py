@@ -59,6 +59,8 @@ def fit(
 ) -> CLIPModel:
     """Contrastive loss + attribute classification from both embeddings: small features need it.
 
+    Captions of a single attribute are among them, for that is what a zero-shot reader is asked with.
+
     start: what an untrained folder begins from, usually a model whose text tower can read (text.py).
     """
     model = LabelledCLIP(start or build(size, len(tokenizer), tokenizer.model_max_length)).to(device)
@@ -67,7 +69,7 @@ def fit(
 
     def loss_of_batch(model, randomness):
         rows = np.sort(randomness.numpy.integers(len(portraits), size=ranks.share(BATCH)))
-        texts, said = portraits.captions(rows, randomness.numpy)
+        texts, said = portraits.captions(rows, randomness.numpy, fewest=1)
         image = shifted(portraits.batch(rows, device), size // 16, randomness.torch)
         image_out = model.clip.get_image_features(image).pooler_output
         text_out = model.clip.get_text_features(**tokens(tokenizer, texts, device)).pooler_output

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from textedit_core.training.captions import caption
+from textedit_core.training.captions import FEWEST, caption
 from textedit_core.training.render import render
 from textedit_core.training.world import ATTRIBUTES, HELD_OUT_SEEDS, TRAINING_SEEDS, Scene, scene_of_seed
 
@@ -39,12 +39,14 @@ class Portraits:
             **{name: options[self.values[row, i]] for i, (name, options) in enumerate(ATTRIBUTES.items())}
         )
 
-    def captions(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[list[str], np.ndarray]:
+    def captions(
+        self, rows: np.ndarray, rng: np.random.Generator, fewest: int = FEWEST
+    ) -> tuple[list[str], np.ndarray]:
         """A fresh caption per row, and its labels (B,A) with -1 for attributes the caption does not name."""
         names = list(ATTRIBUTES)
         texts, said = [], np.full((len(rows), len(names)), -1, dtype=np.int64)
         for i, row in enumerate(np.sort(rows)):
-            text, named = caption(self.scene(int(row)), rng)
+            text, named = caption(self.scene(int(row)), rng, fewest)
             texts.append(text)
             for name in named:
                 said[i, names.index(name)] = self.labels[row, names.index(name)]

@@ -53,7 +53,7 @@ def fit(
 
     def loss_of_batch(model, randomness):
         rows = np.sort(randomness.numpy.integers(len(portraits), size=ranks.share(BATCH)))
-        texts, said = portraits.captions(rows, randomness.numpy)
+        texts, said = portraits.captions(rows, randomness.numpy, fewest=1)
         said = torch.from_numpy(said).to(device)
         logits = model.read(model.tower(**tokens(tokenizer, texts, device, padding="longest")).pooler_output)
         return {"loss": attribute_loss(logits, said)}
