@@ -110,7 +110,7 @@ class Context:
         with self._loading:
             getattr(models, part)
             self._loaded.add(name)
-            self._ready.add(name)
+            self._ready.add((name, part))
         return models
 
     def loaded(self, name: str) -> bool:
@@ -122,11 +122,15 @@ class Context:
         if self.ready(self.default):
             threading.Thread(target=self.load, args=(self.default,), daemon=True).start()
 
-    def ready(self, name: str) -> bool:
-        """Whether using `name` fetches nothing: it is on this machine. ValueError for an unknown name."""
-        if name not in self._ready and self.zoo.describe(name)["local"]:
-            self._ready.add(name)
-        return name in self._ready
+    def ready(self, name: str, part: str = "diffusion") -> bool:
+        """Whether using this part of `name` fetches nothing; with "diffusion" is CLIP, which scores.
+
+        ValueError for an unknown name.
+        """
+        parts = () if part == "diffusion" else (part,)
+        if (name, part) not in self._ready and self.zoo.describe(name, *parts)["local"]:
+            self._ready.add((name, part))
+        return (name, part) in self._ready
 
     def presets(self, name: str, method: str) -> dict:
         """Knob values that suit these models; empty where they have none or cannot be read."""

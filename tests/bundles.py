@@ -169,6 +169,7 @@ def write_descriptions(folder: Path) -> None:
         "imagic": {"embedding_steps": 3, "finetune_steps": 3, "finetune_lr": 1e-3, "steps": 3},
         "sdedit": {"steps": 4},
         "projection": {"steps": 3},
+        "paint_by_example": {"steps": 3},
         "styleclip_optimizer": {"steps": 3, "keep_every": 1},
         "styleclip_mapper": {"steps": 2},
         "styleclip_directions": {"samples": 1, "count": 10},

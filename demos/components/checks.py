@@ -29,7 +29,7 @@ def image_problem(path: str | None) -> str:
 def models_problem(ctx: Context, models: str, part: str = "diffusion") -> str:
     """The sentence for models whose `part` cannot be used now, or nothing; they are loaded then."""
     try:
-        if not ctx.ready(models):
+        if not ctx.ready(models, part):
             return "Press Fetch and load first."
         ctx.load(models, part)
     except (ValueError, OSError) as error:

@@ -23,7 +23,8 @@ class Recall:
 
     def wire(self, tabs: gr.Tabs, models: gr.Dropdown, panels: dict) -> None:
         """`panels`: method name -> its tab, a components.tab.Tab."""
-        outputs = [component for panel in panels.values() for component in panel.restore_outputs]
+        # Each once: panels may share widgets.
+        outputs = list(dict.fromkeys(one for panel in panels.values() for one in panel.restore_outputs))
 
         def recall(file: str | None):
             """Read the settings in a PNG made here. Returns a sentence, the models and every widget."""
@@ -33,20 +34,14 @@ class Recall:
                 about = record.read_png(file)
                 if about.method not in panels:
                     raise ValueError(f"Recall: this page has no tab for the method '{about.method}'.")
-                updates = [
-                    update
-                    for name, panel in panels.items()
-                    for update in (
-                        panel.restore(about)
-                        if name == about.method
-                        else [gr.skip()] * len(panel.restore_outputs)
-                    )
-                ]
+                panel = panels[about.method]
+                chosen = dict(zip(panel.restore_outputs, panel.restore(about), strict=True))
+                updates = [chosen.get(one, gr.skip()) for one in outputs]
             except ValueError as error:
                 return [note(str(error), "problem"), gr.skip(), gr.skip(), *([gr.skip()] * len(outputs))]
             return [
-                note(self.words(about), "done"),
-                gr.update(selected=about.method),
+                note(self.words(about, panel.left_out), "done"),
+                gr.update(selected=panel.place),
                 self.known_models(about.models),
                 *updates,
             ]
@@ -67,11 +62,11 @@ class Recall:
             return gr.skip()
         return name if name in (*self.ctx.zoo.NAMES, self.ctx.default) or self.ctx.folders else gr.skip()
 
-    def words(self, about: record.Record) -> str:
+    def words(self, about: record.Record, left_out: str) -> str:
         """What was restored, and what was not."""
         here = self.known_models(about.models) == about.models
         missing = "" if here else f" Its models ({about.models}) are not on this machine."
-        return f"Settings restored.{missing} A PNG does not carry its source image: add that again."
+        return f"Settings restored.{missing} A PNG does not carry {left_out}."
 
 
 def same_image(path: str | None, sha: str) -> bool:

@@ -8,12 +8,12 @@ from demos.components.marks import QUIET, note
 from textedit_core import images
 
 
-def source_image(**look) -> gr.Image:
+def source_image(height: int = 280, **look) -> gr.Image:
     """A gr.Image whose value is the uploaded file's own path, readable or not; no webcam."""
     image = gr.Image(
         type="filepath",
         format="png",
-        height=280,
+        height=height,
         sources=["upload", "clipboard"],
         buttons=["fullscreen"],
         **look,

@@ -33,6 +33,7 @@ class Tab:
     method: Method
     about_prepare = ""
     about_edit = ""
+    left_out = "its source image: add that again"  # what a PNG does not carry
     fit: FitPanel | None = None
     seeds: SeedRow | None = None
     examples: ExampleStrip | None = None
@@ -77,6 +78,16 @@ class Tab:
         """Inputs of an edit that a sweep does not have."""
         return {}
 
+    @property
+    def place(self) -> str:
+        """The id of the gr.Tab that the page shows for this one."""
+        return self.method.name
+
+    def before(self, values: dict, stop, status: gr.HTML) -> Iterator[dict]:
+        """Yield updates while what `method.read` needs is made, told in `status`; False once stopped."""
+        yield from ()
+        return True
+
     def finish(self, ask: Ask, fitted: Any, stop, values: dict) -> Iterator[dict]:
         """Yield updates while the edit runs, at last the result; override it to show more."""
         start = time.monotonic()
@@ -85,6 +96,10 @@ class Tab:
             seconds = time.monotonic() - start
             result = common.present(ask, edited, self.ctx.folder(), seconds=seconds)
             yield self.result.show(result) | {self.edit_status: ""}
+
+    def from_example(self, values: dict) -> dict:
+        """What an example writes into the widgets, by name; override it for one that is no plain value."""
+        return values
 
     # --- pieces to draw with ------------------------------------------------------------------------------
 
@@ -116,6 +131,11 @@ class Tab:
         return {**self.fields, "models": self.models, **{name: self.controls[name] for name in self.knobs}}
 
     @property
+    def triggers(self) -> list:
+        """The events that start an edit."""
+        return [self.edit_button.click, *(text.submit for text in self.texts.values())]
+
+    @property
     def widgets(self) -> list:
         """The widget of every knob, in the order of the method's."""
         return [self.controls[name] for name in self.knobs]
@@ -132,7 +152,7 @@ class Tab:
         # .input and not .change: Recall sets the models too, and must not lose its knobs to presets.
         self.models.input(self.use_presets, self.models, self.widgets, **QUIET)
         if self.examples:
-            self.examples.on_pick(self.fields, self.controls)
+            self.examples.on_pick(self.fields, self.controls, self.from_example)
         if self.seeds:
             self.seeds.use_from(self.result)
         self.sweep.wire(self.wire_runs())
@@ -143,7 +163,7 @@ class Tab:
         if self.fit:
             options = self.run_options("prepare", self.about_prepare, self.inputs, self.fit.status)
             events.append(self.fit.button.click(self.prepare, outputs=self.fit_outputs, **options))
-        clear = [self.edit_button.click, *(text.submit for text in self.texts.values())]
+        clear = self.triggers
         if self.seeds:
             drawn = self.seeds.draw(clear, self.edit_status)
         else:
@@ -237,16 +257,18 @@ class Tab:
     @guarded("fit.status")
     def prepare(self, request: gr.Request, **values):
         """Do the part of the method that is done once for its inputs, and keep it under its content."""
-        ask = self.method.read(self.ctx, values)
         with self.ctx.stops.running(request.session_hash) as stop:
-            yield from self.fitting(ask, stop)
+            if (yield from self.before(values, stop, self.fit.status)):
+                yield from self.fitting(self.method.read(self.ctx, values), stop)
 
     @guarded("edit_status")
     def edit(self, request: gr.Request, **values):
         """Edit, preparing first where that has not been done."""
-        ask, fitted = self.method.read(self.ctx, values), None
         with self.ctx.stops.running(request.session_hash) as stop:
             yield {self.edit_status: ""}
+            if not (yield from self.before(values, stop, self.edit_status)):
+                return
+            ask, fitted = self.method.read(self.ctx, values), None
             if self.method.fit:
                 run = yield from self.fitting(ask, stop)
                 if run.stopped:

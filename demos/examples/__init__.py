@@ -1,7 +1,8 @@
 """Examples: small pictures with their prompts, in one folder per method with an index.json.
 
 A row has "image" (a path from the folder; a picture of another method's folder serves too), "label" and
-"prompt", and where a tab has more: "fields", other inputs by name, and "knobs", values of knobs.
+"prompt", and where a tab has more: "fields", other inputs by name, "files", those that are pictures (paths
+like that of "image"), and "knobs", values of knobs.
 """
 
 import json
@@ -13,12 +14,13 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Example:
-    """A picture, what it is called, the inputs that suit it, and knob values if it wants some."""
+    """A picture, what it is called, the inputs that suit it, knob values and pictures if it wants some."""
 
     image: Path
     label: str
     fields: dict = field(default_factory=dict)
     knobs: dict = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
 
     @property
     def words(self) -> str:
@@ -38,6 +40,7 @@ def read(method: str, folder: Path = HERE) -> list[Example]:
             row["label"],
             ({"prompt": row["prompt"]} if "prompt" in row else {}) | row.get("fields", {}),
             row.get("knobs", {}),
+            {name: (index.parent / path).resolve() for name, path in row.get("files", {}).items()},
         )
         for row in rows
     ]

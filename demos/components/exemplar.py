@@ -1,0 +1,61 @@
+"""The exemplar: an example picture, the part of it that counts, how it is made square, and how it is seen."""
+
+import gradio as gr
+
+from demos.components import knobs
+from demos.components.marks import QUIET, note
+from demos.components.source import source_image
+from demos.runs import painting
+
+FITS = [("pad with white", "pad"), ("cut to the middle", "crop")]
+
+
+class ExemplarBox:
+    """The upload; `draw_crop` and `draw_preview` are called where those are to stand."""
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+        self.image = source_image(
+            190, label="Exemplar", elem_id=f"{method}-example", elem_classes="source", min_width=120
+        )
+        self.note = gr.HTML()
+
+    def draw_crop(self) -> None:
+        """A box in percent, and the rule for one that is not square."""
+        sides = [name for name in painting.CROP if name != "exemplar_fit"]
+        with gr.Row(elem_classes="sides"):
+            self.sides = knobs.controls(painting.CROP, sides, {})
+        fit = painting.CROP["exemplar_fit"]
+        self.fit = gr.Radio(FITS, value=fit.default, label=fit.label, elem_classes="inline")
+
+    def draw_preview(self) -> None:
+        """The square that the model sees."""
+        self.preview = gr.Image(
+            label="Exemplar as seen",
+            format="png",
+            height=180,
+            interactive=False,
+            buttons=["fullscreen"],
+            min_width=110,
+            elem_id=f"{self.method}-seen",
+        )
+
+    @property
+    def fields(self) -> dict:
+        """The inputs by name."""
+        return {"exemplar": self.image, "exemplar_fit": self.fit} | self.sides
+
+    def wire(self) -> None:
+        """Show what becomes of it, and answer at once what cannot be used."""
+        changed = [one.change for one in self.fields.values()]
+        options = {"trigger_mode": "always_last", **QUIET}
+        gr.on(changed, self.show, inputs_kwargs=self.fields, outputs=[self.preview, self.note], **options)
+
+    def show(self, **values):
+        """The exemplar as the model sees it, or what is wrong."""
+        if not values["exemplar"]:
+            return None, ""
+        try:
+            return painting.exemplar_of(values), ""
+        except ValueError as error:
+            return None, note(str(error), "problem")

@@ -1,0 +1,156 @@
+"""Where to repaint: a brush on the source or a mask of one's own, tools for it, and a look at the outcome."""
+
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from demos.components import knobs
+from demos.components.marks import QUIET, note
+from demos.components.part import load_part
+from demos.context import Context
+from demos.runs import painting
+from demos.runs.paint_by_example import PART
+from textedit_core import images
+
+KEPT = 64  # strokes of everybody that wait to be read
+
+
+def painting_editor(**look) -> gr.ImageEditor:
+    """An editor whose value is what was painted: its layers, each a path or a file's bytes; white only.
+
+    Gradio's own reading forgets the strokes when they have been read once, but a validator reads them before
+    the handler does; and it decodes uploads itself, where core answers damaged ones in a sentence.
+    """
+    editor = gr.ImageEditor(
+        type="filepath",
+        image_mode="RGBA",
+        format="png",
+        layers=False,
+        transforms=(),
+        sources=(),
+        brush=gr.Brush(default_size=40, colors=["#ffffff"], color_mode="fixed"),
+        eraser=gr.Eraser(default_size=40),
+        **look,
+    )
+
+    def layers(payload: Any) -> list[str | bytes]:
+        if payload is None:
+            return []
+        if payload.id is None:
+            return [layer.path for layer in payload.layers]
+        for old in list(editor.blob_storage)[:-KEPT]:
+            editor.blob_storage.pop(old, None)
+        found = editor.blob_storage.get(payload.id)
+        return [layer for layer in found.layers if layer] if found else []
+
+    editor.preprocess = layers
+    return editor
+
+
+def canvas(source: str | None, mask: str | None = None) -> dict | None:
+    """The editor's value for a source, with a mask on it if there is one. Raises ValueError."""
+    if not source:
+        return None
+    picture = images.open_image(source, "Source image")
+    background, layers = painting.on_canvas(picture), []
+    if mask:
+        layers = [painting.as_layer(painting.painted([mask], picture.size, background.size))]
+    return {"background": background, "layers": layers, "composite": None}
+
+
+class MaskBox:
+    """The editor and all about it; `draw_tools` and `draw_preview` are called where those are to stand."""
+
+    def __init__(self, ctx: Context, method: str) -> None:
+        self.ctx, self.method = ctx, method
+        self.editor = painting_editor(
+            label="1  Mask: paint over what is to change",
+            height=400,
+            buttons=["fullscreen"],
+            elem_id=f"{method}-mask",
+            elem_classes="painting",
+        )
+        self.hint = gr.HTML(label="About the mask", elem_id=f"{method}-mask-hint")
+        self.mend = gr.Button("Grow the mask", size="sm", visible=False, elem_id=f"{method}-mend")
+        self.growth = gr.State(None)
+
+    def draw_tools(self, grow: gr.components.Component) -> None:
+        """Upload, and the tools beside `grow`, the method's own."""
+        self.grow = grow
+        self.upload = gr.UploadButton(
+            "Upload a mask (white: repaint)",
+            file_types=["image"],
+            size="sm",
+            elem_id=f"{self.method}-upload-mask",
+        )
+        self.tools = knobs.controls(painting.TOOLS, painting.TOOLS, {})
+
+    def draw_preview(self) -> None:
+        """The mask as it will be used, over the source."""
+        self.preview = gr.Image(
+            label="Repainted here",
+            format="png",
+            height=180,
+            interactive=False,
+            buttons=["fullscreen"],
+            min_width=110,
+            elem_id=f"{self.method}-preview",
+        )
+
+    @property
+    def fields(self) -> dict:
+        """The inputs by name."""
+        return {"mask": self.editor} | self.tools
+
+    def wire(self, image: gr.Image, models: gr.Dropdown, about: dict) -> None:
+        """A new source clears the strokes, every change is shown; `about`: knobs that shape the region."""
+        # Not .change: an example sets the source too, and brings a mask.
+        new = [image.upload, image.clear, image.input]
+        gr.on(new, self.start, image, self.editor, **QUIET)
+        self.upload.upload(self.take, [image, self.upload], [self.editor, self.hint], **QUIET)
+        watched = {"models": models, "image": image} | self.fields | about
+        gr.on(
+            [one.change for one in watched.values()],
+            self.show,
+            inputs_kwargs=watched,
+            outputs=[self.preview, self.hint, self.mend, self.growth],
+            trigger_mode="always_last",
+            **QUIET,
+        )
+        self.mend.click(lambda growth: growth, self.growth, self.grow, **QUIET)
+
+    def start(self, image: str | None) -> dict | None:
+        """An empty canvas over a new source."""
+        try:
+            return canvas(image)
+        except ValueError:
+            return None  # the note below the source says why
+
+    def take(self, image: str | None, mask: str) -> tuple:
+        """Put an uploaded mask on the canvas."""
+        if not image:
+            return gr.skip(), note("Add the source image first, then its mask.", "problem")
+        try:
+            return canvas(image, mask), ""
+        except ValueError as error:
+            return gr.skip(), note(str(error), "problem")
+
+    def show(self, *, models: str, **values):
+        """Lay the mask over the source, and say where it is outside of what the model was trained on."""
+        try:
+            if not values["image"] or not painting.touched(values):
+                words = note("Paint over what is to change, or upload a mask." if values["image"] else "")
+                yield None, words, gr.update(visible=False), None
+                return
+            yield self.look(values, None)
+            if (model := load_part(self.ctx, models, PART)) is not None:
+                yield self.look(values, model)
+        except ValueError as error:
+            yield None, note(str(error), "hint"), gr.update(visible=False), None
+
+    def look(self, values: dict, model) -> tuple[Image.Image, str, dict, float | None]:
+        """The preview, its advice, and the growth that the button offers."""
+        seen = painting.preview(values, model)
+        grow = gr.update(visible=seen.grow is not None, value=f"Grow the mask by {seen.grow or 0:g} %")
+        return seen.picture, note(seen.advice, "hint"), grow, seen.grow
