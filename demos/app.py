@@ -10,10 +10,10 @@ import gradio as gr
 from demos.components.models import Picker
 from demos.components.recall import Recall
 from demos.context import Context
-from demos.tabs import about, imagic, null_text
+from demos.tabs import about, imagic, null_text, paint_by_example
 from demos.theme import CSS, JS, THEME
 
-TABS = (imagic, null_text)
+TABS = (imagic, null_text, paint_by_example)
 
 # Everything an entry point hands to launch(); Space, local run and tests use the same.
 LAUNCH_KWARGS = {
