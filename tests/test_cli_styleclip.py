@@ -93,6 +93,14 @@ def test_a_picture_is_projected_first(run, tiny, tmp_path, picture):
     assert record.image == image_sha(Image.open(picture)) and "latent_seed" not in record.knobs
 
 
+def test_projection_and_fit_are_kept_in_a_folder(run, tmp_path, picture):
+    words = "--prompt", "a man in a red hat", "--image", picture, "--cache", tmp_path / "kept"
+    first = run("edit", "styleclip_optimizer", *words)[1]
+    again = run("edit", "styleclip_optimizer", *words, "--position", "0.5")[1]
+    assert "projection 1/3" in first and "fit 1/3" in first
+    assert "projection 1/3" not in again and "fit 1/3" not in again
+
+
 def test_free_generation_needs_no_latent(run):
     words = "--prompt", "a hat"
     assert run("edit", "styleclip_optimizer", *words, "--mode", "free_generation")[0] == 0

@@ -124,7 +124,7 @@ def test_the_convolutions_are_counted_and_about_half(generator, clip):
     channels = int(latents.editable(generator).sum())
     assert whole == channels * 2 * 2 * len(generator.layers)
     assert ours / whole < 0.7
-    assert seen["calls"] / (channels * 2 * len(generator.layers)) < 0.35
+    assert seen["calls"] / (channels * 2 * len(generator.layers)) < 0.36
 
 
 def test_a_channel_that_changes_nothing_has_a_zero_row(generator, clip):
@@ -162,6 +162,7 @@ def test_the_share_at_64_pixels_with_layers_of_one_width():
         network = Generator(64, channels={4: 256, 8: 256, 16: 256, 32: 256, 64: 256})
     ours, whole = convolutions(StyleGenerator(network, ""), 100)
     assert 0.55 < ours / whole < 0.57
+    assert ours / whole / 2 < 0.3  # of the calls, as both images of a channel go together
 
 
 def test_what_cannot_be_is_told(generator, clip, found):
