@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +72,7 @@ def running_app(folder: Path, work: Path):
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ | given)
     try:
         address, end = f"http://127.0.0.1:{port}", time.monotonic() + START_SECONDS
-        while not _answers(port):
+        while not _answers(address):
             if process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError((work / "app.log").read_text(errors="replace")[-2000:])
             time.sleep(0.5)
@@ -111,6 +113,10 @@ def answer(client: Client, **asked) -> tuple[str, str]:
     return ("sentence" if good else "no sentence"), words or "(nothing)"
 
 
-def _answers(port: int) -> bool:
-    with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) == 0
+def _answers(address: str) -> bool:
+    """Whether the page is there, and not only something that takes the connection."""
+    try:
+        with urllib.request.urlopen(f"{address}/config", timeout=30) as found:
+            return found.status == 200
+    except (OSError, HTTPException):
+        return False

@@ -64,12 +64,15 @@ def run(options: Mapping[str, Any], say: Callable[[str], None], note: Callable[[
 
 
 def _bench(options: Mapping[str, Any], out: Path, say: Callable, note: Callable) -> None:
-    from textedit_core.bench import plan, report
+    from textedit_core.bench import plan, report, sets
     from textedit_core.bench.run import Bench, Share, work
     from textedit_core.models import zoo
 
     if not options["methods"]:
         raise ValueError("--methods: name at least one, such as sdedit or prompt_to_prompt:inversion=direct.")
+    reference = Path(options["reference"]) if options["reference"] else None
+    if reference:
+        sets.pictures_in(reference)  # a mistake here is told before the work, not after it
     share = Share.of_environment()
     models = zoo.load(options["models"], _device(options["device"]))
     flags = {name.removeprefix("knob "): text for name, text in options.items()
@@ -93,7 +96,7 @@ def _bench(options: Mapping[str, Any], out: Path, say: Callable, note: Callable)
         told = record.get("skipped") or record.get("error") or f"{record['edit_seconds']:.1f} s"
         note(f"{done} of at most {mine}: {record['item']}, {record['label']}: {told}")
     note(f"{done} new results in {time.monotonic() - started:.1f} s")
-    written = report.write(bench, command_line(options), options["reference"] and Path(options["reference"]))
+    written = report.write(bench, command_line(options), reference)
     if written is None:
         note("other processes are still at work; the last one writes the report")
     else:
