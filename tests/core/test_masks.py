@@ -21,6 +21,13 @@ def test_growing_moves_every_side_and_shrinking_takes_it_back(mask):
     assert torch.equal(masks.grown(mask, 0), mask)
 
 
+def test_growth_is_a_maximum_over_a_square():
+    mask = (torch.rand(2, 1, 11, 9, generator=torch.Generator().manual_seed(0)) > 0.9).float()
+    for pixels in (1, 2, 4):
+        wanted = torch.nn.functional.max_pool2d(mask, 2 * pixels + 1, stride=1, padding=pixels)
+        assert torch.equal(masks.grown(mask, pixels), wanted)
+
+
 def test_the_rim_of_the_picture_does_not_shrink_a_mask():
     assert torch.equal(masks.grown(torch.ones(1, 1, 5, 5), -2), torch.ones(1, 1, 5, 5))
 

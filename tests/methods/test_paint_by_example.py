@@ -195,6 +195,10 @@ def test_only_the_surroundings_are_worked_on(model):
     assert wide.where == (125, 25, 275, 175)
     assert wide.image.shape == (1, 3, 32, 32)
     assert wide.blend.shape == (1, 1, 150, 150)
+    cut = mask[..., 25:175, 125:275]
+    soft = paint_by_example.prepare(model, image, mask, context=1.5, feather=10).blend
+    assert (soft * (1 - cut)).max() == 0 and soft.max() == 1
+    assert soft[0, 0, 75, 30:60].diff().min() > -1e-5 and 0 < soft[0, 0, 75, 27] < 0.7
 
 
 def test_the_blend_is_zero_outside_and_feathered_inside(model, image, mask):
@@ -229,6 +233,7 @@ def test_mistakes_are_sentences(model, image, mask, exemplar):
         ((image, mask, exemplar[..., :16]), {}, "Exemplar: a square picture"),
         ((image.repeat(2, 1, 1, 1), mask, exemplar), {}, "Image: one picture"),
         ((image, mask, exemplar), {"steps": 0}, "Steps must lie between"),
+        ((image, mask, exemplar), {"sampler": "euler"}, "Sampler: 'euler' is neither ddim nor plms"),
         ((image, mask, exemplar), {"seed": [1, 2], "guidance_scale": [1, 2, 3]}, "equally long"),
     ]
     for arguments, options, says in cases:

@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--limit", type=int, default=100, help="how many edits")
     parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--reference", type=int, default=1000, help="held-out portraits of the set measures")
+    parser.add_argument("--reference", type=int, default=1000, help="training portraits to hold sets against")
     parser.add_argument("--shard", default="0/1", help="I/N: do every N-th edit from the I-th on")
     options = parser.parse_args(arguments)
     logging.basicConfig(
@@ -140,18 +140,21 @@ def read_rows(folder: Path) -> list[dict]:
 
 
 def with_sets(rows: list[dict], models, options: argparse.Namespace) -> list[dict]:
-    """The means of each name's rows, and the measures of sets, against held-out portraits as drawn."""
+    """The means of each name's rows, and the measures of sets, against portraits as drawn.
+
+    QS is of our own mixture: as many components, up to 20, as have twice as many portraits as dimensions.
+    """
     import torch
 
     from textedit_core import metrics
-    from textedit_core.training.data import held_out_portraits
+    from textedit_core.training.data import training_portraits
 
-    portraits = held_out_portraits(options.reference, models.clip.size, options.out / "data")
+    portraits = training_portraits(options.reference, models.clip.size, options.out / "data")
     parts = torch.arange(len(portraits)).split(100)
     reference = torch.cat(
         [metrics.clip_embeddings(models.clip, portraits.batch(part.numpy())) for part in parts]
     )
-    components = min(COMPONENTS, len(reference) // 10)
+    components = max(1, min(COMPONENTS, len(reference) // (2 * reference.shape[1])))
     mixture = metrics.fit_mixture(reference, components, floor=1e-3)
     means = []
     for name in dict.fromkeys(row["name"] for row in rows):

@@ -82,6 +82,8 @@ def edit(
     Guidance, structure and seed may be lists of B values.
     Raises ValueError for an empty mask, one that leaves nothing, sizes that differ, a non-square exemplar.
     """
+    if sampler not in ("ddim", "plms"):
+        raise ValueError(f"Sampler: {sampler!r} is neither ddim nor plms.")
     guidance_scale, structure, seed = spread(guidance_scale=guidance_scale, structure=structure, seed=seed)
     region = prepare(model, image, mask, grow=grow, context=context, feather=feather)
     surroundings = model.surroundings(region.image, region.mask)
@@ -172,11 +174,14 @@ def prepare(
     where = masks.crop_around(mask, max(model.size, round(side * context)))
     shape = _working_size(where, model.size, model.latent_scale)
     cut = masks.cut(mask, where)
+    working = masks.binary(_resized(cut, shape))
+    rise = round(side * feather / 100 * shape[0] / cut.shape[2])  # at the model's size: a photo's is slow
+    soft = _resized(masks.feathered(working, rise), cut.shape[2:]).clamp(0, 1) if rise else cut
     return Region(
         where=where,
         image=_resized(masks.cut(image.to(model.device), where), shape).clamp(-1, 1),
-        mask=masks.binary(_resized(cut, shape)),
-        blend=masks.feathered(cut, round(side * feather / 100)),
+        mask=working,
+        blend=cut * soft,
     )
 
 
