@@ -85,7 +85,9 @@ def _bench(options: Mapping[str, Any], out: Path, say: Callable, note: Callable)
         if not part["local"]:
             note(f"fetching {part['repo']}, {part['size_gb']:g} GB, licence {part['license']}")
     items = read_items(options, models)
-    bench = Bench(options["name"], items, contestants, models, out, options["resize"], options["batch_size"])
+    bench = Bench(
+        Path(options["name"]).name, items, contestants, models, out, options["resize"], options["batch_size"]
+    )
     mine, done, started = (
         len(range(share.rank, len(items), share.count)) * len(contestants),
         0,
