@@ -9,16 +9,31 @@ from textedit_core import alignment
 
 LOWEST, HIGHEST, STEP = -2.0, 4.0, 0.1
 
-# The sliders are one piece of HTML: any number of words, no handler for each, and the field stays the value.
+# The sliders are one piece of HTML, for any number of words. They write the field in the browser, at once, so
+# that an edit that follows reads what they say; the one in hand is left alone when the field comes back.
 SLIDERS_JS = """
 const say = slider => { slider.nextElementSibling.textContent = Number(slider.value); };
-element.addEventListener('input', event => { if (event.target.type === 'range') say(event.target); });
-element.addEventListener('change', event => {
+element.addEventListener('input', event => {
   if (event.target.type !== 'range') return;
+  say(event.target);
   const turned = [...element.querySelectorAll('input[type=range]')].filter(s => Number(s.value) !== 1);
-  trigger('select', {index: 0, value: turned.map(s => s.dataset.word + '=' + Number(s.value)).join(' ')});
+  const field = document.querySelector(element.querySelector('.weights').dataset.field);
+  field.value = turned.map(s => s.dataset.word + '=' + Number(s.value)).join(' ');
+  field.dispatchEvent(new Event('input', {bubbles: true}));
 });
 """
+FOLLOW_JS = """text => {
+  const given = {};
+  for (const part of (text || '').split(/[\\s,;]+/)) {
+    const at = part.lastIndexOf('=');
+    if (at > 0) given[part.slice(0, at).toLowerCase()] = part.slice(at + 1);
+  }
+  document.querySelectorAll('%s input[type=range]').forEach(slider => {
+    if (slider === document.activeElement) return;
+    slider.value = given[slider.dataset.word.toLowerCase()] ?? 1;
+    slider.nextElementSibling.textContent = Number(slider.value);
+  });
+}"""
 
 
 def words_of(prompts: list[str]) -> list[str]:
@@ -31,14 +46,15 @@ def words_of(prompts: list[str]) -> list[str]:
     return list(found.values())
 
 
-def sliders(prompts: list[str], text: str) -> str:
-    """The sliders of the prompts' words, set as the field says; nothing for a field that cannot be read."""
+def sliders(prompts: list[str], text: str, field: str) -> str:
+    """The sliders of the prompts' words, set as the text says if it can be read; they write into `field`."""
     try:
         given = {w.casefold(): v for w, v in alignment.parse_numbers(text or "", "Word weights").items()}
     except ValueError:
         given = {}
     rows = "".join(row(word, given.get(word.casefold(), 1.0)) for word in words_of(prompts))
-    return f'<div class="weights"><h4>Weight of each word</h4>{rows}</div>' if rows else ""
+    title = "<h4>Weight of each word</h4>"
+    return f'<div class="weights" data-field="{field} textarea">{title}{rows}</div>' if rows else ""
 
 
 def kept(prompts: list[str], text: str) -> str:
@@ -62,28 +78,19 @@ def row(word: str, value: float) -> str:
 
 
 class WeightSliders:
-    """`field` is the widget of the word_weights knob, `prompt` has one target prompt per line."""
+    """`field` is the widget of the word_weights knob, with an id; `prompt` has one target prompt per line."""
 
     def __init__(self, method: str) -> None:
         self.html = gr.HTML(js_on_load=SLIDERS_JS, elem_id=f"{method}-weights")
-        self.said = gr.State("")  # what the sliders said last: the field's echo of it must not redraw them
 
     def wire(self, field: gr.Textbox, prompt: gr.Textbox) -> None:
-        """The sliders write the field, and follow it and the prompt."""
-        self.html.select(self.say, None, [field, self.said], **QUIET)
-        prompt.change(self.draw, [prompt, field], [self.html, field, self.said], **QUIET)
-        field.change(self.follow, [prompt, field, self.said], [self.html, self.said], **QUIET)
+        """The sliders follow the prompt and the field."""
+        self.field = f"#{field.elem_id}"
+        prompt.change(self.draw, [prompt, field], [self.html, field], **QUIET)
+        field.change(None, field, None, js=FOLLOW_JS % f"#{self.html.elem_id}", **QUIET)
 
-    def say(self, moved: gr.EventData) -> tuple[str, str]:
-        """The text the sliders stand for."""
-        return moved._data["value"], moved._data["value"]
-
-    def draw(self, prompt: str, text: str) -> tuple[str, str, str]:
+    def draw(self, prompt: str, text: str) -> tuple[str, str]:
         """The sliders of these words, and the field without the weights of words that are gone."""
         prompts = (prompt or "").splitlines()
         text = kept(prompts, text)
-        return sliders(prompts, text), text, text
-
-    def follow(self, prompt: str, text: str, said: str) -> tuple:
-        """The sliders as the field now says, unless it says what they said."""
-        return (gr.skip() if text == said else sliders((prompt or "").splitlines(), text)), text
+        return sliders(prompts, text, self.field), text

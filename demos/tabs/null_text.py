@@ -62,11 +62,12 @@ look."""
             self.draw_knobs([name for name in self.method.fit_knobs if name != "inversion"], presets)
         self.draw_knobs(["edit_type"], presets)
         self.type_note = gr.HTML(elem_id=f"{METHOD}-type")
-        for pair in (SHOWN[:2], SHOWN[2:]):
-            with gr.Row(elem_classes="axis"):
-                self.draw_knobs(pair, presets)
+        self.draw_knobs(SHOWN, presets)
         self.guidance_note = gr.HTML()
         self.weights = WeightSliders(METHOD)
+        self.controls["word_weights"] = knobs.control(
+            self.knobs["word_weights"], presets.get("word_weights"), elem_id=f"{METHOD}-word-weights"
+        )
         with gr.Row(elem_classes="axis"):
             self.draw_knobs(["blend_words", "subtract_words"], presets)
         self.draw_run()
