@@ -10,10 +10,10 @@ import gradio as gr
 from demos.components.models import Picker
 from demos.components.recall import Recall
 from demos.context import Context
-from demos.tabs import about, imagic, null_text, paint_by_example
+from demos.tabs import about, imagic, null_text, paint_by_example, styleclip
 from demos.theme import CSS, JS, THEME
 
-TABS = (imagic, null_text, paint_by_example)
+TABS = (imagic, null_text, styleclip, paint_by_example)
 
 # Everything an entry point hands to launch(); Space, local run and tests use the same.
 LAUNCH_KWARGS = {
@@ -47,8 +47,11 @@ def create_app(zoo: ModuleType, models: str = "toon", device: str = "auto", max_
         panels = {}
         with gr.Tabs() as tabs:
             for tab in TABS:
-                with gr.Tab(tab.NAME, id=tab.METHOD):
-                    panels[tab.METHOD] = tab.build(ctx, picker.name)
+                with gr.Tab(tab.NAME, id=tab.METHOD) as page:
+                    built = tab.build(ctx, picker.name)
+                panels |= getattr(built, "panels", {tab.METHOD: built})
+                if hasattr(built, "on_open"):
+                    built.on_open(page)
             with gr.Tab(about.NAME, id="about"):
                 about.build(ctx)
         recall.wire(tabs, picker.name, panels)

@@ -7,6 +7,7 @@ from pathlib import Path
 # Before any import of a Hugging Face library: nothing is fetched, and nobody's real hub cache is used.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_CACHE"] = tempfile.mkdtemp(prefix="hub-")
+os.environ["TEXTEDIT_HOME"] = tempfile.mkdtemp(prefix="home-")  # nobody's trained mappers
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import pytest

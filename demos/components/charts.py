@@ -111,3 +111,28 @@ def scores(
         f'aria-label="{html.escape(" and ".join(titles) + " against " + x_name)}">'
         f"{''.join(parts)}</svg></div>"
     )
+
+
+def bars(title: str, rows: Sequence[tuple[str, int]]) -> str:
+    """Counts as upright bars, (name, count) each, under a title that tells them in words."""
+    if not rows:
+        return ""
+    width, height, top, tall = 640, 150, 42, 80
+    room, most = width / len(rows), max(count for _, count in rows) or 1
+    parts = [text(0, 12, title, kind="title")]
+    for k, (name, count) in enumerate(rows):
+        middle, high = room * (k + 0.5), tall * count / most
+        wide = min(room * 0.62, 34)
+        parts.append(
+            f'<rect class="bar" x="{middle - wide / 2:.1f}" y="{top + tall - high:.1f}" '
+            f'width="{wide:.1f}" height="{high:.1f}"/>'
+        )
+        parts.append(text(middle, top + tall + 16, name, "middle", "number"))
+        if count:
+            parts.append(text(middle, top + tall - high - 5, str(count), "middle", "number"))
+    parts.append(f'<line class="axis" x1="0" x2="{width}" y1="{top + tall}" y2="{top + tall}"/>')
+    listed = ", ".join(f"layer {name}: {count}" for name, count in rows if count)
+    return (
+        f'<div class="scroll"><svg class="chart wide" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{html.escape(f"{title}. {listed}", quote=True)}">{"".join(parts)}</svg></div>'
+    )

@@ -22,7 +22,7 @@ a ZIP of the cells (PNG with settings) with sweep.json. Cells made before come f
 
 
 class SweepPanel:
-    """`tab` is a components.tab.Tab: its `method`, `inputs` and `problems`, `send(cell)`, `stop`."""
+    """`tab` is a components.tab.Tab: its `method`, `inputs`, `problems`, `before`, `send(cell)`, `stop`."""
 
     def __init__(self, ctx: Context, tab) -> None:
         self.ctx, self.tab, self.method = ctx, tab, tab.method
@@ -162,8 +162,10 @@ class SweepPanel:
     def run(self, request: gr.Request, *, x: str, x_values: str, y: str = "", y_values: str = "", **values):
         """Stream a sweep; what it returns stands in ABOUT_SWEEP."""
         axes = sweeping.axes_of(self.method, x, x_values, y, y_values)
-        ask = self.method.read(self.ctx, values)
         with self.ctx.stops.running(request.session_hash) as stop:
+            if not (yield from self.tab.before(values, stop, self.status)):
+                return
+            ask = self.method.read(self.ctx, values)
             yield {
                 self.status: bar(0, 1, "Starting the sweep"),
                 self.grid: grid(self.method, axes, x, y, []),

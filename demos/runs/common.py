@@ -171,8 +171,8 @@ class Method:
     score(ask, edited): values for `scales`, or None.  suggest(x, points): the value of the axis x to point
     out, from (x, first score, second score) at each; or None.  rank(ask, fitted, seeds): steps with the
     ranked results so far, each with `seed` and `image`.  edit_steps(settings): steps of one edit.
-    part: the part of the models that is loaded first.  headline: the knobs named under a pin.  batch(ask): how
-    many cells of a sweep are computed at once.
+    part: the part of the models that is loaded first.  headline: the knobs named under a pin.
+    batch(ask): how many cells of a sweep are computed at once.
     """
 
     module: ModuleType

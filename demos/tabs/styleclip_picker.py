@@ -1,0 +1,268 @@
+"""The latent picker of the StyleCLIP tab: a seed and a gallery of samples, or a picture of one's own."""
+
+import gradio as gr
+
+from demos.components import knobs
+from demos.components.checks import guarded, image_problem, validator
+from demos.components.marks import QUIET, SELECT_JS, Tile, bar, figures, note, strip, tile
+from demos.components.source import source_image
+from demos.context import MODEL_LANE, Context
+from demos.runs import styleclip as runs
+from demos.runs.styleclip import GALLERY, LATENT, PICTURE, PROJECTION, SAMPLE
+from textedit_core import images
+
+ABOUT_PROJECT = """Project a picture: find the latent that rebuilds it, for an edit whose origin is "picture".
+
+Returns the status and both pictures as HTML. The latent stays on the server under a key of its content."""
+
+
+class LatentPicker:
+    """What is edited, for all techniques. `fields` are its inputs by name; `widgets` is what Recall sets."""
+
+    def __init__(self, ctx: Context, models: gr.Dropdown) -> None:
+        self.ctx, self.models, self.memory_hint = ctx, models, "Use models with a smaller generator."
+        presets = ctx.presets(ctx.default, "projection")
+        self.first = gr.State(0)
+        with gr.Row(elem_classes="workbench"):
+            with gr.Column(scale=1, min_width=320, elem_classes="asking"):
+                self.origin = gr.Radio(
+                    [("a sample of the generator", SAMPLE), ("a picture of my own", PICTURE)],
+                    value=SAMPLE,
+                    label="Start from",
+                    elem_id="styleclip-origin",
+                )
+                with gr.Column(elem_classes="bare") as self.sampling:
+                    self.draw_sampling()
+                with gr.Column(visible=False, elem_classes="bare") as self.projecting:
+                    self.draw_projecting(presets)
+            with gr.Column(scale=2, min_width=320), gr.Row(elem_classes="latent"):
+                with gr.Column(scale=1, min_width=150, elem_classes="bare"):
+                    self.view = gr.HTML(label="The latent", elem_id="styleclip-latent")
+                with gr.Column(scale=3, min_width=240, elem_classes="bare"):
+                    self.gallery = gr.HTML(
+                        note("Samples of the generator appear here."),
+                        js_on_load=SELECT_JS,
+                        label="Samples",
+                        elem_id="styleclip-gallery",
+                    )
+                    with gr.Row(elem_classes="offers"):
+                        self.show_button = gr.Button(f"Show {GALLERY} samples", size="sm", min_width=110)
+                        self.more_button = gr.Button(f"Next {GALLERY}", size="sm", min_width=90)
+        self.wire()
+
+    def draw_sampling(self) -> None:
+        """Seed and truncation."""
+        self.seed = knobs.control(LATENT["latent_seed"], info="names the sample", elem_id="styleclip-seed")
+        self.truncation = knobs.control(LATENT["latent_truncation"])
+        self.random = gr.Button("A random seed", size="sm", min_width=110)
+
+    def draw_projecting(self, presets: dict) -> None:
+        """The upload, how it is made square, the settings of the projection, Prepare and Stop."""
+        self.image = source_image(200, label="Own picture", elem_id="styleclip-source", elem_classes="source")
+        self.image_note = gr.HTML()
+        self.sizing = gr.Radio(
+            [("crop to the centre", "crop"), ("pad with white", "pad")],
+            value="crop",
+            label="It is not square",
+            visible=False,
+        )
+        with gr.Accordion("Projection settings", open=False):
+            self.projection = {
+                name: knobs.control(knob, presets.get(name.removeprefix("projection_")))
+                for name, knob in PROJECTION.items()
+            }
+        with gr.Row(elem_classes="run"):
+            self.prepare_button = gr.Button("1  Prepare", scale=3, min_width=140, elem_id="styleclip-prepare")
+            self.stop_button = gr.Button("Stop", variant="stop", scale=1, min_width=70)
+        self.status = gr.HTML(
+            note("Finds the latent that rebuilds this picture, once. Edit does it for you if you skip it."),
+            label="Projection status",
+            elem_id="styleclip-prepare-status",
+        )
+
+    # --- inputs -------------------------------------------------------------------------------------------
+
+    @property
+    def fields(self) -> dict:
+        """Every input, by name."""
+        return {
+            "origin": self.origin,
+            "latent_seed": self.seed,
+            "latent_truncation": self.truncation,
+            "image": self.image,
+            "sizing": self.sizing,
+            **self.projection,
+        }
+
+    @property
+    def widgets(self) -> dict:
+        """What Recall sets, by name; the tabs set "sizing"."""
+        return {name: one for name, one in self.fields.items() if name not in ("image", "sizing")}
+
+    def restored(self, about) -> list:
+        """The values for `widgets` from a record."""
+        facts = runs.facts_in(about.knobs)
+        return [facts[name] for name in self.widgets]
+
+    def problems(self, values: dict) -> dict[str, str]:
+        """The sentence of each field that cannot be used."""
+        found = knobs.problems(LATENT | PROJECTION)(values)
+        if values["origin"] == PICTURE and (wrong := image_problem(values["image"])):
+            found["image"] = wrong
+        return found
+
+    # --- wiring -------------------------------------------------------------------------------------------
+
+    def wire(self) -> None:
+        """The kind of start, the live preview, the gallery, the projection."""
+        lane = QUIET | MODEL_LANE
+        self.origin.change(self.switch, self.origin, [self.sampling, self.projecting], **QUIET)
+        self.random.click(None, None, self.seed, js="() => Math.floor(Math.random() * 2147483647)", **QUIET)
+        seen = {"inputs_kwargs": {"models": self.models, **self.fields}, "outputs": self.view}
+        moved = [self.seed.change, self.truncation.release, self.origin.change, self.models.change]
+        gr.on(moved, self.look, trigger_mode="always_last", **seen, **lane)
+        asked = [self.models, self.first, self.truncation]
+        drawn = [self.show_button.click, self.truncation.release, self.models.change]
+        filled = [self.gallery, self.first]
+        gr.on(drawn, self.fill, asked, filled, trigger_mode="always_last", **lane)
+        step = self.more_button.click(lambda first: first + GALLERY, self.first, self.first, **QUIET)
+        step.then(self.fill, asked, filled, **lane)
+        self.gallery.select(self.pick, self.first, [self.seed, self.origin], **QUIET)
+        self.image.change(self.say_image, self.image, [self.image_note, self.sizing], **QUIET)
+        self.models.input(self.use_presets, self.models, list(self.projection.values()), **QUIET)
+        self.prepared = self.prepare_button.click(
+            self.prepare,
+            inputs_kwargs={"models": self.models, **self.fields},
+            outputs=[self.status, self.view],
+            validator=validator(self.ctx, ["models", *self.fields], self.problems_of_picture, part=runs.PART),
+            api_name="styleclip_project",
+            api_description=ABOUT_PROJECT,
+            show_progress="minimal",
+            show_progress_on=self.status,
+            **MODEL_LANE,
+        )
+        self.stop_button.click(self.stop, **QUIET).then(None, cancels=[self.prepared])
+
+    def open(self, page: gr.Tab) -> None:
+        """The first samples come with the tab, where that fetches nothing and takes no time to speak of."""
+        lane = QUIET | MODEL_LANE
+        seen = {"inputs_kwargs": {"models": self.models, **self.fields}, "outputs": self.view}
+        page.select(self.look, **seen, **lane).then(
+            self.fill_first, [self.models, self.first, self.truncation], [self.gallery, self.first], **lane
+        )
+
+    # --- handlers -----------------------------------------------------------------------------------------
+
+    def stop(self, request: gr.Request) -> None:
+        """End the run of this session after the step in hand."""
+        self.ctx.stops.ask(request.session_hash)
+
+    def switch(self, origin: str) -> tuple:
+        """Show the widgets of the chosen start."""
+        return gr.update(visible=origin == SAMPLE), gr.update(visible=origin == PICTURE)
+
+    def say_image(self, image: str | None) -> tuple:
+        """Answer at once an upload that cannot be used; ask how to make it square only if it is not."""
+        problem = image_problem(image) if image else ""
+        if problem or not image:
+            return note(problem, "problem"), gr.update(visible=False)
+        width, height = images.open_image(image).size
+        return "", gr.update(visible=width != height, label=f"It is {width} × {height}, so")
+
+    def use_presets(self, models: str) -> list:
+        """The values of the projection that suit the chosen models."""
+        presets = self.ctx.presets(models, "projection")
+        return [
+            presets.get(name.removeprefix("projection_"), knob.default) for name, knob in PROJECTION.items()
+        ]
+
+    def usable(self, models: str) -> bool:
+        """Whether these models have a generator on this machine."""
+        try:
+            return runs.PART in self.ctx.models(models).sources and self.ctx.ready(models, runs.PART)
+        except (ValueError, OSError):
+            return False
+
+    def look(self, models: str, **values) -> str:
+        """The image of the latent that is picked, small; nothing where there is none yet."""
+        if not self.usable(models) or self.problems(values):
+            return ""
+        try:
+            begun = runs.start(self.ctx, values | {"models": models})
+        except ValueError:
+            return ""  # a picture that has not been projected
+        if begun.picture:
+            return self.beside(values | {"models": models})
+        return figures(
+            [Tile(runs.thumbnail(begun.source), "The picked sample", (self.words(values),))],
+            "Source",
+            "latent",
+        )
+
+    def words(self, values: dict) -> str:
+        return f"seed {int(values['latent_seed'])}, truncation {values['latent_truncation']:g}"
+
+    def beside(self, values: dict) -> str:
+        """The own picture and its projection, with how alike they are."""
+        found = runs.projected(self.ctx, values)
+        alike = f"{found.psnr:.1f} dB" + (
+            "" if found.identity is None else f", identity {found.identity:.2f}"
+        )
+        tiles = [
+            Tile(runs.thumbnail(found.source), "Your picture", ("your picture",)),
+            Tile(runs.thumbnail(found.image), "Its projection", ("projection", alike)),
+        ]
+        return figures(tiles, "Source", "latent")
+
+    def pick(self, first: int, chosen: gr.EventData) -> tuple:
+        """A click on a sample picks its seed."""
+        return first + int(chosen._data["index"]), SAMPLE
+
+    def fill_first(self, models: str, first: int, truncation: float):
+        """The gallery when the tab is opened, for generators that fill it in no time."""
+        small = self.usable(models) and self.ctx.load(models, runs.PART).generator.size <= runs.SMALL
+        if small:
+            yield from self.fill(models, first, truncation)
+        else:
+            yield {self.first: first}
+
+    def fill(self, models: str, first: int, truncation: float):
+        """Render the samples of twelve seeds, a few at a time."""
+        if not self.usable(models) or knobs.problems(LATENT)({"latent_truncation": truncation}):
+            yield {self.gallery: note("Samples of the generator appear here.")}
+            return
+        for found in runs.gallery(self.ctx, models, int(first), truncation):
+            yield {self.gallery: tiles(found, int(first))}
+
+    def problems_of_picture(self, values: dict) -> dict[str, str]:
+        """What stands in the way of a projection."""
+        return self.problems(values | {"origin": PICTURE})
+
+    @guarded("status")
+    def prepare(self, request: gr.Request, **values):
+        """Project the own picture; what it returns stands in ABOUT_PROJECT."""
+        with self.ctx.stops.running(request.session_hash) as stop:
+            yield from self.project(values, stop, self.status)
+
+    def project(self, values: dict, stop, status: gr.HTML):
+        """Yield page updates while the own picture is projected; returns whether it has been."""
+        for step in runs.projecting(self.ctx, values):
+            doing = f"Projecting the picture, step {step.done} of {step.total}"
+            yield {
+                status: bar(step.done, step.total, f"{doing}, loss {step.loss:.3f}" if step.loss else doing)
+            }
+            if stop.is_set() and step.done < step.total:
+                yield {status: note("Stopped while projecting. Fewer projection steps are quicker.")}
+                return False
+        found = step.value
+        alike = "" if found.identity is None else f", identity {found.identity:.2f}"
+        words = note(f"Projected: {found.psnr:.1f} dB to your picture{alike}.", "done")
+        yield {status: words} | ({self.view: self.beside(values)} if status is self.status else {})
+        return True
+
+
+def tiles(found: list[str], first: int) -> str:
+    """The gallery as HTML: the samples so far, grey squares for those to come."""
+    shown = [Tile(one, f"Pick seed {first + k}", (f"seed {first + k}",), k) for k, one in enumerate(found)]
+    waiting = "".join(tile(None, f"seed {first + k}, waiting") for k in range(len(found), GALLERY))
+    return f"<h4>Samples, click to pick</h4>{strip(shown, 'samples').removesuffix('</div>')}{waiting}</div>"
