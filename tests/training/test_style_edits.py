@@ -34,7 +34,7 @@ def test_relevance_goes_on_where_it_stopped(models, tmp_path, monkeypatch):
     half = dataclasses.replace(whole, relevance=whole.relevance.clone(), measured=16)
     half.relevance[16:] = 0
     assert not style_edits.is_of(half, generator, clip)
-    style_edits._save(tmp_path / "half" / "relevance.pt", vars(half))
+    style_edits.save_relevance(half, tmp_path / "half")
     ended = style_edits.fit_relevance(generator, clip, tmp_path / "half")
     assert torch.equal(ended.relevance, whole.relevance)
     found = style_edits.load_relevance(tmp_path / "half")
@@ -46,7 +46,7 @@ def test_relevance_of_another_generator_is_measured_anew(models, tmp_path):
         style_edits.fit_relevance(models.generator, models.clip, tmp_path), generator="of another"
     )
     other.relevance.zero_()
-    style_edits._save(tmp_path / "relevance.pt", vars(other))
+    style_edits.save_relevance(other, tmp_path)
     again = style_edits.fit_relevance(models.generator, models.clip, tmp_path)
     assert again.relevance.any() and style_edits.is_of(again, models.generator, models.clip)
 
@@ -59,6 +59,8 @@ def test_mappers_go_on_where_they_stopped_and_reach_a_bundle(models, tmp_path):
     assert ended.steps == whole.steps == 6 and len(ended.losses) == 6
     assert all(torch.equal(ended.weights[name], whole.weights[name]) for name in whole.weights)
     found = style_edits.load_mapper(tmp_path / "half", "sad")
+    style_edits.save_mapper(dataclasses.replace(found, optimizer={}), tmp_path / "bare", "sad")
+    assert style_edits.fit_mappers(*parts, tmp_path / "bare", Budget(2), seed=0)["sad"].steps == 2
     bundle.write_mapper(tmp_path / "sad.safetensors", found.weights, found.prompt)
     read = read_mapper(tmp_path / "sad.safetensors")
     assert read.prompt == "a sad man"

@@ -27,9 +27,8 @@ FIRST_SIDE = 16
 GROWTH = 10_000  # portraits at each side but the last
 LEARNING_RATE = 1e-2
 MODULATION_RATE = 3  # times LEARNING_RATE
-RGB_START = 0.1  # of the usual start: five layers add up to one image
 MSE_WEIGHT = 4.0  # a missing tear is a large error in few pixels, which L1 hardly feels
-SMALLER = 0.5
+SMALLER = 0.5  # how much a loss counts at half the side
 CODE_NOISE = 0.15  # on every layer's w by itself: encoders and edits are never exact
 CHANNELS = {
     64: {4: 128, 8: 128, 16: 96, 32: 48, 64: 16},
@@ -38,14 +37,17 @@ CHANNELS = {
 
 
 def build(size: int, mapping: nn.Sequential) -> Generator:
-    """An untrained toon generator with this mapping; its centre is the mean code."""
+    """An untrained toon generator with this mapping; its centre is the mean code.
+
+    It draws gray: the ToRGB layers start at zero, so that a new resolution begins by changing nothing.
+    """
     network = Generator(**config(size))
     network.style.load_state_dict(mapping.state_dict())
     network.latent_avg = latent_world.mean_code()
     with torch.no_grad():
         for name, weight in network.named_parameters():
             if "rgb" in name and name.endswith("conv.weight"):
-                weight.mul_(RGB_START)
+                weight.zero_()
     return network
 
 

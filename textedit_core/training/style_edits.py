@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -40,7 +41,7 @@ def fit_relevance(generator: StyleGenerator, clip: Clip, folder: Path) -> Releva
 
     It takes as long as it takes: there is no budget.
     """
-    path, digests = folder / "relevance.pt", (digest(generator.network), digest(clip.model))
+    digests = digest(generator.network), digest(clip.model)
     found = load_relevance(folder)
     if found and (found.generator, found.clip) != digests:
         found = None
@@ -52,7 +53,7 @@ def fit_relevance(generator: StyleGenerator, clip: Clip, folder: Path) -> Releva
             log.info("relevance: %d of %d", step.done, step.total)
         if found and found.measured > measured:
             measured = found.measured
-            _save(path, {name: getattr(found, name) for name in Relevance.__dataclass_fields__})
+            save_relevance(found, folder)
     return found
 
 
@@ -69,6 +70,11 @@ def load_relevance(folder: Path) -> Relevance | None:
         return None
     state = torch.load(path, weights_only=True)
     return Relevance(**state)
+
+
+def save_relevance(found: Relevance, folder: Path) -> None:
+    """Keep a relevance, finished or not, for `load_relevance`."""
+    _save(folder / "relevance.pt", {name: getattr(found, name) for name in Relevance.__dataclass_fields__})
 
 
 def fit_mappers(
@@ -92,10 +98,19 @@ def load_mapper(folder: Path, name: str) -> StyleMapper | None:
     return StyleMapper(**state | {"losses": tuple(state["losses"])})
 
 
+def save_mapper(mapper: StyleMapper, folder: Path, name: str) -> None:
+    """Keep a mapper for `load_mapper`."""
+    fields = ("weights", "prompt", "steps", "losses", "optimizer")
+    state = {field: getattr(mapper, field) for field in fields}
+    _save(folder / f"{name}.pt", state | {"losses": list(mapper.losses)})
+
+
 def _fit_mapper(
     models: tuple, name: str, prompt: str, folder: Path, budget: Budget, seed: int
 ) -> StyleMapper:
     found = load_mapper(folder, name)
+    if found and not found.optimizer:  # from a bundle, which keeps the weights alone
+        found = replace(found, steps=0, losses=())
     begun, log_now, save_now = time.monotonic(), _every(LOG_EVERY_SECONDS), _every(SAVE_EVERY_SECONDS)
     steps = 10**9 if budget.minutes else budget.steps
     for step in mapper_training.train(*models, prompt, steps=steps, **MAPPER, seed=seed, start=found):
@@ -103,16 +118,11 @@ def _fit_mapper(
         if log_now() and step.loss is not None:
             log.info("mapper %s: step %d  loss %.4f", name, found.steps, step.loss)
         if save_now():
-            _save(folder / f"{name}.pt", _mapper_state(found))
+            save_mapper(found, folder, name)
         if budget.progress(found.steps, time.monotonic() - begun) >= 1:
             break
-    _save(folder / f"{name}.pt", _mapper_state(found))
+    save_mapper(found, folder, name)
     return found
-
-
-def _mapper_state(mapper: StyleMapper) -> dict:
-    fields = ("weights", "prompt", "steps", "losses", "optimizer")
-    return {name: getattr(mapper, name) for name in fields} | {"losses": list(mapper.losses)}
 
 
 @torch.no_grad()

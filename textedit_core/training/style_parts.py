@@ -109,6 +109,14 @@ class StyleParts:
             if mapper := style_edits.load_mapper(self.out / "mappers", name):
                 bundle.write_mapper(folder / "mappers" / f"{name}.safetensors", mapper.weights, mapper.prompt)
 
+    def adopt_style_edits(self, models: zoo.Models) -> None:
+        """Keep the relevance and the mappers of a bundle, where this folder has none of its own."""
+        for name, mapper in models.mappers.items():
+            if style_edits.load_mapper(self.out / "mappers", name) is None:
+                style_edits.save_mapper(mapper, self.out / "mappers", name)
+        if "relevance" in models.sources and style_edits.load_relevance(self.out / "relevance") is None:
+            style_edits.save_relevance(models.relevance, self.out / "relevance")
+
     def _style_models(self) -> zoo.Models:
         """Generator, encoder, identity network and CLIP as a bundle would hold them, in OUT/style_models."""
         folder = self.out / "style_models"

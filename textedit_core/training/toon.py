@@ -97,6 +97,7 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
             history = models.manifest["training"].get(part)
             if history and not (self.out / part / "state.pt").exists():
                 begin_from(self.out / part, module, **history)
+        self.adopt_style_edits(models)
         self.remember("\n".join(models.manifest["command"]))
 
     def vae(self):
