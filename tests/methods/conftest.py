@@ -36,3 +36,16 @@ def wide():
 @pytest.fixture(scope="session")
 def inverted(model, wide):
     return last(inversions.direct(model, wide, SOURCE, steps=T))
+
+
+@pytest.fixture(scope="session")
+def exemplar():
+    return torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+@pytest.fixture(scope="session")
+def mask():
+    """A hole of 16 x 14 pixels in `image`."""
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., 8:24, 6:20] = 1
+    return mask
