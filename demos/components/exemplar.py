@@ -23,8 +23,10 @@ class ExemplarBox:
     def draw_crop(self) -> None:
         """A box in percent, and the rule for one that is not square."""
         sides = [name for name in painting.CROP if name != "exemplar_fit"]
-        with gr.Row(elem_classes="sides"):
-            self.sides = knobs.controls(painting.CROP, sides, {})
+        self.sides = {}
+        for pair in (sides[:2], sides[2:]):
+            with gr.Row():
+                self.sides |= knobs.controls(painting.CROP, pair, {}, info=None)
         fit = painting.CROP["exemplar_fit"]
         self.fit = gr.Radio(FITS, value=fit.default, label=fit.label, elem_classes="inline")
 

@@ -13,6 +13,7 @@ from demos.runs import painting
 from demos.runs.paint_by_example import PART
 from textedit_core import images
 
+FRAMED = "Blue is repainted; the frame is the part of the picture that the model sees."
 KEPT = 64  # strokes of everybody that wait to be read
 
 
@@ -153,4 +154,5 @@ class MaskBox:
         """The preview, its advice, and the growth that the button offers."""
         seen = painting.preview(values, model)
         grow = gr.update(visible=seen.grow is not None, value=f"Grow the mask by {seen.grow or 0:g} %")
-        return seen.picture, note(seen.advice, "hint"), grow, seen.grow
+        words = note(seen.advice, "hint") or note(FRAMED if seen.framed else "")
+        return seen.picture, words, grow, seen.grow

@@ -84,10 +84,10 @@ def squared(
     side: int,
     *,
     exemplar_fit: Annotated[Literal["pad", "crop"], Knob(label="Where it is not square")] = "pad",
-    exemplar_left: Annotated[float, Knob(0, 100, 1, label="Left", help="percent of the width")] = 0.0,
-    exemplar_right: Annotated[float, Knob(0, 100, 1, label="Right", help="percent of the width")] = 100.0,
-    exemplar_top: Annotated[float, Knob(0, 100, 1, label="Top", help="percent of the height")] = 0.0,
-    exemplar_bottom: Annotated[float, Knob(0, 100, 1, label="Bottom", help="percent of the height")] = 100.0,
+    exemplar_left: Annotated[float, Knob(0, 100, 1, label="Left, %")] = 0.0,
+    exemplar_right: Annotated[float, Knob(0, 100, 1, label="Right, %")] = 100.0,
+    exemplar_top: Annotated[float, Knob(0, 100, 1, label="Top, %")] = 0.0,
+    exemplar_bottom: Annotated[float, Knob(0, 100, 1, label="Bottom, %")] = 100.0,
 ) -> Image.Image:
     """A part of an example picture as a square of `side`: "pad" adds white, "crop" takes its middle.
 
@@ -136,9 +136,10 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Preview:
-    """The mask over the source, a sentence about it if there is one, and the growth that would mend it."""
+    """The mask over the source, framed or not, advice if there is any, and the growth that would mend it."""
 
     picture: Image.Image
+    framed: bool = False
     advice: str = ""
     grow: float | None = None
 
@@ -161,6 +162,7 @@ def preview(values: dict, model: PaintByExample | None) -> Preview:
     where = None if region.where == (0, 0, *size) else region.where
     return Preview(
         overlaid(source, grown(mask, given["grow"]), where),
+        where is not None,
         paint_by_example.advice(region) or "",
         growth(canvas, small, mask, given) if tiny else None,
     )

@@ -16,7 +16,7 @@ from textedit_core.training.toon_parts import held_out_part_edits
 
 PICKED = (25, 6, 14)
 FINE = 128  # pixels at which parts are found and exemplars drawn
-EXEMPLAR = 112
+EXEMPLAR = 96
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
         example = images.to_pil(edit.exemplar(FINE, EXEMPLAR))[0]
         example.save(options.out / names["exemplar"], optimize=True)
         files = {kind: names[kind] for kind in kinds[1:]}
-        label = f"{edit.part}: {getattr(edit.other, edit.asked)}"
+        label = getattr(edit.other, edit.asked)
         rows.append({"image": names["source"], "label": label, "files": files})
     (options.out / "index.json").write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -1,0 +1,59 @@
+"""Paint by Example in a real browser: a stroke, its preview, a result; the page on a phone."""
+
+import re
+
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.browser
+SLOW = 60_000
+
+
+def opened(visit, picture, width: int = 1400, theme: str = "light"):
+    """The tab with a source and an exemplar."""
+    page = visit(width, theme)
+    page.get_by_role("tab", name="Paint by Example").click()
+    for place, seed in (("source", 1), ("example", 2)):
+        page.set_input_files(f"#paint_by_example-{place} input[type=file]", picture(seed, (200, 200)))
+        expect(page.locator(f"#paint_by_example-{place} img").first).to_be_visible(timeout=SLOW)
+    expect(page.locator("#paint_by_example-mask-hint")).to_contain_text("Paint over", timeout=SLOW)
+    return page
+
+
+def stroke(page) -> None:
+    """Drag the brush across the middle of the canvas."""
+    canvas = page.locator("#paint_by_example-mask canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x - 60, y)
+    page.mouse.down()
+    page.mouse.move(x, y + 10, steps=8)
+    page.mouse.move(x + 60, y, steps=8)
+    page.mouse.up()
+    expect(page.locator("#paint_by_example-preview img")).to_be_visible(timeout=SLOW)
+
+
+def test_a_stroke_is_previewed_and_repainted(visit, picture, tmp_path):
+    page = opened(visit, picture)
+    page.locator("#paint_by_example-edit").click()
+    expect(page.get_by_text("it is empty; paint over what is to change").first).to_be_visible(timeout=SLOW)
+    stroke(page)
+    page.locator("#paint_by_example-edit").click()
+    expect(page.locator("#paint_by_example-edited img")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text(re.compile("region and exemplar .*similarity to the source"))).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_text("Download PNG").click()
+    download.value.save_as(tmp_path / "edit.png")
+    edited, source = Image.open(tmp_path / "edit.png"), Image.open(picture(1, (200, 200)))
+    assert edited.size == (200, 200)
+    assert edited.getpixel((5, 5)) == source.getpixel((5, 5)), "far from the stroke it is the source"
+    assert edited.getpixel((100, 100)) != source.getpixel((100, 100))
+
+
+@pytest.mark.parametrize("theme", ["dark"])
+def test_a_phone_shows_the_tab_without_sideways_scrolling(visit, picture, theme):
+    page = opened(visit, picture, 390, theme)
+    stroke(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
