@@ -24,7 +24,7 @@ FIT = {"embedding_steps": 2, "finetune_steps": 2, "finetune_lr": 1e-3, "steps": 
 SORRY = "Something went wrong"
 SENTENCE = re.compile(r"[^\n]{10,400}[.!?]")
 FRAME = re.compile(r"\d+ parameter\(s\) failed validation:")  # one line above a sentence for each field
-START_SECONDS, ANSWER_SECONDS = 600, 300
+STARTS, START_SECONDS, ANSWER_SECONDS = 5, 600, 300
 
 
 class Library:
@@ -57,29 +57,36 @@ class Library:
 
 @contextmanager
 def running_app(folder: Path, work: Path):
-    """app.py in a process of its own: its address, and the process to watch; its output goes to app.log."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    given = {
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "HF_HUB_OFFLINE": "1",
-        "GRADIO_TEMP_DIR": str(work / "files"),
-    }
-    command = [sys.executable, "app.py", "--models", str(folder), "--port", str(port), "--device", "cpu"]
-    with (work / "app.log").open("w") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ | given)
-    try:
-        address, end = f"http://127.0.0.1:{port}", time.monotonic() + START_SECONDS
-        while not _answers(address):
-            if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError((work / "app.log").read_text(errors="replace")[-2000:])
+    """app.py in a process of its own: its address, and the process to watch; its output goes to app.log.
+
+    On a machine that is too busy gradio gives up on its own page while it starts: it is started again then.
+    """
+    for _ in range(STARTS):
+        process, address = _started(folder, work)
+        end = time.monotonic() + START_SECONDS
+        while process.poll() is None and time.monotonic() < end and not _answers(address):
             time.sleep(0.5)
+        if process.poll() is None:
+            break
+    else:
+        raise RuntimeError((work / "app.log").read_text(errors="replace")[-2000:])
+    try:
         yield address, psutil.Process(process.pid)
     finally:
         process.terminate()
         process.wait(30)
+
+
+def _started(folder: Path, work: Path) -> tuple[subprocess.Popen, str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    given = os.environ | one_thread | {"HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": str(work / "files")}
+    command = [sys.executable, "app.py", "--models", str(folder), "--port", str(port), "--device", "cpu"]
+    with (work / "app.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=given)
+    return process, f"http://127.0.0.1:{port}"
 
 
 def visitor(address: str) -> Client:
