@@ -30,6 +30,7 @@ def painting_editor(**look) -> gr.ImageEditor:
         layers=False,
         transforms=(),
         sources=(),
+        canvas_size=(painting.EDITOR_SIDE, painting.EDITOR_SIDE),
         brush=gr.Brush(default_size=40, colors=["#ffffff"], color_mode="fixed"),
         eraser=gr.Eraser(default_size=40),
         **look,
@@ -54,9 +55,8 @@ def canvas(source: str | None, mask: str | None = None) -> dict | None:
     if not source:
         return None
     picture = images.open_image(source, "Source image")
-    background, layers = painting.on_canvas(picture), []
-    if mask:
-        layers = [painting.as_layer(painting.painted([mask], picture.size, background.size))]
+    given = painting.painted([mask], picture.size, picture.size) if mask else None
+    background, layers = painting.on_canvas(picture, given)
     return {"background": background, "layers": layers, "composite": None}
 
 

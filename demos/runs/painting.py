@@ -12,39 +12,56 @@ from textedit_core.knobs import Knob, knobs
 from textedit_core.methods import paint_by_example
 from textedit_core.models.paint_by_example import PaintByExample
 
-EDITOR_SIDE = 640  # pixels of the longer side on which is painted, whatever the picture has
+EDITOR_SIDE = 640  # pixels of the square on which is painted, whatever the picture has
 PREVIEW_SIDE = 480
 EXEMPLAR_SIDE = 224  # of the preview
 NEARLY_ALL = 0.95  # share of the picture that a mask may not reach
 TINT, FRAME = (59, 110, 245), (217, 119, 6)
 
 
-def on_canvas(picture: Image.Image) -> Image.Image:
-    """A picture at the size at which it is painted on: small ones are enlarged, for smooth strokes."""
-    return picture.resize(_scaled(picture.size, EDITOR_SIDE), Image.Resampling.LANCZOS)
+def place(size: tuple[int, int]) -> masks.Box:
+    """Where a picture of this size lies on the canvas: as large as it fits, in the middle."""
+    width, height = _scaled(size, EDITOR_SIDE)
+    left, top = (EDITOR_SIDE - width) // 2, (EDITOR_SIDE - height) // 2
+    return left, top, left + width, top + height
 
 
-def as_layer(mask: Image.Image) -> Image.Image:
-    """A mask of 0 and 255 as something painted: white where it is set, else transparent."""
-    layer = Image.new("RGBA", mask.size, (255, 255, 255, 0))
-    layer.putalpha(mask)
-    return layer
+def on_canvas(picture: Image.Image, mask: Image.Image | None = None) -> tuple[Image.Image, list[Image.Image]]:
+    """A picture on the canvas, and a mask of its size as what is painted there: white, else transparent.
+
+    The canvas is always the same square: on one that changes its size the editor puts layers elsewhere.
+    """
+    where, ground = place(picture.size), Image.new("RGBA", (EDITOR_SIDE, EDITOR_SIDE))
+    size = _scaled(picture.size, EDITOR_SIDE)
+    ground.paste(picture.resize(size, Image.Resampling.LANCZOS), where)
+    if mask is None:
+        return ground, []
+    layer = Image.new("RGBA", ground.size)
+    layer.paste("white", where, painted_over(mask, size))
+    return ground, [layer]
+
+
+def painted_over(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """A mask of 0 and 255 at another size; the smallest dot is not lost."""
+    scaled = mask.resize(size, Image.Resampling.BILINEAR)
+    least = min(128, max(1, scaled.getextrema()[1]))
+    return scaled.point(lambda value: 255 * (value >= least))
 
 
 def painted(layers: Sequence[str | bytes], source: tuple[int, int], size: tuple[int, int]) -> Image.Image:
     """What was painted on a picture of size `source`, or uploaded, as 0 and 255 at size `size`.
 
-    The canvas has another size than the picture: any size of the same shape is scaled. Raises ValueError.
+    A layer has the size of the canvas, or the shape of the picture at any size. Raises ValueError.
     """
     found = Image.new("L", size)
     for layer in layers or ():
         mask = images.open_mask(layer, "Mask")
+        if mask.size == (EDITOR_SIDE, EDITOR_SIDE):
+            mask = mask.crop(place(source))
         if abs(mask.width * source[1] - mask.height * source[0]) > 2 * max(*mask.size, *source):
             other, own = (" × ".join(map(str, one)) for one in (mask.size, source))
             raise ValueError(f"Mask: it has {other} pixels, the source {own}; use one of the same picture.")
-        scaled = mask.resize(size, Image.Resampling.BILINEAR)
-        least = min(128, max(1, scaled.getextrema()[1]))  # the smallest dot is not lost
-        found = ImageChops.lighter(found, scaled.point(lambda value, least=least: 255 * (value >= least)))
+        found = ImageChops.lighter(found, painted_over(mask, size))
     return found
 
 

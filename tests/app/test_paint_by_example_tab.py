@@ -229,9 +229,10 @@ def tools(**more) -> dict:
     return settings | {name: painting.KNOBS[name].default for name in ("grow", "context", "feather")} | more
 
 
-def test_the_editor_shows_a_mask_on_a_larger_copy_and_reads_it_back(picture, drawn, tmp_path):
+def test_the_editor_shows_a_mask_on_its_canvas_and_reads_it_back(picture, drawn, tmp_path):
     value = canvas(picture(1, SIZE), drawn())
-    assert value["background"].size == (640, 492) == value["layers"][0].size
+    assert value["background"].size == (640, 640) == value["layers"][0].size
+    assert value["background"].getbbox() == (0, 74, 640, 566), "a wide picture in the middle"
     value["layers"][0].save(path := tmp_path / "layer.png")
     mask = painting.painted([str(path)], SIZE, SIZE)
     assert mask.getbbox() == BOX and painting.touched(tools(mask=[path.read_bytes()]))
