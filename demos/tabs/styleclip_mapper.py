@@ -210,13 +210,13 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         words = f"Training, step {done:,} of {total:,}, about {duration(state.left)} left"
         tiles = [
             Tile(picture, f"Sample {k + 1} {when}", (when,))
-            for k, pair in enumerate(state.looks)
-            for when, picture in zip(("before", "after"), pair, strict=True)
+            for when, row in zip(("before", "after"), zip(*state.looks, strict=True), strict=False)
+            for k, picture in enumerate(row)
         ]
         return {
             self.train_status: bar(done, total, words),
             self.losses: charts.losses([("training", state.losses[-2000:], min(total, 2000))]),
-            self.looks: figures(tiles, "Samples before and after", "small"),
+            self.looks: figures(tiles, "Samples before and after", "pairs"),
         }
 
     def ended(self, state: Training) -> str:

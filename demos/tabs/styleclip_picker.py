@@ -31,14 +31,14 @@ class LatentPicker:
                     label="Start from",
                     elem_id="styleclip-origin",
                 )
-                with gr.Column(elem_classes="bare") as self.sampling:
+                with gr.Column() as self.sampling:
                     self.draw_sampling()
-                with gr.Column(visible=False, elem_classes="bare") as self.projecting:
+                with gr.Column(visible=False) as self.projecting:
                     self.draw_projecting(presets)
-            with gr.Column(scale=2, min_width=320), gr.Row(elem_classes="latent"):
-                with gr.Column(scale=1, min_width=150, elem_classes="bare"):
+            with gr.Column(scale=2, min_width=320), gr.Row():
+                with gr.Column(scale=2, min_width=210):
                     self.view = gr.HTML(label="The latent", elem_id="styleclip-latent")
-                with gr.Column(scale=3, min_width=240, elem_classes="bare"):
+                with gr.Column(scale=3, min_width=260):
                     self.gallery = gr.HTML(
                         note("Samples of the generator appear here."),
                         js_on_load=SELECT_JS,
@@ -247,17 +247,17 @@ class LatentPicker:
     def project(self, values: dict, stop, status: gr.HTML):
         """Yield page updates while the own picture is projected; returns whether it has been."""
         for step in runs.projecting(self.ctx, values):
-            doing = f"Projecting the picture, step {step.done} of {step.total}"
-            yield {
-                status: bar(step.done, step.total, f"{doing}, loss {step.loss:.3f}" if step.loss else doing)
-            }
-            if stop.is_set() and step.done < step.total:
+            if step.done == step.total:
+                break
+            yield {status: bar(step.done, step.total, f"Projecting, step {step.done} of {step.total}")}
+            if stop.is_set():
                 yield {status: note("Stopped while projecting. Fewer projection steps are quicker.")}
                 return False
-        found = step.value
-        alike = "" if found.identity is None else f", identity {found.identity:.2f}"
-        words = note(f"Projected: {found.psnr:.1f} dB to your picture{alike}.", "done")
-        yield {status: words} | ({self.view: self.beside(values)} if status is self.status else {})
+        if status is self.status:  # and not the one of an edit, which goes on
+            found = step.value
+            alike = "" if found.identity is None else f", identity {found.identity:.2f}"
+            words = f"Projected: {found.psnr:.1f} dB to your picture{alike}."
+            yield {status: note(words, "done"), self.view: self.beside(values)}
         return True
 
 
