@@ -24,7 +24,7 @@ def client(app):
     """A client with a session of its own."""
     from gradio_client import Client
 
-    return Client(app, verbose=False)
+    return Client(app, verbose=False, httpx_kwargs={"timeout": 60})  # a busy machine is slow
 
 
 @pytest.fixture(autouse=True)
