@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}  # small events between the widgets of a page
+# Those that come in crowds, such as when the models change: together they would fill the queue of the runs.
+CROWD = QUIET | {"queue": False}
 
 SELECT_JS = """
 element.addEventListener('click', event => {

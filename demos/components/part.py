@@ -3,7 +3,7 @@
 import gradio as gr
 
 from demos.components.checks import guarded
-from demos.components.marks import QUIET, note
+from demos.components.marks import CROWD, note
 from demos.components.models import size_words
 from demos.context import MODEL_LANE, Context
 
@@ -27,7 +27,7 @@ class PartNote:
         self.words = gr.HTML(words, label=f"About the models of {title}", elem_id=f"{part}-models")
         self.fetch = gr.Button("Fetch and load", visible=missing, size="sm")
         outputs = [self.words, self.fetch]
-        models.change(self.look, models, outputs, **QUIET)
+        models.change(self.look, models, outputs, **CROWD)
         options = {"show_progress": "minimal", "show_progress_on": self.words, "api_visibility": "private"}
         self.fetch.click(self.load, models, outputs, **options, **MODEL_LANE)
 

@@ -8,7 +8,7 @@ from demos.components import charts, knobs
 from demos.components.cells import grid, ranking, status, sweep_problems
 from demos.components.cellview import CellView
 from demos.components.checks import guarded, validator
-from demos.components.marks import QUIET, SELECT_JS, bar, note
+from demos.components.marks import CROWD, QUIET, SELECT_JS, bar, note
 from demos.context import MODEL_LANE, Context
 from demos.runs import fitting, sweeping
 from demos.runs.common import Ask
@@ -92,7 +92,7 @@ class SweepPanel:
         """Outlook on every change and after the runs, `fitted` included; runs in the model's lane; clicks."""
         inputs = self.tab.inputs | self.axes
         watched = [w.change for w in inputs.values() if hasattr(w, "change")]
-        look = {"inputs_kwargs": inputs, "outputs": self.plan, **QUIET}
+        look = {"inputs_kwargs": inputs, "outputs": self.plan, **CROWD}
         gr.on(watched, self.say_outlook, trigger_mode="always_last", **look)
         find = sweep_problems(self.method, self.ctx.max_cells)
         runs = [self.wire_run(self.run_button, self.run, "sweep", ABOUT_SWEEP, self.axes, find)]

@@ -13,7 +13,7 @@ from demos.components import knobs
 from demos.components.checks import guarded, validator
 from demos.components.examples import ExampleStrip
 from demos.components.fit import FitPanel
-from demos.components.marks import QUIET, bar, note
+from demos.components.marks import CROWD, QUIET, bar, note
 from demos.components.results import ResultPanel
 from demos.components.seeds import SeedRow
 from demos.components.sweep import SweepPanel
@@ -150,7 +150,7 @@ class Tab:
     def wire(self) -> None:
         """Presets as the models change, examples, seeds, then the runs and what follows them."""
         # .input and not .change: Recall sets the models too, and must not lose its knobs to presets.
-        self.models.input(self.use_presets, self.models, self.widgets, **QUIET)
+        self.models.input(self.use_presets, self.models, self.widgets, **CROWD)
         if self.examples:
             self.examples.on_pick(self.fields, self.controls, self.from_example)
         if self.seeds:

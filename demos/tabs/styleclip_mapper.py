@@ -4,7 +4,7 @@ import gradio as gr
 
 from demos.components import charts, knobs
 from demos.components.checks import guarded, models_problem, validator
-from demos.components.marks import QUIET, Tile, bar, figures, note
+from demos.components.marks import CROWD, QUIET, Tile, bar, figures, note
 from demos.components.prompt import PromptBox
 from demos.components.results import ResultPanel
 from demos.context import MODEL_LANE, duration
@@ -133,9 +133,9 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         """What Tab wires, the list of mappers, and the training."""
         super().wire()
         listed = [self.mapper, self.none]
-        self.models.change(self.list_mappers, [self.models, self.mapper, self.own], listed, **QUIET)
+        self.models.change(self.list_mappers, [self.models, self.mapper, self.own], listed, **CROWD)
         widgets = list(self.training.values())
-        self.models.input(self.use_training_presets, self.models, widgets, **QUIET)
+        self.models.input(self.use_training_presets, self.models, widgets, **CROWD)
         asked = {"models": self.models, "train_prompt": self.prompt.text, **self.training}
         find = knobs.problems(TRAINING)
         event = self.train_button.click(

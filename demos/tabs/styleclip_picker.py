@@ -4,7 +4,7 @@ import gradio as gr
 
 from demos.components import knobs
 from demos.components.checks import guarded, image_problem, validator
-from demos.components.marks import QUIET, SELECT_JS, Tile, bar, figures, note, strip, tile
+from demos.components.marks import CROWD, QUIET, SELECT_JS, Tile, bar, figures, note, strip, tile
 from demos.components.source import source_image
 from demos.context import MODEL_LANE, Context
 from demos.runs import styleclip as runs
@@ -129,7 +129,7 @@ class LatentPicker:
         step.then(self.fill, asked, filled, **lane)
         self.gallery.select(self.pick, self.first, [self.seed, self.origin], **QUIET)
         self.image.change(self.say_image, self.image, [self.image_note, self.sizing], **QUIET)
-        self.models.input(self.use_presets, self.models, list(self.projection.values()), **QUIET)
+        self.models.input(self.use_presets, self.models, list(self.projection.values()), **CROWD)
         self.prepared = self.prepare_button.click(
             self.prepare,
             inputs_kwargs={"models": self.models, **self.fields},
