@@ -112,7 +112,8 @@ class MaskBox:
         self.upload.upload(self.take, [image, self.upload], [self.editor, self.hint], **QUIET)
         watched = {"models": models, "image": image} | self.fields | about
         gr.on(
-            [one.change for one in watched.values()],
+            # The editor keeps back its first change, which may be a stroke: it is an input too.
+            [self.editor.input, *(one.change for one in watched.values())],
             self.show,
             inputs_kwargs=watched,
             outputs=[self.preview, self.hint, self.mend, self.growth],

@@ -162,7 +162,7 @@ def test_mistakes_are_answered_beside_their_field(client, asked, given, says):
 )
 def test_masks_that_cannot_be_used_are_answered_beside_the_editor(client, asked, drawn, box, size, says):
     with pytest.raises(Exception, match=says):
-        edit(client, asked(mask=layers(drawn(box, size))))
+        edit(client, asked(mask=layers(drawn(box, size, "bad"))))
 
 
 @pytest.mark.parametrize("field", ["image", "exemplar", "mask"])
@@ -185,7 +185,7 @@ def test_a_bad_upload_is_a_sentence_in_each_of_the_three_places(client, asked, t
 
 def test_stop_keeps_the_page_and_the_next_edit_works(app, client, asked, painted_steps):
     job = client.submit(**asked(steps=500), api_name="/paint_by_example_edit")
-    wait_for(lambda: len(painted_steps) > 2)
+    wait_for(lambda: len(painted_steps) > 2, 60)
     client.predict(api_name="/paint_by_example_stop")
     job.result()
     assert any("Stopped. The last result" in str(update) for update in job.outputs())
