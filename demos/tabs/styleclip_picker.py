@@ -14,6 +14,7 @@ from textedit_core import images
 ABOUT_PROJECT = """Project a picture: find the latent that rebuilds it, for an edit whose origin is "picture".
 
 Returns the status and both pictures as HTML. The latent stays on the server under a key of its content."""
+INVITATION = "Samples of the generator appear here."
 
 
 class LatentPicker:
@@ -40,7 +41,7 @@ class LatentPicker:
                     self.view = gr.HTML(label="The latent", elem_id="styleclip-latent")
                 with gr.Column(scale=3, min_width=260):
                     self.gallery = gr.HTML(
-                        note("Samples of the generator appear here."),
+                        note(INVITATION),
                         js_on_load=SELECT_JS,
                         label="Samples",
                         elem_id="styleclip-gallery",
@@ -119,12 +120,14 @@ class LatentPicker:
         self.origin.change(self.switch, self.origin, [self.sampling, self.projecting], **QUIET)
         self.random.click(None, None, self.seed, js="() => Math.floor(Math.random() * 2147483647)", **QUIET)
         seen = {"inputs_kwargs": {"models": self.models, **self.fields}, "outputs": self.view}
-        moved = [self.seed.change, self.truncation.release, self.origin.change, self.models.change]
+        moved = [self.seed.change, self.truncation.release, self.origin.change]
         gr.on(moved, self.look, trigger_mode="always_last", **seen, **lane)
         asked = [self.models, self.first, self.truncation]
-        drawn = [self.show_button.click, self.truncation.release, self.models.change]
+        drawn = [self.show_button.click, self.truncation.release]
         filled = [self.gallery, self.first]
         gr.on(drawn, self.fill, asked, filled, trigger_mode="always_last", **lane)
+        other = self.models.change(lambda: ("", note(INVITATION)), None, [self.view, self.gallery], **CROWD)
+        other.then(self.look, **seen, **lane).then(self.fill_first, asked, filled, **lane)
         step = self.more_button.click(lambda first: first + GALLERY, self.first, self.first, **QUIET)
         step.then(self.fill, asked, filled, **lane)
         self.gallery.select(self.pick, self.first, [self.seed, self.origin], **QUIET)
@@ -229,7 +232,7 @@ class LatentPicker:
     def fill(self, models: str, first: int, truncation: float):
         """Render the samples of twelve seeds, a few at a time."""
         if not self.usable(models) or knobs.problems(LATENT)({"latent_truncation": truncation}):
-            yield {self.gallery: note("Samples of the generator appear here.")}
+            yield {self.gallery: note(INVITATION)}
             return
         for found in runs.gallery(self.ctx, models, int(first), truncation):
             yield {self.gallery: tiles(found, int(first))}
