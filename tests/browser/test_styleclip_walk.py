@@ -20,13 +20,13 @@ def test_a_newcomer_picks_drags_accepts_undoes_and_scrubs(visit):
     page.get_by_role("tab", name="StyleCLIP").click()
     expect(page.locator("#styleclip-gallery [data-cell]")).to_have_count(12, timeout=WAIT)
     page.get_by_role("button", name="Pick seed 5").click()
-    expect(page.locator("#styleclip-seed input")).to_have_value("5")
+    expect(page.locator("#styleclip-seed input")).to_have_value("5", timeout=WAIT)
     expect(page.locator("#styleclip-latent")).to_contain_text("seed 5", timeout=WAIT)
 
     drag(page, "Beta β", 0.05)
     page.locator("#styleclip_directions-edit").click()
     expect(shown(page, "directions")).to_be_visible(timeout=WAIT)
-    expect(page.locator("#styleclip_directions-bars svg")).to_be_visible()
+    expect(page.locator("#styleclip_directions-bars svg")).to_be_visible(timeout=WAIT)
     first = shown(page, "directions").get_attribute("src")
     slider = page.get_by_role("slider", name=re.compile("Alpha")).first
     slider.focus()
@@ -35,10 +35,12 @@ def test_a_newcomer_picks_drags_accepts_undoes_and_scrubs(visit):
     expect(shown(page, "directions")).not_to_have_attribute("src", first, timeout=WAIT)
 
     button(page, "Accept, and go on from here").click()
-    expect(page.locator("#styleclip_directions-chain")).to_contain_text("a person → a smiling person")
-    expect(page.get_by_label("number input for Alpha α")).to_have_value("0")
+    expect(page.locator("#styleclip_directions-chain")).to_contain_text(
+        "a person → a smiling person", timeout=WAIT
+    )
+    expect(page.get_by_label("number input for Alpha α")).to_have_value("0", timeout=WAIT)
     button(page, "Undo the last accepted").click()
-    expect(page.locator("#styleclip_directions-chain")).not_to_contain_text("a smiling person")
+    expect(page.locator("#styleclip_directions-chain")).not_to_contain_text("a smiling person", timeout=WAIT)
     expect(page.get_by_label("number input for Alpha α")).not_to_have_value("0")
 
     page.get_by_role("tab", name="Optimizer").click()
