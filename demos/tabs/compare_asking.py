@@ -1,0 +1,181 @@
+"""What the Compare tab asks: the picture, its texts, the methods and what single ones of them need."""
+
+import gradio as gr
+
+from demos.components import knobs
+from demos.components.checks import image_problem, models_problem, prompt_problem
+from demos.components.marks import QUIET, note
+from demos.components.mask import canvas, painting_editor
+from demos.components.prompt import PromptBox
+from demos.components.source import SourceBox, source_image
+from demos.context import Context
+from demos.runs import painting
+from demos.runs.contenders import BY_NAME, SDEDIT_KNOBS, SEED, offered, painting_values
+
+METHOD = "compare"
+AT_FIRST = ("sdedit", "imagic")
+NO_CAPTION = "Write the caption: {} starts from what the source shows now."
+KNOBS = {"seed": SEED} | SDEDIT_KNOBS
+
+
+class Asking:
+    """The left third: widgets as attributes, `fields` by name, `problems` as a validator wants them."""
+
+    def __init__(self, ctx: Context, models: gr.Dropdown) -> None:
+        self.ctx, self.models = ctx, models
+        self.draw()
+
+    # --- drawing --------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        """Source, caption and target, the methods and what single ones need, the seed, Compare and Stop."""
+        self.source = SourceBox(METHOD)
+        self.caption = PromptBox(
+            self.ctx,
+            self.models,
+            "Caption of the source",
+            f"{METHOD}-prompt",
+            placeholder="what the picture shows now: a happy man with glasses",
+            info="for the methods that start from it, and for the CLIP direction",
+        )
+        example = "all that the edited picture shows: an angry man with glasses"
+        self.target = PromptBox(
+            self.ctx, self.models, "Target prompt", f"{METHOD}-target", placeholder=example
+        )
+        self.methods = gr.CheckboxGroup(
+            self.choices(self.ctx.default), value=list(AT_FIRST), label="Methods", elem_id=f"{METHOD}-methods"
+        )
+        self.methods.preprocess = lambda value: value  # the validator judges it
+        with gr.Accordion("Mask and exemplar, for Paint by Example", open=False):
+            self.draw_painting()
+        self.seed = knobs.control(SEED, elem_id=f"{METHOD}-seed")
+        with gr.Accordion("Settings of SDEdit", open=False):
+            self.sdedit = knobs.controls(SDEDIT_KNOBS, SDEDIT_KNOBS, self.presets(self.ctx.default))
+
+    def draw_painting(self) -> None:
+        """Where to repaint, and after what; all else as the Paint by Example tab has it at first."""
+        self.mask = painting_editor(
+            label="Mask: paint over what is to change",
+            height=340,
+            elem_id=f"{METHOD}-mask",
+            elem_classes="painting",
+        )
+        self.upload_mask = gr.UploadButton(
+            "Upload a mask (white: repaint)", file_types=["image"], size="sm", elem_id=f"{METHOD}-upload-mask"
+        )
+        self.mask_note = gr.HTML(label="About the mask", elem_id=f"{METHOD}-mask-note")
+        self.exemplar = source_image(
+            190, label="Exemplar", elem_id=f"{METHOD}-exemplar", elem_classes="source"
+        )
+
+    def choices(self, models: str) -> list[tuple[str, str]]:
+        """The tick boxes: what the models can run."""
+        return [(one.title, one.name) for one in offered(self.ctx, models)]
+
+    def presets(self, models: str) -> dict:
+        """SDEdit's settings for these models, by the names they have here."""
+        return {f"sdedit_{name}": value for name, value in self.ctx.presets(models, "sdedit").items()}
+
+    # --- what is asked --------------------------------------------------------------------------------------
+
+    @property
+    def fields(self) -> dict:
+        """The inputs by name."""
+        return {
+            **self.source.fields,
+            "prompt": self.caption.text,
+            "target": self.target.text,
+            "methods": self.methods,
+            "mask": self.mask,
+            "exemplar": self.exemplar,
+            "seed": self.seed,
+            **self.sdedit,
+        }
+
+    def problems(self, values: dict) -> dict[str, str]:
+        """The sentence for each field that cannot be used."""
+        models = values["models"]
+        found = {
+            "image": image_problem(values["image"]),
+            "target": prompt_problem(self.ctx, models, values["target"]),
+            "methods": self.methods_problem(models, values["methods"] or []),
+        }
+        if found["methods"]:
+            return found
+        ticked = [BY_NAME[name] for name in values["methods"]]
+        asking = [one.title for one in ticked if one.needs_caption]
+        empty = NO_CAPTION.format(asking[0]) if asking else ""
+        found["prompt"] = prompt_problem(self.ctx, models, values["prompt"], empty)
+        if any(one.painted for one in ticked) and not found["image"]:
+            found |= self.painting_problems(values)
+        return found
+
+    def methods_problem(self, models: str, names: list[str]) -> str:
+        """Nothing ticked, something these models cannot run, or something that is still to be fetched."""
+        if not names:
+            return "Tick at least one method."
+        known = {one.name: one for one in offered(self.ctx, models)}
+        if strange := [name for name in names if name not in known]:
+            title = BY_NAME[strange[0]].title if strange[0] in BY_NAME else f"'{strange[0]}'"
+            return f"The chosen models cannot run {title}: untick it, or choose other models."
+        for one in (known[name] for name in names):
+            for part in one.parts:
+                if wrong := models_problem(self.ctx, models, part):
+                    return f"{one.title}: {wrong} The button is on its own tab."
+        return ""
+
+    def painting_problems(self, values: dict) -> dict[str, str]:
+        """What is wrong with the mask or the exemplar."""
+        given = painting_values({name: values[name] for name in ("image", "mask", "exemplar")})
+        mask = next(iter(painting.mask_problems(given).values()), "")
+        exemplar = next(iter(painting.exemplar_problems(given).values()), "")
+        return {name: words for name, words in (("mask", mask), ("exemplar", exemplar)) if words}
+
+    # --- Recall, of an SDEdit picture -----------------------------------------------------------------------
+
+    @property
+    def restore_outputs(self) -> list:
+        """What Recall sets."""
+        widgets = [self.target.text, self.source.sizing, self.methods, self.seed]
+        return [*widgets, *self.sdedit.values()]
+
+    def restore(self, about) -> list:
+        """Updates for `restore_outputs` from a record of SDEdit's."""
+        names = {name.removeprefix("sdedit_"): name for name in KNOBS}
+        made = {
+            names[name]: KNOBS[names[name]].check(value)
+            for name, value in about.knobs.items()
+            if name in names
+        }
+        sizing = about.resize if about.resize in ("crop", "pad") else "crop"
+        return [about.prompts.get("prompt", ""), sizing, ["sdedit"], *knobs.restored(KNOBS, made, {})]
+
+    # --- wiring and handlers --------------------------------------------------------------------------------
+
+    def wire(self) -> None:
+        """Examples, what the models can run, the mask."""
+        self.source.examples.on_pick(self.fields, {}, lambda values: values)
+        self.models.change(self.use_models, [self.models, self.methods], self.methods, **QUIET)
+        self.models.input(self.use_presets, self.models, list(self.sdedit.values()), **QUIET)
+        image, outputs = self.source.image, [self.mask, self.mask_note]
+        gr.on([image.upload, image.clear, image.input], self.draw_mask, image, outputs, **QUIET)
+        self.upload_mask.upload(self.draw_mask, [image, self.upload_mask], outputs, **QUIET)
+
+    def draw_mask(self, image: str | None, mask: str | None = None) -> tuple:
+        """The canvas over a source, with an uploaded mask on it if there is one."""
+        if mask and not image:
+            return gr.skip(), note("Add the source image first, then its mask.", "problem")
+        try:
+            return canvas(image, mask), ""
+        except ValueError as error:  # of a source: the note below it says why
+            return (gr.skip(), note(str(error), "problem")) if mask else (None, "")
+
+    def use_models(self, models: str, ticked: list[str]) -> dict:
+        """Offer what the chosen models can run; what they cannot is unticked."""
+        choices = self.choices(models)
+        names = {name for _, name in choices}
+        return gr.update(choices=choices, value=[name for name in ticked or [] if name in names])
+
+    def use_presets(self, models: str) -> list:
+        """SDEdit's settings as they suit the chosen models."""
+        return knobs.restored(SDEDIT_KNOBS, {}, self.presets(models))
