@@ -184,12 +184,12 @@ def test_a_bad_upload_is_a_sentence_in_each_of_the_three_places(client, asked, t
 
 
 def test_stop_keeps_the_page_and_the_next_edit_works(app, client, asked, painted_steps):
-    job = client.submit(**asked(steps=500), api_name="/paint_by_example_edit")
+    job = client.submit(**asked(steps=200), api_name="/paint_by_example_edit")
     wait_for(lambda: len(painted_steps) > 2, 60)
     client.predict(api_name="/paint_by_example_stop")
     job.result()
     assert any("Stopped. The last result" in str(update) for update in job.outputs())
-    assert len(painted_steps) < 400
+    assert len(painted_steps) < 200
     assert pixels(edit(client, asked())["Edit"]).shape == (40, 52, 3)
 
 
