@@ -10,10 +10,10 @@ import gradio as gr
 from demos.components.models import Picker
 from demos.components.recall import Recall
 from demos.context import Context
-from demos.tabs import about, imagic, null_text, paint_by_example, styleclip
+from demos.tabs import about, compare, imagic, null_text, paint_by_example, styleclip
 from demos.theme import CSS, JS, THEME
 
-TABS = (imagic, null_text, styleclip, paint_by_example)
+TABS = (imagic, null_text, styleclip, paint_by_example, compare)
 
 # Everything an entry point hands to launch(); Space, local run and tests use the same.
 LAUNCH_KWARGS = {
@@ -52,6 +52,8 @@ def create_app(zoo: ModuleType, models: str = "toon", device: str = "auto", max_
                 panels |= getattr(built, "panels", {tab.METHOD: built})
                 if hasattr(built, "on_open"):
                     built.on_open(page)
+                if hasattr(built, "see"):
+                    built.see(panels)
             with gr.Tab(about.NAME, id="about"):
                 about.build(ctx)
         recall.wire(tabs, picker.name, panels)
