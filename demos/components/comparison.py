@@ -47,7 +47,7 @@ def _line(row: dict, index: int, place: tuple[int, float] | None) -> str:
             f'<tr><td class="look"></td><th scope="row">{title}</th>'
             f'<td class="told" colspan="{len(HEADS)}">{note(row["problem"], "problem")}</td></tr>'
         )
-    rank = f"<em>{place[0]}. best of, {place[1]:.2f}</em>" if place else ""
+    rank = f"<em>place {place[0]}, {place[1]:.2f}</em>" if place else ""
     first = place is not None and place[0] == 1
     picture = tile(Tile(row["edit"], f"{row['title']}: show beside A", (), index))
     figures = [costs(row), "–" if row["rows"] is None else f"{row['rows']}", *figures_of(row["scores"])]
