@@ -11,7 +11,7 @@ KNOBS = list(METHOD.knobs)
 
 def restored(client, path: str) -> dict:
     """What Recall sets in the first tab, and its sentence."""
-    found = client.predict(file=handle_file(path), api_name="/recall")[: 6 + len(KNOBS)]
+    found = client.predict(file=handle_file(path), api_name="/recall")[: 5 + len(KNOBS)]
     return named(client, "/recall", found)
 
 

@@ -17,6 +17,7 @@ from textedit_core.training import (
     encoder,
     generator,
     identity,
+    loop,
     style_edits,
     text,
 )
@@ -211,6 +212,8 @@ def test_the_text_tower_learns_to_read_and_is_handed_on(tmp_path, portraits, mon
     tokenizer = build_tokenizer(vocabulary(), tmp_path / "tokenizer")
     empty = clip.build(64, len(tokenizer), tokenizer.model_max_length)
     monkeypatch.setattr(text, "BATCH", 16)
+    monkeypatch.setattr(loop, "WARMUP_STEPS", 4)
+    torch.manual_seed(0)
     tower = text.fit(portraits, tokenizer, empty.config, tmp_path / "text", Budget(40), 0, "cpu")
     texts, said = portraits.captions(np.arange(8), np.random.default_rng(0))
     ids = text.tokens(tokenizer, texts, "cpu")
