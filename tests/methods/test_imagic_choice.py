@@ -81,3 +81,5 @@ def test_toon_eta_leads_away_from_the_source(toon, portrait, toon_fit):
     strip = last(imagic.edit(toon.diffusion, toon_fit, eta=[0, 1, 1.5], guidance_scale=2, steps=20))
     kept = metrics.psnr(strip, portrait).tolist()
     assert kept == sorted(kept, reverse=True), kept
+    told = metrics.clip_score(toon.clip, strip, "a sad woman with long pink hair").tolist()
+    assert told[1] > told[0] + 2, told
