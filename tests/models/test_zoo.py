@@ -87,6 +87,14 @@ def test_nothing_is_read_before_it_is_used(folder):
         _ = models.diffusion
 
 
+@pytest.mark.parametrize("part", ["diffusion", "clip", "paint_by_example", "generator", "encoder",
+                                  "identity", "mappers", "relevance"])  # fmt: skip
+def test_loading_draws_from_no_global_generator(tiny_folder, part):
+    models, before = zoo.load(tiny_folder), torch.get_rng_state()
+    assert getattr(models, part) is not None
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_missing_tensor_is_named(folder):
     edit_weights(folder / UNET, lambda tensors: tensors.pop("conv_out.bias"))
     with pytest.raises(ValueError, match=r"diffusion/unet.*conv_out\.bias"):

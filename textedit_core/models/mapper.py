@@ -93,13 +93,18 @@ def load_mapper(source: str | Path | Mapping[str, Any], title: str = "the mapper
     if not state or any(weight is None for weight in first.values()):
         raise ValueError(f"The weights of {title} are not those of a StyleCLIP mapper.")
     widths = {top: weight.shape[0] for top, weight in first.items()}
-    levels = [level for level in LEVELS if f"{level}_mapping" in tops]
-    if levels:
-        network = LevelsMapper(levels, widths[f"{levels[0]}_mapping"])
-    elif tops == {"mapping"}:
-        network = SingleMapper(widths["mapping"])
-    else:
-        numbered = {top.removeprefix("mapper_"): width for top, width in widths.items()}
-        network = StyleSpaceMapper({int(name): width for name, width in numbered.items() if name.isdigit()})
+    with torch.random.fork_rng(devices=[]):  # a new network draws its weights before it is filled
+        network = _empty(tops, widths)
     fill(network, state, title)
     return network.eval().requires_grad_(False)
+
+
+def _empty(tops: set[str], widths: dict[str, int]) -> nn.Module:
+    """The mapper whose keys begin with `tops`, of these widths."""
+    levels = [level for level in LEVELS if f"{level}_mapping" in tops]
+    if levels:
+        return LevelsMapper(levels, widths[f"{levels[0]}_mapping"])
+    if tops == {"mapping"}:
+        return SingleMapper(widths["mapping"])
+    numbered = {top.removeprefix("mapper_"): width for top, width in widths.items()}
+    return StyleSpaceMapper({int(name): width for name, width in numbered.items() if name.isdigit()})

@@ -117,10 +117,11 @@ class StyleModels:
         """The network of a part, in place, and its fingerprint."""
         source = self._source(part)
         name = source.weights[0]
-        if "." in name:
-            network = published(source.file(name))
-        else:
-            network = bundled(source.json("config.json"), read(source.file(f"{name}.safetensors")))
+        with torch.random.fork_rng(devices=[]):  # a new network draws its weights before it is filled
+            if "." in name:
+                network = published(source.file(name))
+            else:
+                network = bundled(source.json("config.json"), read(source.file(f"{name}.safetensors")))
         network = network.eval().requires_grad_(False).to(self.device, self.dtype)
         return network, f"{source.fingerprint()}-{self.dtype}"
 
