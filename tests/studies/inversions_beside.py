@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
 
     torch.set_num_threads(1)
     models = zoo.load(options.models)
-    folder = zoo.BUNDLES / options.models if options.models in zoo.NAMES else Path(options.models)
+    folder = zoo.folder_of(options.models)
     classifier = load_classifier(folder, models.diffusion.size)
     index, count = (int(part) for part in options.shard.split("/"))
     done = {row["edit"] for row in read_rows(options.out)}

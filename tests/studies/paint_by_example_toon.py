@@ -62,7 +62,7 @@ def run(options: argparse.Namespace):
     torch.set_num_threads(1)
     models = zoo.load(options.models)
     painter = zoo.load(options.painter).paint_by_example if options.painter else models.paint_by_example
-    folder = zoo.BUNDLES / options.models if options.models in zoo.NAMES else Path(options.models)
+    folder = zoo.folder_of(options.models)
     classifier = load_classifier(folder, painter.size)
     index, count = (int(part) for part in options.shard.split("/"))
     done = {row["edit"] for row in read_rows(options.out)}

@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     options.out.mkdir(parents=True, exist_ok=True)
     models = zoo.load("toon")
-    classifier = load_classifier(zoo.BUNDLES / "toon", models.diffusion.size)
+    classifier = load_classifier(zoo.folder_of("toon"), models.diffusion.size)
     index = options.out / "index.json"
     found: list[dict] = json.loads(index.read_text()) if index.exists() else []
     known = {row["prompt"] for row in found}

@@ -112,8 +112,8 @@ def read_items(options: Mapping[str, Any], models: Any) -> list:
 
     name, data, limit = options["name"], options["data"], options["limit"]
     if name == "toon":
-        folder = zoo.BUNDLES / models.name if models.name in zoo.NAMES else Path(models.name)
-        has_classifier = (folder / "classifier" / "model.safetensors").is_file()
+        folder = zoo.folder_of(models.name)
+        has_classifier = folder is not None and (folder / "classifier" / "model.safetensors").is_file()
         return toon.items(limit or toon.DEFAULT_COUNT, folder if has_classifier else None)
     if name in PUBLIC:
         if not data:

@@ -51,7 +51,7 @@ HUB = {
 }
 MAIN = ("diffusion", "clip")  # what a name is chosen for; the other parts are fetched where they are used
 NAMES = ("toon", *HUB)
-__all__ = ["BROUGHT", "HUB", "NAMES", "Models", "describe", "load"]
+__all__ = ["BROUGHT", "HUB", "NAMES", "Models", "describe", "folder_of", "load"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,10 +153,10 @@ def load(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None
     Raises ValueError for a name that is neither, and for a device that is not there.
     """
     place, precision = _device(device), dtype or torch.float32
-    if str(name) in HUB:
+    folder = folder_of(name)
+    if folder is None:
         sources = HUB[str(name)]
         return Models(str(name), sources, place, precision, license=_licenses(sources))
-    folder = _folder(name)
     manifest = _json(folder / "manifest.json")
     words = folder / "vocabulary.txt"
     return Models(
@@ -201,7 +201,13 @@ def describe(name: str | Path, *parts: str) -> dict:
     }
 
 
-def _folder(name: str | Path) -> Path:
+def folder_of(name: str | Path) -> Path | None:
+    """Where the models of a name in NAMES, or of a path, lie; None for a name of the hub's.
+
+    Raises ValueError for a name that is neither.
+    """
+    if str(name) in HUB:
+        return None
     folder = BUNDLES / name if str(name) in NAMES else Path(name).expanduser()
     if not folder.is_dir():
         names = ", ".join(NAMES)
