@@ -1,9 +1,11 @@
 """Images in and out: safe opening, PIL <-> tensors (B,3,H,W) in [-1,1], masks (B,1,H,W), 1 = change."""
 import io
 import os
-from collections.abc import Callable
+import struct
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -15,6 +17,9 @@ MAX_PIXELS = 50_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 Fit = Literal["crop", "pad"]
 _RESAMPLING = Image.Resampling.LANCZOS
+_PIECE = 2**18  # bytes of a PNG held at once, packed or unpacked, while its rows are counted
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type: grey, RGB, palette, grey + alpha, RGBA
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
 def open_image(source: str | os.PathLike | bytes | Image.Image, field: str = "Image") -> Image.Image:
@@ -101,6 +106,8 @@ def _decode(source: str | os.PathLike | bytes | Image.Image, field: str,
     try:
         if getattr(opened, "is_animated", False):
             opened.seek(0)
+        if opened.format == "PNG" and opened.fp is not None:
+            _check_rows(opened.fp)
         opened.load()
         return convert(ImageOps.exif_transpose(opened))
     except Exception as error:  # a decoder may raise anything on a damaged file
@@ -147,6 +154,59 @@ def _check_pixels(size: tuple[int, int], field: str) -> None:
                          f"use one of at most {MAX_PIXELS // 1_000_000} megapixels.")
     if width * height == 0:
         raise ValueError(f"{field}: the image is empty; use one with at least one pixel.")
+
+
+def _check_rows(file: BinaryIO) -> None:
+    """Raise for a PNG whose compressed data end before its last row; Pillow would leave the rest black.
+
+    The rows are unpacked a piece at a time and only counted, no further than the header promises them.
+    """
+    place, unpack = file.tell(), zlib.decompressobj()
+    try:
+        parts = _header_and_data(file)
+        missing = _unpacked_bytes(next(parts))
+        for packed in parts:
+            while missing > 0 and (rows := unpack.decompress(packed, _PIECE)):
+                missing, packed = missing - len(rows), unpack.unconsumed_tail
+            if missing <= 0:
+                return
+            if unpack.eof:
+                break
+        raise ValueError(f"{missing} bytes of the rows are missing")
+    finally:
+        file.seek(place)
+
+
+def _header_and_data(file: BinaryIO) -> Iterator[bytes]:
+    """The 13 bytes of a PNG's header, then its compressed data in pieces, up to the chunk after them."""
+    file.seek(8)
+    header, begun = b"", False
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        end = file.tell() + length + 4
+        if kind == b"IHDR":
+            header = file.read(13)
+        if kind == b"IDAT":
+            if not begun:
+                yield header
+            begun = True
+            while length > 0 and (piece := file.read(min(length, _PIECE))):
+                yield piece
+                length -= len(piece)
+        elif begun:
+            return
+        file.seek(end)
+
+
+def _unpacked_bytes(header: bytes) -> int:
+    """The size of a PNG's rows, each with its filter byte, from the 13 bytes of its header."""
+    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
+    total = 0
+    for left, top, across, down in _ADAM7 if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        if columns > 0:
+            total += rows * (1 + -(-columns * depth * _PNG_CHANNELS[colour] // 8))
+    return total
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
