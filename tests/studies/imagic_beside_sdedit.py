@@ -8,13 +8,10 @@ edit, so that a stopped run goes on; run it with --shard 0/2 and --shard 1/2 to 
 from __future__ import annotations
 
 import argparse
-import json
-import logging
 import sys
 import time
-from pathlib import Path
 
-log = logging.getLogger(__name__)
+from tests.studies import sharded
 
 ETAS = (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2)
 STRENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -22,50 +19,27 @@ MEASURES = ("asked", "unasked", "psnr_answer", "psnr_source")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--models", default="toon")
-    parser.add_argument("--limit", type=int, default=40, help="how many edits")
-    parser.add_argument("--shard", default="0/1", help="I/N: do every N-th edit from the I-th on")
+    parser = sharded.flags(__doc__, limit=40)
     parser.add_argument("--set", action="append", default=[], metavar="KNOB=VALUE", help="an Imagic knob")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
-    )
-    options.out.mkdir(parents=True, exist_ok=True)
+    options = sharded.begin(parser, arguments)
     run(options)
-    sys.stdout.write(table(read_rows(options.out)) + "\n")
+    sys.stdout.write(table(sharded.read_rows(options.out)) + "\n")
 
 
 def run(options: argparse.Namespace) -> None:
     """Do the edits of this shard that no earlier run has done."""
-    import torch
-
     from textedit_core.models import zoo
-    from textedit_core.training.bundle import load_classifier
     from textedit_core.training.edits import held_out_edits
 
-    torch.set_num_threads(1)
     models = zoo.load(options.models)
-    folder = zoo.folder_of(options.models)
-    classifier = load_classifier(folder, models.diffusion.size)
-    index, count = (int(part) for part in options.shard.split("/"))
-    done = {row["edit"] for row in read_rows(options.out)}
-    with (options.out / f"edits-{index}.jsonl").open("a") as file:
-        for number, edit in enumerate(held_out_edits(options.limit)):
-            if number % count == index and number not in done:
-                pictures = study(models, classifier, edit, dict(pair.split("=", 1) for pair in options.set))
-                record = {
-                    "edit": number,
-                    "asked_for": edit.asked,
-                    "prompt": edit.prompt,
-                    "pictures": pictures,
-                }
-                file.write("\n" + json.dumps(record))  # the newline first: it also ends a line cut by a kill
-                file.flush()
-                log.info("%d of %d: %s", number + 1, options.limit, edit.prompt)
+    classifier = sharded.classifier_of(models, models.diffusion.size)
+    settings = dict(pair.split("=", 1) for pair in options.set)
+    sharded.run(
+        options,
+        held_out_edits(options.limit),
+        tell=lambda edit: {"asked_for": edit.asked, "prompt": edit.prompt},
+        study=lambda edit: study(models, classifier, edit, settings),
+    )
 
 
 def study(models, classifier, edit, settings: dict[str, str]) -> list[dict]:
@@ -93,21 +67,6 @@ def study(models, classifier, edit, settings: dict[str, str]) -> list[dict]:
     for strength in STRENGTHS:
         picture = last(sdedit.edit(model, image, edit.prompt, strength=strength, seed=0, **baseline))
         rows.append({"method": "sdedit", "setting": strength} | score(edit, picture, classifier)[0])
-    return rows
-
-
-def read_rows(folder: Path) -> list[dict]:
-    """One row per picture of the edits done so far; a line that a kill cut short is an edit not done."""
-    rows = []
-    for path in sorted(folder.glob("edits-*.jsonl")):
-        for line in filter(None, path.read_text().splitlines()):
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            rows += [
-                {"edit": record["edit"], "asked_for": record["asked_for"]} | row for row in record["pictures"]
-            ]
     return rows
 
 

@@ -12,14 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 import time
-from pathlib import Path
 
-from tests.studies.imagic_beside_sdedit import read_rows
-
-log = logging.getLogger(__name__)
+from tests.studies import sharded
 
 KINDS = ("direct", "direct_kept", "null_text", "npi", "ddim", "null_text_paper")
 METHODS = ("autoencoder", *KINDS, "sdedit")
@@ -29,13 +25,7 @@ COSTS = ("fit_seconds", "edit_seconds", "fit_rows", "fit_gradient_rows", "edit_r
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--models", default="toon")
-    parser.add_argument("--limit", type=int, default=60, help="how many edits")
-    parser.add_argument("--shard", default="0/1", help="I/N: do every N-th edit from the I-th on")
+    parser = sharded.flags(__doc__, limit=60)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument(
         "--set", action="append", default=[], metavar="KNOB=VALUE", help="of prompt_to_prompt"
@@ -43,13 +33,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--blend", action="store_true", help="let the edit through at the changed words alone"
     )
-    options = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
-    )
-    options.out.mkdir(parents=True, exist_ok=True)
+    options = sharded.begin(parser, arguments)
     run(options)
-    found = summary(read_rows(options.out))
+    found = summary(sharded.read_rows(options.out))
     (options.out / "summary.json").write_text(json.dumps(found, indent=1) + "\n")
     (options.out / "table.md").write_text(table(found) + "\n")
     sys.stdout.write(table(found) + "\n")
@@ -57,27 +43,18 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Do the edits of this shard that no earlier run has done."""
-    import torch
-
     from textedit_core.models import zoo
-    from textedit_core.training.bundle import load_classifier
     from textedit_core.training.edits import held_out_edits
 
-    torch.set_num_threads(1)
     models = zoo.load(options.models)
-    folder = zoo.folder_of(options.models)
-    classifier = load_classifier(folder, models.diffusion.size)
-    index, count = (int(part) for part in options.shard.split("/"))
-    done = {row["edit"] for row in read_rows(options.out)}
+    classifier = sharded.classifier_of(models, models.diffusion.size)
     settings = dict(pair.split("=", 1) for pair in options.set)
-    with (options.out / f"edits-{index}.jsonl").open("a") as file:
-        for number, edit in enumerate(held_out_edits(options.limit)):
-            if number % count == index and number not in done:
-                pictures = study(models, classifier, edit, options.methods, settings, options.blend)
-                record = {"edit": number, "asked_for": edit.asked, "captions": edit.captions}
-                file.write("\n" + json.dumps(record | {"pictures": pictures}))  # the newline ends a cut line
-                file.flush()
-                log.info("%d of %d: %s -> %s", number + 1, options.limit, *edit.captions)
+    sharded.run(
+        options,
+        held_out_edits(options.limit),
+        tell=lambda edit: {"asked_for": edit.asked, "captions": edit.captions},
+        study=lambda edit: study(models, classifier, edit, options.methods, settings, options.blend),
+    )
 
 
 def study(models, classifier, edit, methods, settings: dict[str, str], blend: bool) -> list[dict]:

@@ -9,13 +9,10 @@ an ablation give its folder: --painter OUT/ablations/bottleneck, with a DIR of i
 from __future__ import annotations
 
 import argparse
-import json
-import logging
 import sys
 import time
-from pathlib import Path
 
-log = logging.getLogger(__name__)
+from tests.studies import sharded
 
 SCALES = (0.0, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0)
 STRUCTURES = (0.25, 0.5, 0.75, 1.0)
@@ -30,50 +27,31 @@ COMPONENTS = 20
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--models", default="toon", help="with CLIP and the classifier")
+    parser = sharded.flags(__doc__, limit=100)
     parser.add_argument(
         "--painter", help="a folder with another Paint by Example (default: that of --models)"
     )
-    parser.add_argument("--limit", type=int, default=100, help="how many edits")
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--reference", type=int, default=1000, help="training portraits to hold sets against")
-    parser.add_argument("--shard", default="0/1", help="I/N: do every N-th edit from the I-th on")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
-    )
-    options.out.mkdir(parents=True, exist_ok=True)
+    options = sharded.begin(parser, arguments)
     models = run(options)
-    sys.stdout.write(table(with_sets(read_rows(options.out), models, options)) + "\n")
+    sys.stdout.write(table(with_sets(sharded.read_rows(options.out), models, options)) + "\n")
 
 
 def run(options: argparse.Namespace):
     """Do the edits of this shard that no earlier run has done."""
-    import torch
-
     from textedit_core.models import zoo
-    from textedit_core.training.bundle import load_classifier
     from textedit_core.training.toon_parts import held_out_part_edits
 
-    torch.set_num_threads(1)
     models = zoo.load(options.models)
     painter = zoo.load(options.painter).paint_by_example if options.painter else models.paint_by_example
-    folder = zoo.folder_of(options.models)
-    classifier = load_classifier(folder, painter.size)
-    index, count = (int(part) for part in options.shard.split("/"))
-    done = {row["edit"] for row in read_rows(options.out)}
-    with (options.out / f"edits-{index}.jsonl").open("a") as file:
-        for number, edit in enumerate(held_out_part_edits(options.limit, painter.size)):
-            if number % count == index and number not in done:
-                pictures = study(painter, models.clip, classifier, edit, options.steps)
-                record = {"edit": number, "part": edit.part, "pictures": pictures}
-                file.write("\n" + json.dumps(record))  # the newline first: it also ends a line cut by a kill
-                file.flush()
-                log.info("%d of %d: %s", number + 1, options.limit, edit.part)
+    classifier = sharded.classifier_of(models, painter.size)
+    sharded.run(
+        options,
+        held_out_part_edits(options.limit, painter.size),
+        tell=lambda edit: {"part": edit.part},
+        study=lambda edit: study(painter, models.clip, classifier, edit, options.steps),
+    )
     return models
 
 
@@ -124,19 +102,6 @@ def painted(model, image, mask, exemplar, steps: int) -> list[tuple]:
         ]
         found += rows
     return found
-
-
-def read_rows(folder: Path) -> list[dict]:
-    """One row per picture of the edits done so far; a line that a kill cut short is an edit not done."""
-    rows = []
-    for path in sorted(folder.glob("edits-*.jsonl")):
-        for line in filter(None, path.read_text().splitlines()):
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            rows += [{"edit": record["edit"], "part": record["part"]} | row for row in record["pictures"]]
-    return rows
 
 
 def with_sets(rows: list[dict], models, options: argparse.Namespace) -> list[dict]:

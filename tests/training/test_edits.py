@@ -6,8 +6,9 @@ import json
 import pytest
 import torch
 
-from tests.studies import inversions_beside
-from tests.studies.imagic_beside_sdedit import read_rows, table
+from tests.studies import inversions_beside, sharded
+from tests.studies.imagic_beside_sdedit import table
+from tests.studies.sharded import read_rows
 from textedit_core.training.captions import describe
 from textedit_core.training.classifier import AttributeClassifier
 from textedit_core.training.edits import ASKED, NAMED, held_out_edits, score
@@ -78,6 +79,24 @@ def test_a_line_cut_short_is_an_edit_not_done(tmp_path):
     rows = read_rows(tmp_path)
     assert [row["edit"] for row in rows] == [3, 3]
     assert "| sdedit | strength 0.5 | 2 | 1.00 | 0.500 | 20.0 dB | 18.0 dB |" in table(rows)
+
+
+def test_shards_divide_the_edits_and_a_second_run_does_nothing_again(tmp_path):
+    done = []
+
+    def study(edit):
+        done.append(edit)
+        return [{"psnr_source": float("inf")}, {"psnr_source": 20.0}]
+
+    for shard in ("0/2", "1/2", "0/1"):
+        options = sharded.flags("", limit=5).parse_args(["--out", str(tmp_path), "--shard", shard])
+        sharded.run(options, "abcde", tell=lambda edit: {"part": edit}, study=study)
+    assert done == ["a", "c", "e", "b", "d"]
+    assert {path.name for path in tmp_path.iterdir()} == {"edits-0.jsonl", "edits-1.jsonl"}
+    rows = read_rows(tmp_path)
+    assert [row["part"] for row in rows[::2]] == done
+    assert all("abcde"[row["edit"]] == row["part"] for row in rows)
+    assert [row["psnr_source"] for row in rows] == [float("inf"), 20.0] * 5
 
 
 def test_the_study_of_inversions_counts_against_the_published_loop():

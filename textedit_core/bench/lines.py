@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 
-def append(path: Path, record: dict[str, Any]) -> None:
+def append(path: Path, record: dict[str, Any], allow_nan: bool = False) -> None:
     """Add one record as a line, in one write that is on the disk when this returns.
 
     A torn line that an earlier kill left at the end is closed first, so that it spoils no other.
-    ValueError for a record that is no JSON, NaN included.
+    ValueError for a record that is no JSON; NaN and infinity, which are none, can be allowed.
     """
-    line = json.dumps(record, allow_nan=False) + "\n"
+    line = json.dumps(record, allow_nan=allow_nan) + "\n"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         size = os.fstat(descriptor).st_size
@@ -27,16 +27,20 @@ def append(path: Path, record: dict[str, Any]) -> None:
         os.close(descriptor)
 
 
-def read(folder: Path) -> dict[str, dict[str, Any]]:
-    """All processes' records in a folder by their "key"; a torn line is none, of two the last counts."""
-    return {record["key"]: record for path in sorted(folder.glob("lines-*.jsonl")) for record in _read(path)}
+def read(folder: Path, name: str = "lines", key: str = "key") -> dict[Any, dict[str, Any]]:
+    """The records of all processes in a folder, its NAME-*.jsonl, by their key.
+
+    A torn line is none; of two with the same key the last counts.
+    """
+    paths = sorted(folder.glob(f"{name}-*.jsonl"))
+    return {record[key]: record for path in paths for record in _read(path, key)}
 
 
-def _read(path: Path) -> Iterator[dict[str, Any]]:
+def _read(path: Path, key: str) -> Iterator[dict[str, Any]]:
     for line in path.read_bytes().split(b"\n"):
         try:
             record = json.loads(line)
         except ValueError:
             continue
-        if isinstance(record, dict) and "key" in record:
+        if isinstance(record, dict) and key in record:
             yield record
