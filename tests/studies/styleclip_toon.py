@@ -1,0 +1,178 @@
+"""python -m tests.studies.styleclip_toon --out DIR: the three techniques of StyleCLIP on the same latents.
+
+60 latents by seed, six texts: the optimizer, the mapper of the text, and global directions at several alphas
+and betas, with the models' presets. Every picture is read by the attribute classifier and compared with its
+source. DIR/TECHNIQUE-TEXT.json holds the means of one text, so that a stopped run goes on; DIR/table.md gets
+the means over texts, DIR/*.png sources and edits of the first latents.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.studies import sharded
+
+log = logging.getLogger(__name__)
+
+NEUTRAL = "a person"
+ALPHAS, BETAS = (1.0, 2.0, 4.0, 8.0), (0.0, 0.05, 0.1, 0.15, 0.2)
+MEASURES = ("asked", "kept", "clip_direction", "identity", "seconds")
+SHOWN = 10
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = sharded.flags(__doc__, limit=60)
+    parser.add_argument("--texts", type=int, default=6, help="how many of the six texts")
+    parser.add_argument("--only", default="directions,mapper,optimizer", help="techniques, comma-separated")
+    options = sharded.begin(parser, arguments)
+    run(options)
+    text = table(read(options.out))
+    (options.out / "table.md").write_text(text + "\n")
+    sys.stdout.write(text + "\n")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what no earlier run has done: per technique and text the means over all latents."""
+    import torch
+
+    from textedit_core import latents
+    from textedit_core.models import zoo
+    from textedit_core.training.evaluate import save_grid
+    from textedit_core.training.style_edits import PROMPTS
+
+    models = zoo.load(options.models)
+    classifier = sharded.classifier_of(models, models.generator.size)
+    latent = latents.from_seed(models.generator, seed=list(range(options.limit)), truncation=1.0)
+    source = latent.image(models.generator).clamp(-1, 1)
+    for technique in options.only.split(","):
+        for name, (prompt, attribute, value) in list(PROMPTS.items())[: options.texts]:
+            path = options.out / f"{technique}-{name}.json"
+            if path.exists():
+                continue
+            rows, shown = [], [source[:SHOWN]]
+            for setting, pictures, seconds in TECHNIQUES[technique](models, latent, prompt):
+                scores = score(models, classifier, source, pictures, (prompt, attribute, value))
+                rows.append({"technique": technique, "setting": setting, "seconds": seconds} | scores)
+                shown.append(pictures[:SHOWN])
+            path.write_text(json.dumps(rows))
+            save_grid(torch.cat(shown), min(SHOWN, len(source)), path.with_suffix(".png"))
+            log.info("%s, %s", technique, prompt)
+
+
+def directions(models, latent, prompt: str) -> Iterator[tuple]:
+    """(setting, pictures, seconds an edit) at every alpha and beta, and at the preset's."""
+    from textedit_core.knobs import divide
+    from textedit_core.methods import styleclip_directions as method
+
+    preset = divide(models.presets.get("styleclip_directions", {}), method.edit, method.fit)[1]
+    grid = [{"alpha": alpha, "beta": beta} for beta in BETAS for alpha in ALPHAS]
+    for knobs in [preset, *grid]:
+        towards = method.text_direction(models.clip, NEUTRAL, prompt)
+        beta = knobs.get("beta", 0.15)
+        channels = method.direction(models.generator, models.relevance, towards, beta).count
+        pictures, seconds = timed(
+            lambda knobs=knobs: method.edit(
+                models.generator, models.clip, models.relevance, latent, NEUTRAL, prompt, **knobs
+            ),
+            len(latent),
+        )
+        name = f"alpha {knobs.get('alpha', 4.1):g}, beta {beta:g}"
+        yield f"{name}, the preset" if knobs is preset else f"{name} ({channels} channels)", pictures, seconds
+
+
+def mapper(models, latent, prompt: str) -> Iterator[tuple]:
+    """(setting, pictures, seconds an edit) with the bundle's mapper of this text; nothing without one."""
+    from textedit_core.methods import styleclip_mapper as method
+
+    if trained := models.brought("mapper", prompt):
+        for strength in (0.05, 0.1, 0.15):
+            pictures, seconds = timed(
+                lambda strength=strength: method.edit(models.generator, trained, latent, strength=strength),
+                len(latent),
+            )
+            yield f"strength {strength:g}", pictures, seconds
+
+
+def optimizer(models, latent, prompt: str) -> Iterator[tuple]:
+    """(setting, pictures, seconds an edit): the preset, one latent after the other, as it is made to be."""
+    import torch
+
+    from textedit_core.knobs import divide
+    from textedit_core.latents import Latent
+    from textedit_core.methods import styleclip_optimizer as method
+    from textedit_core.steps import last
+
+    preset = divide(models.presets.get("styleclip_optimizer", {}), method.edit, method.fit)[0]
+    begun, pictures = time.perf_counter(), []
+    for row in latent.w_plus.split(1):
+        found = last(
+            method.fit(models.generator, models.clip, models.identity, Latent(row), prompt, **preset)
+        )
+        pictures.append(last(method.edit(models.generator, found)))
+    yield "the preset", torch.cat(pictures).clamp(-1, 1), (time.perf_counter() - begun) / len(latent)
+
+
+TECHNIQUES: dict[str, Callable] = {"directions": directions, "mapper": mapper, "optimizer": optimizer}
+
+
+def timed(edit: Callable, count: int) -> tuple:
+    """The pictures in [-1,1] of an edit of `count` images, and the seconds that one took."""
+    from textedit_core.steps import last
+
+    begun = time.perf_counter()
+    pictures = last(edit())
+    return pictures.clamp(-1, 1), (time.perf_counter() - begun) / count
+
+
+def score(models, classifier, source, pictures, text: tuple[str, str, str]) -> dict[str, float]:
+    """Means over the latents whose source does not yet show what is asked for.
+
+    asked: share that reads as asked.  kept: share of the other attributes that read as in the source.
+    """
+    import torch
+
+    from textedit_core import metrics
+    from textedit_core.training.world import ATTRIBUTES
+
+    prompt, attribute, value = text
+    column, wanted = list(ATTRIBUTES).index(attribute), ATTRIBUTES[attribute].index(value)
+    before, after = classifier.read(source), classifier.read(pictures)
+    rows = before[:, column] != wanted
+    others = torch.arange(before.shape[1]) != column
+    towards = metrics.clip_direction(models.clip, source, pictures, NEUTRAL, prompt)
+    found = {
+        "asked": after[rows, column] == wanted,
+        "kept": (after == before)[rows][:, others],
+        "clip_direction": towards[rows],
+        "identity": metrics.identity(models.identity, source, pictures)[rows],
+    }
+    return {name: values.float().mean().item() for name, values in found.items()}
+
+
+def read(folder: Path) -> list[dict]:
+    """All rows of the study so far."""
+    return [row for path in sorted(folder.glob("*-*.json")) for row in json.loads(path.read_text())]
+
+
+def table(rows: list[dict]) -> str:
+    """The means over texts as Markdown, a line per technique and setting; channel counts are left out."""
+    lines = ["| technique | setting | texts | asked | others kept | CLIP direction | identity | seconds |",
+             "|" + "---|" * 8]  # fmt: skip
+    groups: dict[tuple[str, str], list[dict]] = {}
+    for row in rows:
+        groups.setdefault((row["technique"], row["setting"].split(" (")[0]), []).append(row)
+    for (technique, setting), group in groups.items():
+        means = [sum(row[name] for row in group) / len(group) for name in MEASURES]
+        cells = " | ".join([*(f"{mean:.2f}" for mean in means[:-1]), f"{means[-1]:.3f}"])
+        lines.append(f"| {technique} | {setting} | {len(group)} | {cells} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
