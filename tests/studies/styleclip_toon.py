@@ -1,7 +1,7 @@
 """python -m tests.studies.styleclip_toon --out DIR: the three techniques of StyleCLIP on the same latents.
 
-60 latents by seed, six texts: the optimizer, the mapper of the text, and global directions at several alphas
-and betas, with the models' presets. Every picture is read by the attribute classifier and compared with its
+60 latents by seed (--limit), six texts: the optimizer, the mapper of the text, and global directions at several
+alphas and betas, with the models' presets. Every picture is read by the attribute classifier and compared with its
 source. DIR/TECHNIQUE-TEXT.json holds the means of one text, so that a stopped run goes on; DIR/table.md gets
 the means over texts, DIR/*.png sources and edits of the first latents.
 """
@@ -9,6 +9,7 @@ the means over texts, DIR/*.png sources and edits of the first latents.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 import sys
@@ -50,19 +51,20 @@ def run(options: argparse.Namespace) -> None:
     classifier = sharded.classifier_of(models, models.generator.size)
     latent = latents.from_seed(models.generator, seed=list(range(options.limit)), truncation=1.0)
     source = latent.image(models.generator).clamp(-1, 1)
-    for technique in options.only.split(","):
-        for name, (prompt, attribute, value) in list(PROMPTS.items())[: options.texts]:
-            path = options.out / f"{technique}-{name}.json"
-            if path.exists():
-                continue
-            rows, shown = [], [source[:SHOWN]]
-            for setting, pictures, seconds in TECHNIQUES[technique](models, latent, prompt):
-                scores = score(models, classifier, source, pictures, (prompt, attribute, value))
-                rows.append({"technique": technique, "setting": setting, "seconds": seconds} | scores)
-                shown.append(pictures[:SHOWN])
-            path.write_text(json.dumps(rows))
-            save_grid(torch.cat(shown), min(SHOWN, len(source)), path.with_suffix(".png"))
-            log.info("%s, %s", technique, prompt)
+    index, count = (int(part) for part in options.shard.split("/"))
+    jobs = list(itertools.product(options.only.split(","), list(PROMPTS.items())[: options.texts]))
+    for technique, (name, text) in jobs[index::count]:
+        path = options.out / f"{technique}-{name}.json"
+        if path.exists():
+            continue
+        rows, shown = [], [source[:SHOWN]]
+        for setting, pictures, seconds in TECHNIQUES[technique](models, latent, text[0]):
+            scores = score(models, classifier, source, pictures, text)
+            rows.append({"technique": technique, "setting": setting, "seconds": seconds} | scores)
+            shown.append(pictures[:SHOWN])
+        path.write_text(json.dumps(rows))
+        save_grid(torch.cat(shown), min(SHOWN, len(source)), path.with_suffix(".png"))
+        log.info("%s, %s", technique, text[0])
 
 
 def directions(models, latent, prompt: str) -> Iterator[tuple]:

@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 # Fewer codes than the published 100 and 100,000: the toon channels are few and do much. Each channel moves
 # around its own value, as the paper says.
 RELEVANCE = {"samples": 16, "count": 20_000, "pinning": "none", "batch_size": 16}
-# The published 50,000 steps at 0.5 would be a day on a CPU: the weights of a toon mapper take larger steps, and
-# since its coordinates are few and move far, the distance counts less.
+# The published 50,000 steps at 0.5 would be a day on a CPU: the weights of a toon mapper take larger steps,
+# and since its coordinates are few and move far, the distance counts less.
 MAPPER = {"batch_size": 2, "lr": 10.0, "l2_lambda": 0.3, "clip_preprocess": "proper"}
 STRENGTH = 0.1  # as published
 # The mappers of the bundle: file name -> prompt, and the value that the prompt asks for.
@@ -85,7 +85,7 @@ def save_relevance(found: Relevance, folder: Path) -> None:
 def fit_mappers(
     generator: StyleGenerator, clip: Clip, identity: FaceIdentity, folder: Path, budget: Budget, seed: int
 ) -> dict[str, StyleMapper]:
-    """Train the mappers of PROMPTS in turn, or go on; each has its share of the minutes, or `steps` in all."""
+    """Train the mappers of PROMPTS in turn, or go on; each has its share of the minutes, or `steps`."""
     minutes = budget.minutes and budget.minutes / len(PROMPTS)
     share = Budget(budget.steps, minutes)
     models = generator, clip, identity
