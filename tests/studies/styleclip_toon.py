@@ -1,9 +1,9 @@
 """python -m tests.studies.styleclip_toon --out DIR: the three techniques of StyleCLIP on the same latents.
 
-60 latents by seed (--limit), six texts: the optimizer, the mapper of the text, and global directions at several
-alphas and betas, with the models' presets. Every picture is read by the attribute classifier and compared with its
-source. DIR/TECHNIQUE-TEXT.json holds the means of one text, so that a stopped run goes on; DIR/table.md gets
-the means over texts, DIR/*.png sources and edits of the first latents.
+60 latents by seed (--limit), six texts: the optimizer, the mapper of the text, and global directions at
+several alphas and betas, with the models' presets. Every picture is read by the attribute classifier and
+compared with its source. DIR/TECHNIQUE-TEXT.json holds the means of one text, so that a stopped run goes on;
+DIR/table.md gets the means over texts, DIR/*.png sources and edits of the first latents.
 """
 
 from __future__ import annotations
