@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from textedit_core.ddim import Schedule, velocity_to_eps
+from textedit_core.ddim import Schedule
 from textedit_core.models import autoencoder, clip
+from textedit_core.models.latent_model import LatentModel
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class LatentDiffusion:
+class LatentDiffusion(LatentModel):
     """Stable Diffusion's parts, frozen. Latents z are float32 (B,4,h,w); images are (B,3,H,W) in [-1,1].
 
     fingerprint: says which weights these are, for the cache; None if no file holds them (`with_weights`).
@@ -33,24 +34,6 @@ class LatentDiffusion:
     tokenizer: CLIPTokenizer
     schedule: Schedule
     fingerprint: str | None
-
-    @property
-    def size(self) -> int:
-        """The side in pixels of the images it was trained on."""
-        return self.unet.config.sample_size * self.latent_scale
-
-    @property
-    def latent_scale(self) -> int:
-        """Pixels per latent along a side: 8 for Stable Diffusion."""
-        return autoencoder.latent_scale(self.vae)
-
-    @property
-    def device(self) -> torch.device:
-        return self.unet.conv_in.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.unet.conv_in.weight.dtype  # unet.dtype walks all parameters: 2 ms a call
 
     @property
     def max_tokens(self) -> int:
@@ -68,10 +51,6 @@ class LatentDiffusion:
         """
         return autoencoder.encode(self.vae, image)
 
-    def decode(self, z: Tensor) -> Tensor:
-        """(B,4,h,w) latents -> (B,3,H,W) images, about [-1,1] but not clamped."""
-        return autoencoder.decode(self.vae, z)
-
     def encode_text(self, prompts: Sequence[str]) -> Tensor:
         """B prompts -> (B,L,D), the last hidden states of the text encoder after its final layer norm.
 
@@ -85,11 +64,7 @@ class LatentDiffusion:
 
         t is an int, or (B,) with one timestep per row.
         """
-        text = text.to(self.dtype).expand(len(z), -1, -1)
-        output = self.unet(z.to(self.dtype), t, encoder_hidden_states=text).sample.to(z.dtype)
-        if self.schedule.prediction_type == "v_prediction":
-            return velocity_to_eps(self.schedule, output, z, t)
-        return output
+        return self.predicted(z, t, z, text)
 
     def guided_eps(
         self, z: Tensor, t: int, text: Tensor, null: Tensor, guidance_scale: float | Sequence[float] | Tensor

@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from textedit_core.ddim import Schedule, velocity_to_eps
+from textedit_core.ddim import Schedule
 from textedit_core.models import autoencoder
 from textedit_core.models.attention import attention_control
+from textedit_core.models.latent_model import LatentModel
 from textedit_core.models.one_key import one_key
 from textedit_core.models.structure import Lender, borrowed
 
@@ -26,7 +27,7 @@ CHANNELS = 9
 
 
 @dataclass(frozen=True, eq=False)
-class PaintByExample:
+class PaintByExample(LatentModel):
     """The parts, frozen. Latents z are float32 (B,4,h,w); images are (B,3,H,W) in [-1,1]; masks 1 = change.
 
     exemplar_mean, exemplar_std: (3,) of an example picture in [0,1].  fingerprint: says which weights these
@@ -48,27 +49,9 @@ class PaintByExample:
         object.__setattr__(self, "unet", one_key(self.unet))
 
     @property
-    def size(self) -> int:
-        """The side in pixels of the pictures it was trained on."""
-        return self.unet.config.sample_size * self.latent_scale
-
-    @property
     def exemplar_size(self) -> int:
         """The side in pixels at which the example picture is seen: 224 for ViT-L/14."""
         return self.encoder.config.image_size
-
-    @property
-    def latent_scale(self) -> int:
-        """Pixels per latent along a side: 8 for Stable Diffusion."""
-        return autoencoder.latent_scale(self.vae)
-
-    @property
-    def device(self) -> torch.device:
-        return self.unet.conv_in.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.unet.conv_in.weight.dtype
 
     def surroundings(self, image: Tensor, mask: Tensor) -> Tensor:
         """What the UNet sees beside the noise, (B,5,h,w): the masked picture's latent, and where it is kept.
@@ -79,10 +62,6 @@ class PaintByExample:
         keep = (1 - mask >= 0.5).to(image)
         masked = autoencoder.encode(self.vae, image * keep)
         return torch.cat([masked, F.interpolate(keep.to(masked), masked.shape[-2:])], dim=1)
-
-    def decode(self, z: Tensor) -> Tensor:
-        """(B,4,h,w) latents -> (B,3,H,W) images, about [-1,1] but not clamped."""
-        return autoencoder.decode(self.vae, z)
 
     def encode_exemplar(self, exemplar: Tensor) -> Tensor:
         """A square example picture (B,3,s,s) in [-1,1] of any side -> its token (B,1,D).
@@ -108,12 +87,8 @@ class PaintByExample:
 
         surroundings: (B or 1,5,h,w).  condition: (B or 1,1,D).  t: an int, or (B,), one per row.
         """
-        rows = torch.cat([z, surroundings.to(z).expand(len(z), -1, -1, -1)], dim=1)
-        condition = condition.to(self.dtype).expand(len(z), -1, -1)
-        output = self.unet(rows.to(self.dtype), t, encoder_hidden_states=condition).sample.to(z.dtype)
-        if self.schedule.prediction_type == "v_prediction":
-            return velocity_to_eps(self.schedule, output, z, t)
-        return output
+        seen = torch.cat([z, surroundings.to(z).expand(len(z), -1, -1, -1)], dim=1)
+        return self.predicted(z, t, seen, condition)
 
     def guided_eps(
         self,
