@@ -46,7 +46,9 @@ class Asking:
             self.choices(self.ctx.default), value=list(AT_FIRST), label="Methods", elem_id=f"{METHOD}-methods"
         )
         self.methods.preprocess = lambda value: value  # the validator judges it
-        with gr.Accordion("Mask and exemplar, for Paint by Example", open=False):
+        shown = self.paints(self.ctx.default)
+        title = "Mask and exemplar, for Paint by Example"
+        with gr.Accordion(title, open=False, visible=shown, elem_id=f"{METHOD}-painting") as self.painting:
             self.draw_painting()
         self.seed = knobs.control(SEED, elem_id=f"{METHOD}-seed")
         with gr.Accordion("Settings of SDEdit", open=False):
@@ -71,6 +73,10 @@ class Asking:
     def choices(self, models: str) -> list[tuple[str, str]]:
         """The tick boxes: what the models can run."""
         return [(one.title, one.name) for one in offered(self.ctx, models)]
+
+    def paints(self, models: str) -> bool:
+        """Whether the models can run a method that asks for mask and exemplar."""
+        return any(one.painted for one in offered(self.ctx, models))
 
     def presets(self, models: str) -> dict:
         """SDEdit's settings for these models, by the names they have here."""
@@ -155,7 +161,8 @@ class Asking:
     def wire(self) -> None:
         """Examples, what the models can run, the mask."""
         self.source.examples.on_pick(self.fields, {}, lambda values: values)
-        self.models.change(self.use_models, [self.models, self.methods], self.methods, **QUIET)
+        offers = [self.methods, self.painting]
+        self.models.change(self.use_models, [self.models, self.methods], offers, **QUIET)
         self.models.input(self.use_presets, self.models, list(self.sdedit.values()), **QUIET)
         image, outputs = self.source.image, [self.mask, self.mask_note]
         gr.on([image.upload, image.clear, image.input], self.draw_mask, image, outputs, **QUIET)
@@ -170,11 +177,12 @@ class Asking:
         except ValueError as error:  # of a source: the note below it says why
             return (gr.skip(), note(str(error), "problem")) if mask else (None, "")
 
-    def use_models(self, models: str, ticked: list[str]) -> dict:
-        """Offer what the chosen models can run; what they cannot is unticked."""
+    def use_models(self, models: str, ticked: list[str]) -> tuple:
+        """Offer what the chosen models can run, and ask for what that needs; what they cannot is unticked."""
         choices = self.choices(models)
         names = {name for _, name in choices}
-        return gr.update(choices=choices, value=[name for name in ticked or [] if name in names])
+        kept = [name for name in ticked or [] if name in names]
+        return gr.update(choices=choices, value=kept), gr.update(visible=self.paints(models))
 
     def use_presets(self, models: str) -> list:
         """SDEdit's settings as they suit the chosen models."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 from gradio_client import handle_file
@@ -226,6 +227,24 @@ def test_paint_by_example_runs_with_mask_and_exemplar(client, asked, picture, tm
     assert settings_in(pictures(shown)[1])["method"] == "paint_by_example"
     with pytest.raises(Exception, match="Mask"):
         compare(client, only)
+
+
+def test_mask_and_exemplar_are_asked_only_where_the_models_can_use_them(tiny_folder, tmp_path):
+    import gradio as gr
+
+    from demos.tabs.compare_asking import Asking
+
+    without = tmp_path / "without"
+    shutil.copytree(tiny_folder, without, ignore=shutil.ignore_patterns("paint_by_example"))
+    for first, other in ((tiny_folder, without), (without, tiny_folder)):
+        ctx, _ = context(first, "")
+        with gr.Blocks():
+            asking = Asking(ctx, gr.Dropdown())
+        assert asking.painting.visible == (first is tiny_folder)
+        methods, painting = asking.use_models(str(other), ["sdedit", "paint_by_example"])
+        assert painting["visible"] == (other is tiny_folder)
+        assert ("paint_by_example" in methods["value"]) == (other is tiny_folder)
+        assert "sdedit" in methods["value"]
 
 
 def test_stop_keeps_the_finished_rows(client, asked):
