@@ -5,6 +5,7 @@ import gradio as gr
 from demos.components.cells import place_words
 from demos.components.knobs import settings_of
 from demos.components.marks import note
+from demos.components.pictures import before_after
 
 
 class CellView:
@@ -14,14 +15,7 @@ class CellView:
         self.picked = gr.State(None)
         with gr.Row(visible=False, elem_classes="picked") as self.body:
             with gr.Column(scale=3, min_width=260):
-                self.compare = gr.ImageSlider(
-                    label="Source and this cell",
-                    format="png",
-                    type="filepath",
-                    max_height=420,
-                    interactive=False,
-                    buttons=["fullscreen"],
-                )
+                self.compare = before_after("Source and this cell", 420)
             with gr.Column(scale=2, min_width=220):
                 self.words = gr.HTML()
                 self.send = gr.Button("Send to the tab", size="sm")

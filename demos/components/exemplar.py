@@ -4,6 +4,7 @@ import gradio as gr
 
 from demos.components import knobs
 from demos.components.marks import QUIET, note
+from demos.components.pictures import picture
 from demos.components.source import source_image
 from demos.runs import painting
 
@@ -32,15 +33,8 @@ class ExemplarBox:
 
     def draw_preview(self) -> None:
         """The square that the model sees."""
-        self.preview = gr.Image(
-            label="Exemplar as seen",
-            format="png",
-            height=180,
-            interactive=False,
-            buttons=["fullscreen"],
-            min_width=110,
-            elem_id=f"{self.method}-seen",
-        )
+        look = {"height": 180, "min_width": 110, "elem_id": f"{self.method}-seen"}
+        self.preview = picture("Exemplar as seen", **look)
 
     @property
     def fields(self) -> dict:

@@ -8,6 +8,7 @@ from PIL import Image
 from demos.components import knobs
 from demos.components.marks import QUIET, note
 from demos.components.part import load_part
+from demos.components.pictures import picture
 from demos.context import Context
 from demos.runs import painting
 from demos.runs.paint_by_example import PART
@@ -60,6 +61,24 @@ def canvas(source: str | None, mask: str | None = None) -> dict | None:
     return {"background": background, "layers": layers, "composite": None}
 
 
+def empty_canvas(image: str | None) -> dict | None:
+    """The editor's value for a new source, nothing painted on it."""
+    try:
+        return canvas(image)
+    except ValueError:
+        return None  # the note below the source says why
+
+
+def masked_canvas(image: str | None, mask: str) -> tuple:
+    """The editor's value with an uploaded mask on it, and what is wrong with that, as HTML."""
+    if not image:
+        return gr.skip(), note("Add the source image first, then its mask.", "problem")
+    try:
+        return canvas(image, mask), ""
+    except ValueError as error:
+        return gr.skip(), note(str(error), "problem")
+
+
 class MaskBox:
     """The editor and all about it; `draw_tools` and `draw_preview` are called where those are to stand."""
 
@@ -89,15 +108,8 @@ class MaskBox:
 
     def draw_preview(self) -> None:
         """The mask as it will be used, over the source."""
-        self.preview = gr.Image(
-            label="Repainted here",
-            format="png",
-            height=180,
-            interactive=False,
-            buttons=["fullscreen"],
-            min_width=110,
-            elem_id=f"{self.method}-preview",
-        )
+        look = {"height": 180, "min_width": 110, "elem_id": f"{self.method}-preview"}
+        self.preview = picture("Repainted here", **look)
 
     @property
     def fields(self) -> dict:
@@ -108,8 +120,8 @@ class MaskBox:
         """A new source clears the strokes, every change is shown; `about`: knobs that shape the region."""
         # Not .change: an example sets the source too, and brings a mask.
         new = [image.upload, image.clear, image.input]
-        gr.on(new, self.start, image, self.editor, **QUIET)
-        self.upload.upload(self.take, [image, self.upload], [self.editor, self.hint], **QUIET)
+        gr.on(new, empty_canvas, image, self.editor, **QUIET)
+        self.upload.upload(masked_canvas, [image, self.upload], [self.editor, self.hint], **QUIET)
         watched = {"models": models, "image": image} | self.fields | about
         gr.on(
             # The editor keeps back its first change, which may be a stroke: it is an input too.
@@ -121,22 +133,6 @@ class MaskBox:
             **QUIET,
         )
         self.mend.click(lambda growth: growth, self.growth, self.grow, **QUIET)
-
-    def start(self, image: str | None) -> dict | None:
-        """An empty canvas over a new source."""
-        try:
-            return canvas(image)
-        except ValueError:
-            return None  # the note below the source says why
-
-    def take(self, image: str | None, mask: str) -> tuple:
-        """Put an uploaded mask on the canvas."""
-        if not image:
-            return gr.skip(), note("Add the source image first, then its mask.", "problem")
-        try:
-            return canvas(image, mask), ""
-        except ValueError as error:
-            return gr.skip(), note(str(error), "problem")
 
     def show(self, *, models: str, **values):
         """Lay the mask over the source, and say where it is outside of what the model was trained on."""

@@ -6,6 +6,7 @@ import gradio as gr
 
 from demos.components import comparison
 from demos.components.marks import QUIET, note
+from demos.components.pictures import before_after
 from demos.components.results import pin_captions
 from demos.runs import compare as runs
 from textedit_core import images, record
@@ -28,16 +29,8 @@ class Pair:
             with gr.Row(elem_classes="sides"):
                 self.a = side("A", f"{method}-a")
                 self.b = side("B", f"{method}-b")
-            self.slider = gr.ImageSlider(
-                label="A and B",
-                format="png",
-                type="filepath",
-                max_height=520,
-                interactive=False,
-                buttons=["fullscreen"],
-                elem_classes="compare",
-                elem_id=f"{method}-slider",
-            )
+            look = {"elem_classes": "compare", "elem_id": f"{method}-slider"}
+            self.slider = before_after("A and B", 520, **look)
             with gr.Row(elem_classes="actions"):
                 self.downloads = [gr.DownloadButton(f"Download {x}", size="sm", min_width=110) for x in "AB"]
             self.differs = gr.HTML(label="What the settings differ in", elem_id=f"{method}-differs")

@@ -6,6 +6,8 @@ from demos.components.checks import word_hint
 from demos.components.marks import CROWD
 from demos.context import Context
 
+CAPTION = "what the picture shows now: a happy man with glasses"
+
 
 class PromptBox:
     """`text` is the widget; the hint follows it and the models."""
@@ -20,3 +22,8 @@ class PromptBox:
     def say_hint(self, models: str, prompt: str) -> str:
         """Name the words these models do not know."""
         return word_hint(self.ctx, models, prompt)
+
+
+def caption_box(ctx: Context, models: gr.Dropdown, method: str, **look) -> PromptBox:
+    """The prompt that tells what the source shows."""
+    return PromptBox(ctx, models, "Caption of the source", f"{method}-prompt", placeholder=CAPTION, **look)

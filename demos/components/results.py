@@ -9,6 +9,7 @@ import gradio as gr
 
 from demos.components.cells import shown
 from demos.components.marks import SELECT_JS, Tile, note, strip
+from demos.components.pictures import before_after, picture
 from demos.runs.common import Method
 
 
@@ -16,20 +17,6 @@ def invitation(steps: tuple[str, ...]) -> str:
     """What stands there before the first result: what to do, in a few numbered lines."""
     lines = "".join(f"<li>{html.escape(line)}</li>" for line in steps)
     return f'<div class="empty"><p>Your edit will appear here.</p><ol>{lines}</ol></div>'
-
-
-def picture(label: str, **look) -> gr.Image:
-    """A picture that is shown, never uploaded; PNG, so that its settings survive."""
-    return gr.Image(
-        label=label,
-        alt_text=label,
-        format="png",
-        type="filepath",
-        interactive=False,
-        buttons=["fullscreen"],
-        min_width=90,
-        **look,
-    )
 
 
 class ResultPanel:
@@ -57,15 +44,7 @@ class ResultPanel:
         with gr.Column(visible=False) as self.body:
             with gr.Row(elem_classes="result"):
                 with gr.Column(scale=3, min_width=260):
-                    self.compare = gr.ImageSlider(
-                        label="Source and edit",
-                        format="png",
-                        type="filepath",
-                        max_height=620,
-                        interactive=False,
-                        buttons=["fullscreen"],
-                        elem_classes="compare",
-                    )
+                    self.compare = before_after("Source and edit", 620, elem_classes="compare")
                 if not captioned:
                     with gr.Column(scale=1, min_width=120, elem_classes="pictures"):
                         self.draw_pictures(method, pictures, captioned)

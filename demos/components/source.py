@@ -22,6 +22,21 @@ def source_image(height: int = 280, **look) -> gr.Image:
     return image
 
 
+def sizing_radio(**look) -> gr.Radio:
+    """How a picture that is not square is made so; hidden until `say_image` has seen one."""
+    choices = [("crop to the centre", "crop"), ("pad with white", "pad")]
+    return gr.Radio(choices, value="crop", label="It is not square", visible=False, **look)
+
+
+def say_image(image: str | None) -> tuple:
+    """Answer at once an upload that cannot be used; ask how to make it square only if it is not."""
+    problem = image_problem(image) if image else ""
+    if problem or not image:
+        return note(problem, "problem"), gr.update(visible=False)
+    width, height = images.open_image(image).size
+    return "", gr.update(visible=width != height, label=f"It is {width} × {height}, so")
+
+
 class SourceBox:
     """The source image of a tab, its examples, and the rule for one that is not square."""
 
@@ -29,24 +44,10 @@ class SourceBox:
         self.image = source_image(label="Source image", elem_id=f"{method}-source", elem_classes="source")
         self.note = gr.HTML()
         self.examples = ExampleStrip(method)
-        self.sizing = gr.Radio(
-            [("crop to the centre", "crop"), ("pad with white", "pad")],
-            value="crop",
-            label="It is not square",
-            elem_classes="inline",
-            visible=False,
-        )
-        self.image.change(self.say_image, self.image, [self.note, self.sizing], **QUIET)
+        self.sizing = sizing_radio(elem_classes="inline")
+        self.image.change(say_image, self.image, [self.note, self.sizing], **QUIET)
 
     @property
     def fields(self) -> dict:
         """The inputs by name."""
         return {"image": self.image, "sizing": self.sizing}
-
-    def say_image(self, image: str | None) -> tuple:
-        """Answer at once an upload that cannot be used; ask how to make it square only if it is not."""
-        problem = image_problem(image) if image else ""
-        if problem or not image:
-            return note(problem, "problem"), gr.update(visible=False)
-        width, height = images.open_image(image).size
-        return "", gr.update(visible=width != height, label=f"It is {width} × {height}, so")

@@ -86,13 +86,8 @@ class Contender:
         }
 
     def projecting(self, ctx: Context, models: str) -> dict:
-        """The settings of a projection: the presets of the models, or the defaults."""
-        presets = ctx.presets(models, "projection")
-        chosen = {
-            name: presets.get(name.removeprefix("projection_"), knob.default)
-            for name, knob in styleclip.PROJECTION.items()
-        }
-        return chosen | {"origin": styleclip.PICTURE}
+        """What the latent picker says where it starts from a picture."""
+        return styleclip.projection_settings(ctx, models) | {"origin": styleclip.PICTURE}
 
     def read(self, ctx: Context, values: dict) -> Ask:
         """The values that `values` made -> Ask."""

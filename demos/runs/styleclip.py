@@ -86,6 +86,14 @@ def start(ctx: Context, values: dict) -> Start:
     return Start(found.latent, found.image, facts, images.open_image(values["image"], "Own picture"))
 
 
+def projection_settings(ctx: Context, models: str) -> dict:
+    """The values of PROJECTION that suit the models called `models`: their presets, or the defaults."""
+    presets = ctx.presets(models, "projection")
+    return {
+        name: presets.get(name.removeprefix("projection_"), knob.default) for name, knob in PROJECTION.items()
+    }
+
+
 def _projection(ctx: Context, values: dict) -> tuple[tuple, dict]:
     """The arguments of a projection."""
     models = ctx.models(values["models"])

@@ -4,9 +4,9 @@ import gradio as gr
 
 from demos.components import knobs
 from demos.components.checks import image_problem, models_problem, prompt_problem
-from demos.components.marks import QUIET, note
-from demos.components.mask import canvas, painting_editor
-from demos.components.prompt import PromptBox
+from demos.components.marks import QUIET
+from demos.components.mask import empty_canvas, masked_canvas, painting_editor
+from demos.components.prompt import PromptBox, caption_box
 from demos.components.source import SourceBox, source_image
 from demos.context import Context
 from demos.runs import painting
@@ -30,14 +30,8 @@ class Asking:
     def draw(self) -> None:
         """Source, caption and target, the methods and what single ones need, the seed, Compare and Stop."""
         self.source = SourceBox(METHOD)
-        self.caption = PromptBox(
-            self.ctx,
-            self.models,
-            "Caption of the source",
-            f"{METHOD}-prompt",
-            placeholder="what the picture shows now: a happy man with glasses",
-            info="for the methods that start from it, and for the CLIP direction",
-        )
+        info = "for the methods that start from it, and for the CLIP direction"
+        self.caption = caption_box(self.ctx, self.models, METHOD, info=info)
         example = "all that the edited picture shows: an angry man with glasses"
         self.target = PromptBox(
             self.ctx, self.models, "Target prompt", f"{METHOD}-target", placeholder=example
@@ -165,17 +159,9 @@ class Asking:
         self.models.change(self.use_models, [self.models, self.methods], offers, **QUIET)
         self.models.input(self.use_presets, self.models, list(self.sdedit.values()), **QUIET)
         image, outputs = self.source.image, [self.mask, self.mask_note]
-        gr.on([image.upload, image.clear, image.input], self.draw_mask, image, outputs, **QUIET)
-        self.upload_mask.upload(self.draw_mask, [image, self.upload_mask], outputs, **QUIET)
-
-    def draw_mask(self, image: str | None, mask: str | None = None) -> tuple:
-        """The canvas over a source, with an uploaded mask on it if there is one."""
-        if mask and not image:
-            return gr.skip(), note("Add the source image first, then its mask.", "problem")
-        try:
-            return canvas(image, mask), ""
-        except ValueError as error:  # of a source: the note below it says why
-            return (gr.skip(), note(str(error), "problem")) if mask else (None, "")
+        new = [image.upload, image.clear, image.input]
+        gr.on(new, lambda path: (empty_canvas(path), ""), image, outputs, **QUIET)
+        self.upload_mask.upload(masked_canvas, [image, self.upload_mask], outputs, **QUIET)
 
     def use_models(self, models: str, ticked: list[str]) -> tuple:
         """Offer what the chosen models can run, and ask for what that needs; what they cannot is unticked."""

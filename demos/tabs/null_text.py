@@ -9,7 +9,7 @@ from demos.components.attention import AttentionView
 from demos.components.checks import image_problem, prompt_problem
 from demos.components.fit import FitPanel
 from demos.components.marks import QUIET, note
-from demos.components.prompt import PromptBox
+from demos.components.prompt import PromptBox, caption_box
 from demos.components.results import ResultPanel
 from demos.components.source import SourceBox
 from demos.components.tab import Tab
@@ -76,14 +76,7 @@ look."""
 
     def draw_prompts(self) -> None:
         """Caption, target prompts, and the buttons that write a target from the caption."""
-        self.caption = PromptBox(
-            self.ctx,
-            self.models,
-            "Caption of the source",
-            f"{METHOD}-prompt",
-            placeholder="what the picture shows now: a happy man with glasses",
-            lines=1,
-        )
+        self.caption = caption_box(self.ctx, self.models, METHOD, lines=1)
         self.target = PromptBox(
             self.ctx,
             self.models,

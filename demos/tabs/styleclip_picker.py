@@ -5,11 +5,10 @@ import gradio as gr
 from demos.components import knobs
 from demos.components.checks import guarded, image_problem, validator
 from demos.components.marks import CROWD, QUIET, SELECT_JS, Tile, bar, figures, note, strip, tile
-from demos.components.source import source_image
+from demos.components.source import say_image, sizing_radio, source_image
 from demos.context import MODEL_LANE, Context
 from demos.runs import styleclip as runs
 from demos.runs.styleclip import GALLERY, LATENT, PICTURE, PROJECTION, SAMPLE
-from textedit_core import images
 
 ABOUT_PROJECT = """Project a picture: find the latent that rebuilds it, for an edit whose origin is "picture".
 
@@ -22,7 +21,6 @@ class LatentPicker:
 
     def __init__(self, ctx: Context, models: gr.Dropdown) -> None:
         self.ctx, self.models, self.memory_hint = ctx, models, "Use models with a smaller generator."
-        presets = ctx.presets(ctx.default, "projection")
         self.first = gr.State(0)
         with gr.Row(elem_classes="workbench"):
             with gr.Column(scale=1, min_width=320, elem_classes="asking"):
@@ -35,7 +33,7 @@ class LatentPicker:
                 with gr.Column() as self.sampling:
                     self.draw_sampling()
                 with gr.Column(visible=False) as self.projecting:
-                    self.draw_projecting(presets)
+                    self.draw_projecting()
             with gr.Column(scale=2, min_width=320), gr.Row():
                 with gr.Column(scale=2, min_width=210):
                     self.view = gr.HTML(label="The latent", elem_id="styleclip-latent")
@@ -57,21 +55,14 @@ class LatentPicker:
         self.truncation = knobs.control(LATENT["latent_truncation"])
         self.random = gr.Button("A random seed", size="sm", min_width=110)
 
-    def draw_projecting(self, presets: dict) -> None:
+    def draw_projecting(self) -> None:
         """The upload, how it is made square, the settings of the projection, Prepare and Stop."""
         self.image = source_image(200, label="Own picture", elem_id="styleclip-source", elem_classes="source")
         self.image_note = gr.HTML()
-        self.sizing = gr.Radio(
-            [("crop to the centre", "crop"), ("pad with white", "pad")],
-            value="crop",
-            label="It is not square",
-            visible=False,
-        )
+        self.sizing = sizing_radio()
         with gr.Accordion("Projection settings", open=False):
-            self.projection = {
-                name: knobs.control(knob, presets.get(name.removeprefix("projection_")))
-                for name, knob in PROJECTION.items()
-            }
+            settings = runs.projection_settings(self.ctx, self.ctx.default)
+            self.projection = knobs.controls(PROJECTION, PROJECTION, settings)
         with gr.Row(elem_classes="run"):
             self.prepare_button = gr.Button("1  Prepare", scale=3, min_width=140, elem_id="styleclip-prepare")
             self.stop_button = gr.Button("Stop", variant="stop", scale=1, min_width=70)
@@ -131,7 +122,7 @@ class LatentPicker:
         step = self.more_button.click(lambda first: first + GALLERY, self.first, self.first, **QUIET)
         step.then(self.fill, asked, filled, **lane)
         self.gallery.select(self.pick, self.first, [self.seed, self.origin], **QUIET)
-        self.image.change(self.say_image, self.image, [self.image_note, self.sizing], **QUIET)
+        self.image.change(say_image, self.image, [self.image_note, self.sizing], **QUIET)
         self.models.input(self.use_presets, self.models, list(self.projection.values()), **CROWD)
         self.prepared = self.prepare_button.click(
             self.prepare,
@@ -164,20 +155,9 @@ class LatentPicker:
         """Show the widgets of the chosen start."""
         return gr.update(visible=origin == SAMPLE), gr.update(visible=origin == PICTURE)
 
-    def say_image(self, image: str | None) -> tuple:
-        """Answer at once an upload that cannot be used; ask how to make it square only if it is not."""
-        problem = image_problem(image) if image else ""
-        if problem or not image:
-            return note(problem, "problem"), gr.update(visible=False)
-        width, height = images.open_image(image).size
-        return "", gr.update(visible=width != height, label=f"It is {width} × {height}, so")
-
     def use_presets(self, models: str) -> list:
         """The values of the projection that suit the chosen models."""
-        presets = self.ctx.presets(models, "projection")
-        return [
-            presets.get(name.removeprefix("projection_"), knob.default) for name, knob in PROJECTION.items()
-        ]
+        return list(runs.projection_settings(self.ctx, models).values())
 
     def usable(self, models: str) -> bool:
         """Whether these models have a generator on this machine."""
