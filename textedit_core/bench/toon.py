@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from textedit_core import masks
 from textedit_core.bench.items import Item
 from textedit_core.images import to_tensor
 
@@ -23,7 +24,6 @@ PARTS = {
     "clothes_color": ("garment", ("garment",)),
 }
 OTHER_SEEDS = 1000  # exemplars come from the second half of the held-out scenes
-BORDER = 10 / 512  # how much of the surroundings an exemplar shows, as in Paint by Example's training
 
 
 def items(count: int, classifier: Path | None = None) -> list[Item]:
@@ -84,18 +84,18 @@ class _Reader:
 
 def _region(edit, size: int) -> Tensor:
     """Where a method may paint, (1,1,size,size): the change, and all of its box where a part is asked."""
+    from textedit_core.training.exemplar_data import filled
+
     changed = edit.changed(size)
-    rows, columns = changed[0, 0].nonzero(as_tuple=True)
-    if edit.asked not in PARTS or not len(rows):
+    if edit.asked not in PARTS or not changed.any():
         return changed
-    box = torch.zeros_like(changed)
-    box[..., int(rows.min()) : int(rows.max()) + 1, int(columns.min()) : int(columns.max()) + 1] = 1
-    return box
+    return filled(masks.box(changed), size, size)
 
 
 def _exemplar(edit, number: int, size: int) -> Tensor:
-    """The wanted part on another portrait, cut out with a little border and made square: (1,3,size,size)."""
-    from textedit_core.training.render import parts, render
+    """The wanted part on another portrait, cut out as in training but padded to a square: (1,3,size,size)."""
+    from textedit_core.training.render import parts
+    from textedit_core.training.toon_parts import cut_out
     from textedit_core.training.world import scene_of_seed
 
     part, along = PARTS[edit.asked]
@@ -103,7 +103,4 @@ def _exemplar(edit, number: int, size: int) -> Tensor:
     other = dataclasses.replace(scene_of_seed(OTHER_SEEDS + number % OTHER_SEEDS), **shown)
     side = 4 * size
     box, _ = parts(other, side).get(part) or ((0, 0, side, side), None)
-    border = round(BORDER * side)
-    left, top, right, bottom = box
-    box = (max(0, left - border), max(0, top - border), min(side, right + border), min(side, bottom + border))
-    return to_tensor(render(other, side).crop(box), size, "pad")
+    return to_tensor(cut_out(other, box, side), size, "pad")

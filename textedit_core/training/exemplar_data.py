@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from textedit_core import masks
 from textedit_core.images import open_image
 from textedit_core.masks import Box
 
@@ -129,9 +130,9 @@ def draw(
         free = augmented and rng.random() < FREE_FORM
         mask = outline(box, wide, width, height, rng) if free else filled(wide, width, height)
         window = square_around(wide, width, height, rng)
-        images.append(_scaled(_part(tensor, window), size))
-        shapes.append((_scaled(_part(mask, window), size) > 0.5).float())
-        cut.append(_scaled(_part(tensor, padded(box, width, height)), exemplar_size))
+        images.append(scaled(masks.cut(tensor, window), size))
+        shapes.append((scaled(masks.cut(mask, window), size) > 0.5).float())
+        cut.append(scaled(masks.cut(tensor, padded(box, width, height)), exemplar_size))
     exemplars = torch.cat(cut)
     return Batch(torch.cat(images), torch.cat(shapes), distorted(exemplars, rng) if augmented else exemplars)
 
@@ -240,12 +241,8 @@ def _box_blur(image: Tensor, reach: float) -> Tensor:
     return rows.view_as(image)
 
 
-def _part(image: Tensor, box: Box) -> Tensor:
-    left, top, right, bottom = box
-    return image[..., top:bottom, left:right]
-
-
-def _scaled(image: Tensor, size: int) -> Tensor:
+def scaled(image: Tensor, size: int) -> Tensor:
+    """(B,C,H,W) squashed to (B,C,size,size), bilinear and without aliases."""
     if image.shape[-2:] == (size, size):
         return image
     return F.interpolate(image, (size, size), mode="bilinear", antialias=True, align_corners=False)

@@ -10,13 +10,13 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import torch
+from PIL import Image
 from torch import Tensor
 
 from textedit_core import images
 from textedit_core.masks import Box
 from textedit_core.training.data import Portraits
-from textedit_core.training.exemplar_data import Boxed, filled, fits, padded, stacked
+from textedit_core.training.exemplar_data import Boxed, filled, fits, padded, scaled, stacked
 from textedit_core.training.render import parts, render
 from textedit_core.training.world import ATTRIBUTES, Scene, edited, scene_of_seed
 
@@ -98,17 +98,17 @@ class PartEdit:
 
     def exemplar(self, size: int, exemplar_size: int) -> Tensor:
         """The other portrait's part with its rim, squashed to a square as in training, in [-1,1]."""
-        left, top, right, bottom = padded(self.example_box, size, size)
-        whole = images.to_tensor(render(self.other, size), size)
-        cut = whole[..., top:bottom, left:right]
-        return torch.nn.functional.interpolate(
-            cut, (exemplar_size, exemplar_size), mode="bilinear", antialias=True, align_corners=False
-        )
+        return scaled(images.as_tensor(cut_out(self.other, self.example_box, size)), exemplar_size)
 
     def right(self, read: Tensor) -> Tensor:
         """Which of the values (B,A) that a classifier read are as wanted, for the asked attribute: (B,)."""
         place = list(ATTRIBUTES).index(self.asked)
         return read[:, place] == ATTRIBUTES[self.asked].index(getattr(self.other, self.asked))
+
+
+def cut_out(scene: Scene, box: Box, size: int) -> Image.Image:
+    """What is in a box of the portrait drawn at this size, with the rim that an exemplar has."""
+    return render(scene, size).crop(padded(box, size, size))
 
 
 def replaced(scene: Scene, other: Scene, part: str) -> Scene:
