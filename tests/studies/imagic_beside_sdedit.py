@@ -7,9 +7,9 @@ edit, so that a stopped run goes on; run it with --shard 0/2 and --shard 1/2 to 
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
+from functools import partial
 
 from tests.studies import sharded
 
@@ -22,24 +22,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser = sharded.flags(__doc__, limit=40)
     parser.add_argument("--set", action="append", default=[], metavar="KNOB=VALUE", help="an Imagic knob")
     options = sharded.begin(parser, arguments)
-    run(options)
-    sys.stdout.write(table(sharded.read_rows(options.out)) + "\n")
-
-
-def run(options: argparse.Namespace) -> None:
-    """Do the edits of this shard that no earlier run has done."""
-    from textedit_core.models import zoo
-    from textedit_core.training.edits import held_out_edits
-
-    models = zoo.load(options.models)
-    classifier = sharded.classifier_of(models, models.diffusion.size)
-    settings = dict(pair.split("=", 1) for pair in options.set)
-    sharded.run(
+    sharded.run_text_edits(
         options,
-        held_out_edits(options.limit),
         tell=lambda edit: {"asked_for": edit.asked, "prompt": edit.prompt},
-        study=lambda edit: study(models, classifier, edit, settings),
+        study=partial(study, settings=dict(pair.split("=", 1) for pair in options.set)),
     )
+    sys.stdout.write(table(sharded.read_rows(options.out)) + "\n")
 
 
 def study(models, classifier, edit, settings: dict[str, str]) -> list[dict]:

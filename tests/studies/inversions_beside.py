@@ -10,10 +10,10 @@ written to DIR/summary.json and DIR/table.md.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
+from functools import partial
 
 from tests.studies import sharded
 
@@ -34,27 +34,16 @@ def main(arguments: list[str] | None = None) -> None:
         "--blend", action="store_true", help="let the edit through at the changed words alone"
     )
     options = sharded.begin(parser, arguments)
-    run(options)
+    settings = dict(pair.split("=", 1) for pair in options.set)
+    sharded.run_text_edits(
+        options,
+        tell=lambda edit: {"asked_for": edit.asked, "captions": edit.captions},
+        study=partial(study, methods=options.methods, settings=settings, blend=options.blend),
+    )
     found = summary(sharded.read_rows(options.out))
     (options.out / "summary.json").write_text(json.dumps(found, indent=1) + "\n")
     (options.out / "table.md").write_text(table(found) + "\n")
     sys.stdout.write(table(found) + "\n")
-
-
-def run(options: argparse.Namespace) -> None:
-    """Do the edits of this shard that no earlier run has done."""
-    from textedit_core.models import zoo
-    from textedit_core.training.edits import held_out_edits
-
-    models = zoo.load(options.models)
-    classifier = sharded.classifier_of(models, models.diffusion.size)
-    settings = dict(pair.split("=", 1) for pair in options.set)
-    sharded.run(
-        options,
-        held_out_edits(options.limit),
-        tell=lambda edit: {"asked_for": edit.asked, "captions": edit.captions},
-        study=lambda edit: study(models, classifier, edit, options.methods, settings, options.blend),
-    )
 
 
 def study(models, classifier, edit, methods, settings: dict[str, str], blend: bool) -> list[dict]:

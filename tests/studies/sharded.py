@@ -9,6 +9,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,18 @@ def classifier_of(models, size: int):
     if folder is None:
         raise ValueError(f"--models: {models.name} has no attribute classifier; toon has one.")
     return load_classifier(folder, size)
+
+
+def run_text_edits(
+    options: argparse.Namespace, tell: Callable[[Any], dict], study: Callable[[Any, Any, Any], list[dict]]
+) -> None:
+    """`run` on the held-out edits of `training.edits`, by study(models, classifier, edit)."""
+    from textedit_core.models import zoo
+    from textedit_core.training.edits import held_out_edits
+
+    models = zoo.load(options.models)
+    classifier = classifier_of(models, models.diffusion.size)
+    run(options, held_out_edits(options.limit), tell, partial(study, models, classifier))
 
 
 def run(
