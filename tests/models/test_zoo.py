@@ -1,7 +1,6 @@
-"""The one loader: bundles, Stable Diffusion folders and the hub's cache; strict, and cheap to ask."""
+"""The one loader: bundles and Stable Diffusion folders; strict, and cheap to ask."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -13,33 +12,12 @@ from safetensors.torch import load_file, save_file
 from textedit_core.models import zoo
 
 UNET = "diffusion/unet/diffusion_pytorch_model.safetensors"
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture
 def folder(tiny_folder, tmp_path) -> Path:
     """A copy of the tiny bundle to damage."""
     return shutil.copytree(tiny_folder, tmp_path / "bundle")
-
-
-@pytest.fixture
-def hub(tiny_folder) -> Path:
-    """The hub's cache as if all repositories of "sd" had been fetched, holding the tiny models."""
-    cache = Path(os.environ["HF_HUB_CACHE"])
-    for repo, part in [
-        ("stable-diffusion-v1-5/stable-diffusion-v1-5", "diffusion"),
-        ("openai/clip-vit-base-patch32", "clip"),
-        ("Fantasy-Studio/Paint-by-Example", "paint_by_example"),
-    ]:
-        root = cache / f"models--{repo.replace('/', '--')}"
-        shutil.copytree(tiny_folder / part, root / "snapshots" / COMMIT)
-        if part == "paint_by_example":
-            shutil.copytree(tiny_folder / "diffusion" / "vae", root / "snapshots" / COMMIT / "vae")
-        (root / "refs").mkdir()
-        (root / "refs" / "main").write_text(COMMIT)
-    yield cache
-    for root in cache.glob("models--*"):
-        shutil.rmtree(root)
 
 
 def edit_weights(path: Path, change) -> None:
@@ -155,15 +133,6 @@ def test_names_of_older_checkpoints_are_understood(tiny, folder):
     assert torch.equal(loaded.vae.encoder.mid_block.attentions[0].to_q.weight, attention.to_q.weight)
 
 
-def test_only_a_repository_without_safetensors_may_have_a_bin(tiny, hub):
-    for root in hub.glob("models--openai*/snapshots/*"):
-        torch.save(load_file(root / "model.safetensors"), root / "pytorch_model.bin")
-        (root / "model.safetensors").unlink()
-    assert zoo.describe("sd")["local"]
-    features = zoo.load("sd").clip.text_features(["a hat"])
-    assert torch.equal(features, tiny.clip.text_features(["a hat"]))
-
-
 def test_pickled_weights_are_not_opened(folder):
     tensors = load_file(folder / UNET)
     (folder / UNET).unlink()
@@ -177,52 +146,6 @@ def test_a_stable_diffusion_folder_is_a_model_without_clip(tiny, tiny_folder):
     assert torch.equal(models.diffusion.unet.conv_in.weight, tiny.diffusion.unet.conv_in.weight)
     with pytest.raises(ValueError, match="no clip part"):
         _ = models.clip
-
-
-def test_sd_is_loaded_from_the_hub_cache_as_a_folder_is(tiny, hub):
-    models = zoo.load("sd")
-    assert torch.equal(models.diffusion.unet.conv_in.weight, tiny.diffusion.unet.conv_in.weight)
-    assert torch.equal(models.diffusion.encode_text(["a red hat"]), tiny.diffusion.encode_text(["a red hat"]))
-    assert torch.equal(models.clip.text_features(["a hat"]), tiny.clip.text_features(["a hat"]))
-    exemplar = torch.zeros(1, 3, 32, 32)
-    example = models.paint_by_example
-    assert torch.equal(example.encode_exemplar(exemplar), tiny.paint_by_example.encode_exemplar(exemplar))
-    assert models.diffusion.schedule.timesteps(50) == tiny.diffusion.schedule.timesteps(50)
-    assert "Open RAIL" in models.license
-    described = zoo.describe("sd")
-    assert described["local"]
-    assert described["fetch_gb"] == 0
-
-
-def test_the_hub_commit_is_part_of_the_fingerprint(hub):
-    before = zoo.load("sd").diffusion.fingerprint
-    for root in hub.glob("models--stable*"):
-        assert before == zoo.load("sd").diffusion.fingerprint
-        (root / "snapshots" / COMMIT).rename(root / "snapshots" / COMMIT[::-1])
-        (root / "refs" / "main").write_text(COMMIT[::-1])
-    assert zoo.load("sd").diffusion.fingerprint != before
-
-
-def test_without_the_hub_sd_says_what_it_would_fetch():
-    with pytest.raises(ValueError, match=r"stable-diffusion-v1-5/unet is not here.*4\.3 GB"):
-        _ = zoo.load("sd").diffusion
-    with pytest.raises(ValueError, match=r"clip-vit-base-patch32 is not here.*0\.6 GB"):
-        _ = zoo.load("sd").clip
-    with pytest.raises(ValueError, match=r"Paint-by-Example.* is not here.*5\.2 GB"):
-        _ = zoo.load("sd").paint_by_example
-
-
-def test_describe_tells_repositories_sizes_and_licences_without_fetching():
-    described = zoo.describe("sd")
-    assert not described["local"]
-    assert described["fetch_gb"] == described["size_gb"] == 4.9
-    repos = {part["repo"]: part["license"] for part in described["parts"]}
-    assert repos == {
-        "stable-diffusion-v1-5/stable-diffusion-v1-5": "CreativeML Open RAIL-M",
-        "openai/clip-vit-base-patch32": "MIT",
-    }
-    (example,) = zoo.describe("sd", "paint_by_example")["parts"]
-    assert (example["size_gb"], example["license"]) == (5.2, "CreativeML Open RAIL-M")
 
 
 def test_describe_measures_a_folder(tiny_folder, folder):
@@ -267,6 +190,13 @@ def test_precision_is_a_choice(tiny_folder):
 def test_an_unknown_name_lists_the_known_ones(name):
     with pytest.raises(ValueError, match="choose toon, sd, or the path of a folder"):
         zoo.load(name)
+
+
+def test_a_folder_is_told_from_a_name(tiny_folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(tiny_folder.parent))
+    assert zoo.folder_of("toon") == zoo.BUNDLES / "toon"
+    assert zoo.folder_of(tiny_folder) == zoo.folder_of(f"~/{tiny_folder.name}") == tiny_folder
+    assert zoo.folder_of("sd") is None, "its models are the hub's"
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
