@@ -46,7 +46,10 @@ def attention(result: dict) -> str:
     if mask:
         words = "changes are let through where it is blue"
         parts.append(figures([Tile(mask, f"Source, {words}", (words,))], "Mask of the blend", "large"))
-    for key, title in (("caption", "Where each word of the caption looks"), ("target", "And of the target")):
+    for key, title in (
+        ("caption", "Where each word of the caption looks"),
+        ("target", "Where each word of the target looks"),
+    ):
         tiles = [Tile(path, f"Attention of {word}", (word,)) for word, path in maps.get(key, [])]
         parts.append(figures(tiles, title, "small"))
     return f'<div class="attention">{"".join(parts)}</div>' if any(parts) else ""

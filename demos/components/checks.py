@@ -15,12 +15,12 @@ MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "
 SORRY = "Something went wrong on the server. Inputs and the last result are kept; its log has the details."
 
 
-def image_problem(path: str | None) -> str:
-    """The sentence for a source image that cannot be used, or nothing."""
+def image_problem(path: str | None, field: str = "Source image") -> str:
+    """The sentence for a source image that cannot be used, or nothing; `field` is what the page calls it."""
     if not path:
         return "Add a source image first."
     try:
-        images.open_image(path, "Source image")
+        images.open_image(path, field)
     except ValueError as error:
         return str(error)
     return ""
@@ -30,7 +30,7 @@ def models_problem(ctx: Context, models: str, part: str = "diffusion") -> str:
     """The sentence for models whose `part` cannot be used now, or nothing; they are loaded then."""
     try:
         if not ctx.ready(models, part):
-            return "Press Fetch and load first."
+            return "Press Fetch and load first: what this needs is not on this machine yet."
         ctx.load(models, part)
     except (ValueError, OSError) as error:
         return str(error)

@@ -8,7 +8,7 @@ from demos.components.pictures import picture
 from demos.components.source import source_image
 from demos.runs import painting
 
-FITS = [("pad with white", "pad"), ("cut to the middle", "crop")]
+FITS = [("pad with white", "pad"), ("crop to the centre", "crop")]
 
 
 class ExemplarBox:

@@ -14,7 +14,8 @@ from demos.runs import painting
 from demos.runs.paint_by_example import PART
 from textedit_core import images
 
-FRAMED = "Blue is repainted; the frame is the part of the picture that the model sees."
+FRAMED = "Blue is repainted; the orange frame is the part of the picture that the model sees."
+EMPTY = "Paint over what is to change, or upload a mask under Mask tools."
 KEPT = 64  # strokes of everybody that wait to be read
 
 
@@ -138,7 +139,7 @@ class MaskBox:
         """Lay the mask over the source, and say where it is outside of what the model was trained on."""
         try:
             if not values["image"] or not painting.touched(values):
-                words = note("Paint over what is to change, or upload a mask." if values["image"] else "")
+                words = note(EMPTY if values["image"] else "")
                 yield None, words, gr.update(visible=False), None
                 return
             yield self.look(values, None)

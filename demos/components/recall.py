@@ -13,7 +13,7 @@ class Recall:
     def __init__(self, ctx: Context) -> None:
         self.ctx = ctx
         self.file = gr.File(
-            label="Recall",
+            label="Recall: drop a PNG made here",
             file_types=[".png"],
             height=84,
             elem_id="recall",
@@ -22,7 +22,7 @@ class Recall:
         self.status = gr.HTML(label="Recall status", elem_id="recall-status")
 
     def wire(self, tabs: gr.Tabs, models: gr.Dropdown, panels: dict) -> None:
-        """`panels`: method name -> its tab, a components.tab.Tab."""
+        """`panels`: method name -> its tab, with `restore`, `restore_outputs`, `place`, `left_out`."""
         # Each once: panels may share widgets.
         outputs = list(dict.fromkeys(one for panel in panels.values() for one in panel.restore_outputs))
 

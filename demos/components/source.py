@@ -28,9 +28,9 @@ def sizing_radio(**look) -> gr.Radio:
     return gr.Radio(choices, value="crop", label="It is not square", visible=False, **look)
 
 
-def say_image(image: str | None) -> tuple:
+def say_image(image: str | None, field: str = "Source image") -> tuple:
     """Answer at once an upload that cannot be used; ask how to make it square only if it is not."""
-    problem = image_problem(image) if image else ""
+    problem = image_problem(image, field) if image else ""
     if problem or not image:
         return note(problem, "problem"), gr.update(visible=False)
     width, height = images.open_image(image).size

@@ -22,7 +22,7 @@ a ZIP of the cells (PNG with settings) with sweep.json. Cells made before come f
 
 
 class SweepPanel:
-    """`tab` is a components.tab.Tab: its `method`, `inputs`, `problems`, `before`, `send(cell)`, `stop`."""
+    """`tab` is a components.tab.Tab, whose inputs, problems, Stop and place for a cell the sweep shares."""
 
     def __init__(self, ctx: Context, tab) -> None:
         self.ctx, self.tab, self.method = ctx, tab, tab.method
@@ -69,7 +69,8 @@ class SweepPanel:
                 self.offers = {name: gr.Button(name, size="sm", min_width=90) for name in self.method.sweeps}
         self.plan = gr.HTML(elem_id=self.id("sweep-plan"))
         with gr.Row(elem_classes="run"):
-            self.run_button = gr.Button("3  Sweep", variant="primary", scale=3, min_width=140)
+            label = f"{self.tab.edit_number + 1}  Sweep"
+            self.run_button = gr.Button(label, variant="primary", scale=3, min_width=140)
             self.stop_button = gr.Button("Stop", variant="stop", scale=1, min_width=70)
 
     def draw_best(self) -> None:
@@ -218,7 +219,9 @@ class SweepPanel:
             fitted = None
             if self.method.fit:
                 for run in fitting.prepare(self.ctx, ask, stop):
-                    yield {self.status: bar(run.step.done, run.step.total, "Preparing")}
+                    step = run.step
+                    words = f"Preparing, step {step.done} of {step.total}"
+                    yield {self.status: bar(step.done, step.total, words)}
                 if run.stopped:
                     yield {self.status: note("Stopped while preparing.")}
                     return
@@ -226,9 +229,10 @@ class SweepPanel:
             cells = []
             for step, cells in sweeping.best(self.ctx, ask, fitted, int(seeds), stop):  # noqa: B007
                 yield {self.status: bar(step.done, step.total, f"Trying {int(seeds)} seeds")}
-            words = (
-                f"{len(cells)} seeds, best first." if cells else "Stopped before the first seeds were done."
-            )
+            words = "Stopped before the first seeds were done."
+            if cells:
+                words = f"{len(cells)} seeds, best first. Click one to look closer."
+                words = f"Stopped; what came is kept: {words}" if step.done < step.total else words
             yield {
                 self.status: note(words, "done"),
                 self.grid: ranking(self.method, cells),

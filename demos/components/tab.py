@@ -83,6 +83,11 @@ class Tab:
         """The id of the gr.Tab that the page shows for this one."""
         return self.method.name
 
+    @property
+    def edit_number(self) -> int:
+        """The place of Edit among the numbered buttons; Sweep is the next."""
+        return 2 if self.method.fit else 1
+
     def before(self, values: dict, stop, status: gr.HTML) -> Iterator[dict]:
         """Yield updates while what `method.read` needs is made, told in `status`; False once stopped."""
         yield from ()
@@ -114,8 +119,7 @@ class Tab:
 
     def draw_run(self) -> None:
         """Edit, Stop and the line below them."""
-        label = "2  Edit" if self.method.fit else "1  Edit"
-        name = self.method.name
+        label, name = f"{self.edit_number}  Edit", self.method.name
         with gr.Row(elem_classes="run"):
             self.edit_button = gr.Button(
                 label, variant="primary", scale=3, min_width=140, elem_id=f"{name}-edit"

@@ -1,1 +1,1 @@
-"""One file per tab, each with build(ctx)."""
+"""One file per tab, each with NAME, and build(ctx, models), which draws and wires it."""

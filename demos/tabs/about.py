@@ -12,5 +12,5 @@ TEXT = (Path(__file__).parent / "about.md").read_text(encoding="utf-8")
 
 
 def build(ctx: Context) -> None:
-    """Draw the tab inside the current gr.Tab."""
+    """Draw the tab inside the current gr.Tab; it asks nothing, so it needs no models."""
     gr.Markdown(TEXT, elem_classes="about")

@@ -140,6 +140,8 @@ class CompareTab:
                 if stop.is_set():
                     break
         words = f"{len(rows)} of {len(ticked)} methods are done."
+        if unable := sum(bool(row["problem"]) for row in rows):
+            words += f" {unable} could not run: the table says why."
         said = f"Stopped. {words}" if len(rows) < len(ticked) else words
         yield self.show(rows, weight) | {self.status: note(said, "done")}
 

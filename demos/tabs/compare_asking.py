@@ -14,6 +14,8 @@ from demos.runs.contenders import BY_NAME, SDEDIT_KNOBS, SEED, offered, painting
 
 METHOD = "compare"
 AT_FIRST = ("sdedit", "imagic")
+# Where the buttons are that fetch a part.
+FETCHED = {"diffusion": "at the top of the page", "paint_by_example": "on the Paint by Example tab"}
 NO_CAPTION = "Write the caption: {} starts from what the source shows now."
 KNOBS = {"seed": SEED} | SDEDIT_KNOBS
 
@@ -28,9 +30,9 @@ class Asking:
     # --- drawing --------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        """Source, caption and target, the methods and what single ones need, the seed, Compare and Stop."""
+        """Source, caption and target, the methods and what single ones need, the seed."""
         self.source = SourceBox(METHOD)
-        info = "for the methods that start from it, and for the CLIP direction"
+        info = "for the methods that start from it, and for the column Direction"
         self.caption = caption_box(self.ctx, self.models, METHOD, info=info)
         example = "all that the edited picture shows: an angry man with glasses"
         self.target = PromptBox(
@@ -120,8 +122,11 @@ class Asking:
             return f"The chosen models cannot run {title}: untick it, or choose other models."
         for one in (known[name] for name in names):
             for part in one.parts:
+                if not self.ctx.ready(models, part):
+                    where = FETCHED.get(part, "on the StyleCLIP tab")
+                    return f"{one.title}: press Fetch and load {where} first, or untick it."
                 if wrong := models_problem(self.ctx, models, part):
-                    return f"{one.title}: {wrong} The button is on its own tab."
+                    return f"{one.title}: {wrong}"
         return ""
 
     def painting_problems(self, values: dict) -> dict[str, str]:
@@ -155,6 +160,7 @@ class Asking:
     def wire(self) -> None:
         """Examples, what the models can run, the mask."""
         self.source.examples.on_pick(self.fields, {}, lambda values: values)
+        self.methods.change(self.open_painting, self.methods, self.painting, **QUIET)
         offers = [self.methods, self.painting]
         self.models.change(self.use_models, [self.models, self.methods], offers, **QUIET)
         self.models.input(self.use_presets, self.models, list(self.sdedit.values()), **QUIET)
@@ -162,6 +168,11 @@ class Asking:
         new = [image.upload, image.clear, image.input]
         gr.on(new, lambda path: (empty_canvas(path), ""), image, outputs, **QUIET)
         self.upload_mask.upload(masked_canvas, [image, self.upload_mask], outputs, **QUIET)
+
+    def open_painting(self, ticked: list[str]) -> dict:
+        """Unfold mask and exemplar when a method that needs them is ticked."""
+        needed = any(BY_NAME[name].painted for name in ticked or [] if name in BY_NAME)
+        return gr.update(open=True) if needed else gr.skip()
 
     def use_models(self, models: str, ticked: list[str]) -> tuple:
         """Offer what the chosen models can run, and ask for what that needs; what they cannot is unticked."""

@@ -87,10 +87,12 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
         return {"sdedit": self.sdedit, "strength": self.strength}
 
     def problems(self, values: dict) -> dict[str, str]:
-        """What is wrong with the image or the prompt."""
+        """What is wrong with the image, the prompt, or the strength of an SDEdit result that is asked for."""
+        asked = {"strength": values["strength"]} if values.get("sdedit") else {}
         return {
             "image": image_problem(values["image"]),
             "prompt": prompt_problem(self.ctx, values["models"], values["prompt"]),
+            **knobs.problems({"strength": runs.STRENGTH})(asked),
         }
 
     def finish(self, ask: common.Ask, fitted, stop, values: dict):

@@ -174,13 +174,15 @@ look."""
             return ""
         lines = runs.targets(values["target"])
         read = [
-            "the same words: the picture is rebuilt" if line.split() == caption.split() else kind
+            "the same words, so the picture is rebuilt" if line.split() == caption.split() else kind
             for line, kind in zip(lines, types, strict=True)
         ]
         words = ", ".join(dict.fromkeys(read))
         if not words:
             return ""
-        return note(f"Read from the prompts: {words}." if chosen == "auto" else f"By itself: {words}.")
+        return note(
+            f"Read from the prompts: {words}." if chosen == "auto" else f"Auto would choose: {words}."
+        )
 
     def say_guidance(self, inversion: str, made_at: float, scale: float) -> str:
         """A hint where an inversion that is made for one guidance is edited at another."""

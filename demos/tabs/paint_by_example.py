@@ -35,6 +35,7 @@ class PaintTab(Tab):
     """A source, a mask painted on it, an exemplar; no prompt and no preparation."""
 
     method = runs.METHOD
+    edit_number = 2  # the first is to paint
     left_out = "its source image, mask and exemplar: add those again"
     about_edit = """Repaint the masked part of an image after an example picture.
 
@@ -74,7 +75,6 @@ source, what of it was masked, and the exemplar as it is seen."""
         self.draw_knobs(SHOWN, presets)
         self.draw_seeds()
         self.draw_run()
-        self.edit_button.value = "2  Edit"  # the first is to paint
         with gr.Accordion("Sampling settings", open=False):
             self.draw_knobs([name for name in self.method.edit_knobs if name not in self.controls], presets)
 

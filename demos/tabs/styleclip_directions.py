@@ -17,7 +17,7 @@ from demos.tabs.styleclip_tab import TechniqueTab
 FIRST_STEPS = (
     "Pick a sample above, or project a picture of your own.",
     "Say what it shows now, and what it is to show.",
-    "Press Edit, then drag alpha, how much, and beta, how little beside.",
+    "Press Edit, then drag alpha, how far to go, and beta, how much to leave as it is.",
 )
 NEUTRAL, TARGET = "a person", "a smiling person"  # so that the sliders move something from the start
 EVERY_CHANNEL = 20  # wanted at first: what the paper's program asks for of faces
@@ -48,7 +48,7 @@ what the accepted edits alone make of it, and a chart of the channels that were 
             self.channels = gr.Number(
                 EVERY_CHANNEL,
                 label="Channels wanted",
-                info="β is set so that as many change",
+                info="Set β picks the β at which this many change",
                 minimum=1,
                 precision=0,
                 min_width=120,

@@ -95,14 +95,11 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
     @guarded("edit_status")
     def scrub(self, request: gr.Request, **values):
         """Show another place of a way that has been gone; a way that has not is not begun by this."""
-        if any(self.problems(values).values()):
-            return
-        try:
-            fitted = runs.known(ask := self.method.read(self.ctx, values))
-        except ValueError:
-            return
+        if wrong := next(filter(None, self.problems(values).values()), ""):
+            raise ValueError(wrong)
+        fitted = runs.known(ask := self.method.read(self.ctx, values))
         if fitted is None:
-            yield {self.edit_status: note("Press Edit first: the way for these settings has not been gone.")}
+            yield {self.edit_status: note("Press Edit first: there is no way for these settings yet.")}
             return
         with self.ctx.stops.running(request.session_hash) as stop:
             yield from self.finish(ask, fitted, stop, values)

@@ -14,6 +14,7 @@ ABOUT_PROJECT = """Project a picture: find the latent that rebuilds it, for an e
 
 Returns the status and both pictures as HTML. The latent stays on the server under a key of its content."""
 INVITATION = "Samples of the generator appear here."
+OWN = "Own picture"  # as its field is called
 
 
 class LatentPicker:
@@ -57,7 +58,7 @@ class LatentPicker:
 
     def draw_projecting(self) -> None:
         """The upload, how it is made square, the settings of the projection, Prepare and Stop."""
-        self.image = source_image(200, label="Own picture", elem_id="styleclip-source", elem_classes="source")
+        self.image = source_image(200, label=OWN, elem_id="styleclip-source", elem_classes="source")
         self.image_note = gr.HTML()
         self.sizing = sizing_radio()
         with gr.Accordion("Projection settings", open=False):
@@ -99,7 +100,7 @@ class LatentPicker:
     def problems(self, values: dict) -> dict[str, str]:
         """The sentence of each field that cannot be used."""
         found = knobs.problems(LATENT | PROJECTION)(values)
-        if values["origin"] == PICTURE and (wrong := image_problem(values["image"])):
+        if values["origin"] == PICTURE and (wrong := image_problem(values["image"], OWN)):
             found["image"] = wrong
         return found
 
@@ -122,7 +123,8 @@ class LatentPicker:
         step = self.more_button.click(lambda first: first + GALLERY, self.first, self.first, **QUIET)
         step.then(self.fill, asked, filled, **lane)
         self.gallery.select(self.pick, self.first, [self.seed, self.origin], **QUIET)
-        self.image.change(say_image, self.image, [self.image_note, self.sizing], **QUIET)
+        noted = [self.image_note, self.sizing]
+        self.image.change(lambda image: say_image(image, OWN), self.image, noted, **QUIET)
         self.models.input(self.use_presets, self.models, list(self.projection.values()), **CROWD)
         self.prepared = self.prepare_button.click(
             self.prepare,
@@ -211,8 +213,9 @@ class LatentPicker:
 
     def fill(self, models: str, first: int, truncation: float):
         """Render the samples of twelve seeds, a few at a time."""
-        if not self.usable(models) or knobs.problems(LATENT)({"latent_truncation": truncation}):
-            yield {self.gallery: note(INVITATION)}
+        wrong = knobs.problems(LATENT)({"latent_truncation": truncation})
+        if wrong or not self.usable(models):
+            yield {self.gallery: note(*wrong.values(), "problem") if wrong else note(INVITATION)}
             return
         for found in runs.gallery(self.ctx, models, int(first), truncation):
             yield {self.gallery: tiles(found, int(first))}

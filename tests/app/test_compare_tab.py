@@ -144,7 +144,7 @@ def test_a_method_that_cannot_run_says_why_and_the_others_go_on(client, asked, m
     monkeypatch.setattr(prompt_to_prompt, "edit", refuse)
     out = compare(client, asked(methods=["p2p_direct", "sdedit"]))
     assert "cannot be aligned" in out["Methods compared"] and "data-cell" in out["Methods compared"]
-    assert "2 of 2" in out["Compare status"]
+    assert "2 of 2" in out["Compare status"] and "1 could not run" in out["Compare status"]
 
 
 def rows_of(*scores: tuple[float | None, float | None]) -> list[dict]:
@@ -245,6 +245,25 @@ def test_mask_and_exemplar_are_asked_only_where_the_models_can_use_them(tiny_fol
         assert painting["visible"] == (other is tiny_folder)
         assert ("paint_by_example" in methods["value"]) == (other is tiny_folder)
         assert "sdedit" in methods["value"]
+    assert asking.open_painting(["sdedit", "paint_by_example"])["open"] is True
+    assert "open" not in asking.open_painting(["sdedit"]), "what a person has unfolded stays so"
+
+
+def test_what_is_still_to_be_fetched_is_said_with_the_place_of_its_button(tiny_folder, monkeypatch):
+    import gradio as gr
+
+    from demos.context import Context
+    from demos.tabs.compare_asking import Asking
+
+    with gr.Blocks():
+        asking = Asking(context(tiny_folder, "")[0], gr.Dropdown())
+    monkeypatch.setattr(Context, "ready", lambda self, name, part="diffusion": False)
+    for name, place in (
+        ("sdedit", "at the top of the page"),
+        ("paint_by_example", "on the Paint by Example tab"),
+    ):
+        said = asking.methods_problem(str(tiny_folder), [name])
+        assert f"press Fetch and load {place}" in said and said.endswith(".")
 
 
 def test_stop_keeps_the_finished_rows(client, asked):

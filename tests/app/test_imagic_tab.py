@@ -169,6 +169,14 @@ def test_a_knob_out_of_range_is_a_sentence_beside_it(client, picture):
         client.predict(**ask(picture(), eta=9), api_name="/imagic_edit")
 
 
+def test_a_strength_out_of_range_is_told_before_the_edit_and_only_where_sdedit_is_asked(
+    client, picture, counted
+):
+    with pytest.raises(Exception, match=r"strength: .* 9 is not a number"):
+        client.predict(**ask(picture()), sdedit=True, strength=9, api_name="/imagic_edit")
+    assert counted == {"fit": 0, "edit": 0}
+
+
 def test_an_unexpected_error_is_one_sentence_and_logged(client, picture, monkeypatch, caplog):
     from textedit_core.methods import imagic
 

@@ -32,7 +32,7 @@ def test_a_mistake_is_a_sentence_beside_its_field(client, technique, asked, says
 def test_an_unreadable_picture_is_a_sentence_beside_it(client, tmp_path):
     path = tmp_path / "text.png"
     path.write_text("no picture")
-    with pytest.raises(Exception, match="image: "):
+    with pytest.raises(Exception, match="image: Own picture: this is not an image"):
         client.predict(origin="picture", image=handle_file(str(path)), api_name="/styleclip_project")
 
 

@@ -126,3 +126,12 @@ def test_the_outlook_counts_cells_and_what_the_cache_has(tiny_folder, picture):
     after = sweeping.outlook(ctx, ask_, axes)
     assert (after.cells, after.known, after.fits) == (6, 1, 0) and after.seconds > 0
     assert after.words.startswith("6 cells, 1 already made, about ")
+
+
+def test_sweep_has_the_number_after_that_of_edit_in_every_tab(client):
+    values = [one["props"].get("value") for one in client.config["components"] if one["type"] == "button"]
+    edits, sweeps = (
+        [one for one in values if one and one.endswith(f"  {name}")] for name in ("Edit", "Sweep")
+    )
+    assert len(edits) == 6
+    assert [int(one[0]) for one in sweeps] == [int(one[0]) + 1 for one in edits]
