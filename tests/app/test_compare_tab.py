@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 
 import pytest
 from gradio_client import handle_file
@@ -227,43 +226,6 @@ def test_paint_by_example_runs_with_mask_and_exemplar(client, asked, picture, tm
     assert settings_in(pictures(shown)[1])["method"] == "paint_by_example"
     with pytest.raises(Exception, match="Mask"):
         compare(client, only)
-
-
-def test_mask_and_exemplar_are_asked_only_where_the_models_can_use_them(tiny_folder, tmp_path):
-    import gradio as gr
-
-    from demos.tabs.compare_asking import Asking
-
-    without = tmp_path / "without"
-    shutil.copytree(tiny_folder, without, ignore=shutil.ignore_patterns("paint_by_example"))
-    for first, other in ((tiny_folder, without), (without, tiny_folder)):
-        ctx, _ = context(first, "")
-        with gr.Blocks():
-            asking = Asking(ctx, gr.Dropdown())
-        assert asking.painting.visible == (first is tiny_folder)
-        methods, painting = asking.use_models(str(other), ["sdedit", "paint_by_example"])
-        assert painting["visible"] == (other is tiny_folder)
-        assert ("paint_by_example" in methods["value"]) == (other is tiny_folder)
-        assert "sdedit" in methods["value"]
-    assert asking.open_painting(["sdedit", "paint_by_example"])["open"] is True
-    assert "open" not in asking.open_painting(["sdedit"]), "what a person has unfolded stays so"
-
-
-def test_what_is_still_to_be_fetched_is_said_with_the_place_of_its_button(tiny_folder, monkeypatch):
-    import gradio as gr
-
-    from demos.context import Context
-    from demos.tabs.compare_asking import Asking
-
-    with gr.Blocks():
-        asking = Asking(context(tiny_folder, "")[0], gr.Dropdown())
-    monkeypatch.setattr(Context, "ready", lambda self, name, part="diffusion": False)
-    for name, place in (
-        ("sdedit", "at the top of the page"),
-        ("paint_by_example", "on the Paint by Example tab"),
-    ):
-        said = asking.methods_problem(str(tiny_folder), [name])
-        assert f"press Fetch and load {place}" in said and said.endswith(".")
 
 
 def test_stop_keeps_the_finished_rows(client, asked):
