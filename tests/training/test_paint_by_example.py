@@ -136,6 +136,7 @@ def test_a_folder_with_boxes_is_a_source(tmp_path, rng):
         ("nonsense", "line 1 of"),
         ('{"image": "a.png"}', "line 1 of"),
         ('{"image": "a.png", "boxes": [[1, 2, 3]]}', "a box has four numbers"),
+        ('{"image": "lost.png", "boxes": [[0, 0, 30, 30]]}', "line 1 of.*lost.png"),
         ('{"image": "a.png", "boxes": [[0, 0, 1, 1]]}', "no box of 2 to 80 %"),
     ],
 )

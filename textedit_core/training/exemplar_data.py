@@ -81,12 +81,12 @@ class Folder:
                 path, boxes = self.folder / entry["image"], [tuple(map(int, box)) for box in entry["boxes"]]
                 if any(len(box) != 4 for box in boxes):
                     raise ValueError("a box has four numbers")
-            except (ValueError, KeyError, TypeError) as error:
+                width, height = Image.open(path).size
+            except (ValueError, KeyError, TypeError, OSError) as error:
                 raise ValueError(
                     f"Boxes: line {number} of {self.lines} is not "
                     f'{{"image": NAME, "boxes": [[left, top, right, bottom], ...]}}: {error}.'
                 ) from error
-            width, height = Image.open(path).size
             found += [(path, box) for box in boxes if fits(box, width, height)]
         if not found:
             raise ValueError(f"Boxes: {self.lines} has no box of 2 to 80 % of its picture.")
