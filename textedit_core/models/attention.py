@@ -13,7 +13,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
-    from diffusers.models.attention_processor import Attention
+    from diffusers.models.attention_processor import Attention, AttentionProcessor
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def attention_control(unet: UNet2DConditionModel, control: Control, size: tuple[
     """
     originals = dict(unet.attn_processors)
     own = {
-        name: _Processor(control, name.removesuffix(".processor"), size)
-        for name in originals
+        name: _Processor(control, name.removesuffix(".processor"), size, usual)
+        for name, usual in originals.items()
         if name.endswith((".attn1.processor", ".attn2.processor"))
     }
     if not own:
@@ -81,10 +81,10 @@ def grid(queries: int, size: tuple[int, int]) -> tuple[int, int]:
 
 
 class _Processor:
-    """Stands in for diffusers' processor in one layer."""
+    """Stands in for the usual processor of one layer, and calls it where it may know a shorter way."""
 
-    def __init__(self, control: Control, name: str, size: tuple[int, int]):
-        self.control, self.name, self.size = control, name, size
+    def __init__(self, control: Control, name: str, size: tuple[int, int], usual: AttentionProcessor):
+        self.control, self.name, self.size, self.usual = control, name, size, usual
 
     def __call__(
         self,
@@ -95,6 +95,11 @@ class _Processor:
         temb: Tensor | None = None,
     ) -> Tensor:
         place = Place(self.name, *grid(hidden_states.shape[1], self.size))
+        one_token = encoder_hidden_states is not None and encoder_hidden_states.shape[1] == 1
+        if one_token and self.control.map_rows(place) is None:  # `one_key` needs neither queries nor keys
+            return self.usual(
+                attn, hidden_states, encoder_hidden_states, attention_mask=attention_mask, temb=temb
+            )
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         if encoder_hidden_states is not None and attn.norm_cross:
             context = attn.norm_encoder_hidden_states(context)
