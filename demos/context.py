@@ -19,6 +19,7 @@ from gradio.utils import get_upload_folder
 
 log = logging.getLogger("textedit")
 MODEL_LANE = {"concurrency_id": "model", "concurrency_limit": 1}
+STOP_LANE = {"concurrency_limit": None}  # nobody's Stop waits until that of another has ended its step
 DAY = 86_400
 
 
@@ -66,14 +67,17 @@ class Stops:
                     del self._flags[name]
                 self._changed.notify_all()
 
-    def ask(self, session: str | None, patience: float = 20.0) -> bool:
-        """Set the flag of a session's run and wait until it has ended; False when nothing was running."""
+    def ask(self, session: str | None) -> bool:
+        """Set the flag of a session's run and wait until it has ended; False when nothing was running.
+
+        However long its step takes: what is cancelled instead loses what it has done.
+        """
         with self._changed:
             flag = self._flags.get(session or "")
             if flag is None:
                 return False
             flag.set()
-            self._changed.wait_for(lambda: self._flags.get(session or "") is not flag, patience)
+            self._changed.wait_for(lambda: self._flags.get(session or "") is not flag)
             return True
 
 
@@ -109,13 +113,13 @@ class Context:
         models = self.models(name)
         with self._loading:
             getattr(models, part)
-            self._loaded.add(name)
+            self._loaded.add((name, part))
             self._ready.add((name, part))
         return models
 
-    def loaded(self, name: str) -> bool:
-        """Whether some part of these models is in memory."""
-        return name in self._loaded
+    def loaded(self, name: str, part: str = "diffusion") -> bool:
+        """Whether this part of these models is in memory, so that reading it fetches nothing."""
+        return (name, part) in self._loaded
 
     def warm(self) -> None:
         """Load the default models while the first visitor reads the page, if that fetches nothing."""

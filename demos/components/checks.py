@@ -46,7 +46,7 @@ def prompt_problem(
     """The sentence for a prompt that cannot be used, or nothing; `empty` is the one for none at all."""
     if not (prompt or "").strip():
         return empty
-    if not ctx.loaded(models):
+    if not ctx.loaded(models, "diffusion"):
         return ""  # the field of the models says why
     diffusion = ctx.models(models).diffusion
     tokens, most = diffusion.token_count(prompt), diffusion.max_tokens

@@ -9,7 +9,7 @@ from demos.components.cells import grid, ranking, status, sweep_problems
 from demos.components.cellview import CellView
 from demos.components.checks import guarded, validator
 from demos.components.marks import CROWD, QUIET, SELECT_JS, bar, note
-from demos.context import MODEL_LANE, Context
+from demos.context import MODEL_LANE, STOP_LANE, Context
 from demos.runs import fitting, sweeping
 from demos.runs.common import Ask
 
@@ -104,7 +104,7 @@ class SweepPanel:
         for event in (*fitted, *runs):
             event.then(self.say_outlook, **look)
         # First the run ends by itself and keeps what it has; then one still waiting in the queue is dropped.
-        self.stop_button.click(self.tab.stop, None, None, **QUIET).then(None, cancels=runs)
+        self.stop_button.click(self.tab.stop, **QUIET, **STOP_LANE).then(None, cancels=runs)
         for name, axes_for in self.method.sweeps.items():
             self.wire_offer(self.offers[name], axes_for)
         self.grid.select(self.view.show, self.cells, self.view.outputs, **QUIET)

@@ -17,7 +17,7 @@ from demos.components.marks import CROWD, QUIET, bar, note
 from demos.components.results import ResultPanel
 from demos.components.seeds import SeedRow
 from demos.components.sweep import SweepPanel
-from demos.context import MODEL_LANE, Context
+from demos.context import MODEL_LANE, STOP_LANE, Context
 from demos.runs import common, fitting
 from demos.runs.common import Ask, Method
 from textedit_core.steps import Step
@@ -177,9 +177,9 @@ class Tab:
         events.append(drawn.then(self.edit, outputs=outputs, **options))
         # First the run ends by itself and keeps what it has; then one still waiting in the queue is dropped.
         if self.fit:
-            stopped = self.fit.stop.click(self.stop, **QUIET)
+            stopped = self.fit.stop.click(self.stop, **QUIET, **STOP_LANE)
             stopped.then(None, cancels=events[:1])
-        asked = {"api_name": f"{self.method.name}_stop", "show_progress": "hidden"}
+        asked = {"api_name": f"{self.method.name}_stop", "show_progress": "hidden", **STOP_LANE}
         self.edit_stop.click(self.stop, **asked).then(None, cancels=events[-1:])
         return events
 

@@ -9,7 +9,7 @@ from demos.components.checks import guarded, sentence, validator
 from demos.components.marks import QUIET, SELECT_JS, bar, note
 from demos.components.pair import SOURCE, Pair
 from demos.components.results import invitation
-from demos.context import MODEL_LANE, Context
+from demos.context import MODEL_LANE, STOP_LANE, Context
 from demos.runs import compare as runs
 from demos.runs.contenders import offered
 from demos.tabs.compare_asking import KNOBS, Asking
@@ -101,7 +101,7 @@ class CompareTab:
             **MODEL_LANE,
         )
         event.success(self.show_best, [self.weight, *self.pair.states], self.pair.outputs, **QUIET)
-        asked = {"api_name": f"{METHOD}_stop", "show_progress": "hidden"}
+        asked = {"api_name": f"{METHOD}_stop", "show_progress": "hidden", **STOP_LANE}
         self.stop_button.click(self.stop, **asked).then(None, cancels=[event])
 
     @property

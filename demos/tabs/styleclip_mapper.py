@@ -7,7 +7,7 @@ from demos.components.checks import guarded, models_problem, validator
 from demos.components.marks import CROWD, QUIET, Tile, bar, figures, note
 from demos.components.prompt import PromptBox
 from demos.components.results import ResultPanel
-from demos.context import MODEL_LANE, duration
+from demos.context import MODEL_LANE, STOP_LANE, duration
 from demos.runs import styleclip
 from demos.runs import styleclip_mapper as runs
 from demos.runs.styleclip_mapper import TRAINING, Training
@@ -151,7 +151,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
             show_progress_on=self.train_status,
             **MODEL_LANE,
         )
-        self.train_stop.click(self.stop, **QUIET).then(None, cancels=[event])
+        self.train_stop.click(self.stop, **QUIET, **STOP_LANE).then(None, cancels=[event])
 
     def open(self, page: gr.Tab) -> None:
         """Look which mappers there are when the tab is opened."""

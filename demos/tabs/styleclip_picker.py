@@ -6,7 +6,7 @@ from demos.components import knobs
 from demos.components.checks import guarded, image_problem, validator
 from demos.components.marks import CROWD, QUIET, SELECT_JS, Tile, bar, figures, note, strip, tile
 from demos.components.source import say_image, sizing_radio, source_image
-from demos.context import MODEL_LANE, Context
+from demos.context import MODEL_LANE, STOP_LANE, Context
 from demos.runs import styleclip as runs
 from demos.runs.styleclip import GALLERY, LATENT, PICTURE, PROJECTION, SAMPLE
 
@@ -137,7 +137,7 @@ class LatentPicker:
             show_progress_on=self.status,
             **MODEL_LANE,
         )
-        self.stop_button.click(self.stop, **QUIET).then(None, cancels=[self.prepared])
+        self.stop_button.click(self.stop, **QUIET, **STOP_LANE).then(None, cancels=[self.prepared])
 
     def open(self, page: gr.Tab) -> None:
         """The first samples come with the tab, where that fetches nothing and takes no time to speak of."""
