@@ -172,7 +172,8 @@ def preview(values: dict, model: PaintByExample | None) -> Preview:
     given = chosen(values, {name: KNOBS[name] for name in ("grow", "context", "feather")})
     if model is None:
         return Preview(overlaid(source, grown(mask, given["grow"]), None))
-    canvas = Canvas(max(1, round(model.size * max(size) / max(source.size))), model.latent_scale)
+    scale = max(size) / max(source.size)
+    canvas = Canvas(max(1, round(model.size * scale)), max(1, int(model.latent_scale * scale)))
     small = images.as_tensor(source.resize(size))
     region = paint_by_example.prepare(canvas, small, mask, **given)
     tiny = masks.share(region.mask) < paint_by_example.SMALLEST

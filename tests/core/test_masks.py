@@ -55,6 +55,15 @@ def test_a_feather_lies_inside_of_the_mask_and_rises_to_one(mask):
     assert torch.equal(masks.feathered(mask, 0), mask)
 
 
+def test_a_feather_deeper_than_the_mask_reaches_one_where_the_mask_is_deepest(mask):
+    soft = masks.feathered(mask, 50)
+    assert soft[0, 0, 6:12, 15].tolist() == pytest.approx([1 / 3, 2 / 3, 1, 1, 2 / 3, 1 / 3])
+    stroke = torch.zeros_like(mask)
+    stroke[..., 9, 2:28] = 1
+    both = masks.feathered(torch.cat([stroke, mask]), 2)
+    assert torch.equal(both[:1], stroke) and torch.equal(both[1:], masks.feathered(mask, 2))
+
+
 def test_the_box_is_the_smallest_and_an_empty_mask_is_refused(mask):
     assert masks.box(mask) == (10, 6, 20, 12)
     assert masks.longest_side(mask) == 10

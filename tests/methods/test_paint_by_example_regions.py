@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 
+from textedit_core import masks
 from textedit_core.methods import paint_by_example
 from textedit_core.models.latent_diffusion import count_rows
 from textedit_core.models.structure import Lender
@@ -56,6 +57,28 @@ def test_the_blend_is_zero_outside_and_feathered_inside(model, image, mask):
     assert 0 < soft[0, 0, 8, 10] < 0.5 < soft[0, 0, 15, 12] <= 1
 
 
+@pytest.mark.parametrize("side", [32, 48, 100, 256, 500])
+def test_a_thin_stroke_is_really_repainted_whatever_the_size_of_the_picture(model, side):
+    places = torch.arange(side)
+    mask = ((places[:, None] - places).abs() < max(1, side / 48)).float()[None, None]
+    region = paint_by_example.prepare(model, draw(1, 3, side, side), mask, feather=25)
+    cut = masks.cut(mask, region.where)
+    assert region.blend.max() == 1 and (region.blend * (1 - cut)).max() == 0
+    assert region.blend[cut > 0].mean() > 0.5
+
+
+def test_a_mask_that_leaves_no_hole_is_refused(model, exemplar):
+    """One between the places where latents look, and one that is lost as the photo is made small."""
+    small, large = draw(1, 3, 32, 32), draw(1, 3, 512, 512)
+    between, lost = torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 512, 512)
+    between[..., 9:12, 9:12] = 1
+    lost[..., 200:202, 10:500] = 1
+    for image, mask in ((small, between), (large, lost)):
+        with pytest.raises(ValueError, match="Mask: it is too small for this model; grow it"):
+            next(paint_by_example.edit(model, image, mask, exemplar, steps=2))
+    assert last(paint_by_example.edit(model, small, between, exemplar, steps=2, grow=50)).shape == small.shape
+
+
 def test_growing_by_percent_of_the_mask(model, image, mask):
     assert paint_by_example.prepare(model, image, mask, grow=25).mask.sum() == (16 + 8) * (14 + 6 + 2)
     assert paint_by_example.prepare(model, image, mask, grow=-25).mask.sum() == 8 * 6
@@ -104,6 +127,13 @@ def test_structure_costs_a_row_a_step_for_every_seed(model, image, mask, exempla
     assert (count.rows, count.calls) == (rows, 4)
 
 
+def test_structure_one_guides_every_call_of_plms_too(model, image, mask, exemplar):
+    with count_rows(model) as count:
+        options = {"structure": 1.0, "sampler": "plms", "steps": 4}
+        last(paint_by_example.edit(model, image, mask, exemplar, **options))
+    assert (count.rows, count.calls) == (3 * 5, 5)
+
+
 def test_a_batch_with_structure_is_its_rows_one_by_one(model, image, mask, exemplar):
     shares, seeds, scales = [0.0, 0.5, 1.0, 1.0], [4, 4, 4, 9], [5.0, 0.0, 1.0, 3.0]
     options = {"steps": 4}
@@ -127,6 +157,28 @@ def test_borrowing_from_oneself_is_nothing_and_from_another_is_not(model, image,
     other = model.guided_eps(z, 300, whole, condition, 0.0, Lender(noise((1, 4, 8, 8), 1), whole, (0,)))
     torch.testing.assert_close(same, plain, rtol=0, atol=1e-5)
     assert (other - plain).abs().max() > 1e-3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("lent", [False, True])
+def test_cross_attention_to_one_token_asks_for_no_queries(model, image, mask, exemplar, lent):
+    """Also under a lender; what it gives is what the queries and keys would."""
+    around, condition = model.surroundings(image, mask), model.encode_exemplar(exemplar)
+    z, calls = noise((1, 4, 8, 8), 0), []
+    lender = Lender(noise((1, 4, 8, 8), 1), around, (0,)) if lent else None
+    found, originals = model.guided_eps(z, 300, around, condition, 3.0, lender), model.unet.attn_processors
+    layers = [one for name, one in model.unet.named_modules() if name.endswith(("attn1", "attn2"))]
+    handles = [one.to_q.register_forward_hook(lambda *_: calls.append(1)) for one in layers]
+    try:
+        model.guided_eps(z, 300, around, condition, 3.0, lender)
+        short = len(calls)
+        model.unet.set_attn_processor({name: getattr(one, "usual", one) for name, one in originals.items()})
+        plain = model.guided_eps(z, 300, around, condition, 3.0, lender)
+    finally:
+        model.unet.set_attn_processor(originals)
+        [handle.remove() for handle in handles]
+    assert 2 * short == len(layers) and len(calls) - short == len(layers)
+    torch.testing.assert_close(found, plain, rtol=0, atol=1e-5)
 
 
 @torch.no_grad()

@@ -80,7 +80,8 @@ def edit(
     lies the source. That costs one row a step more for every seed; 0 is exactly without.
 
     Guidance, structure and seed may be lists of B values.
-    Raises ValueError for an empty mask, one that leaves nothing, sizes that differ, a non-square exemplar.
+    Raises ValueError for an empty mask, one too small for a latent, one that leaves nothing, sizes that
+    differ, a non-square exemplar.
     """
     if sampler not in ("ddim", "plms"):
         raise ValueError(f"Sampler: {sampler!r} is neither ddim nor plms.")
@@ -90,10 +91,10 @@ def edit(
     condition = model.encode_exemplar(exemplar)
     z = noise((1, model.vae.config.latent_channels, *surroundings.shape[2:]), seed, device=model.device)
     whole = model.surroundings(region.image, torch.zeros_like(region.mask)) if any(structure) else None
-    start, until = z, [int(share * steps) for share in structure]
     plms = Plms(model.schedule, steps) if sampler == "plms" else None
     timesteps = plms.timesteps if plms else model.schedule.timesteps(steps)
     total, stride = len(timesteps), model.schedule.stride(steps)
+    start, until = z, [int(share * total) for share in structure]
     for done, t in enumerate(timesteps, start=1):
         lender = _lender(model, whole, start, t, [done <= end for end in until], seed)
         eps = model.guided_eps(z, t, surroundings, condition, guidance_scale, lender)
@@ -175,13 +176,14 @@ def prepare(
     shape = _working_size(where, model.size, model.latent_scale)
     cut = masks.cut(mask, where)
     working = masks.binary(_resized(cut, shape))
+    if not F.interpolate(working, [side // model.latent_scale for side in shape]).any():
+        raise ValueError("Mask: it is too small for this model; grow it.")
     rise = round(side * feather / 100 * shape[0] / cut.shape[2])  # at the model's size: a photo's is slow
-    soft = _resized(masks.feathered(working, rise), cut.shape[2:]).clamp(0, 1) if rise else cut
     return Region(
         where=where,
         image=_resized(masks.cut(image.to(model.device), where), shape).clamp(-1, 1),
         mask=working,
-        blend=cut * soft,
+        blend=_blend(cut, masks.feathered(working, rise)) if rise else cut,
     )
 
 
@@ -199,6 +201,12 @@ def advice(region: Region) -> str | None:
             f"{100 * LARGEST:.0f} % at most: raise the surroundings, or paint less."
         )
     return None
+
+
+def _blend(cut: Tensor, feathered: Tensor) -> Tensor:
+    """A feathered mask at the size of the mask it came from, 0 outside of that and 1 somewhere inside."""
+    blend = cut * _resized(feathered, cut.shape[2:]).clamp(0, 1)
+    return blend / blend.amax()  # brought to a photo's size, a stroke of one pixel stays below 1
 
 
 def _working_size(where: masks.Box, size: int, multiple: int) -> tuple[int, int]:
