@@ -68,11 +68,11 @@ class StyleParts:
             style_edits.fit_mappers(*parts, folder, budget, seed)
 
     def mapping(self) -> nn.Sequential:
-        return self._load("mapping", mapping.build())
+        return self._load("mapping", mapping.Contest()).network()
 
     def generator(self) -> Generator:
         """The synthesis network with the mapping as it is now: the mapping may have been trained on since."""
-        growing = generator.Growing(generator.build(self.size, mapping.build()))
+        growing = generator.Growing(generator.build(self.size, mapping.Contest().network()))
         network = self._load("generator", growing).network
         network.style.load_state_dict(self.mapping().state_dict())
         return network
@@ -145,7 +145,8 @@ def adoptable(models: zoo.Models) -> dict[str, nn.Module]:
     parts: dict[str, nn.Module] = {}
     if "generator" in models.sources:
         network = models.generator.network
-        parts |= {"mapping": network.style, "generator": generator.Growing(network, seen=GROWN)}
+        parts["mapping"] = mapping.Contest.of(network.style)
+        parts["generator"] = generator.Growing(network, seen=GROWN)
     if "encoder" in models.sources:
         parts["encoder"] = models.encoder.network
     if "identity" in models.sources:
