@@ -128,11 +128,16 @@ class Ask:
         return hand_over(self.method.edit, given, fitted)
 
 
+def helper(models: Any, part: str) -> Any:
+    """A part of the models; None where they have none, and where using it would fetch it."""
+    return getattr(models, part) if part in models.sources and models.sources[part].is_local() else None
+
+
 def clip_scores(ask: Ask, edited: Tensor) -> dict[str, float] | None:
-    """CLIP score to the goal and CLIP similarity to the source; None where the models have no CLIP."""
-    if "clip" not in ask.models.sources:
+    """CLIP score to the goal and CLIP similarity to the source; None where there is no CLIP, or not here."""
+    clip = helper(ask.models, "clip")
+    if clip is None:
         return None
-    clip = ask.models.clip
     return {
         "clip": float(metrics.clip_score(clip, edited, ask.goal)),
         "similarity": float(metrics.clip_similarity(clip, edited, ask.source)),

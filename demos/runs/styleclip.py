@@ -12,7 +12,7 @@ from torch import Tensor
 
 from demos.context import Context
 from demos.runs import common
-from demos.runs.common import Ask, Method
+from demos.runs.common import Ask, Method, helper
 from textedit_core import cache, images, latents
 from textedit_core.jobs import LATENT
 from textedit_core.knobs import knobs
@@ -51,11 +51,6 @@ class Start:
     source: Tensor
     facts: dict = field(default_factory=dict)
     picture: Image.Image | None = None
-
-
-def helper(models: Any, part: str) -> Any:
-    """A part of the models; None where they have none, and where using it would fetch it."""
-    return getattr(models, part) if part in models.sources and models.sources[part].is_local() else None
 
 
 @torch.no_grad()
