@@ -41,7 +41,7 @@ def plan(axes: Mapping[str, Sequence], edit: Callable, fit: Callable | None = No
 
 def sweep(edit: Callable, axes: Mapping[str, Sequence], *args: Any, fit: Callable | None = None,
           batch_size: int = 8, cache: caches.Cache | None = None,
-          **fixed: Any) -> Iterator[Step[tuple[Cell, ...]]]:
+          keep: Callable[[Cell], Cell] = lambda cell: cell, **fixed: Any) -> Iterator[Step[tuple[Cell, ...]]]:
     """Run `edit` at every point of `axes`, {knob: values}, other knobs as in `fixed` or at their defaults.
 
     `args` are the positional arguments of `edit`. With `fit` they are the fit's: each distinct setting of the
@@ -52,7 +52,9 @@ def sweep(edit: Callable, axes: Mapping[str, Sequence], *args: Any, fit: Callabl
     value the finished cells in the order of `plan`. Cells that differ only in knobs of `edit.batched` are
     computed up to `batch_size` at a time, fewer where memory runs out. Each cell is looked up in the cache
     and stored there alone, as `cached(edit, ...)` would: a wider sweep computes only its new cells, a stopped
-    one keeps what it has. ValueError, at once, for a wrong knob or value.
+    one keeps what it has. `keep` is called with each finished cell; what it returns stands in the value: one
+    that writes large images to disk and returns small ones saves their memory. ValueError, at once, for a
+    wrong knob or value.
     """
     known = method_knobs(edit, fit)
     coords = plan(axes, edit, fit)
@@ -62,7 +64,7 @@ def sweep(edit: Callable, axes: Mapping[str, Sequence], *args: Any, fit: Callabl
     given = dict(zip(positionals(fit or edit), args, strict=False)) | texts
     planned = [Cell(place, base | place, None, 0.0) for place in coords]
     store = caches.default if cache is None else cache
-    return _Run(edit, fit, args, given, planned, max(1, batch_size), store).steps()
+    return _Run(edit, fit, args, given, planned, max(1, batch_size), store, keep).steps()
 
 
 @dataclass
@@ -76,6 +78,7 @@ class _Run:
     planned: list[Cell]
     batch_size: int
     cache: caches.Cache
+    keep: Callable[[Cell], Cell]
     finished: dict[int, Cell] = field(default_factory=dict)
     value: tuple[Cell, ...] = ()
 
@@ -132,7 +135,7 @@ class _Run:
         yield self._progress()
 
     def _finish(self, index: int, image: torch.Tensor, seconds: float) -> None:
-        self.finished[index] = replace(self.planned[index], image=image, seconds=seconds)
+        self.finished[index] = self.keep(replace(self.planned[index], image=image, seconds=seconds))
         self.value = tuple(self.finished[one] for one in sorted(self.finished))
 
     def _progress(self, loss: float | None = None) -> Step[tuple[Cell, ...]]:

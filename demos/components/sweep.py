@@ -1,5 +1,6 @@
 """The sweep panel: any knob on X, another on Y, cells streamed into a grid, scores, downloads."""
 
+import contextlib
 from dataclasses import asdict
 
 import gradio as gr
@@ -95,12 +96,11 @@ class SweepPanel:
         watched = [w.change for w in inputs.values() if hasattr(w, "change")]
         look = {"inputs_kwargs": inputs, "outputs": self.plan, **CROWD}
         gr.on(watched, self.say_outlook, trigger_mode="always_last", **look)
-        find = sweep_problems(self.method, self.ctx.max_cells)
-        runs = [self.wire_run(self.run_button, self.run, "sweep", ABOUT_SWEEP, self.axes, find)]
+        runs = [self.wire_run(self.run_button, self.run, "sweep", ABOUT_SWEEP, self.axes, self.problems)]
         if self.method.rank:
             about, more = self.best.__doc__, {"seeds": self.seeds}
-            find = knobs.problems(self.method.knobs)
-            runs.append(self.wire_run(self.best_button, self.best, "best_of_seeds", about, more, find))
+            find = (self.tab.problems, knobs.problems(self.method.knobs))
+            runs.append(self.wire_run(self.best_button, self.best, "best_of_seeds", about, more, *find))
         for event in (*fitted, *runs):
             event.then(self.say_outlook, **look)
         # First the run ends by itself and keeps what it has; then one still waiting in the queue is dropped.
@@ -120,8 +120,8 @@ class SweepPanel:
         outputs = list(self.axes.values())
         button.click(offer, inputs_kwargs=self.tab.fields, outputs=outputs, **QUIET)
 
-    def wire_run(self, button: gr.Button, handler, name: str, about: str, more: dict, find):
-        """One of the two runs, `more` its inputs beside the tab's; `find` judges the knobs and `more`."""
+    def wire_run(self, button: gr.Button, handler, name: str, about: str, more: dict, *find):
+        """One of the two runs, `more` its inputs beside the tab's; each of `find` judges all inputs."""
         inputs = self.tab.inputs | more
         view = self.view.body
         outputs = [self.status, self.grid, self.chart, self.cells, self.sheet, self.archive]
@@ -131,11 +131,24 @@ class SweepPanel:
             outputs=[*outputs, self.downloads, view],
             api_name=f"{self.method.name}_{name}",
             api_description=about,
-            validator=validator(self.ctx, list(inputs), self.tab.problems, find, part=self.method.part),
+            validator=validator(self.ctx, list(inputs), *find, part=self.method.part),
             show_progress="minimal",
             show_progress_on=self.status,
             **MODEL_LANE,
         )
+
+    # --- what is asked ------------------------------------------------------------------------------------
+
+    def placed(self, values: dict, axes: dict[str, list]) -> dict:
+        """The values at the first cell: what a knob on an axis is set to does not matter."""
+        return values | {name: found[0] for name, found in axes.items()}
+
+    def problems(self, values: dict) -> dict[str, str]:
+        """The sentence for each axis that cannot be swept; else for each field, as the first cell has it."""
+        asked = {name: values[name] for name in self.axes}
+        with contextlib.suppress(ValueError):  # the last line says it beside the field
+            values = self.placed(values, sweeping.axes_of(self.method, **asked))
+        return self.tab.problems(values) | sweep_problems(self.method, self.ctx.max_cells)(values)
 
     # --- handlers -----------------------------------------------------------------------------------------
 
@@ -150,8 +163,10 @@ class SweepPanel:
         except (ValueError, OSError):
             return ""  # the field itself says what is wrong when the sweep is started
         try:
-            if self.ctx.ready(values["models"]) and not any(self.tab.problems(values).values()):
-                return note(sweeping.outlook(self.ctx, self.method.read(self.ctx, values), axes).words)
+            values = self.placed(values, axes)
+            ready = self.ctx.ready(values["models"], self.method.part)
+            if ready and not any(self.tab.problems(values).values()):
+                return self.told(self.method.read(self.ctx, values), axes)
         except (ValueError, OSError):
             pass  # as above: until everything is there the cells are only counted
         count = 1
@@ -159,14 +174,24 @@ class SweepPanel:
             count *= len(found)
         return note(sweeping.Outlook(count).words)
 
+    def told(self, ask: Ask, axes: dict[str, list]) -> str:
+        """The outlook as HTML, or why there is no room for so many cells."""
+        try:
+            sweeping.check_room(ask, axes)
+        except ValueError as error:
+            return note(str(error), "problem")
+        return note(sweeping.outlook(self.ctx, ask, axes).words)
+
     @guarded("status")
     def run(self, request: gr.Request, *, x: str, x_values: str, y: str = "", y_values: str = "", **values):
         """Stream a sweep; what it returns stands in ABOUT_SWEEP."""
         axes = sweeping.axes_of(self.method, x, x_values, y, y_values)
+        values = self.placed(values, axes)
         with self.ctx.stops.running(request.session_hash) as stop:
             if not (yield from self.tab.before(values, stop, self.status)):
                 return
             ask = self.method.read(self.ctx, values)
+            sweeping.check_room(ask, axes)
             yield {
                 self.status: bar(0, 1, "Starting the sweep"),
                 self.grid: grid(self.method, axes, x, y, []),

@@ -12,6 +12,7 @@ from textedit_core.methods import paint_by_example
 
 PART = "paint_by_example"
 LAMBDAS = "1, 2, 3, 5, 7.5, 10"
+AT_ONCE = 8_000_000  # pixels of all pictures in a batch
 SCALES = {
     "exemplar": Scale("CLIP score of region and exemplar", "region and exemplar {:.1f}", "exemplar {:.1f}"),
     "similarity": common.CLIP_SCALES["similarity"],
@@ -52,13 +53,18 @@ def pictures(ask: Ask) -> dict[str, Image.Image]:
 
 
 def score(ask: Ask, edited: Tensor) -> dict[str, float] | None:
-    """How alike region and exemplar are, and the whole and the source; None where the models have no CLIP."""
-    if "clip" not in ask.models.sources:
+    """How alike region and exemplar are, and the whole and the source; None where CLIP is not here."""
+    clip = common.helper(ask.models, "clip")
+    if clip is None:
         return None
-    clip = ask.models.clip
     alike = metrics.exemplar_score(clip, edited, ask.args[3].to(edited.device), hole(ask).to(edited.device))
     similarity = metrics.clip_similarity(clip, edited, ask.source.to(edited.device))
     return {"exemplar": float(alike), "similarity": float(similarity)}
+
+
+def batch(ask: Ask) -> int:
+    """How many cells of a sweep are computed at once: a picture is worked on at its own size."""
+    return max(1, min(8, AT_ONCE // ask.source[0, 0].numel()))
 
 
 def edit_steps(settings: dict) -> int:
@@ -91,6 +97,7 @@ METHOD = Method(
     scales=SCALES,
     edit_steps=edit_steps,
     part=PART,
+    batch=batch,
     headline=("guidance_scale", "seed"),
     memory_hint="Sweep fewer values at once, or use a smaller picture.",
 )

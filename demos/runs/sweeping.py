@@ -4,15 +4,22 @@ import json
 import time
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from typing import Any
 
+from PIL import ImageOps
+from PIL.Image import Resampling
+from torch import Tensor
+
 from demos.context import Context, duration
 from demos.runs.common import Ask, Method, present
 from demos.runs.fitting import pace_of
-from textedit_core import cache, record, sweep
+from textedit_core import cache, images, record, sweep
+
+MOST_PIXELS = 100_000_000  # of all cells of a sweep: their PNGs lie on the disk of the host for a day
+ON_SHEET = (192, 192)  # pixels of a cell on the contact sheet, at most
 
 
 def axes_of(method: Method, x: str, x_values: str, y: str, y_values: str) -> dict[str, list]:
@@ -22,6 +29,18 @@ def axes_of(method: Method, x: str, x_values: str, y: str, y_values: str) -> dic
         if name:
             axes[name] = sweep.parse_values(values or "", known[name])
     return axes
+
+
+def check_room(ask: Ask, axes: dict[str, list]) -> None:
+    """ValueError, a sentence, for more cells than there may be of pictures as large as this one."""
+    cells = len(sweep.plan(axes, ask.method.edit, ask.method.fit))
+    height, width = ask.source.shape[-2:]
+    if cells * height * width > MOST_PIXELS:
+        raise ValueError(
+            f"Source image: {cells} cells of {width} x {height} pixels are more than the "
+            f"{MOST_PIXELS // 10**6} megapixels of one sweep; use at most {MOST_PIXELS // (height * width)} "
+            "cells, or a smaller picture."
+        )
 
 
 @dataclass(frozen=True)
@@ -75,12 +94,15 @@ def outlook(ctx: Context, ask: Ask, axes: dict[str, list]) -> Outlook:
 
 @dataclass
 class Sweeping:
-    """A sweep under way: the axes, and the cells so far, as core's and as plain data for the page."""
+    """A sweep under way: the axes, and the cells so far, as core's and as plain data for the page.
+
+    cells: with images no larger than the contact sheet has them; the PNGs have all pixels.
+    """
 
     x: str
     axes: dict[str, list]
     total: int
-    cells: dict[tuple, sweep.Cell] = field(default_factory=dict)
+    cells: list[sweep.Cell] = field(default_factory=list)
     shown: list[dict] = field(default_factory=list)
     loss: float | None = None
     stopped: bool = False
@@ -90,22 +112,30 @@ def run(ctx: Context, ask: Ask, x: str, axes: dict[str, list], stop: Event) -> I
     """Compute the cells, writing each as a PNG with its settings; on `stop` what has come is kept."""
     folder, method = ctx.folder(), ask.method
     state = Sweeping(x, axes, len(sweep.plan(axes, method.edit, method.fit)))
-    given = {"fit": method.fit, "batch_size": method.batch(ask)}
+
+    def keep(cell: sweep.Cell) -> sweep.Cell:
+        """Write a cell; only what the contact sheet needs of it stays in memory."""
+        state.shown.append(plain(ask, cell, folder))
+        state.cells.append(replace(cell, image=small(cell.image)))
+        ctx.pace.observe(ask.name, f"{method.name} edit", method.edit_steps(cell.settings), cell.seconds)
+        return state.cells[-1]
+
+    given = {"fit": method.fit, "batch_size": method.batch(ask), "keep": keep}
     steps = sweep.sweep(method.edit, axes, *ask.args, **given, **ask.texts, **ask.settings)
     for step in steps:
         state.loss = step.loss
-        for cell in step.value or ():
-            place = tuple(cell.coords.values())
-            if place not in state.cells:
-                state.cells[place] = cell
-                state.shown.append(plain(ask, cell, folder))
-                edit_steps = method.edit_steps(cell.settings)
-                ctx.pace.observe(ask.name, f"{method.name} edit", edit_steps, cell.seconds)
         if stop.is_set() and step.done < step.total:
             state.stopped = True
             yield state
             return
         yield state
+
+
+def small(image: Tensor) -> Tensor:
+    """An image (1,3,H,W) as the contact sheet will have it; a small one as it is."""
+    if max(image.shape[-2:]) <= max(ON_SHEET):
+        return image
+    return images.as_tensor(ImageOps.contain(images.to_pil(image)[0], ON_SHEET, Resampling.BICUBIC))
 
 
 def plain(ask: Ask, cell: sweep.Cell, folder: Path) -> dict:
@@ -128,11 +158,11 @@ def curves(method: Method, axes: dict[str, list], x: str, shown: list[dict]) -> 
 def files(ask: Ask, state: Sweeping, y: str) -> tuple[str, str]:
     """Write the contact sheet, and a ZIP of the cells with sweep.json; returns both paths."""
     folder = Path(state.shown[0]["edit"]).parent
-    cells = list(state.cells.values())
+    cells = state.cells
     sheet, archive = folder / "contact-sheet.png", folder / "sweep.zip"
     x_axis = sweep.Axis(state.x, tuple(state.axes[state.x]))
     y_axis = sweep.Axis(y, tuple(state.axes[y])) if y else None
-    sweep.contact_sheet(cells, x_axis, y_axis, title=ask.title).save(sheet)
+    sweep.contact_sheet(cells, x_axis, y_axis, ON_SHEET[0], ask.title).save(sheet)
     rows = [
         row | (shown["scores"] or {}) for row, shown in zip(sweep.summary(cells), state.shown, strict=True)
     ]
@@ -154,16 +184,23 @@ def files(ask: Ask, state: Sweeping, y: str) -> tuple[str, str]:
 
 
 def best(ctx: Context, ask: Ask, fitted: Any, seeds: int, stop: Event) -> Iterator[tuple]:
-    """Rank `seeds` seeds from the asked one on; yields (step, cells as plain data so far, best first)."""
-    folder, start, shown = ctx.folder(), time.monotonic(), {}
+    """Rank `seeds` seeds from the asked one on; yields (step, cells as plain data so far, best first).
+
+    The seeds of a batch share its time.
+    """
+    folder, shown = ctx.folder(), {}
+    spent, began = 0.0, time.monotonic()
     for step in ask.method.rank(ask, fitted, seeds):
-        for one in step.value or ():
-            if one.seed not in shown:
-                place = {"seed": one.seed}
-                result = present(ask.at(place), one.image, folder, f"seed={one.seed}", 0.1)
-                shown[one.seed] = result | {"coords": place}
+        new = [one for one in step.value or () if one.seed not in shown]
+        seconds = (time.monotonic() - began) / max(1, len(new))
+        for one in new:
+            place = {"seed": one.seed}
+            result = present(ask.at(place), one.image, folder, f"seed={one.seed}", seconds)
+            shown[one.seed] = result | {"coords": place}
+        if new:
+            spent, began = spent + seconds * len(new), time.monotonic()
         yield step, [shown[one.seed] for one in step.value or ()]
         if stop.is_set():
             return
     edit_steps = seeds * ask.method.edit_steps(ask.settings)
-    ctx.pace.observe(ask.name, f"{ask.method.name} edit", edit_steps, time.monotonic() - start)
+    ctx.pace.observe(ask.name, f"{ask.method.name} edit", edit_steps, spent)
