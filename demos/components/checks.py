@@ -54,15 +54,16 @@ def prompt_problem(
 
 
 def validator(
-    ctx: Context, names: list[str], *finders: Callable[[dict], dict[str, str]], part: str = "diffusion"
+    ctx: Context, names: list[str], *finders: Callable[[dict], dict[str, str]], part: str | None = "diffusion"
 ) -> Callable:
     """A gradio validator for a handler bound by keyword: one verdict per name, in the order of `names`.
 
-    The models are looked at first, then each finder gets the values by name and returns {name: sentence}.
+    The `part` of the models is looked at first (None: a finder asks for what is needed), then each finder
+    gets the values by name and returns {name: sentence}.
     """
 
     def check(**values):
-        problems = {"models": models_problem(ctx, values["models"], part)}
+        problems = {"models": models_problem(ctx, values["models"], part)} if part else {}
         for find in finders:
             problems |= find(values)
         return [gr.validate(not problems.get(name), problems.get(name, "")) for name in names]

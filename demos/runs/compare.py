@@ -14,9 +14,8 @@ from torch import Tensor
 
 from demos.context import Context
 from demos.runs import common
-from demos.runs.common import Ask
+from demos.runs.common import Ask, helper
 from demos.runs.contenders import Contender
-from demos.runs.styleclip import helper
 from textedit_core import cache, images, metrics
 from textedit_core.models.latent_diffusion import RowCount, count_rows
 from textedit_core.steps import Step
@@ -116,13 +115,14 @@ def failed(one: Contender, sentence: str) -> dict[str, Any]:
 def measure(
     models: Any, source: Tensor, edited: Tensor, caption: str, target: str
 ) -> dict[str, float | None]:
-    """Each metric of an edit (1,3,H,W) beside its source; None where models or caption are missing."""
+    """Each metric of an edit (1,3,H,W) beside its source; None where models or texts are missing."""
     clip, identity, source = helper(models, "clip"), helper(models, "identity"), source.to(edited.device)
     found: dict[str, Tensor | None] = dict.fromkeys(("clip", "direction", "similarity", "identity"))
     if clip is not None:
-        found["clip"] = metrics.clip_score(clip, edited, target)
+        if target:
+            found["clip"] = metrics.clip_score(clip, edited, target)
         found["similarity"] = metrics.clip_similarity(clip, edited, source)
-        if caption:
+        if caption and target:
             found["direction"] = metrics.clip_direction(clip, source, edited, caption, target)
     if identity is not None:
         with torch.no_grad():

@@ -66,11 +66,6 @@ class Contender:
     before: Callable[[Context, dict], tuple[bool, Iterator[Step]]] | None = None
     own_read: Callable[[Context, dict], Ask] | None = None
 
-    @property
-    def needs_caption(self) -> bool:
-        """Whether it starts from what the source shows now."""
-        return "prompt" in self.texts.values()
-
     def values(self, ctx: Context, given: dict) -> dict:
         """The fields and knobs of its own tab, from the fields of the comparison."""
         known = self.method.knobs

@@ -94,7 +94,9 @@ class CompareTab:
             self.compare,
             inputs_kwargs=inputs,
             outputs=[self.status, self.table, self.best, self.best_of, self.empty, self.rows],
-            validator=validator(self.ctx, list(inputs), self.asking.problems, knobs.problems(KNOBS)),
+            validator=validator(
+                self.ctx, list(inputs), self.asking.problems, knobs.problems(KNOBS), part=None
+            ),
             api_name=METHOD,
             show_progress="minimal",
             show_progress_on=self.status,

@@ -9,13 +9,15 @@ from demos.components.mask import empty_canvas, masked_canvas, painting_editor
 from demos.components.prompt import PromptBox, caption_box
 from demos.components.source import SourceBox, source_image
 from demos.context import Context
-from demos.runs import painting
+from demos.runs import painting, styleclip
+from demos.runs.common import helper
 from demos.runs.contenders import BY_NAME, SDEDIT_KNOBS, SEED, offered, painting_values
 
 METHOD = "compare"
 AT_FIRST = ("sdedit", "imagic")
 # Where the buttons are that fetch a part.
 FETCHED = {"diffusion": "at the top of the page", "paint_by_example": "on the Paint by Example tab"}
+NO_TARGET = "Write the target prompt: what should the edited picture show?"
 NO_CAPTION = "Write the caption: {} starts from what the source shows now."
 KNOBS = {"seed": SEED} | SDEDIT_KNOBS
 
@@ -38,9 +40,10 @@ class Asking:
         self.target = PromptBox(
             self.ctx, self.models, "Target prompt", f"{METHOD}-target", placeholder=example
         )
-        self.methods = gr.CheckboxGroup(
-            self.choices(self.ctx.default), value=list(AT_FIRST), label="Methods", elem_id=f"{METHOD}-methods"
-        )
+        choices = self.choices(self.ctx.default)
+        names = [name for _, name in choices]
+        ticked = [name for name in AT_FIRST if name in names] or names[:1]
+        self.methods = gr.CheckboxGroup(choices, value=ticked, label="Methods", elem_id=f"{METHOD}-methods")
         self.methods.preprocess = lambda value: value  # the validator judges it
         shown = self.paints(self.ctx.default)
         title = "Mask and exemplar, for Paint by Example"
@@ -95,22 +98,36 @@ class Asking:
         }
 
     def problems(self, values: dict) -> dict[str, str]:
-        """The sentence for each field that cannot be used."""
+        """The sentence for each field that cannot be used: each ticked method asks for its own."""
         models = values["models"]
+        try:
+            self.ctx.models(models)
+        except (ValueError, OSError) as error:
+            return {"models": str(error)}
         found = {
             "image": image_problem(values["image"]),
-            "target": prompt_problem(self.ctx, models, values["target"]),
             "methods": self.methods_problem(models, values["methods"] or []),
         }
         if found["methods"]:
             return found
         ticked = [BY_NAME[name] for name in values["methods"]]
-        asking = [one.title for one in ticked if one.needs_caption]
-        empty = NO_CAPTION.format(asking[0]) if asking else ""
-        found["prompt"] = prompt_problem(self.ctx, models, values["prompt"], empty)
+        for field, empty in (("target", NO_TARGET), ("prompt", NO_CAPTION)):
+            asking = [one.title for one in ticked if field in one.texts.values()]
+            empty = empty.format(asking[0]) if asking else ""
+            found[field] = self.text_problem(models, values[field], empty)
         if any(one.painted for one in ticked) and not found["image"]:
             found |= self.painting_problems(values)
         return found
+
+    def text_problem(self, models: str, text: str | None, empty: str) -> str:
+        """The sentence for a text that is missing (`empty`), or too long for what edits and what scores."""
+        if wrong := prompt_problem(self.ctx, models, text, empty):
+            return wrong
+        try:
+            clip = helper(self.ctx.models(models), "clip")
+            return styleclip.text_problem(clip, text, empty) if clip is not None else ""
+        except (ValueError, OSError) as error:
+            return str(error)
 
     def methods_problem(self, models: str, names: list[str]) -> str:
         """Nothing ticked, something these models cannot run, or something that is still to be fetched."""

@@ -3,8 +3,13 @@
 import shutil
 
 import gradio as gr
+import pytest
+import torch
+from PIL import Image
 
 from demos.context import Context
+from demos.runs import compare
+from demos.tabs.compare import CompareTab
 from demos.tabs.compare_asking import Asking
 from textedit_core.models import zoo
 
@@ -38,3 +43,57 @@ def test_what_is_still_to_be_fetched_is_said_with_the_place_of_its_button(tiny_f
     ):
         said = asking.methods_problem(str(tiny_folder), [name])
         assert f"press Fetch and load {place}" in said and said.endswith(".")
+
+
+@pytest.fixture
+def painting_only(tiny_folder, tmp_path):
+    """A folder with Paint by Example alone, and its own autoencoder."""
+    folder = tmp_path / "painting"
+    shutil.copytree(tiny_folder / "paint_by_example", folder / "paint_by_example")
+    shutil.copytree(tiny_folder / "diffusion" / "vae", folder / "paint_by_example" / "vae")
+    return folder
+
+
+def test_models_without_a_diffusion_part_can_compare_and_are_asked_for_no_prompt(painting_only, tmp_path):
+    ctx = Context(zoo, str(painting_only), "cpu")
+    with gr.Blocks() as page:
+        tab = CompareTab(ctx, gr.Dropdown())
+        tab.wire_run()
+    paths = [str(tmp_path / f"{name}.png") for name in ("image", "exemplar", "mask")]
+    for path in paths:
+        Image.new("RGB", (40, 32), "teal").save(path)
+    mask = Image.new("L", (40, 32))
+    mask.paste(255, (8, 8, 20, 20))
+    mask.save(paths[2])
+    assert tab.asking.methods.value == ["paint_by_example"]
+    names = [*tab.asking.fields, "models", "weight"]
+    values = {name: getattr(widget, "value", None) for name, widget in tab.asking.fields.items()}
+    values |= {"models": ctx.default, "weight": 0.5, "prompt": "", "target": ""}
+    values |= {"image": paths[0], "exemplar": paths[1], "mask": [paths[2]]}
+    (run,) = (one for one in page.fns.values() if one.api_name == "compare")
+    verdicts = dict(zip(names, run.validator(**values), strict=True))
+    assert not [one for one in verdicts.values() if not one["is_valid"]]
+
+
+def test_each_ticked_method_asks_for_its_own_texts(tiny_folder, tmp_path):
+    asking = asked_by(tiny_folder)
+    Image.new("RGB", (40, 32), "teal").save(path := tmp_path / "image.png")
+    values = {name: getattr(widget, "value", None) for name, widget in asking.fields.items()}
+    values |= {"models": str(tiny_folder), "image": str(path), "prompt": "", "target": "", "mask": []}
+    for ticked, missing in (
+        ("paint_by_example", set()),
+        ("sdedit", {"target"}),
+        ("p2p_direct", {"target", "prompt"}),
+        ("styleclip_directions", {"target", "prompt"}),
+    ):
+        found = asking.problems(values | {"methods": [ticked]})
+        assert {name for name in ("target", "prompt") if found.get(name)} == missing
+    found = asking.problems(values | {"methods": ["styleclip_directions"], "target": "man " * 60})
+    assert "shorten it" in found["target"]
+
+
+def test_a_row_without_a_target_is_measured_by_what_needs_none(tiny):
+    image = torch.zeros(1, 3, 32, 32)
+    scores = compare.measure(tiny, image, image, "a man", "")
+    assert scores["clip"] is None and scores["direction"] is None
+    assert scores["similarity"] == pytest.approx(1, abs=1e-4)
