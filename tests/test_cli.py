@@ -1,4 +1,5 @@
 """The command line, run on tiny models: flags from signatures, presets, records, sweeps, and mistakes."""
+import importlib
 import json
 import os
 import subprocess
@@ -47,6 +48,18 @@ def test_help_answers_at_once_and_without_torch():
     assert "sweep" in helped.stdout and "edit" in helped.stdout
     assert helped.stderr.strip() == "False"
     assert time.perf_counter() - started < 5  # a busy machine; on an idle one it takes 0.1 s
+
+
+@pytest.mark.parametrize("command", ["edit", "sweep"])
+def test_the_help_of_a_command_lists_the_methods_that_edit(command, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("    ")
+              and line[4] != " "]
+    modules = {name: importlib.import_module(f"textedit_core.methods.{name}") for name in METHODS}
+    edits = [name for name, module in modules.items() if hasattr(module, "edit")]
+    assert [name for name in listed if name in METHODS] == edits
+    assert not {"null_text", "direct_inversion", "projection"} & set(listed)
 
 
 @pytest.mark.parametrize("command", ["edit", "sweep"])

@@ -48,8 +48,11 @@ def _parser(given: list[str]) -> _Parser:
         of_command = commands.add_parser(command, help=job, description=f"{job.capitalize()}.")
         methods = of_command.add_subparsers(dest="method", metavar="METHOD", required=True)
         for path in METHODS:
-            about = path.read_text(encoding="utf-8").split('"""')[1].splitlines()[0].replace("%", "%%")
-            of_method = methods.add_parser(path.stem, help=about, description=about, allow_abbrev=False)
+            source = path.read_text(encoding="utf-8")
+            about = source.split('"""')[1].splitlines()[0].replace("%", "%%")
+            # One that only prepares an image is not listed, but says so where it is asked for.
+            listed = {"help": about} if "\ndef edit(" in source else {}
+            of_method = methods.add_parser(path.stem, description=about, allow_abbrev=False, **listed)
             if given[:2] == [command, path.stem]:
                 _add_flags(of_method, command, path.stem)
     bench = commands.add_parser("bench", help=cli.HELP, description=cli.ABOUT, allow_abbrev=False)
