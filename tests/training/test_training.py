@@ -207,6 +207,15 @@ def test_the_command_trains_and_writes_a_bundle_that_loads(tmp_path, caplog, mon
         command.main(["toon", "--out", str(out), "--only", "gan"])
 
 
+def test_a_part_that_lacks_what_it_is_built_on_is_one_sentence(tmp_path, capsys):
+    words = ["toon", "--out", str(tmp_path), "--only", "reader", "--scenes", "2", "--threads", "1"]
+    with pytest.raises(SystemExit) as ended:
+        command.main(words)
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and "error: The vae is not trained yet in" in told
+    assert "add it to --only" in told and "Traceback" not in told
+
+
 def test_the_text_tower_learns_to_read_and_is_handed_on(tmp_path, portraits, monkeypatch):
     """A few steps on captions lower the loss; CLIP and the UNet's text encoder then hold the same tower."""
     tokenizer = build_tokenizer(vocabulary(), tmp_path / "tokenizer")

@@ -63,7 +63,11 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("--images and --boxes go together.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    run(options)
+    try:
+        run(options)
+    except ValueError as error:
+        log.debug("the training broke off", exc_info=True)
+        parser.error(str(error))
 
 
 def run(options: argparse.Namespace) -> None:
