@@ -105,6 +105,13 @@ def test_a_seed_names_a_mixture_and_more_rounds_fit_better():
     assert one.log_likelihood(x).mean() > rough.log_likelihood(x).mean()
 
 
+@pytest.mark.parametrize(
+    ("count", "width", "components"), [(1000, 128, 3), (255, 128, 0), (256, 128, 1), (90_000, 512, 20)]
+)
+def test_a_component_needs_twice_as_many_items_as_dimensions(count, width, components):
+    assert metrics.components_for(torch.empty(count, width)) == components
+
+
 def test_quality_counts_likelihoods_in_units_of_300_between_0_and_100():
     mixture = metrics.fit_mixture(1e-3 * normal(400, 60), 20, floor=1e-6)
     near, far = 1e-3 * normal(50, 60, 9), torch.ones(50, 60)

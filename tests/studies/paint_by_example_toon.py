@@ -23,7 +23,6 @@ MEASURES = {
     "outside": ("PSNR outside", 1), "layout": ("structure distance to the source", 4),
     "frechet": ("Frechet distance", 2), "qs": ("QS", 1), "log_likelihood": ("log-likelihood", 1),
 }  # fmt: skip
-COMPONENTS = 20
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -107,7 +106,7 @@ def painted(model, image, mask, exemplar, steps: int) -> list[tuple]:
 def with_sets(rows: list[dict], models, options: argparse.Namespace) -> list[dict]:
     """The means of each name's rows, and the measures of sets, against portraits as drawn.
 
-    QS is of our own mixture: as many components, up to 20, as have twice as many portraits as dimensions.
+    QS is of our own mixture; without it where the portraits are too few for one (`metrics.components_for`).
     """
     import torch
 
@@ -119,8 +118,8 @@ def with_sets(rows: list[dict], models, options: argparse.Namespace) -> list[dic
     reference = torch.cat(
         [metrics.clip_embeddings(models.clip, portraits.batch(part.numpy())) for part in parts]
     )
-    components = max(1, min(COMPONENTS, len(reference) // (2 * reference.shape[1])))
-    mixture = metrics.fit_mixture(reference, components, floor=1e-3)
+    components = metrics.components_for(reference)
+    mixture = metrics.fit_mixture(reference, components, floor=1e-3) if components else None
     means = []
     for name in dict.fromkeys(row["name"] for row in rows):
         group = [row for row in rows if row["name"] == name]
@@ -133,6 +132,7 @@ def with_sets(rows: list[dict], models, options: argparse.Namespace) -> list[dic
         }
         if len(group) > 1:
             mean["frechet"] = metrics.frechet_distance(features, reference)
+        if len(group) > 1 and mixture:
             mean["qs"] = metrics.quality_score(mixture, features)
             mean["log_likelihood"] = mixture.log_likelihood(features).mean().item()
         means.append(mean)

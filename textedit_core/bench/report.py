@@ -151,11 +151,9 @@ def _with_sets(bench: Bench, records: Sequence[tuple], rows: tuple[Row, ...], fo
     for row in rows:
         own = [bench.out / file for file in row.files]
         found = sets.measure_set(clip, own, resize, against) if own else {}
-        known = {name: value for name, value in found.items() if value is not None}
-        measured.append(Row(row.label, row.coords, row.items, {**row.means, **known}, row.files))
+        measured.append(Row(row.label, row.coords, row.items, {**row.means, **found}, row.files))
     note = f"Frechet distance and QS are on CLIP features of {len(files)} reference pictures, {words}"
-    mixture = "; the mixture of QS is our own fit to them" if against.mixture else ""
-    return tuple(measured), [f"{note}{mixture}. They compare only between sets of one size."]
+    return tuple(measured), [f"{note}; {against.words()}. They compare only between sets of one size."]
 
 
 def _entry(item, done: Sequence[tuple]) -> Entry:

@@ -10,11 +10,17 @@ import torch
 from torch import Tensor
 
 from textedit_core.images import FORMATS, Fit, open_image, to_tensor
-from textedit_core.metrics import Mixture, clip_embeddings, fit_mixture, frechet_distance, quality_score
+from textedit_core.metrics import (
+    Mixture,
+    clip_embeddings,
+    components_for,
+    fit_mixture,
+    frechet_distance,
+    quality_score,
+)
 from textedit_core.models.clip import Clip
 
 ENDINGS = {f".{name.lower()}" for name in FORMATS} | {".jpg", ".tif"}
-COMPONENTS = 20
 BATCH = 32
 
 
@@ -25,14 +31,22 @@ class Reference:
     features: Tensor
     mixture: Mixture | None
 
+    def words(self) -> str:
+        """What QS is of, for the report."""
+        count, width = self.features.shape
+        if self.mixture is None:
+            return f"QS is left out: on {width} features it needs {2 * width} reference pictures, not {count}"
+        components = len(self.mixture.weights)
+        return f"the mixture of QS is our own fit to them, of {components} component{'s' * (components > 1)}"
+
 
 def reference(clip: Clip, files: Sequence[Path], resize: Fit) -> Reference | None:
-    """The reference of these pictures; None for fewer than two. Our own mixture needs 20 pictures or more."""
+    """The reference of these pictures; None for fewer than two."""
     if len(files) < 2:
         return None
     features = features_of(clip, files, resize)
-    mixture = fit_mixture(features, COMPONENTS, floor=1e-4) if len(files) >= COMPONENTS else None
-    return Reference(features, mixture)
+    components = components_for(features)
+    return Reference(features, fit_mixture(features, components, floor=1e-4) if components else None)
 
 
 def measure_set(

@@ -21,6 +21,7 @@ from textedit_core.metrics.pixels import (
 )
 from textedit_core.metrics.sets import (
     Mixture,
+    components_for,
     fit_mixture,
     frechet_distance,
     frechet_of_gaussians,
@@ -38,6 +39,7 @@ __all__ = [
     "clip_score",
     "clip_score_edited",
     "clip_similarity",
+    "components_for",
     "exemplar_score",
     "fit_mixture",
     "frechet_distance",

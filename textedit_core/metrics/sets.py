@@ -10,6 +10,7 @@ from torch import Tensor
 
 QUALITY_SCALE = 300  # the published score counts log-likelihoods in units of this
 FEWEST_ITEMS = 2
+MOST_COMPONENTS = 20  # the published mixture's
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
@@ -93,6 +94,16 @@ def fit_mixture(
             break
         before, mixture = now, _maximise(x, joint.softmax(dim=1), floor)
     return mixture
+
+
+def components_for(features: Tensor) -> int:
+    """How many components reference features (N,D) bear: N // 2D, each a full covariance; 20 at most.
+
+    0 where not even one has twice as many items as dimensions: a quality score would then be that of the
+    floor of the variances, and not of the pictures.
+    """
+    count, width = features.shape
+    return min(MOST_COMPONENTS, count // (2 * width))
 
 
 def quality_score(mixture: Mixture, features: Tensor) -> float:
