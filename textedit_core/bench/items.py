@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from textedit_core.images import Fit, open_image, open_mask, to_mask, to_tensor
+from textedit_core.images import Fit, as_mask, as_tensor, open_image, open_mask, to_mask, to_tensor
 
 # A file, or a function that draws the tensor for a size in pixels.
 Picture = Path | Callable[[int], Tensor] | None
@@ -57,15 +57,23 @@ class Pictures:
 
     item: Item
     fit: Fit
-    _opened: dict[tuple[str, int], Tensor | None] = field(default_factory=dict)
+    _opened: dict[tuple[str, int | None], Tensor | None] = field(default_factory=dict)
 
-    def get(self, name: str, size: int) -> Tensor | None:
-        """`image`, `exemplar`, `answer` (1,3,size,size) or `mask`, `changed` (1,1,size,size); or None."""
+    def get(self, name: str, size: int | None) -> Tensor | None:
+        """`image`, `exemplar`, `answer` (1,3,size,size) or `mask`, `changed` (1,1,size,size); or None.
+
+        Without a size they are as large as the files are, and the answer as the image.
+        """
         if (name, size) not in self._opened:
             self._opened[name, size] = self._open(name, size)
         return self._opened[name, size]
 
-    def _open(self, name: str, size: int) -> Tensor | None:
+    def can_be_whole(self) -> bool:
+        """Whether all that shares the source's frame is in files, of which each has a size of its own."""
+        framed = (getattr(self.item, name) for name in ("image", "mask", "changed", "answer"))
+        return all(one is None or isinstance(one, Path) for one in framed)
+
+    def _open(self, name: str, size: int | None) -> Tensor | None:
         given = getattr(self.item, name)
         if name == "changed" and given is None:
             return self.get("mask", size)
@@ -73,8 +81,12 @@ class Pictures:
             return given and given(size)
         label = f"{name.capitalize()} of {self.item.name}"
         if name in ("mask", "changed"):
-            return to_mask(open_mask(given, label), size, self.fit)
-        return to_tensor(open_image(given, label), size, self.fit)
+            opened = open_mask(given, label)
+            return to_mask(opened, size, self.fit) if size else as_mask(opened)
+        opened = open_image(given, label)
+        if not size and name == "answer":
+            opened = opened.resize(self.get("image", None).shape[:1:-1])
+        return to_tensor(opened, size, self.fit) if size else as_tensor(opened)
 
 
 def read_folder(folder: Path) -> list[Item]:

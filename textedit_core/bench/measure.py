@@ -46,13 +46,15 @@ MEASURES = {
 
 
 @torch.no_grad()
-def measure(models: zoo.Models, pictures: Pictures, result: Tensor) -> dict[str, float | None]:
+def measure(
+    models: zoo.Models, pictures: Pictures, result: Tensor, size: int | None
+) -> dict[str, float | None]:
     """All measures of a result (1,3,H,W) in [-1,1] that can be taken, None where one is undefined.
 
+    size: the side at which `pictures` has what the result is held against; None for as large as they are.
     PSNR is at most 100 dB, for equal pictures. `psnr_rest` is of what is not to change, the mean over that
     alone; the background measures are PIE-Bench's, over the frame.
     """
-    size = result.shape[-1]
     result = result.detach().float().cpu()
     item, source, answer = pictures.item, pictures.get("image", size), pictures.get("answer", size)
     found: dict[str, Tensor | float] = {"psnr_source": metrics.psnr(result, source)}
@@ -63,10 +65,10 @@ def measure(models: zoo.Models, pictures: Pictures, result: Tensor) -> dict[str,
         found["psnr_rest"] = metrics.psnr(result, source, 1 - changed)
         found["background_psnr"] = metrics.background_psnr(result, source, changed)
         found["background_mse"] = metrics.background_mse(result, source, changed)
-        if size >= 11:
+        if min(result.shape[2:]) >= 11:
             found["background_ssim"] = metrics.background_ssim(result, source, changed)
     if "clip" in models.sources:
-        found |= _by_clip(models, pictures, result, source, changed)
+        found |= _by_clip(models, pictures, result, size)
     if "identity" in models.sources:
         network = models.identity.network
         faces = (one.to(models.device, models.dtype) for one in (result, source))
@@ -76,8 +78,9 @@ def measure(models: zoo.Models, pictures: Pictures, result: Tensor) -> dict[str,
     return {name: _plain(float(value)) for name, value in found.items()}
 
 
-def _by_clip(models: zoo.Models, pictures: Pictures, result: Tensor, source: Tensor, changed: Tensor | None):
-    clip, item, size = models.clip, pictures.item, result.shape[-1]
+def _by_clip(models: zoo.Models, pictures: Pictures, result: Tensor, size: int | None) -> dict[str, Tensor]:
+    clip, item = models.clip, pictures.item
+    source, changed = pictures.get("image", size), pictures.get("changed", size)
     found = {
         "clip_similarity": metrics.clip_similarity(clip, result, source),
         "structure_distance": metrics.structure_distance(clip, result, source),

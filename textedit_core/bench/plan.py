@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from textedit_core.axes import Axis, parse_axis
@@ -17,6 +18,7 @@ from textedit_core.models import zoo
 
 MEASURING = ("clip", "identity")  # what measures the results, where it is there
 PROJECTING = ("encoder", "clip", "identity")  # what helps to find a picture's latent, where it is there
+PICTURES = ("image", "mask", "exemplar", "answer", "changed")  # of an item
 WORDS = {"image": "a picture", "mask": "a mask", "exemplar": "an exemplar", "text": "a text"}
 
 
@@ -140,9 +142,10 @@ def parts_of(contestants: Sequence[Contestant], models: zoo.Models) -> list[str]
 
 
 def key(item: Item, contestant: Contestant, world: Sequence[str]) -> str:
-    """Names one piece of work by all that its result depends on but the pixels of the item: 16 hex digits.
+    """Names one piece of work by all that its result depends on: 16 hex digits.
 
-    world: whatever else matters, such as the models' fingerprints and how pictures are made square.
+    world: whatever is not of the item's texts or the contestant, such as the models' fingerprints, how
+    pictures are made square, and the `contents` of the item's.
     """
     asked = {
         "item": [item.name, item.prompt, item.caption, item.target, item.group],
@@ -152,6 +155,21 @@ def key(item: Item, contestant: Contestant, world: Sequence[str]) -> str:
         "world": list(world),
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def contents(item: Item) -> list[str]:
+    """What lies in the item's picture files, a sha256 each; "" in place of it for one that cannot be read.
+
+    A picture that is drawn is told by the item's name, and by the models.
+    """
+    found = []
+    for name in PICTURES:
+        if isinstance(path := getattr(item, name), Path):
+            try:
+                found.append(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}")
+            except OSError:
+                found.append(f"{name} ")
+    return found
 
 
 def _knobs_of(name: str) -> dict[str, BoundKnob]:

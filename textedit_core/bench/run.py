@@ -13,7 +13,7 @@ import torch
 
 from textedit_core.bench import lines, trial
 from textedit_core.bench.items import Item, Pictures
-from textedit_core.bench.plan import MEASURING, Contestant, key, parts_of
+from textedit_core.bench.plan import MEASURING, Contestant, contents, key, parts_of
 from textedit_core.cache import Cache
 from textedit_core.images import Fit
 from textedit_core.models import zoo
@@ -65,10 +65,12 @@ class Bench:
         """The key of a piece of work, by the two places. Loads the models that the contestants take."""
         if not self._keys:
             measuring = [part for part in MEASURING if part in self.models.sources]
+            seen = [contents(item) for item in self.items]
             for j, one in enumerate(self.contestants):
                 parts = sorted({*parts_of([one], self.models), *measuring})
                 world = [self.resize, *map(self._fingerprint, parts)]
-                self._keys.update({(i, j): key(asked, one, world) for i, asked in enumerate(self.items)})
+                for i, asked in enumerate(self.items):
+                    self._keys[i, j] = key(asked, one, [*world, *seen[i]])
         return self._keys[item, contestant]
 
     def records(self) -> list[tuple[Item, Contestant, dict[str, Any] | None]]:

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,8 @@ from textedit_core.bench.items import Pictures
 from textedit_core.bench.measure import measure
 from textedit_core.bench.plan import PROJECTING, Contestant, parts_of, picture_of
 from textedit_core.cache import Cache, cached
-from textedit_core.images import mask_to_pil, to_pil, to_tensor
-from textedit_core.jobs import INPUTS, REQUIRED, presets
+from textedit_core.images import as_tensor, mask_to_pil, to_pil
+from textedit_core.jobs import INPUTS, REQUIRED, WHOLE, presets
 from textedit_core.knobs import divide, hand_over, knobs, positionals
 from textedit_core.models import zoo
 from textedit_core.models.latent_diffusion import count_rows
@@ -41,7 +41,8 @@ def do(bench: Bench, pictures: Pictures, contestant: Contestant, name: str) -> d
     """One item by one contestant: {"cells": [{"coords", "file", "metrics"}], "pictures", seconds, UNet rows}.
 
     Every setting of the fit is fitted once; the cells on it are computed in batches where the method can.
-    A fit that no picture goes into serves all items, and what finds a picture's latent counts as its fit.
+    A fit that no picture goes into serves all items, and what finds a picture's latent counts as its fit. An
+    edit of `any_size` gets the image and its mask as large as they are, and is measured so.
     """
     edit, fit = contestant.edit, contestant.fit
     settings = contestant.settings_for(pictures.item)
@@ -71,11 +72,12 @@ def do(bench: Bench, pictures: Pictures, contestant: Contestant, name: str) -> d
         cells += [
             Cell(coords | one.coords, settings | coords | one.coords, one.image, one.seconds) for one in found
         ]
-    written = [_written(bench, pictures, contestant, name, cell) for cell in cells]
+    size = None if _whole(pictures, edit) else cells[0].image.shape[-1]
+    written = [_written(bench, pictures, contestant, name, cell, size) for cell in cells]
     costs = {"edit_seconds": edits.seconds, "edit_rows": edits.rows}
     if fits.used:
         costs |= {"fit_seconds": fits.seconds, "fit_rows": fits.rows}
-    return {"cells": written, **costs, **_shown(bench, pictures, cells[0].image.shape[-1])}
+    return {"cells": written, **costs, **_shown(bench, pictures, size)}
 
 
 def _given(bench: Bench, pictures: Pictures, contestant: Contestant, fits: _Meter) -> dict[str, Any]:
@@ -95,8 +97,14 @@ def _given(bench: Bench, pictures: Pictures, contestant: Contestant, fits: _Mete
         elif kind in INPUTS:
             what = name if name in ("mask", "exemplar") else "image"
             has = picture_of(pictures.item, name) is not None
-            given[name] = pictures.get(what, size).to(models.device) if has else default
+            side = None if name in WHOLE and _whole(pictures, contestant.edit) else size
+            given[name] = pictures.get(what, side).to(models.device) if has else default
     return given
+
+
+def _whole(pictures: Pictures, edit: Callable) -> bool:
+    """Whether the edit sees the picture as large as it is, as `jobs.read_job` would give it."""
+    return getattr(edit, "any_size", False) and pictures.can_be_whole()
 
 
 def _latent(models: zoo.Models, image: Tensor) -> Any:
@@ -119,22 +127,21 @@ def _brought(bench: Bench, contestant: Contestant, given: dict[str, Any]) -> dic
 
 
 def _written(
-    bench: Bench, pictures: Pictures, contestant: Contestant, name: str, cell: Cell
+    bench: Bench, pictures: Pictures, contestant: Contestant, name: str, cell: Cell, size: int | None
 ) -> dict[str, Any]:
     """Save a cell's picture with its settings, and measure it as saved."""
     picture, item = to_pil(cell.image)[0], pictures.item
     place = f" {cell_name(cell)}" if cell.coords else ".png"
     path = Path("items") / item.name / f"{contestant.method}-{name[:8]}{place}"
     texts = contestant.texts_for(item)
-    sha = image_sha(to_pil(pictures.get("image", picture.width))[0])
+    sha = image_sha(to_pil(pictures.get("image", size))[0])
     about = Record(contestant.method, bench.models.name, texts, cell.settings, sha, bench.resize)
     _save(picture, bench.out / path, about)
-    saved = to_tensor(picture, picture.width)
-    values = measure(bench.models, pictures, saved)
+    values = measure(bench.models, pictures, as_tensor(picture), size)
     return {"coords": cell.coords, "file": path.as_posix(), "metrics": values}
 
 
-def _shown(bench: Bench, pictures: Pictures, size: int) -> dict[str, Any]:
+def _shown(bench: Bench, pictures: Pictures, size: int | None) -> dict[str, Any]:
     """Save what the item has, as the methods saw it: {"pictures": {name: file}}."""
     files = {}
     for name in SHOWN:

@@ -1,0 +1,76 @@
+"""The pictures of a benchmark: replaced, larger than the model, and enough of them for QS or not."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.bench.conftest import write_picture
+from textedit_core import metrics
+from textedit_core.bench import lines
+from textedit_core.bench.items import Item, Pictures
+from textedit_core.images import as_tensor, mask_to_pil, to_pil, to_tensor
+from textedit_core.methods import paint_by_example
+from textedit_core.steps import last
+
+
+@pytest.mark.parametrize("name", ["0", "mask", "hat", "answer"])
+def test_a_picture_replaced_under_its_name_is_other_work(bench, folder, name):
+    _, out, _ = bench(methods="sdedit:steps=2")
+    before, path = lines.read(out), folder / "images" / f"{name}.png"
+    Image.open(path).transpose(Image.Transpose.ROTATE_180).save(path)
+    _, _, told = bench(methods="sdedit:steps=2")
+    assert "1 new results" in told
+    (new,) = [one for key, one in lines.read(out).items() if key not in before]
+    assert new["item"] == "0"
+
+
+def test_a_method_of_any_size_sees_and_is_measured_on_the_whole_photo(bench, folder, tiny):
+    """The mask lies outside of the centred square."""
+    photo = write_picture(folder / "images" / "photo.png", 3, (90, 40))
+    mask = torch.zeros(1, 1, 40, 90)
+    mask[..., 8:32, 2:20] = 1
+    mask_to_pil(mask)[0].save(folder / "images" / "hole.png")
+    entry = {"image": "images/photo.png", "mask": "images/hole.png", "exemplar": "images/hat.png"}
+    (folder / "items.jsonl").write_text(json.dumps(entry))
+    _, out, _ = bench(methods="paint_by_example:steps=2")
+    (record,) = lines.read(out).values()
+    (cell,), source = record["cells"], as_tensor(Image.open(photo))
+    exemplar = to_tensor(Image.open(folder / "images" / "hat.png"), 32)
+    with Image.open(out / cell["file"]) as saved, Image.open(out / record["pictures"]["mask"]) as shown:
+        assert saved.size == shown.size == (90, 40)
+        again = as_tensor(saved)
+    wanted = last(paint_by_example.edit(tiny.paint_by_example, source, mask, exemplar, steps=2))
+    assert to_pil(again)[0].tobytes() == to_pil(wanted)[0].tobytes()
+    assert cell["metrics"]["psnr_rest"] == 100.0
+    expected = {
+        "psnr_source": metrics.psnr(again, source),
+        "exemplar_score": metrics.exemplar_score(tiny.clip, again, exemplar, mask),
+    }
+    for name, value in expected.items():
+        assert cell["metrics"][name] == pytest.approx(value.item(), rel=1e-3, abs=1e-4), name
+
+
+def test_quality_needs_twice_as_many_references_as_features(bench, tmp_path):
+    """Tiny CLIP has 24 features: four sources bear no mixture, 48 pictures one of one component."""
+    _, few, _ = bench(methods="sdedit:steps=2")
+    for number in range(48):
+        write_picture(tmp_path / "reference" / f"{number}.png", number)
+    _, many, _ = bench("--reference", tmp_path / "reference", out="many", methods="sdedit:steps=2")
+    for place, known, says in (
+        (few, False, "QS is left out: on 24 features it needs 48 reference pictures, not 4"),
+        (many, True, "our own fit to them, of 1 component."),
+    ):
+        (row,) = json.loads((place / "summary.json").read_text())["rows"]
+        assert (row["means"]["qs"] is not None) == known and row["means"]["frechet"] > 0
+        assert says in (place / "report.md").read_text()
+    assert "| – |" in (few / "report.md").read_text()
+
+
+def test_an_answer_of_another_size_is_brought_to_the_photo(tmp_path):
+    photo, answer = (write_picture(tmp_path / f"{n}.png", n, (20 * n, 10 * n)) for n in (2, 3))
+    pictures = Pictures(Item("a", photo, answer=answer), "crop")
+    assert pictures.can_be_whole() and pictures.get("answer", None).shape == (1, 3, 20, 40)
+    drawn = Pictures(Item("a", photo, mask=lambda size: torch.ones(1, 1, size, size)), "crop")
+    assert not drawn.can_be_whole()
