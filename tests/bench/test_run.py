@@ -152,28 +152,6 @@ def test_killed_half_way_and_run_again_nothing_is_lost_or_done_twice(bench, fold
     assert not list(out.rglob(".*.png")) and (out / "report.md").is_file()
 
 
-def test_two_processes_give_what_one_gives_and_the_last_one_reports(bench, monkeypatch, tmp_path):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "1")
-    code, out, told = bench(out="two")
-    assert code == 0 and "still at work" in told and not (out / "report.md").exists()
-    monkeypatch.setenv("RANK", "0")
-    assert bench(out="two")[0] == 0
-    monkeypatch.delenv("RANK")
-    monkeypatch.delenv("WORLD_SIZE")
-    bench(out="one")
-    one, two = tmp_path / "one", tmp_path / "two"
-    assert plain(one) == plain(two)
-    assert {path.name for path in two.glob("lines-*")} == {"lines-0.jsonl", "lines-1.jsonl"}
-    means = [json.loads((place / "summary.json").read_text())["rows"] for place in (one, two)]
-    for rows in means:
-        for row in rows:
-            row["means"] = {name: value for name, value in row["means"].items() if "seconds" not in name}
-    assert means[0] == means[1]
-    for path in (one / "items").rglob("*.png"):
-        assert path.read_bytes() == (two / path.relative_to(one)).read_bytes()
-
-
 def test_the_report_shows_every_item_and_every_picture(bench, folder):
     write_picture(folder / "images" / "odd name & more.png", 7, (50, 40))
     with (folder / "items.jsonl").open("a") as file:
@@ -248,13 +226,6 @@ def test_a_mistake_is_one_sentence(bench, words, says):
 def test_a_name_that_is_none_is_one_sentence(bench, name, says):
     code, _, told = bench(name=name)
     assert code == 2 and says in told
-
-
-def test_a_share_that_cannot_be_is_refused(bench, monkeypatch):
-    monkeypatch.setenv("RANK", "2")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    code, _, told = bench()
-    assert code == 2 and "no process of several" in told
 
 
 def test_a_line_is_whole_whatever_stood_before(tmp_path):
