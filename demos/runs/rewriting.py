@@ -22,14 +22,23 @@ def candidates(kind: str, caption: str, known: Callable[[str], bool]) -> list[st
         ]
         found = [articles(one) for one in found]
     elif kind == "add":
-        fresh = [end for end in about["endings"] if end.split()[-1] not in lower]
-        found = [f"{caption} {end}" for end in fresh]
+        bare = {word.strip(",.;:!?") for word in lower}
+        fresh = [end for end, kind in about["endings"] if not bare & set(kind.split())]
+        found = [joined(caption, end) for end in fresh]
     elif kind == "restyle":
         fresh = [one for one in about["frames"] if one.split()[-1] not in lower or one.endswith("{}")]
         found = [one.format(caption) for one in fresh]
     else:
         found = [caption]
     return [one for one in found if known(one)]
+
+
+def joined(caption: str, ending: str) -> str:
+    """The caption with an ending; a second "with" that goes on where the first ends is "and"."""
+    first, _, rest = ending.partition(" ")
+    _, had, after = f" {caption} ".rpartition(" with ")
+    listed = had and not {"on", "in", "at"} & set(after.split())
+    return f"{caption} and {rest}" if first == "with" and listed else f"{caption} {ending}"
 
 
 def articles(text: str) -> str:
