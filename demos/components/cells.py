@@ -1,9 +1,14 @@
 """The cells of a sweep as HTML: the grid over two axes, the ranking of seeds, what may be swept."""
 
+import functools
+import json
+
 from demos.components import knobs
 from demos.components.marks import Tile, bar, strip, table
 from demos.runs import sweeping
 from demos.runs.common import Method
+from textedit_core.jobs import functions
+from textedit_core.knobs import method_knobs
 
 
 def sweep_problems(method: Method, most: int):
@@ -30,7 +35,8 @@ def sweep_problems(method: Method, most: int):
 
 def status(state: sweeping.Sweeping) -> str:
     """The bar above the grid."""
-    doing = f"preparing, loss {state.loss:.3g}" if state.loss is not None else "editing"
+    doing = "editing" if state.shown else "preparing and editing the first"  # some fits have no loss to tell
+    doing = doing if state.loss is None else f"preparing, loss {state.loss:.3g}"
     return bar(len(state.shown), state.total, f"{len(state.shown)} of {state.total} cells, {doing}")
 
 
@@ -59,8 +65,22 @@ def grid(
 
 
 def place_words(cell: dict) -> str:
-    """Where a cell stands: each knob on an axis and its value."""
-    return " · ".join(f"{name} {shown(value)}" for name, value in cell["coords"].items())
+    """Where a cell stands: each knob on an axis, as the page calls it, and its value."""
+    names = short_labels(json.loads(cell["record"])["method"])
+    return " · ".join(f"{names.get(name, name)} {shown(value)}" for name, value in cell["coords"].items())
+
+
+@functools.cache
+def short_labels(method: str) -> dict[str, str]:
+    """The labels of a method's knobs by name, as they stand within a line: "eta", "LoRA rank"."""
+    known = method_knobs(*functions(method))
+    return {name: in_line(knob.label) for name, knob in known.items()}
+
+
+def in_line(label: str) -> str:
+    """A label without its capital, unless the first word is written with others too."""
+    first = label.split()[0]
+    return label if first[1:] != first[1:].lower() else label[:1].lower() + label[1:]
 
 
 def shown(value) -> str:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 import gradio as gr
 
-from demos.components.cells import shown
+from demos.components.cells import short_labels, shown
 from demos.components.marks import SELECT_JS, Tile, note, strip
 from demos.components.pictures import before_after, picture
 from demos.runs.common import Method
@@ -24,7 +24,7 @@ class ResultPanel:
 
     method: the runs.common.Method.  steps: what to do first, in words.  pictures: {key: label}, "edit" among
     them, beside the slider, or in a row below it, each with a line under it, if they are `captioned`; those
-    that are `optional` are hidden until a result has them.
+    that are `optional` are hidden until a result has them; those of them that are `saved` can be downloaded.
     details: called to draw more below them; gives an object with `outputs` and `show(result)`.
     """
 
@@ -34,6 +34,7 @@ class ResultPanel:
         steps: tuple[str, ...],
         pictures: dict[str, str],
         optional: tuple[str, ...] = (),
+        saved: tuple[str, ...] = (),
         captioned: bool = False,
         details: Callable | None = None,
     ) -> None:
@@ -54,6 +55,12 @@ class ResultPanel:
             self.words = gr.HTML(label="Scores")
             with gr.Row(elem_classes="actions"):
                 self.download = gr.DownloadButton("Download PNG", size="sm", min_width=120)
+                self.saved = {
+                    key: gr.DownloadButton(
+                        f"Download {pictures[key]}", size="sm", min_width=120, visible=False
+                    )
+                    for key in saved
+                }
                 self.pin = gr.Button("Pin", size="sm", min_width=90)
                 seeded = "seed" in method.knobs
                 self.use_seed = gr.Button("Use this seed", size="sm", min_width=120, visible=seeded)
@@ -96,7 +103,7 @@ class ResultPanel:
         others = [widget for key, widget in self.pictures.items() if key != "edit"]
         more = self.details.outputs if self.details else []
         first = [self.pictures["edit"], self.settings, self.words, self.compare]
-        last = [self.download, self.shown, self.empty, self.body]
+        last = [self.download, *self.saved.values(), self.shown, self.empty, self.body]
         return [*first, *others, *self.captions.values(), *last, *more]
 
     def show(self, result: dict) -> dict:
@@ -108,6 +115,8 @@ class ResultPanel:
             shown = gr.update(value=paths.get(key), visible=key in paths, **label)
             updates[self.pictures[key]] = shown
         updates |= {widget: note(captions.get(key, "")) for key, widget in self.captions.items()}
+        for key, button in self.saved.items():
+            updates[button] = gr.update(value=paths.get(key), visible=key in paths)
         return updates | {
             self.settings: json.loads(result["record"]),
             self.words: note(result["words"], "done"),
@@ -138,6 +147,7 @@ def pin_captions(result: dict, headline: tuple[str, ...]) -> tuple[str, ...]:
     """The prompt, the last one of several, and the knobs one looks for first."""
     about = json.loads(result["record"])
     knobs = about["knobs"]
-    first = [f"{name} {shown(knobs[name])}" for name in headline if name in knobs]
+    names = short_labels(about["method"])
+    first = [f"{names.get(name, name)} {shown(knobs[name])}" for name in headline if name in knobs]
     prompts = list(about["prompts"].values())
     return (prompts[-1][:48] if prompts else "", " · ".join(first))

@@ -162,7 +162,7 @@ def test_inversions_and_weights_can_be_axes(client, picture):
         "y_values": "sad=0, sad=2",
     }
     grid = client.predict(**ask(picture()), **axes, api_name="/prompt_to_prompt_sweep")[1]
-    assert grid.count("data-cell=") == 6 and "inversion npi · word_weights sad=2" in grid
+    assert grid.count("data-cell=") == 6 and "inversion npi · word weights sad=2" in grid
 
 
 def test_recall_sets_both_prompts_and_every_knob(client, picture):
