@@ -4,7 +4,7 @@ import gradio as gr
 
 from demos.components.marks import note
 from demos.context import Context
-from textedit_core import images, record
+from textedit_core import record
 
 
 class Recall:
@@ -67,11 +67,3 @@ class Recall:
         here = self.known_models(about.models) == about.models
         missing = "" if here else f" Its models ({about.models}) are not on this machine."
         return f"Settings restored.{missing} A PNG does not carry {left_out}."
-
-
-def same_image(path: str | None, sha: str) -> bool:
-    """Whether the picture at `path` is the one a record was made from."""
-    try:
-        return bool(path) and record.image_sha(images.open_image(path)) == sha
-    except ValueError:
-        return False
