@@ -37,8 +37,11 @@ def text(x: float, y: float, words: str, anchor: str = "start", kind: str = "") 
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{html.escape(words)}</text>'
 
 
-def losses(stages: Sequence[tuple[str, Sequence[float], int]]) -> str:
-    """The loss of each stage side by side: (name, losses, steps planned). Faint: each step; bold: mean."""
+def losses(stages: Sequence[tuple[str, Sequence[float], int]], first: int = 1) -> str:
+    """The loss of each stage side by side: (name, losses, steps planned). Faint: each step; bold: mean.
+
+    first: the number of the first step that is drawn, where earlier ones are left out.
+    """
     stages = [stage for stage in stages if stage[2]]
     if not any(values for _, values, _ in stages):
         return ""
@@ -57,8 +60,8 @@ def losses(stages: Sequence[tuple[str, Sequence[float], int]]) -> str:
             parts.append(polyline(list(enumerate(values)), span, (0, top), box, "line faint"))
             parts.append(polyline(list(enumerate(mean)), span, (0, top), box, "line first"))
             parts.append(text(left + room, 12, f"loss {mean[-1]:.3f}", "end", "number"))
-        parts.append(text(left, 108, "1", kind="number"))
-        parts.append(text(left + room, 108, str(planned), "end", "number"))
+        parts.append(text(left, 108, str(first), kind="number"))
+        parts.append(text(left + room, 108, str(first + planned - 1), "end", "number"))
     return (
         f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="Loss of each preparation stage">{"".join(parts)}</svg>'

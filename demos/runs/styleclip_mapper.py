@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from demos.runs import styleclip
 from demos.runs.common import Ask, Axes
 from textedit_core import latents
 from textedit_core.cache import Cache, Entry, key
-from textedit_core.knobs import knobs
+from textedit_core.knobs import Knob, knobs
 from textedit_core.methods import styleclip_mapper as mapping
 from textedit_core.models.style import StyleMapper
 from textedit_core.steps import last
@@ -122,12 +122,26 @@ def read(ctx: Context, values: dict) -> Ask:
 
 # --- training ---------------------------------------------------------------------------------------------
 
+Minutes = Annotated[
+    float,
+    Knob(0.1, 240, 0.1, label="Minutes at most", help="others wait meanwhile; Train goes on from there"),
+]
+
+
+def time_is_over(seconds: float, *, train_minutes: Minutes = 10.0) -> bool:
+    """Whether a press of Train has had its time."""
+    return seconds > 60 * train_minutes
+
+
+LIMIT = knobs(time_is_over)
+
 
 @dataclass
 class Training:
     """A training under way: its place on the shelf, steps done and before, seconds, and the latest preview.
 
-    looks: (before, after) of a few samples as small pictures.
+    looks: (before, after) of a few samples as small pictures.  stopped: it has ended early; late: since its
+    minutes were over.
     """
 
     about: Kept
@@ -136,6 +150,7 @@ class Training:
     losses: tuple[float, ...] = ()
     looks: tuple[tuple[str, str], ...] = ()
     stopped: bool = False
+    late: bool = False
 
     @property
     def left(self) -> float:
@@ -158,11 +173,15 @@ def job(ctx: Context, values: dict) -> tuple[Kept, tuple, dict]:
 
 
 def train(ctx: Context, values: dict, stop: Event) -> Iterator[Training]:
-    """Train, or go on where it was left; kept every few seconds, on `stop`, and when the page goes away."""
+    """Train, or go on where it was left; kept every few seconds, on `stop`, and when the page goes away.
+
+    After "train_minutes" of `values` it ends as on `stop`: nobody else can use the models meanwhile.
+    """
     about, args, settings = job(ctx, values)
+    limit = {name: knob.check(values.get(name, knob.default)) for name, knob in LIMIT.items()}
     begun = get(about.name)
     if begun and begun.steps >= settings["steps"]:
-        yield Training(about, about.steps, losses=begun.losses)
+        yield Training(about, about.steps, losses=begun.losses, looks=looks(args[0], begun))
         return
     state = Training(replace(about, steps=begun.steps if begun else 0), begun.steps if begun else 0)
     generator, clock = args[0], time.monotonic()
@@ -173,7 +192,8 @@ def train(ctx: Context, values: dict, stop: Event) -> Iterator[Training]:
             latest, now = step.value, time.monotonic()
             state.about = replace(about, steps=step.value.steps)
             state.seconds, state.losses = now - clock, step.value.losses
-            state.stopped = stop.is_set() and step.done < step.total
+            state.late = time_is_over(now - clock, **limit)
+            state.stopped = (stop.is_set() or state.late) and step.done < step.total
             ended = state.stopped or step.done == step.total
             if now - looked > LOOK_EVERY or ended or not state.looks:
                 state.looks, looked = looks(generator, step.value), now

@@ -10,7 +10,7 @@ from demos.components.results import ResultPanel
 from demos.context import MODEL_LANE, STOP_LANE, duration
 from demos.runs import styleclip
 from demos.runs import styleclip_mapper as runs
-from demos.runs.styleclip_mapper import TRAINING, Training
+from demos.runs.styleclip_mapper import LIMIT, TRAINING, Training
 from demos.tabs.styleclip_tab import TechniqueTab
 
 FIRST_STEPS = (
@@ -18,11 +18,13 @@ FIRST_STEPS = (
     "Pick a mapper: each is trained for one text.",
     "Press Edit, then drag the strength.",
 )
+CHART = 2_000  # steps in the chart of the losses, at most
 NONE_YET = "These models bring no mapper: train one below."
 SHOWN = ("train_steps", "train_batch_size", "train_id_lambda", "train_l2_lambda")
 ABOUT_TRAIN = """Train a mapper for a text, or go on where its training was stopped.
 
-With the same settings and more steps an earlier training goes on. Returns the status, the losses and a few
+With the same settings and more steps an earlier training goes on. It ends after `train_minutes`, since nobody
+else can use the models meanwhile, and is kept: another call goes on. Returns the status, the losses and a few
 samples before and after as HTML, and the mapper's name for /styleclip_mapper_edit."""
 
 
@@ -69,6 +71,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
             for one, knob in TRAINING.items()
             if one in SHOWN
         }
+        self.limit = {one: knobs.control(knob) for one, knob in LIMIT.items()}
         with gr.Accordion("More settings of the training", open=False):
             self.training |= {
                 one: knobs.control(knob, self.preset(presets, one))
@@ -136,8 +139,8 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         self.models.change(self.list_mappers, [self.models, self.mapper, self.own], listed, **CROWD)
         widgets = list(self.training.values())
         self.models.input(self.use_training_presets, self.models, widgets, **CROWD)
-        asked = {"models": self.models, "train_prompt": self.prompt.text, **self.training}
-        find = knobs.problems(TRAINING)
+        asked = {"models": self.models, "train_prompt": self.prompt.text, **self.training, **self.limit}
+        find = knobs.problems(TRAINING | LIMIT)
         event = self.train_button.click(
             self.train,
             inputs_kwargs={**asked, "own": self.own},
@@ -207,7 +210,11 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
     def progress(self, state: Training) -> dict:
         """Updates for a training under way."""
         done, total = state.about.steps, state.about.settings["steps"]
-        words = f"Training, step {done:,} of {total:,}, about {duration(state.left)} left"
+        words = (
+            f"Training, step {done:,} of {total:,}, about {duration(state.left)} left. Others wait meanwhile"
+        )
+        shown = state.losses[-CHART:]
+        first = done - len(shown) + 1
         tiles = [
             Tile(picture, f"Sample {k + 1} {when}", (when,))
             for when, row in zip(("before", "after"), zip(*state.looks, strict=True), strict=False)
@@ -215,7 +222,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         ]
         return {
             self.train_status: bar(done, total, words),
-            self.losses: charts.losses([("training", state.losses[-2000:], min(total, 2000))]),
+            self.losses: charts.losses([("training", shown, max(len(shown), min(total, CHART)))], first),
             self.looks: figures(tiles, "Samples before and after", "pairs"),
         }
 
@@ -223,8 +230,9 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         """The sentence at the end of a training."""
         done, total = state.about.steps, state.about.settings["steps"]
         if state.stopped:
+            why = "Its minutes are over" if state.late else "Stopped"
             return (
-                f"Stopped at step {done:,} of {total:,}. It is kept: press Train to go on, or Edit to use it."
+                f"{why} at step {done:,} of {total:,}. It is kept: press Train to go on, or Edit to use it."
             )
         if state.before == done:
             return f"It is trained already, {done:,} steps. More training steps go on from there."
