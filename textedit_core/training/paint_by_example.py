@@ -1,11 +1,11 @@
 """Train the toon Paint by Example (arXiv 2211.13227): the text-to-image UNet learns to fill holes by example.
 
 Trained are the UNet, the mapper, its norm and projection, and the vector of no example; CLIP and the
-autoencoder stay as they are. The original took AdamW at 1e-5, batch 32, 40 epochs of OpenImages, a plain
-mean squared error, white noise and uniform timesteps. This recipe departs from it, as its text-to-image model
-does (`training.diffusion`): 3e-4, twice that for what follows CLIP, betas of 0.9 and 0.99, averaged weights;
-the error weighted over t by min-SNR (arXiv 2303.09556), noise with an offset that is constant over a picture,
-and the timesteps of a batch spread over the schedule, not drawn one by one.
+autoencoder stay as they are. The original took AdamW at 1e-5 after 10,000 steps of warm-up, batch 32, 40
+epochs of OpenImages, a plain mean squared error, white noise and uniform timesteps. This recipe departs from
+it: 3e-4, twice that for what follows CLIP, a short warm-up; and, as its text-to-image model had it
+(`training.diffusion`), the error weighted over t by min-SNR (arXiv 2303.09556), noise with an offset that is
+constant over a picture, and the timesteps of a batch spread over the schedule, not drawn one by one.
 """
 
 from __future__ import annotations
