@@ -1,11 +1,13 @@
 """The speed benchmark on tiny models: both ways give one result, rows are what they are said to be."""
 
+import dataclasses
 import json
 
 import pytest
+import torch
 
 from textedit_core import __main__ as cli
-from textedit_core.bench import speed
+from textedit_core.bench import speed, speed_images
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +17,7 @@ def stages(tiny):
 
 def test_every_shortcut_gives_the_result_of_the_plain_way(stages):
     compared = [stage for stage in stages.values() if stage.ratio is not None]
-    assert len(compared) == 5
+    assert len(compared) == 8
     assert all(stage.apart < 1e-3 for stage in compared), {one.name: one.apart for one in compared}
     assert all(stage.seconds > 0 and stage.plain_seconds > 0 for stage in compared)
 
@@ -29,6 +31,39 @@ def test_the_rows_are_those_that_are_needed(stages):
     assert rows["eta strip of seven, one batch"] == (7 * 2 * 3, 7 * 2 * 3)
     assert rows["the same SDEdit again, from the cache"] == (0, 2 * int(0.8 * 3))
     assert rows["one UNet row"] == (1, None) and rows["Direct inversion"] == (3, None)
+
+
+def test_only_the_plain_way_asks_for_queries_of_one_token(tiny):
+    model = tiny.paint_by_example
+    processors, layers = dict(model.unet.attn_processors), []
+    (stage,) = speed_images.painting(speed.Clock(model, 1))
+    assert model.unet.attn_processors == processors and (stage.rows, stage.plain_rows) == (1, 1)
+    handles = [one.to_q.register_forward_hook(lambda *_: layers.append(1))
+               for name, one in model.unet.named_modules() if name.endswith("attn2")]  # fmt: skip
+    try:
+        clock = Recorded(model, 1)
+        next(speed_images.painting(clock))
+        clock.run()
+        assert not layers
+        clock.plain()
+        assert len(layers) == len(handles) > 0
+    finally:
+        [handle.remove() for handle in handles]
+
+
+def test_models_without_the_parts_have_no_such_stage(tiny):
+    sources = {name: one for name, one in tiny.sources.items() if name in ("diffusion", "clip")}
+    few = dataclasses.replace(tiny, sources=sources)
+    few.__dict__["diffusion"] = tiny.diffusion
+    names = [stage.name for stage in speed.measure(few, repeats=1, steps=1)]
+    assert "one UNet row" in names and not any("Example" in name or "alpha" in name for name in names)
+
+
+class Recorded(speed.Clock):
+    """Keeps what it is to time."""
+
+    def stage(self, name, run, plain_way="", plain=None):
+        self.run, self.plain = torch.no_grad()(run), torch.no_grad()(plain)
 
 
 def test_the_command_writes_the_table_and_the_peak(tiny, tmp_path, capsys, monkeypatch):

@@ -8,20 +8,24 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from textedit_core import alignment, cache, inversions
+from textedit_core.bench import speed_images
 from textedit_core.ddim import Inversion, ddim_step
 from textedit_core.images import to_tensor
 from textedit_core.knobs import knobs
 from textedit_core.methods import imagic, prompt_to_prompt, sdedit
 from textedit_core.models import zoo
 from textedit_core.models.attention import attention_control
-from textedit_core.models.latent_diffusion import LatentDiffusion, count_rows
+from textedit_core.models.latent_diffusion import LatentDiffusion, RowCount, count_rows
+from textedit_core.models.paint_by_example import PaintByExample
 from textedit_core.models.prompt_control import Plan, PlanControl, plan
+from textedit_core.models.style import StyleGenerator
 from textedit_core.noise import noise
 from textedit_core.steps import last
 
@@ -51,9 +55,14 @@ class Stage:
 
 def measure(models: zoo.Models, repeats: int = 3, steps: int = 10) -> Iterator[Stage]:
     """Every stage in turn, each the median of `repeats` runs that alternate with the plain ones."""
-    clock = _Clock(models.diffusion, repeats)
+    clock = Clock(models.diffusion, repeats)
     for stages in (_parts(models, clock), _guidance(clock), _direct(clock, steps), _strip(clock, steps)):
         yield from stages
+    if "paint_by_example" in models.sources:
+        yield from speed_images.painting(replace(clock, model=models.paint_by_example))
+    if "generator" in models.sources:
+        clock = replace(clock, model=models.generator)
+        yield from speed_images.generating(models, clock, STRIP, (SOURCE, TARGET))
 
 
 def table(stages: list[Stage], peak_mb: float) -> str:
@@ -80,10 +89,10 @@ def peak_memory(device: torch.device) -> float:
 
 
 @dataclass
-class _Clock:
-    """Times functions on one model, with and without a plain counterpart."""
+class Clock:
+    """Times functions on one model, with and without a plain counterpart; counts rows where it has a UNet."""
 
-    model: LatentDiffusion
+    model: LatentDiffusion | PaintByExample | StyleGenerator
     repeats: int
 
     def stage(
@@ -105,7 +114,8 @@ class _Clock:
 
     def _once(self, run: Callable[[], Tensor]) -> tuple[float, int, Tensor]:
         on_cuda = self.model.device.type == "cuda"
-        with count_rows(self.model) as counted, torch.no_grad():
+        counting = count_rows(self.model) if hasattr(self.model, "unet") else nullcontext(RowCount())
+        with counting as counted, torch.no_grad():
             torch.cuda.synchronize() if on_cuda else None
             started = time.perf_counter()
             value = run()
@@ -113,7 +123,7 @@ class _Clock:
             return time.perf_counter() - started, counted.rows, value
 
 
-def _parts(models: zoo.Models, clock: _Clock) -> Iterator[Stage]:
+def _parts(models: zoo.Models, clock: Clock) -> Iterator[Stage]:
     """The stages that every edit is made of."""
     model, image, z, text = models.diffusion, *_given(models.diffusion)
     yield clock.stage("encode an image", lambda: model.encode(image))
@@ -129,7 +139,7 @@ def _parts(models: zoo.Models, clock: _Clock) -> Iterator[Stage]:
         yield clock.stage("render a portrait", lambda: to_tensor(render(Scene(), model.size), model.size))
 
 
-def _guidance(clock: _Clock) -> Iterator[Stage]:
+def _guidance(clock: Clock) -> Iterator[Stage]:
     model, (_, z, text) = clock.model, _given(clock.model)
     null = model.encode_text([""])
 
@@ -147,7 +157,7 @@ def _guidance(clock: _Clock) -> Iterator[Stage]:
     yield clock.stage("guidance 1, one row", lambda: one_batch(z, 500, text, null, 1.0), "two rows", idle)
 
 
-def _direct(clock: _Clock, steps: int) -> Iterator[Stage]:
+def _direct(clock: Clock, steps: int) -> Iterator[Stage]:
     """Direct inversion with Prompt-to-Prompt: the source's unconditional row is not computed."""
     model, (image, _, _) = clock.model, _given(clock.model)
     fitted = last(inversions.direct(model, image, SOURCE, steps=steps))
@@ -193,7 +203,7 @@ def _plan(tokens: list, steps: int, settings: dict) -> Plan:
     return plan(*tokens, steps, **{name: value for name, value in known.items() if name in taken})
 
 
-def _strip(clock: _Clock, steps: int) -> Iterator[Stage]:
+def _strip(clock: Clock, steps: int) -> Iterator[Stage]:
     """Seven values of eta: the cost of an edit does not depend on how long the fit was, so it is short."""
     model, (image, _, _) = clock.model, _given(clock.model)
     fitted = last(imagic.fit(model, image, TARGET, embedding_steps=2, finetune_steps=2))
