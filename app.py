@@ -1,47 +1,57 @@
 """TextEdit Studio: the entry point of a local run and of a Space. Heavy imports come after the flags."""
 
 import argparse
-import contextlib
 import os
+import sys
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-with contextlib.suppress(ImportError):
-    import spaces  # noqa: F401  a Space with ZeroGPU wants this import before torch
+SWITCHES, VALUES = ("folders", "safety"), ("device", "models", "dtype", "max-cells")
+
+
+def environment() -> list[str]:
+    """Flags set as TEXTEDIT_DTYPE=float16 or TEXTEDIT_FOLDERS=1: nobody types the command line of a Space."""
+    given = {name: os.environ.get(f"TEXTEDIT_{name.upper().replace('-', '_')}") for name in SWITCHES + VALUES}
+    switches = [f"--{name}" for name in SWITCHES if given[name] not in (None, "", "0")]
+    return switches + [f"--{name}={given[name]}" for name in VALUES if given[name]]
 
 
 def flags(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line; `arguments` defaults to the process's own."""
-    parser = argparse.ArgumentParser(description="Edit images by text with published research methods.")
-    parser.add_argument(
-        "--port",
-        type=int,
-        default=int(os.environ.get("GRADIO_SERVER_PORT", 7860)),
-        help="port of the page (default 7860)",
+    """The command line after the environment; `arguments` defaults to the process's own."""
+    parser = argparse.ArgumentParser(
+        description="Edit images by text with published research methods.",
+        epilog="The flags from --device on can be set in the environment too: TEXTEDIT_MAX_CELLS=16.",
     )
-    parser.add_argument(
-        "--host",
-        default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
-        help="address to listen on; 0.0.0.0 lets other machines in (default 127.0.0.1)",
-    )
-    parser.add_argument("--share", action="store_true", help="open a public gradio.live link")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default auto)")
-    parser.add_argument(
-        "--models",
-        default="toon",
-        metavar="NAME_OR_FOLDER",
-        help="toon (bundled), sd (from the hub) or a folder laid out like the bundle",
-    )
-    return parser.parse_args(arguments)
+    add = parser.add_argument
+    port, host = os.environ.get("GRADIO_SERVER_PORT", 7860), os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    add("--port", type=int, default=port, help="port of the page (default 7860)")
+    add("--host", default=host, help="address to listen on; 0.0.0.0 lets others in (default 127.0.0.1)")
+    add("--share", action="store_true", help="open a public gradio.live link")
+    add("--device", default="auto", help="cpu, cuda, mps or auto (default auto)")
+    about = "toon (bundled), sd (from the hub) or a folder laid out like the bundle"
+    add("--models", default="toon", metavar="NAME_OR_FOLDER", help=about)
+    kinds = ("auto", "float32", "float16", "bfloat16")
+    add("--dtype", default="auto", choices=kinds, help="precision of the models (auto: float32)")
+    add("--max-cells", type=int, default=64, metavar="N", help="cells of one sweep, at most (default 64)")
+    about = "let visitors name model folders of this machine; always so on 127.0.0.1 without --share"
+    add("--folders", action="store_true", help=about)
+    add("--safety", action="store_true", help="refuse what sd's safety checker finds unsafe; fetches 1.2 GB")
+    options = parser.parse_args(environment() + (sys.argv[1:] if arguments is None else arguments))
+    if options.max_cells < 1:
+        parser.error(f"argument --max-cells: {options.max_cells} is not a whole number from 1 on")
+    return options
 
 
 def main() -> None:
     """Build the page and serve it until interrupted."""
     options = flags()
     from demos.app import LAUNCH_KWARGS, create_app
+    from demos.context import is_private
     from textedit_core.models import zoo
 
-    demo = create_app(zoo, models=options.models, device=options.device)
+    folders = options.folders or is_private(options.host, options.share)
+    limits = {name: getattr(options, name) for name in ("max_cells", "dtype", "safety")}
+    demo = create_app(zoo, options.models, options.device, folders=folders, **limits)
     demo.launch(server_name=options.host, server_port=options.port, share=options.share, **LAUNCH_KWARGS)
 
 

@@ -10,6 +10,7 @@ import gradio as gr
 from demos.components.models import Picker
 from demos.components.recall import Recall
 from demos.context import Context
+from demos.runs import safety as safety_runs
 from demos.tabs import about, compare, imagic, null_text, paint_by_example, styleclip
 from demos.theme import CSS, JS, THEME
 
@@ -30,10 +31,23 @@ BRAND = """<div class="brand"><h1>TextEdit Studio</h1>
 <p>Edit a picture by text with published research methods. Turn their knobs, sweep them, compare.</p></div>"""
 
 
-def create_app(zoo: ModuleType, models: str = "toon", device: str = "auto", max_cells: int = 64) -> gr.Blocks:
-    """The whole page. `zoo` loads models by name; `models` is the name or folder chosen at start."""
+def create_app(
+    zoo: ModuleType,
+    models: str = "toon",
+    device: str = "auto",
+    max_cells: int = 64,
+    safety: bool = False,
+    **limits,
+) -> gr.Blocks:
+    """The whole page. `zoo` loads models by name; `models` is the name or folder chosen at start.
+
+    safety: whether results are judged by the safety checker, which is then loaded here, fetched if need be.
+    limits: other fields of `Context`, dtype and folders.
+    """
     zoo.describe(models)  # a wrong --models is one sentence at start, not an empty page
-    ctx = Context(zoo, models, device, max_cells)
+    if safety:
+        limits["checker"] = safety_runs.prepared(zoo.load(models, device).device)
+    ctx = Context(zoo, models, device, max_cells, **limits)
     with gr.Blocks(
         title="TextEdit Studio", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
     ) as demo:

@@ -11,16 +11,25 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 
+import torch
 from gradio.utils import get_upload_folder
+
+from textedit_core.models.safety import SafetyChecker
 
 log = logging.getLogger("textedit")
 MODEL_LANE = {"concurrency_id": "model", "concurrency_limit": 1}
 STOP_LANE = {"concurrency_limit": None}  # nobody's Stop waits until that of another has ended its step
 DAY = 86_400
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def is_private(host: str, share: bool = False) -> bool:
+    """Whether a page served there can be opened on this machine alone."""
+    return host in LOOPBACK and not share and "SPACE_ID" not in os.environ
 
 
 def duration(seconds: float) -> str:
@@ -83,13 +92,20 @@ class Stops:
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """The loader of models, the chosen device, the limits of this host, and the shared books."""
+    """The loader of models, the chosen device, the limits of this host, and the shared books.
+
+    folders: whether visitors may name folders of this machine as models.  dtype: "float16" or another of
+    torch's, for all models; "auto" is what the loader takes by itself.  checker: refuses results of models
+    from the hub or a folder; None for a host that has not turned it on.
+    """
 
     zoo: ModuleType
     default: str = "toon"
     device: str = "auto"
     max_cells: int = 64
     folders: bool = field(default_factory=lambda: "SPACE_ID" not in os.environ)
+    dtype: str = "auto"
+    checker: SafetyChecker | None = None
     pace: Pace = field(default_factory=Pace)
     stops: Stops = field(default_factory=Stops)
     _models: dict = field(default_factory=dict)
@@ -105,7 +121,11 @@ class Context:
             raise ValueError(f"Models: this host offers {' and '.join(self.zoo.NAMES)} only, no folders.")
         with self._lock:
             if name not in self._models:
-                self._models[name] = self.zoo.load(name, device=self.device)
+                precision = {} if self.dtype == "auto" else {"dtype": getattr(torch, self.dtype)}
+                models = self.zoo.load(name, device=self.device, **precision)
+                bundled = name in self.zoo.NAMES and name not in self.zoo.HUB
+                judged = self.checker is not None and not bundled
+                self._models[name] = replace(models, checker=self.checker) if judged else models
             return self._models[name]
 
     def load(self, name: str, part: str = "diffusion"):

@@ -34,6 +34,7 @@ from PIL import Image
 from torch import Tensor
 
 from demos.context import Context
+from demos.runs import safety
 from textedit_core import cache, images, metrics, record
 from textedit_core.knobs import BoundKnob, divide, hand_over, knobs, method_knobs, positionals
 from textedit_core.models.latent_diffusion import LatentDiffusion
@@ -278,7 +279,8 @@ def save_plain(picture: Image.Image, folder: Path, name: str) -> str:
 def present(
     ask: Ask, edited: Tensor, folder: Path, name: str = "edit", seconds: float = 0.0, scored: bool = True
 ) -> dict:
-    """Write the pictures of a result and say how good it is: plain data for the page."""
+    """Write the pictures of a result, unless it is refused, and say how good it is: data for the page."""
+    safety.check(ask.models, edited)
     about = describe(ask)
     scores = ask.method.score(ask, edited) if scored else None
     beside = ask.method.pictures(ask)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from demos.context import Context
-from demos.runs import common
+from demos.runs import common, safety
 from demos.runs.common import Ask, helper
 from demos.runs.contenders import Contender
 from textedit_core import cache, images, metrics
@@ -88,7 +88,8 @@ def row_of(ctx: Context, one: Contender, given: dict, folder: Path) -> Iterator[
 def finished(
     one: Contender, ask: Ask, edited: Tensor, given: dict, meter: Meter, folder: Path
 ) -> dict[str, Any]:
-    """Write the picture with its settings, measure it, and say what it has cost."""
+    """Write the picture with its settings, measure it, and say what it has cost. ValueError if refused."""
+    safety.check(ask.models, edited)
     about = common.describe(ask)
     caption, target = (" ".join((given[name] or "").split()) for name in ("prompt", "target"))
     shown = images.to_pil(ask.source)[0]

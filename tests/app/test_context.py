@@ -1,11 +1,13 @@
 """What every tab is handed, without a server: which parts are in memory, folders, precision, Stop."""
 
 import threading
+from pathlib import Path
 
 import pytest
+import torch
 
 from demos.components.checks import prompt_problem
-from demos.context import Context, Stops
+from demos.context import Context, Stops, is_private
 from textedit_core.models import zoo
 
 
@@ -15,6 +17,52 @@ def test_a_part_in_memory_says_nothing_of_the_others(tiny_folder, monkeypatch):
     assert ctx.loaded(ctx.default, "paint_by_example") and not ctx.loaded(ctx.default)
     monkeypatch.setattr(zoo.Models, "diffusion", property(lambda self: pytest.fail("it would be fetched")))
     assert prompt_problem(ctx, ctx.default, "a man in a red hat") == ""
+
+
+def flags(*arguments: str):
+    from app import flags
+
+    return flags(list(arguments))
+
+
+def test_limits_of_a_host_are_flags_and_also_stand_in_the_environment(monkeypatch, capsys):
+    assert (flags().max_cells, flags().dtype, flags().folders) == (64, "auto", False)
+    assert flags("--max-cells", "9", "--dtype", "float16", "--folders").max_cells == 9
+    given = {"MAX_CELLS": "16", "DTYPE": "bfloat16", "FOLDERS": "1", "SAFETY": "1", "MODELS": "sd"}
+    for name, value in given.items():
+        monkeypatch.setenv(f"TEXTEDIT_{name}", value)
+    found = flags()
+    assert (found.max_cells, found.dtype, found.models) == (16, "bfloat16", "sd")
+    assert found.folders and found.safety
+    assert flags("--max-cells", "3").max_cells == 3, "the command line has the last word"
+    monkeypatch.setenv("TEXTEDIT_FOLDERS", "0")
+    assert not flags().folders
+    for wrong in (["--max-cells", "0"], ["--dtype", "float8"]):
+        with pytest.raises(SystemExit):
+            flags(*wrong)
+        assert wrong[1] in capsys.readouterr().err
+
+
+def test_visitors_name_folders_only_where_they_sit_at_the_machine(monkeypatch, tiny_folder, tmp_path):
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    assert is_private("127.0.0.1") and is_private("localhost")
+    assert not is_private("0.0.0.0") and not is_private("127.0.0.1", share=True)
+    with pytest.raises(ValueError, match="no folders"):
+        Context(zoo, str(tiny_folder), "cpu", folders=False).models(str(tmp_path))
+    monkeypatch.setenv("SPACE_ID", "someone/studio")
+    assert not is_private("127.0.0.1")
+
+
+def test_the_precision_of_a_host_is_that_of_its_models(tiny_folder):
+    assert Context(zoo, str(tiny_folder), "cpu").models("").dtype == torch.float32
+    assert Context(zoo, str(tiny_folder), "cpu", dtype="bfloat16").models("").dtype == torch.bfloat16
+
+
+def test_the_app_starts_on_no_hardware_that_it_does_not_serve():
+    """A ZeroGPU Space wants handlers that run in processes of their own; these share models and a cache."""
+    root = Path(__file__).parents[2]
+    assert "import spaces" not in (root / "app.py").read_text(encoding="utf-8")
+    assert "not on ZeroGPU" in (root / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_prompt_is_measured_where_the_diffusion_part_is_in_memory(tiny_folder):

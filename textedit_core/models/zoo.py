@@ -16,6 +16,7 @@ from textedit_core.ddim import Schedule
 from textedit_core.models.clip import Clip
 from textedit_core.models.latent_diffusion import LatentDiffusion
 from textedit_core.models.paint_by_example import PaintByExample
+from textedit_core.models.safety import SafetyChecker
 from textedit_core.models.source import Source
 from textedit_core.models.style_files import BROUGHT, PUBLISHED, StyleModels, folder_sources
 
@@ -59,6 +60,7 @@ class Models(StyleModels):
     """The models of one name. Each part is loaded, from disk or the hub, when it is first asked for.
 
     presets: method -> knob values that suit these models.  vocabulary: the words they know, () if any.
+    checker: what a host has judge results before it shows them, if it wants that.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Models(StyleModels):
     presets: Mapping[str, Mapping] = field(default_factory=dict)
     vocabulary: tuple[str, ...] = ()
     license: str = ""
+    checker: SafetyChecker | None = None
 
     @cached_property
     def diffusion(self) -> LatentDiffusion:
