@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from demos.context import Context
-from demos.runs import common
+from demos.runs import common, safety
 from demos.runs.common import Ask, Axes, Method, Stage
 from textedit_core import cache, images
 from textedit_core.knobs import divide, knobs
@@ -89,6 +89,7 @@ def baseline(ask: Ask, strength: float) -> Iterator[Step[Tensor]]:
 
 def beside(ask: Ask, edited: Tensor, strength: float, folder: Path) -> dict[str, str]:
     """Write the SDEdit result with its own settings: its path, for the pictures of a result."""
+    safety.check(ask.models, edited)
     settings = {"strength": strength, **{name: ask.edit[name] for name in SHARED}}
     about = replace(common.describe(ask), method="sdedit", knobs=settings)
     return {"baseline": common.save(images.to_pil(edited)[0], folder, "sdedit", about)}

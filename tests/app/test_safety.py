@@ -73,7 +73,10 @@ def test_a_refusal_is_one_sentence_and_nothing_is_written(source, tiny_folder, p
     folder.mkdir()
     with pytest.raises(ValueError, match="safety checker of this host refuses") as told:
         common.present(ask, ask.source, folder)
-    assert str(told.value).count(".") == 1 and not list(folder.iterdir())
+    assert str(told.value).count(".") == 1
+    with pytest.raises(ValueError, match="refuses"):
+        imagic.beside(ask, ask.source, {}, folder)
+    assert not list(folder.iterdir())
 
 
 def test_what_passes_is_shown_as_it_is(source, tiny_folder, picture, tmp_path):
