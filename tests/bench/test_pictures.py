@@ -12,6 +12,7 @@ from textedit_core.bench import lines
 from textedit_core.bench.items import Item, Pictures
 from textedit_core.images import as_tensor, mask_to_pil, to_pil, to_tensor
 from textedit_core.methods import paint_by_example
+from textedit_core.metrics import extras
 from textedit_core.steps import last
 
 
@@ -66,6 +67,28 @@ def test_quality_needs_twice_as_many_references_as_features(bench, tmp_path):
         assert (row["means"]["qs"] is not None) == known and row["means"]["frechet"] > 0
         assert says in (place / "report.md").read_text()
     assert "| – |" in (few / "report.md").read_text()
+
+
+def test_extras_are_measured_where_they_are_asked_for(bench, monkeypatch):
+    code, _, told = bench("--extras", "lpips,fid")
+    assert code == 2 and "no measure called 'fid', only lpips and dino" in told
+    code, _, told = bench("--extras", "dino")
+    assert code == 2 and "would fetch facebook/dino-vitb8 (340 MB" in told and "--fetch" in told
+    asked = []
+    monkeypatch.setattr(
+        extras, "load_lpips", lambda fetch: asked.append(fetch) or (lambda a, b: (a - b).abs().mean())
+    )
+    words = {"out": "far", "methods": "sdedit:steps=2"}
+    bench("--limit", 1, **words)
+    _, out, told = bench("--limit", 1, "--extras", "lpips", "--fetch", **words)
+    assert asked == [True] and "1 new results" in told, "with other measures it is other work"
+    record = list(lines.read(out).values())[-1]
+    files = record["cells"][0]["file"], record["pictures"]["image"]
+    result, source = (as_tensor(Image.open(out / file)) for file in files)
+    wanted = (result - source).abs().mean().item()
+    assert record["cells"][0]["metrics"]["lpips"] == pytest.approx(wanted, rel=1e-4)
+    report = (out / "report.md").read_text()
+    assert "| LPIPS |" in report and "--extras lpips" in report and "--fetch" not in report
 
 
 def test_an_answer_of_another_size_is_brought_to_the_photo(tmp_path):

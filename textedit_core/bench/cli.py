@@ -33,6 +33,8 @@ def add_flags(parser: Any, given: Sequence[str]) -> None:
     add("--device", default="auto", help="auto, cpu, cuda or mps; of several, one a process (default auto)")
     add("--resize", choices=("crop", "pad"), default="crop", help="how pictures become square (default crop)")
     add("--reference", metavar="DIR", help="pictures for Frechet distance and QS; else answers or sources")
+    add("--extras", default="", metavar="LIST", help="lpips,dino: distances whose networks are fetched")
+    add("--fetch", action="store_true", help="allow what --extras needs and says")
     add("--batch-size", type=int, default=8, metavar="N", help="cells of a sweep at once (default 8)")
     add("--threads", type=int, default=1, metavar="N", help="of a process on the CPU (default 1)")
     add("--repeats", type=int, default=3, metavar="N", help="of bench speed (default 3)")
@@ -66,6 +68,7 @@ def run(options: Mapping[str, Any], say: Callable[[str], None], note: Callable[[
 def _bench(options: Mapping[str, Any], out: Path, say: Callable, note: Callable) -> None:
     from textedit_core.bench import plan, report, sets
     from textedit_core.bench.run import Bench, Share, work
+    from textedit_core.metrics import extras
     from textedit_core.models import zoo
 
     if not options["methods"]:
@@ -73,6 +76,7 @@ def _bench(options: Mapping[str, Any], out: Path, say: Callable, note: Callable)
     reference = Path(options["reference"]) if options["reference"] else None
     if reference:
         sets.pictures_in(reference)  # a mistake here is told before the work, not after it
+    further = extras.load(options["extras"], options["fetch"])
     share = Share.of_environment()
     models = zoo.load(options["models"], _device(options["device"]))
     flags = {name.removeprefix("knob "): text for name, text in options.items()
@@ -86,8 +90,9 @@ def _bench(options: Mapping[str, Any], out: Path, say: Callable, note: Callable)
             note(f"fetching {part['repo']}, {part['size_gb']:g} GB, licence {part['license']}")
     items = read_items(options, models)
     bench = Bench(
-        Path(options["name"]).name, items, contestants, models, out, options["resize"], options["batch_size"]
-    )
+        Path(options["name"]).name, items, contestants, models, out, options["resize"], options["batch_size"],
+        further,
+    )  # fmt: skip
     mine, done, started = (
         len(range(share.rank, len(items), share.count)) * len(contestants),
         0,
@@ -127,8 +132,10 @@ def read_items(options: Mapping[str, Any], models: Any) -> list:
 def command_line(options: Mapping[str, Any]) -> str:
     """The command that makes these results, without --out: what the report quotes."""
     words = ["python", "-m", "textedit_core", "bench", options["name"]]
-    plain = {"seed": 0, "models": "toon", "device": "auto", "resize": "crop", "batch_size": 8, "threads": 1}
-    skipped = {"command", "name", "out", "repeats", *(one for one in plain if options[one] == plain[one])}
+    plain = {"seed": 0, "models": "toon", "device": "auto", "resize": "crop", "batch_size": 8, "threads": 1,
+             "extras": ""}  # fmt: skip
+    skipped = {"command", "name", "out", "repeats", "fetch"}
+    skipped |= {one for one in plain if options[one] == plain[one]}
     for name, value in options.items():
         flag = f"--{name.removeprefix('knob ').replace('_', '-')}"
         for one in value if isinstance(value, list) else [value]:

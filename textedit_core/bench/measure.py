@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from textedit_core import metrics
 from textedit_core.bench.items import Pictures
+from textedit_core.metrics.extras import Distance
 from textedit_core.models import zoo
 
 EQUAL_DB = 100.0  # stands for the infinite PSNR of equal pictures, so that means exist
@@ -37,6 +40,8 @@ MEASURES = {
     "clip_similarity": Measure("CLIP similarity to the source", 3),
     "identity": Measure("identity", 3),
     "structure_distance": Measure("structure distance x1e3", 2, "down", 1000),
+    "lpips": Measure("LPIPS", 3, "down"),
+    "dino": Measure("DINO structure distance x1e3", 2, "down", 1000),
     "psnr_source": Measure("PSNR to the source, dB", 1),
     "psnr_rest": Measure("PSNR of the rest, dB", 1),
     "background_psnr": Measure("background PSNR, dB", 2),
@@ -47,11 +52,16 @@ MEASURES = {
 
 @torch.no_grad()
 def measure(
-    models: zoo.Models, pictures: Pictures, result: Tensor, size: int | None
+    models: zoo.Models,
+    pictures: Pictures,
+    result: Tensor,
+    size: int | None,
+    extras: Mapping[str, Distance] = MappingProxyType({}),
 ) -> dict[str, float | None]:
     """All measures of a result (1,3,H,W) in [-1,1] that can be taken, None where one is undefined.
 
     size: the side at which `pictures` has what the result is held against; None for as large as they are.
+    extras: further distances from the source, by name.
     PSNR is at most 100 dB, for equal pictures. `psnr_rest` is of what is not to change, the mean over that
     alone; the background measures are PIE-Bench's, over the frame.
     """
@@ -73,6 +83,7 @@ def measure(
         network = models.identity.network
         faces = (one.to(models.device, models.dtype) for one in (result, source))
         found["identity"] = metrics.identity(network, *faces)
+    found |= {name: distance(result, source) for name, distance in extras.items()}
     if item.score is not None:
         found |= item.score(result)
     return {name: _plain(float(value)) for name, value in found.items()}

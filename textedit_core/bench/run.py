@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from textedit_core.bench.items import Item, Pictures
 from textedit_core.bench.plan import MEASURING, Contestant, contents, key, parts_of
 from textedit_core.cache import Cache
 from textedit_core.images import Fit
+from textedit_core.metrics.extras import Distance
 from textedit_core.models import zoo
 
 # Where torchrun and accelerate launch, Open MPI, and other MPIs say which process of how many this is.
@@ -48,7 +49,8 @@ class Share:
 class Bench:
     """A benchmark: `items` by `contestants`, by these models, pictures made square by `resize`.
 
-    out: the folder of the results.  batch_size: how many cells of a sweep are computed at once.
+    out: the folder of the results.  batch_size: how many cells of a sweep are computed at once.  extras:
+    further measures of a result and its source, by name.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Bench:
     out: Path
     resize: Fit = "crop"
     batch_size: int = 8
+    extras: Mapping[str, Distance] = field(default_factory=dict)
     cache: Cache = field(default_factory=Cache)  # of fits that serve all items
     _keys: dict[tuple[int, int], str] = field(default_factory=dict)
 
@@ -68,7 +71,7 @@ class Bench:
             seen = [contents(item) for item in self.items]
             for j, one in enumerate(self.contestants):
                 parts = sorted({*parts_of([one], self.models), *measuring})
-                world = [self.resize, *map(self._fingerprint, parts)]
+                world = [self.resize, *self.extras, *map(self._fingerprint, parts)]
                 for i, asked in enumerate(self.items):
                     self._keys[i, j] = key(asked, one, [*world, *seen[i]])
         return self._keys[item, contestant]

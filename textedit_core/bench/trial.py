@@ -137,7 +137,7 @@ def _written(
     sha = image_sha(to_pil(pictures.get("image", size))[0])
     about = Record(contestant.method, bench.models.name, texts, cell.settings, sha, bench.resize)
     _save(picture, bench.out / path, about)
-    values = measure(bench.models, pictures, as_tensor(picture), size)
+    values = measure(bench.models, pictures, as_tensor(picture), size, bench.extras)
     return {"coords": cell.coords, "file": path.as_posix(), "metrics": values}
 
 

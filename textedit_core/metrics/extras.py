@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Distance = Callable[[Tensor, Tensor], Tensor]
+NAMES = ("lpips", "dino")
 DINO = "facebook/dino-vitb8"
 DINO_SIZE = 224
 DINO_MEAN, DINO_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def load_lpips(fetch: bool = False) -> Callable[[Tensor, Tensor], Tensor]:
+def load(names: str, fetch: bool = False) -> dict[str, Distance]:
+    """ "lpips,dino" as functions of two pictures (B,3,H,W) -> (B,), by name; none for "".
+
+    Raises ValueError for another name, and as the loaders where something is missing.
+    """
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    for name in wanted:
+        if name not in NAMES:
+            raise ValueError(f"Extras: there is no measure called '{name}', only {' and '.join(NAMES)}.")
+    found: dict[str, Distance] = {}
+    if "lpips" in wanted:
+        found["lpips"] = load_lpips(fetch)
+    if "dino" in wanted:
+        found["dino"] = partial(dino_structure_distance, load_dino(fetch))
+    return found
+
+
+def load_lpips(fetch: bool = False) -> Distance:
     """LPIPS (arXiv 1801.03924) on SqueezeNet, as PIE-Bench measures it: f(a, b) -> (B,), 0 for equal images.
 
     Images (B,3,H,W) in [-1,1], clamped. Needs the package `lpips`, and the weights of torchvision's
@@ -28,7 +48,7 @@ def load_lpips(fetch: bool = False) -> Callable[[Tensor, Tensor], Tensor]:
     if not fetch and not any(kept.glob("squeezenet1_1-*.pth")):
         raise ValueError(
             "LPIPS would fetch the weights of torchvision's squeezenet1_1 (5 MB, BSD licence) from "
-            "download.pytorch.org: allow it with fetch=True, or leave LPIPS out."
+            "download.pytorch.org: allow it with fetch=True (--fetch), or leave LPIPS out."
         )
     import lpips
 
@@ -54,7 +74,7 @@ def load_dino(fetch: bool = False) -> nn.Module:
     except OSError as error:
         raise ValueError(
             f"The DINO structure distance would fetch {DINO} (340 MB, Apache 2.0 licence) from the Hugging "
-            "Face hub: allow it with fetch=True, or use structure_distance, which needs nothing."
+            "Face hub: allow it with fetch=True (--fetch), or use structure_distance, which needs nothing."
         ) from error
 
 
