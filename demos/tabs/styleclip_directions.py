@@ -59,6 +59,7 @@ what the accepted edits alone make of it, and a chart of the channels that were 
         with gr.Row(elem_classes="offers"):
             self.accept_button = gr.Button("Accept, and go on from here", size="sm", min_width=170)
             self.undo_button = gr.Button("Undo the last accepted", size="sm", min_width=150)
+            self.reset_button = gr.Button("Reset", size="sm", min_width=80, elem_id=f"{name}-reset")
         self.chain = gr.HTML(label="Accepted edits", elem_id=f"{name}-chain")
         with gr.Accordion("More settings", open=False):
             self.draw_knobs(["layers"], presets)
@@ -104,7 +105,7 @@ what the accepted edits alone make of it, and a chart of the channels that were 
         events = super().wire_runs()
         beta, accepted = self.controls["beta"], self.controls["accepted"]
         asked = self.inputs | {"channels": self.channels}
-        outputs = [*self.result.outputs, self.edit_status]
+        outputs = [*self.result.outputs, self.edit_status, *self.fit_outputs]
         redo = {"inputs_kwargs": self.inputs, "outputs": outputs, **QUIET, **MODEL_LANE}
         fitted = gr.on(
             [self.fit_beta.click, self.channels.submit],
@@ -122,6 +123,8 @@ what the accepted edits alone make of it, and a chart of the channels that were 
             self.accept, self.result.shown, [accepted, settled[0], self.edit_status], **QUIET
         )
         self.undo_button.click(self.undo, accepted, status, **QUIET).success(self.edit, **redo)
+        chained = [accepted, self.edit_status]
+        self.reset_button.click(self.reset, accepted, chained, **QUIET).success(self.edit, **redo)
         accepted.change(self.say_chain, accepted, self.chain, **QUIET)
         return events
 
@@ -152,6 +155,13 @@ what the accepted edits alone make of it, and a chart of the channels that were 
         texts = {widget: getattr(last, name) for name, widget in self.texts.items()}
         settled = {self.controls[name]: getattr(last, name) for name in runs.SETTLED}
         yield {self.controls["accepted"]: rest, self.edit_status: ""} | texts | settled
+
+    @guarded("edit_status")
+    def reset(self, accepted: str):
+        """Take every edit from the chain; the texts and sliders in hand stay."""
+        if not accepted:
+            raise ValueError("Nothing has been accepted yet.")
+        yield {self.controls["accepted"]: "", self.edit_status: ""}
 
     def say_chain(self, accepted: str) -> str:
         """The accepted edits, one a line."""

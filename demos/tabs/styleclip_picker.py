@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from demos.components import knobs
+from demos.components import charts, knobs
 from demos.components.checks import guarded, image_problem, validator
 from demos.components.marks import CROWD, QUIET, SELECT_JS, Tile, bar, figures, note, strip, tile
 from demos.components.source import say_image, sizing_radio, source_image
@@ -14,6 +14,7 @@ ABOUT_PROJECT = """Project a picture: find the latent that rebuilds it, for an e
 
 Returns the status and both pictures as HTML. The latent stays on the server under a key of its content."""
 INVITATION = "Samples of the generator appear here."
+TO_PROJECT = "Finds the latent that rebuilds this picture, once. Edit does it for you if you skip it."
 OWN = "Own picture"  # as its field is called
 
 
@@ -68,7 +69,7 @@ class LatentPicker:
             self.prepare_button = gr.Button("1  Prepare", scale=3, min_width=140, elem_id="styleclip-prepare")
             self.stop_button = gr.Button("Stop", variant="stop", scale=1, min_width=70)
         self.status = gr.HTML(
-            note("Finds the latent that rebuilds this picture, once. Edit does it for you if you skip it."),
+            note(TO_PROJECT),
             label="Projection status",
             elem_id="styleclip-prepare-status",
         )
@@ -86,6 +87,11 @@ class LatentPicker:
             "sizing": self.sizing,
             **self.projection,
         }
+
+    @property
+    def outputs(self) -> list:
+        """What a projection may update: what is said of it, and the view of the latent."""
+        return [self.status, self.view]
 
     @property
     def widgets(self) -> dict:
@@ -111,9 +117,10 @@ class LatentPicker:
         lane = QUIET | MODEL_LANE
         self.origin.change(self.switch, self.origin, [self.sampling, self.projecting], **QUIET)
         self.random.click(None, None, self.seed, js="() => Math.floor(Math.random() * 2147483647)", **QUIET)
-        seen = {"inputs_kwargs": {"models": self.models, **self.fields}, "outputs": self.view}
+        seen = {"inputs_kwargs": {"models": self.models, **self.fields}, "outputs": self.outputs}
         moved = [self.seed.change, self.truncation.release, self.origin.change]
-        gr.on(moved, self.look, trigger_mode="always_last", **seen, **lane)
+        own = [one.change for one in (self.image, self.sizing, *self.projection.values())]
+        gr.on([*moved, *own], self.look, trigger_mode="always_last", **seen, **lane)
         asked = [self.models, self.first, self.truncation]
         drawn = [self.show_button.click, self.truncation.release]
         filled = [self.gallery, self.first]
@@ -129,7 +136,7 @@ class LatentPicker:
         self.prepared = self.prepare_button.click(
             self.prepare,
             inputs_kwargs={"models": self.models, **self.fields},
-            outputs=[self.status, self.view],
+            outputs=self.outputs,
             validator=validator(self.ctx, ["models", *self.fields], self.problems_of_picture, part=runs.PART),
             api_name="styleclip_project",
             api_description=ABOUT_PROJECT,
@@ -142,7 +149,7 @@ class LatentPicker:
     def open(self, page: gr.Tab) -> None:
         """The first samples come with the tab, where that fetches nothing and takes no time to speak of."""
         lane = QUIET | MODEL_LANE
-        seen = {"inputs_kwargs": {"models": self.models, **self.fields}, "outputs": self.view}
+        seen = {"inputs_kwargs": {"models": self.models, **self.fields}, "outputs": self.outputs}
         page.select(self.look, **seen, **lane).then(
             self.fill_first, [self.models, self.first, self.truncation], [self.gallery, self.first], **lane
         )
@@ -168,36 +175,38 @@ class LatentPicker:
         except (ValueError, OSError):
             return False
 
-    def look(self, models: str, **values) -> str:
-        """The image of the latent that is picked, small; nothing where there is none yet."""
-        if not self.usable(models) or self.problems(values):
-            return ""
+    def look(self, models: str, **values) -> dict:
+        """The image of the latent that is picked, small; nothing where there is none yet.
+
+        Of a picture of one's own that is not projected so, nothing is said but that it can be.
+        """
+        values |= {"models": models}
+        said = {} if values["origin"] != PICTURE else {self.status: note(TO_PROJECT)}
+        if not self.usable(models) or any(self.problems(values).values()):
+            return {self.view: ""} | said
         try:
-            begun = runs.start(self.ctx, values | {"models": models})
+            begun = runs.start(self.ctx, values)
         except ValueError:
-            return ""  # a picture that has not been projected
+            return {self.view: ""} | said  # a picture that has not been projected
         if begun.picture:
-            return self.beside(values | {"models": models})
-        return figures(
-            [Tile(runs.thumbnail(begun.source), "The picked sample", (self.words(values),))],
-            "Source",
-            "latent",
-        )
+            return self.beside(values)
+        sample = Tile(runs.thumbnail(begun.source), "The picked sample", (self.words(values),))
+        return {self.view: figures([sample], "Source", "latent")}
 
     def words(self, values: dict) -> str:
         return f"seed {int(values['latent_seed'])}, truncation {values['latent_truncation']:g}"
 
-    def beside(self, values: dict) -> str:
-        """The own picture and its projection, with how alike they are."""
+    def beside(self, values: dict) -> dict:
+        """Updates that show the own picture and its projection, how alike they are, and the loss."""
         found = runs.projected(self.ctx, values)
-        alike = f"{found.psnr:.1f} dB" + (
-            "" if found.identity is None else f", identity {found.identity:.2f}"
-        )
+        same = "" if found.identity is None else f", identity {found.identity:.2f}"
+        words = f"Projected: {found.psnr:.1f} dB to your picture{same}."
         tiles = [
             Tile(runs.thumbnail(found.source), "Your picture", ("your picture",)),
-            Tile(runs.thumbnail(found.image), "Its projection", ("projection", alike)),
+            Tile(runs.thumbnail(found.image), "Its projection", ("projection", f"{found.psnr:.1f} dB{same}")),
         ]
-        return figures(tiles, "Source", "latent")
+        curve = charts.losses([("projection", found.losses, len(found.losses))])
+        return {self.status: note(words, "done") + curve, self.view: figures(tiles, "Source", "latent")}
 
     def pick(self, first: int, chosen: gr.EventData) -> tuple:
         """A click on a sample picks its seed."""
@@ -230,20 +239,22 @@ class LatentPicker:
         with self.ctx.stops.running(request.session_hash) as stop:
             yield from self.project(values, stop, self.status)
 
-    def project(self, values: dict, stop, status: gr.HTML):
-        """Yield page updates while the own picture is projected; returns whether it has been."""
+    def project(self, values: dict, stop, status: gr.HTML, shows: bool = True):
+        """Yield page updates while the own picture is projected; returns whether it has been.
+
+        shows: whether the run may update `outputs` too.
+        """
         for step in runs.projecting(self.ctx, values):
             if step.done == step.total:
                 break
-            yield {status: bar(step.done, step.total, f"Projecting, step {step.done} of {step.total}")}
+            loss = "" if step.loss is None else f", loss {step.loss:.3f}"
+            words = f"Projecting, step {step.done} of {step.total}{loss}"
+            yield {status: bar(step.done, step.total, words)}
             if stop.is_set():
                 yield {status: note("Stopped while projecting. Fewer projection steps are quicker.")}
                 return False
-        if status is self.status:  # and not the one of an edit, which goes on
-            found = step.value
-            alike = "" if found.identity is None else f", identity {found.identity:.2f}"
-            words = f"Projected: {found.psnr:.1f} dB to your picture{alike}."
-            yield {status: note(words, "done"), self.view: self.beside(values)}
+        if shows:
+            yield self.beside(values)
         return True
 
 

@@ -7,6 +7,7 @@ from demos.components.checks import models_problem
 from demos.components.results import ResultPanel
 from demos.components.tab import Tab
 from demos.context import Context
+from demos.runs import styleclip as runs
 from demos.tabs.styleclip_picker import LatentPicker
 
 
@@ -36,9 +37,17 @@ class TechniqueTab(Tab):
         """The latent, and the texts."""
         return self.picker.fields | self.texts
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return (self.method.part, *self.needs)
+
+    def pictured(self, values: dict) -> bool:
+        """Whether there is a latent, or a picture that may have been projected."""
+        return values["origin"] != runs.PICTURE or super().pictured(values)
+
     def problems(self, values: dict) -> dict[str, str]:
         """What is wrong with models, latent, or what the technique is asked."""
-        for part in (self.method.part, *self.needs):
+        for part in self.parts:
             if wrong := models_problem(self.ctx, values["models"], part):
                 return {"models": wrong}
         found = self.picker.problems(values)
@@ -50,10 +59,16 @@ class TechniqueTab(Tab):
         raise NotImplementedError
 
     def before(self, values: dict, stop, status: gr.HTML):
-        """Project a picture of one's own, where that has not been done."""
-        if values["origin"] != "picture":
+        """Project a picture of one's own, where that has not been done, and show it, but from a sweep."""
+        if values["origin"] != runs.PICTURE:
             return True
-        return (yield from self.picker.project(values, stop, status))
+        shows = status is not self.sweep.status
+        return (yield from self.picker.project(values, stop, status, shows))
+
+    @property
+    def fit_outputs(self) -> list:
+        """What a run may update before the edit: the picker too, where it projects."""
+        return [*super().fit_outputs, *self.picker.outputs]
 
     # --- live ---------------------------------------------------------------------------------------------
 
