@@ -1,5 +1,6 @@
 """Imagic's runs: how its widgets are read, what a stopped fit keeps, the SDEdit baseline."""
 
+import importlib.util
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,15 @@ from demos.context import Context
 from demos.runs import common, safety
 from demos.runs.common import Ask, Axes, Method, Stage
 from textedit_core import cache, images
-from textedit_core.knobs import divide, knobs
+from textedit_core.knobs import divide, knobs, method_knobs
 from textedit_core.methods import imagic, sdedit
 from textedit_core.steps import Step
 
-STRENGTH = knobs(sdedit.edit)["strength"]
-SHARED = ("guidance_scale", "steps", "seed")  # what SDEdit takes over from the edit it stands beside
+SDEDIT = knobs(sdedit.edit)
+PULL = SDEDIT["guidance_scale"]
+GUIDANCE = replace(PULL, knob=replace(PULL.knob, label="SDEdit guidance"))
+BASELINE = {"strength": SDEDIT["strength"], "sdedit_guidance": GUIDANCE}  # SDEdit's own, beside an edit
+SHARED = ("steps", "seed")  # what SDEdit takes over from the edit it stands beside
 
 
 def read(ctx: Context, values: dict) -> Ask:
@@ -81,18 +85,45 @@ def rank(ask: Ask, fitted: imagic.ImagicFit, seeds: int) -> Iterator[Step[tuple[
     yield from cache.cached(imagic.rank_seeds, *given, seeds=seeds, **ask.edit)
 
 
-def baseline(ask: Ask, strength: float) -> Iterator[Step[Tensor]]:
-    """SDEdit of the same source under the same prompt, guidance, sampling steps and seed."""
-    shared = {name: ask.edit[name] for name in SHARED}
-    yield from cache.cached(sdedit.edit, *ask.args, strength=STRENGTH.check(strength), **shared)
+def baseline_presets(presets: dict) -> dict:
+    """The values of BASELINE that suit the models with these presets of SDEdit."""
+    return {name: presets.get(knob.name, knob.default) for name, knob in BASELINE.items()}
 
 
-def beside(ask: Ask, edited: Tensor, strength: float, folder: Path) -> dict[str, str]:
+def baseline_settings(ask: Ask, values: dict) -> dict:
+    """SDEdit's knobs: its own, checked, and the sampling steps and the seed of the edit it stands beside."""
+    own = {knob.name: knob.check(values[name]) for name, knob in BASELINE.items()}
+    return own | {name: ask.edit[name] for name in SHARED}
+
+
+def baseline(ask: Ask, settings: dict) -> Iterator[Step[Tensor]]:
+    """SDEdit of the same source under the same prompt."""
+    yield from cache.cached(sdedit.edit, *ask.args, **settings)
+
+
+def beside(ask: Ask, edited: Tensor, settings: dict, folder: Path) -> dict[str, str]:
     """Write the SDEdit result with its own settings: its path, for the pictures of a result."""
     safety.check(ask.models, edited)
-    settings = {"strength": strength, **{name: ask.edit[name] for name in SHARED}}
     about = replace(common.describe(ask), method="sdedit", knobs=settings)
     return {"baseline": common.save(images.to_pil(edited)[0], folder, "sdedit", about)}
+
+
+def memory_hint() -> str:
+    """What takes less memory, in the words of the knobs; lora is named where it can be chosen."""
+    known, kinds = method_knobs(imagic.edit, imagic.fit), " or ".join(f"'{one}'" for one in lean_tuning())
+    tuned, checkpointing = known["tune"].label, known["gradient_checkpointing"].label
+    return f"Choose {kinds} under {tuned}, turn on {checkpointing}, or run smaller sweeps."
+
+
+def lean_tuning() -> tuple[str, ...]:
+    """The choices of `tune` that take less memory than the paper's."""
+    return tuple(one for one in tunings() if one != "full")
+
+
+def tunings() -> tuple[str, ...]:
+    """What can be tuned here: lora needs the package peft."""
+    choices = method_knobs(imagic.edit, imagic.fit)["tune"].knob.choices
+    return tuple(one for one in choices if one != "lora" or importlib.util.find_spec("peft"))
 
 
 METHOD = Method(
@@ -105,6 +136,5 @@ METHOD = Method(
     suggest=suggest,
     rank=rank,
     headline=("eta", "seed"),
-    memory_hint="Choose 'lora' or 'attention' under What is tuned, turn on gradient checkpointing, "
-    "or run smaller sweeps.",
+    memory_hint=memory_hint(),
 )

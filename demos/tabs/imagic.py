@@ -7,6 +7,7 @@ import gradio as gr
 from demos.components import knobs
 from demos.components.checks import image_problem, prompt_problem
 from demos.components.fit import FitPanel
+from demos.components.marks import CROWD
 from demos.components.prompt import PromptBox
 from demos.components.results import ResultPanel
 from demos.components.source import SourceBox
@@ -52,6 +53,7 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
         self.fit = FitPanel(METHOD, "this image and prompt", "Learns this image and prompt, once.")
         with gr.Accordion("Preparation settings", open=False):
             self.draw_knobs(self.method.fit_knobs, presets)
+            self.controls["tune"].choices = [(one, one) for one in runs.tunings()]
         self.draw_knobs(["eta"], presets)
         self.draw_seeds()
         self.draw_run()
@@ -59,7 +61,8 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
             self.draw_knobs([name for name in self.method.edit_knobs if name not in self.controls], presets)
         with gr.Accordion("Compare with SDEdit", open=False):
             self.sdedit = gr.Checkbox(False, label="Show an SDEdit result beside the edit")
-            self.strength = knobs.control(runs.STRENGTH)
+            suited = runs.baseline_presets(self.ctx.presets(self.ctx.default, "sdedit"))
+            self.baseline = knobs.controls(runs.BASELINE, runs.BASELINE, suited)
 
     def draw_answer(self) -> ResultPanel:
         """The slider, with source, reconstruction, edit and SDEdit beside it."""
@@ -69,7 +72,7 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
             "edit": "Edit",
             "baseline": "SDEdit",
         }
-        return ResultPanel(self.method, FIRST_STEPS, pictures, optional=("baseline",))
+        return ResultPanel(self.method, FIRST_STEPS, pictures, optional=("baseline",), saved=("baseline",))
 
     @property
     def fields(self) -> dict:
@@ -83,17 +86,26 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
 
     @property
     def extra(self) -> dict:
-        """Whether SDEdit is shown, and its strength."""
-        return {"sdedit": self.sdedit, "strength": self.strength}
+        """Whether SDEdit is shown, and its own knobs."""
+        return {"sdedit": self.sdedit, **self.baseline}
 
     def problems(self, values: dict) -> dict[str, str]:
-        """What is wrong with the image, the prompt, or the strength of an SDEdit result that is asked for."""
-        asked = {"strength": values["strength"]} if values.get("sdedit") else {}
+        """What is wrong with the image, the prompt, or the knobs of an SDEdit result that is asked for."""
+        asked = {name: values[name] for name in runs.BASELINE} if values.get("sdedit") else {}
         return {
             "image": image_problem(values["image"]),
             "prompt": prompt_problem(self.ctx, values["models"], values["prompt"]),
-            **knobs.problems({"strength": runs.STRENGTH})(asked),
+            **knobs.problems(runs.BASELINE)(asked),
         }
+
+    def wire(self) -> None:
+        """What Tab wires; SDEdit's knobs follow the models too."""
+        super().wire()
+        self.models.input(self.suit_baseline, self.models, list(self.baseline.values()), **CROWD)
+
+    def suit_baseline(self, models: str) -> list:
+        """SDEdit's knobs as they suit the chosen models."""
+        return list(runs.baseline_presets(self.ctx.presets(models, "sdedit")).values())
 
     def finish(self, ask: common.Ask, fitted, stop, values: dict):
         """The edit, then SDEdit where it is asked for, then both at once."""
@@ -103,9 +115,9 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
             return
         result = common.present(ask, edited, folder := self.ctx.folder(), seconds=time.monotonic() - start)
         if values["sdedit"]:
-            strength = values["strength"]
-            other = yield from self.stepping(runs.baseline(ask, strength), stop, "SDEdit")
+            settings = runs.baseline_settings(ask, values)
+            other = yield from self.stepping(runs.baseline(ask, settings), stop, "SDEdit")
             if other is not None:
-                result["pictures"] |= runs.beside(ask, other, strength, folder)
-                result["labels"] = {"baseline": f"SDEdit, strength {strength:g}"}
+                result["pictures"] |= runs.beside(ask, other, settings, folder)
+                result["labels"] = {"baseline": f"SDEdit, strength {settings['strength']:g}"}
         yield self.result.show(result) | {self.edit_status: ""}

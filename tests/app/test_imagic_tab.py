@@ -25,6 +25,12 @@ def named(client, endpoint: str, result) -> dict:
     return dict(zip((one["label"] for one in returns), result, strict=False))
 
 
+def file_of(update) -> str:
+    """The path in a download button's update."""
+    value = update["value"] if isinstance(update, dict) and "value" in update else update
+    return value["path"] if isinstance(value, dict) else value
+
+
 def pixels(path: str) -> np.ndarray:
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB")).astype(float)
@@ -75,11 +81,15 @@ def test_a_repeated_edit_is_served_from_the_cache(client, picture, counted):
 
 
 def test_sdedit_stands_beside_the_edit_with_its_own_settings(client, picture):
-    result = client.predict(**ask(picture(), sdedit=True, strength=0.5), api_name="/imagic_edit")
+    own = {"sdedit": True, "strength": 0.5, "sdedit_guidance": 4.5}
+    result = client.predict(**ask(picture(), **own), api_name="/imagic_edit")
     out = named(client, "/imagic_edit", result)
     path = out["SDEdit"]["value"] if isinstance(out["SDEdit"], dict) else out["SDEdit"]
     record = settings_in(path["path"] if isinstance(path, dict) else path)
     assert record["method"] == "sdedit" and record["knobs"]["strength"] == 0.5
+    assert record["knobs"]["guidance_scale"] == 4.5 != out["Settings"]["knobs"]["guidance_scale"]
+    saved = out["Download SDEdit"]
+    assert settings_in(file_of(saved)) == record
 
 
 def test_a_cancelled_fit_leaves_no_trace_and_the_next_one_works(client, picture, counted, tiny_folder):
