@@ -2,11 +2,11 @@
 
 import gradio as gr
 
-from demos.components.marks import SELECT_JS, Tile, figures, strip
+from demos.components.marks import SELECT_JS, Tile, figures, note, strip
 
 
 class AttentionView:
-    """Fed by a result's "maps", "mask" and "siblings", the results of one batch; empty for one without."""
+    """Fed by a result's "maps", "mask" and "siblings", the results of one batch."""
 
     def __init__(self, method: str) -> None:
         self.batch = gr.State([])
@@ -40,8 +40,10 @@ def target_strip(results: list[dict]) -> str:
 
 
 def attention(result: dict) -> str:
-    """The words' attention and the mask of a result as HTML."""
-    maps, mask = result.get("maps", {}), result.get("mask")
+    """The words' attention and the mask of a result as HTML; a cell of a sweep is made without them."""
+    if "maps" not in result:
+        return note("A sweep does not keep where the words look. Press Edit for the attention.")
+    maps, mask = result["maps"], result.get("mask")
     parts = []
     if mask:
         words = "changes are let through where it is blue"

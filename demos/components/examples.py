@@ -25,17 +25,30 @@ class ExampleStrip:
             elem_id=f"{method}-examples",
         )
 
-    def on_pick(self, fields: dict, controls: dict, convert: Callable[[dict], dict]) -> None:
+    def on_pick(
+        self,
+        fields: dict,
+        controls: dict,
+        convert: Callable[[dict], dict],
+        models: gr.Dropdown | None = None,
+        at_first: Callable[[str | None], dict] = lambda models: {},
+    ) -> None:
         """A click writes the picture into fields["image"], and what else the example has by name.
 
-        convert: makes the values of the widgets from those of the example.
+        convert: makes the values of the widgets from those of the example.  at_first(models): values by name
+        for what the example says nothing of; what neither has stays as it is.
         """
         names = [*fields, *controls]
 
-        def pick(chosen: gr.EventData):
-            example = self.examples[int(chosen._data["index"])]
-            files = {name: str(path) for name, path in example.files.items()}
-            values = convert({"image": str(example.image)} | files | example.fields | example.knobs)
+        def pick(known: str | None, chosen: gr.EventData):
+            values = self.values(int(chosen._data["index"]), convert, at_first(known))
             return [values.get(name, gr.skip()) for name in names]
 
-        self.strip.select(pick, None, [*fields.values(), *controls.values()], **QUIET)
+        self.strip.select(pick, models or gr.State(None), [*fields.values(), *controls.values()], **QUIET)
+
+    def values(self, number: int, convert: Callable[[dict], dict], at_first: dict) -> dict:
+        """What a pick of this example sets, by name."""
+        example = self.examples[number]
+        files = {name: str(path) for name, path in example.files.items()}
+        own = {"image": str(example.image)} | files | example.fields | example.knobs
+        return at_first | convert(own)
