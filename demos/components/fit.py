@@ -5,19 +5,26 @@ import gradio as gr
 from demos.components import charts
 from demos.components.marks import bar, note
 from demos.context import duration
+from demos.runs import fitting
+from demos.runs.common import Ask
 from demos.runs.fitting import Fitting
 
 
 class FitPanel:
-    """`show(run)` gives the updates for a fit under way; `about` says what it is for: "this image ..."."""
+    """`show(run)` gives the updates for a fit under way; `about` says what it is for: "this image ...".
+
+    told: the key of the fit that the sentence speaks of, or nothing for the invitation.
+    planned: {knob: (value before a Stop, value after it)}.
+    """
 
     def __init__(self, method: str, about: str, invitation: str) -> None:
-        self.about = about
+        self.about, self.told, self.planned = about, gr.State(""), gr.State({})
+        self.invitation = note(f"{invitation} Edit does it for you if you skip it.")
         with gr.Row(elem_classes="run"):
             self.button = gr.Button("1  Prepare", scale=3, min_width=140)
             self.stop = gr.Button("Stop", variant="stop", scale=1, min_width=70)
         self.status = gr.HTML(
-            note(f"{invitation} Edit does it for you if you skip it."),
+            self.invitation,
             label="Preparation status",
             elem_id=f"{method}-prepare-status",
         )
@@ -26,6 +33,18 @@ class FitPanel:
     def show(self, run: Fitting) -> dict:
         """Updates for the sentence and the curves."""
         return {self.status: self.words(run), self.losses: charts.losses(run.curves)}
+
+    def follow(self, key: str, told: str, ask: Ask | None) -> dict:
+        """Updates where another preparation may be asked for: `ask`, or None, and its key; `told` as above.
+
+        What a run has said of its own end stays; else the cache is asked.
+        """
+        if key and key == told:
+            return {self.told: key}
+        run = fitting.known(ask) if ask else None
+        if run is None:
+            return {self.status: self.invitation, self.losses: "", self.told: ""}
+        return self.show(run) | {self.told: key}
 
     def words(self, run: Fitting) -> str:
         """What a fit is doing, or has done, in one sentence."""

@@ -12,8 +12,8 @@ import gradio as gr
 from demos.components import knobs
 from demos.components.checks import guarded, validator
 from demos.components.examples import ExampleStrip
-from demos.components.fit import FitPanel
 from demos.components.marks import CROWD, QUIET, bar, note
+from demos.components.preparing import Preparing
 from demos.components.results import ResultPanel
 from demos.components.seeds import SeedRow
 from demos.components.sweep import SweepPanel
@@ -23,7 +23,7 @@ from demos.runs.common import Ask, Method
 from textedit_core.steps import Step
 
 
-class Tab:
+class Tab(Preparing):
     """Widgets as attributes; handlers are functions of the widgets' values and the cache alone.
 
     A tab of its own sets `method`, `about_edit`, `about_prepare` (texts for the API) and the methods up to
@@ -34,7 +34,6 @@ class Tab:
     about_prepare = ""
     about_edit = ""
     left_out = "its source image: add that again"  # what a PNG does not carry
-    fit: FitPanel | None = None
     seeds: SeedRow | None = None
     examples: ExampleStrip | None = None
 
@@ -144,37 +143,30 @@ class Tab:
         """The widget of every knob, in the order of the method's."""
         return [self.controls[name] for name in self.knobs]
 
-    @property
-    def fit_outputs(self) -> list:
-        """What a fit under way may update; Stop sets the knobs it keeps to what was done."""
-        if not self.fit:
-            return []
-        return [self.fit.status, self.fit.losses, *(self.controls[name] for name in self.method.keeps)]
-
     def wire(self) -> None:
         """Presets as the models change, examples, seeds, then the runs and what follows them."""
         # .input and not .change: Recall sets the models too, and must not lose its knobs to presets.
         self.models.input(self.use_presets, self.models, self.widgets, **CROWD)
         if self.examples:
-            self.examples.on_pick(self.fields, self.controls, self.from_example)
+            self.examples.on_pick(self.fields, self.controls, self.from_example, self.models, self.at_first)
         if self.seeds:
             self.seeds.use_from(self.result)
-        self.sweep.wire(self.wire_runs())
+        runs = self.wire_runs()
+        self.sweep.wire(runs)
+        if self.fit:
+            self.follow_fit(runs)
 
     def wire_runs(self) -> list:
         """Prepare and Edit in the model's lane, Stop for both; returns their events."""
         events = []
         if self.fit:
-            options = self.run_options("prepare", self.about_prepare, self.inputs, self.fit.status)
+            inputs = self.inputs | self.planned
+            options = self.run_options("prepare", self.about_prepare, inputs, self.fit.status)
             events.append(self.fit.button.click(self.prepare, outputs=self.fit_outputs, **options))
-        clear = self.triggers
-        if self.seeds:
-            drawn = self.seeds.draw(clear, self.edit_status)
-        else:
-            drawn = gr.on(clear, None, None, self.edit_status, js="() => ''", **QUIET)
-        options = self.run_options("edit", self.about_edit, self.inputs | self.extra, self.edit_status)
+        inputs = self.inputs | self.extra | self.planned
+        options = self.run_options("edit", self.about_edit, inputs, self.edit_status)
         outputs = [*self.result.outputs, self.edit_status, *self.fit_outputs]
-        events.append(drawn.then(self.edit, outputs=outputs, **options))
+        events.append(self.before_edit(self.triggers).then(self.edit, outputs=outputs, **options))
         # First the run ends by itself and keeps what it has; then one still waiting in the queue is dropped.
         if self.fit:
             stopped = self.fit.stop.click(self.stop, **QUIET, **STOP_LANE)
@@ -182,6 +174,12 @@ class Tab:
         asked = {"api_name": f"{self.method.name}_stop", "show_progress": "hidden", **STOP_LANE}
         self.edit_stop.click(self.stop, **asked).then(None, cancels=events[-1:])
         return events
+
+    def before_edit(self, triggers: list):
+        """The event in which a press of Edit clears the status and draws a seed; the edit follows it."""
+        if self.seeds:
+            return self.seeds.draw(triggers, self.edit_status)
+        return gr.on(triggers, None, None, self.edit_status, js="() => ''", **QUIET)
 
     def run_options(self, name: str, about: str, inputs: dict, status: gr.HTML) -> dict:
         """What the events of Prepare and Edit have in common."""
@@ -203,7 +201,7 @@ class Tab:
         """What Recall sets."""
         row = [self.seeds.mode] if self.seeds else []
         sizing = [self.fields["sizing"]] if "sizing" in self.fields else []
-        return [*self.texts.values(), *row, *sizing, *self.widgets]
+        return [*self.texts.values(), *row, *sizing, *self.widgets, *self.planned.values()]
 
     def restore(self, about) -> list:
         """Updates for `restore_outputs` from a record; a knob it does not have takes its default."""
@@ -216,12 +214,14 @@ class Tab:
             *row,
             *(sizing if "sizing" in self.fields else []),
             *knobs.restored(self.knobs, known, {}),
+            *({} for _ in self.planned),  # what a Stop has changed is of no more interest
         ]
 
     @property
     def send_outputs(self) -> list:
         """What "Send to the tab" sets: the knobs and the result panel."""
-        return [*self.widgets, *self.result.outputs]
+        row = [self.seeds.mode] if self.seeds else []
+        return [*self.widgets, *row, *self.result.outputs]
 
     def send(self, cell: dict | None) -> dict:
         """Set the tab as a cell of a sweep was made, and show it as the result."""
@@ -229,7 +229,8 @@ class Tab:
             return {self.widgets[0]: gr.skip()}
         made = knobs.settings_of(cell)
         set_knobs = {self.controls[name]: gr.update(value=made[name]) for name in self.knobs}
-        return set_knobs | self.result.show(cell)
+        row = {self.seeds.mode: "fixed"} if self.seeds else {}  # or the next edit would show another picture
+        return set_knobs | row | self.result.show(cell)
 
     # --- handlers -----------------------------------------------------------------------------------------
 
@@ -237,17 +238,14 @@ class Tab:
         """The values that suit the chosen models."""
         return knobs.restored(self.knobs, {}, self.ctx.presets(models, self.method.name))
 
+    def at_first(self, models: str) -> dict:
+        """The knobs as an example finds them: as suits the models, whatever was set; the seed stays."""
+        suited = zip(self.knobs, self.use_presets(models), strict=True)
+        return {name: value for name, value in suited if name != "seed"}
+
     def stop(self, request: gr.Request) -> None:
         """End the run of this session after the step in hand; what has been done is kept and usable."""
         self.ctx.stops.ask(request.session_hash)
-
-    def fitting(self, ask: Ask, stop):
-        """Yield page updates while the fit runs; returns its last state."""
-        for run in fitting.prepare(self.ctx, ask, stop):
-            yield self.fit.show(run)
-        if run.kept:
-            yield {self.controls[name]: value for name, value in run.kept.items()}
-        return run
 
     def stepping(self, steps: Iterator[Step], stop, doing: str):
         """Yield page updates for each step; returns the value, or None once stopped."""
@@ -258,13 +256,6 @@ class Tab:
                 return None
         return step.value
 
-    @guarded("fit.status")
-    def prepare(self, request: gr.Request, **values):
-        """Do the part of the method that is done once for its inputs, and keep it under its content."""
-        with self.ctx.stops.running(request.session_hash) as stop:
-            if (yield from self.before(values, stop, self.fit.status)):
-                yield from self.fitting(self.method.read(self.ctx, values), stop)
-
     @guarded("edit_status")
     def edit(self, request: gr.Request, **values):
         """Edit, preparing first where that has not been done."""
@@ -274,7 +265,7 @@ class Tab:
                 return
             ask, fitted = self.method.read(self.ctx, values), None
             if self.method.fit:
-                run = yield from self.fitting(ask, stop)
+                run = yield from self.fitting(ask, stop, values.get("planned"))
                 if run.stopped:
                     words = " Press Edit to use what has been learnt." if run.kept else ""
                     yield {self.edit_status: note(f"Stopped while preparing.{words}")}

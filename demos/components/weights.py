@@ -84,13 +84,17 @@ class WeightSliders:
         self.html = gr.HTML(js_on_load=SLIDERS_JS, elem_id=f"{method}-weights")
 
     def wire(self, field: gr.Textbox, prompt: gr.Textbox) -> None:
-        """The sliders follow the prompt and the field."""
+        """The sliders follow the prompt and the field; the field follows a prompt that is left."""
         self.field = f"#{field.elem_id}"
-        prompt.change(self.draw, [prompt, field], [self.html, field], **QUIET)
+        prompt.change(self.draw, [prompt, field], self.html, trigger_mode="always_last", **QUIET)
+        prompt.blur(self.prune, [prompt, field], field, **QUIET)
         field.change(None, field, None, js=FOLLOW_JS % f"#{self.html.elem_id}", **QUIET)
 
-    def draw(self, prompt: str, text: str) -> tuple[str, str]:
-        """The sliders of these words, and the field without the weights of words that are gone."""
-        prompts = (prompt or "").splitlines()
-        text = kept(prompts, text)
-        return sliders(prompts, text, self.field), text
+    def draw(self, prompt: str, text: str) -> str:
+        """The sliders of these words; the field keeps the weight of a word that is being written anew."""
+        return sliders((prompt or "").splitlines(), text, self.field)
+
+    def prune(self, prompt: str, text: str):
+        """The field without the weights of words that are gone; it is left alone where none is."""
+        pruned = kept((prompt or "").splitlines(), text)
+        return gr.skip() if len(alignment.split_words(pruned)) == len(alignment.split_words(text)) else pruned

@@ -55,6 +55,20 @@ def pace_of(ask: Ask, stage: Stage) -> str:
     return f"{ask.method.name} {stage.name}"
 
 
+def key(ask: Ask) -> str:
+    """The key under which the cache has the preparation of this Ask."""
+    return cache.key(ask.method.fit, ask.args, ask.fit)
+
+
+def known(ask: Ask) -> Fitting | None:
+    """A finished preparation out of the cache; None where it has none."""
+    entry = cache.default.get(key(ask))
+    if entry is None:
+        return None
+    step = Step(entry.total, entry.total, entry.value, entry.loss)
+    return Fitting(ask.method.stages(ask.settings), step, cached=True)
+
+
 def prepare(ctx: Context, ask: Ask, stop: Event) -> Iterator[Fitting]:
     """Fit, or take it from the cache. On `stop` what the method can keep of it is kept."""
     run, spent = Fitting(ask.method.stages(ask.settings)), {}

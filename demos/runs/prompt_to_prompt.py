@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from demos.context import Context
-from demos.runs import common
+from demos.runs import common, inverting
 from demos.runs.common import Ask, Axes, Method, Stage
 from textedit_core import alignment, cache, images, metrics
 from textedit_core.ddim import Inversion
@@ -21,7 +21,6 @@ from textedit_core.models.prompt_control import plan
 from textedit_core.steps import Step, last
 
 OF_WORDS = ("word_weights", "word_steps", "blend_words", "subtract_words")
-BAKED_IN = ("null_text", "ddim")  # inversions made at one guidance
 
 
 def targets(text: str) -> list[str]:
@@ -46,7 +45,7 @@ def read_all(ctx: Context, values: dict) -> list[Ask]:
         values["models"],
         models,
         (models.diffusion, source, caption),
-        METHOD.settings(values),
+        inverting.settings(METHOD, values, ctx.presets(values["models"], METHOD.name)),
         picture=picture,
         source=source,
         sizing=values.get("sizing", "crop"),
@@ -55,12 +54,12 @@ def read_all(ctx: Context, values: dict) -> list[Ask]:
     return [
         replace(
             first,
-            settings=settings,
+            settings=own,
             prompts={"prompt": caption, "target": line},
             texts={"target": line},
             goal=line,
         )
-        for line, settings in zip(lines, kept, strict=True)
+        for line, own in zip(lines, kept, strict=True)
     ]
 
 

@@ -8,14 +8,14 @@ from demos.components import knobs
 from demos.components.attention import AttentionView
 from demos.components.checks import image_problem, prompt_problem
 from demos.components.fit import FitPanel
-from demos.components.marks import QUIET, note
+from demos.components.marks import CROWD, QUIET, note
 from demos.components.prompt import PromptBox, caption_box
 from demos.components.results import ResultPanel
 from demos.components.source import SourceBox
 from demos.components.tab import Tab
 from demos.components.weights import WeightSliders
 from demos.context import Context
-from demos.runs import common, rewriting
+from demos.runs import common, inverting, rewriting
 from demos.runs import prompt_to_prompt as runs
 
 NAME, METHOD = "Null-text + P2P", "prompt_to_prompt"
@@ -73,6 +73,8 @@ look."""
         self.draw_run()
         with gr.Accordion("More settings", open=False):
             self.draw_knobs([name for name in self.method.edit_knobs if name not in self.controls], presets)
+        for name in inverting.unused(self.controls["inversion"].value):
+            self.controls[name].visible = "hidden"
 
     def draw_prompts(self) -> None:
         """Caption, target prompts, and the buttons that write a target from the caption."""
@@ -115,6 +117,15 @@ look."""
         """Caption and targets."""
         return {"prompt": self.caption.text, "target": self.target.text}
 
+    @property
+    def fit_fields(self) -> dict:
+        """What an inversion is made for: all but the target."""
+        return {name: one for name, one in self.fields.items() if name != "target"}
+
+    def fit_ask(self, values: dict) -> common.Ask | None:
+        """What Prepare would be asked with, whatever the target."""
+        return super().fit_ask(values | {"target": values["prompt"]})
+
     def problems(self, values: dict) -> dict[str, str]:
         """What is wrong with the image, the two prompts, or a setting that does not suit them."""
         models, lines = values["models"], runs.targets(values["target"]) or [""]
@@ -135,9 +146,12 @@ look."""
         """What Tab wires, and the notes, sliders and buttons of this one."""
         super().wire()
         self.weights.wire(self.controls["word_weights"], self.target.text)
-        asked = [self.models, self.caption.text, self.target.text, self.controls["edit_type"]]
+        names = ("edit_type", "inversion", "keep_to_source", "word_weights")
+        asked = [self.models, self.caption.text, self.target.text, *(self.controls[name] for name in names)]
         changed = [one.change for one in asked]
         gr.on(changed, self.say_type, asked, self.type_note, trigger_mode="always_last", **QUIET)
+        inversion, some = self.controls["inversion"], [self.controls[name] for name in inverting.OF_SOME]
+        inversion.change(self.show_used, inversion, some, **CROWD)
         names = ("inversion", "fit_guidance_scale", "guidance_scale")
         scales = [self.controls[name] for name in names]
         gr.on([s.change for s in scales], self.say_guidance, scales, self.guidance_note, **QUIET)
@@ -147,6 +161,12 @@ look."""
             self.wire_offer(kind, button, written)
         view = self.result.details
         view.targets.select(self.show_target, view.batch, self.result.outputs, **QUIET)
+
+    def before_edit(self, triggers: list):
+        """Weights of words that are gone from the target go too, but not while it is being written."""
+        field, target = self.controls["word_weights"], self.target.text
+        cleared = super().before_edit(triggers)
+        return cleared.then(self.weights.prune, [target, field], field, **QUIET)
 
     def wire_offer(self, kind: str, button: gr.Button, written: dict) -> None:
         """A button that writes a target prompt from the caption and sets the knobs that suit it."""
@@ -162,8 +182,15 @@ look."""
         asked = [self.models, self.caption.text, self.target.text]
         button.click(offer, asked, [self.offer_note, *written.values()], **QUIET)
 
-    def say_type(self, models: str, caption: str, target: str, chosen: str) -> str:
-        """What the edit type is, or would be by itself."""
+    def show_used(self, inversion: str) -> list:
+        """Show those knobs of `OF_SOME` that the inversion has a use for."""
+        unused = inverting.unused(inversion)
+        return [gr.update(visible="hidden" if name in unused else True) for name in inverting.OF_SOME]
+
+    def say_type(
+        self, models: str, caption: str, target: str, chosen: str, inversion: str, keep: float, weights: str
+    ) -> str:
+        """What the edit type is, or would be by itself; for the same words, what becomes of the picture."""
         values = {"models": models, "prompt": caption or "", "target": target or ""}
         try:
             if not values["prompt"].strip() or not self.ctx.ready(models):
@@ -173,9 +200,10 @@ look."""
         except (ValueError, OSError):
             return ""
         lines = runs.targets(values["target"])
+        label = self.knobs["keep_to_source"].label
+        same = inverting.same_words(inversion, keep, weights, label)
         read = [
-            "the same words, so the picture is rebuilt" if line.split() == caption.split() else kind
-            for line, kind in zip(lines, types, strict=True)
+            same if line.split() == caption.split() else kind for line, kind in zip(lines, types, strict=True)
         ]
         words = ", ".join(dict.fromkeys(read))
         if not words:
@@ -186,7 +214,7 @@ look."""
 
     def say_guidance(self, inversion: str, made_at: float, scale: float) -> str:
         """A hint where an inversion that is made for one guidance is edited at another."""
-        if inversion not in runs.BAKED_IN or made_at == scale:
+        if inversion not in inverting.BAKED_IN or made_at == scale:
             return ""
         words = f"This inversion is made for guidance {made_at:g}: at {scale:g} less of the source is kept."
         return note(words, "hint")
