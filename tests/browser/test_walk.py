@@ -100,6 +100,10 @@ def test_stop_ends_a_fit_and_sets_the_step_counts_to_what_was_done(visit, pictur
     page.locator("#imagic-edit").click()
     expect(page.locator("#imagic-edited img")).to_be_visible(timeout=60_000)
     expect(page.locator("#imagic-prepare-status")).to_contain_text("from the cache")
+    page.locator("#imagic-prompt textarea").fill("a sad man")
+    expect(page.get_by_label("number input for Fine-tuning steps")).to_have_value("3000", timeout=20_000)
+    expect(page.locator("#imagic-prepare-status")).to_contain_text("Learns this image and prompt, once")
+    expect(page.locator("svg[aria-label='Loss of each preparation stage']")).to_have_count(0)
 
 
 def test_mistakes_are_answered_in_red_beside_the_field_and_nothing_is_lost(visit, picture, tmp_path):
