@@ -1,4 +1,6 @@
 """Sweeps: the plan, one fit for many cells, batches, the cache, streaming and stopping."""
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -40,6 +42,19 @@ def test_a_plan_checks_its_values_and_drops_doubles():
                        ({"eta": [3]}, "Eta: 3"), ({"eta": []}, "Eta: there are no values")):
         with pytest.raises(ValueError, match=says):
             plan(axes, fakes.edit)
+
+
+def test_what_keep_returns_stands_in_the_value_and_the_cache_has_the_whole_image():
+    model, cache, seen = fakes.Model(), Cache(), []
+
+    def keep(cell):
+        seen.append(cell.image.shape)
+        return replace(cell, image=cell.image[..., :1, :1])
+
+    cells = last(swept(model, {"eta": [0, 1]}, cache, keep=keep))
+    assert seen == [IMAGE.shape] * 2 and [cell.image.shape for cell in cells] == [(1, 3, 1, 1)] * 2
+    again = last(swept(model, {"eta": [0, 1]}, cache))
+    assert [cell.image.shape for cell in again] == [IMAGE.shape] * 2 and count(model, "edit") == 2
 
 
 def test_mistakes_come_before_any_work():
