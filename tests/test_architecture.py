@@ -26,8 +26,8 @@ FLOORS = {
     "methods": BASE | {"inversions", "latents", "models", "metrics"},
     "training": BASE | {"models", "metrics", "training"},
     "jobs": BASE | {"axes", "cache", "latents", "methods", "models", "record", "sheet", "sweep"},
-    "bench": BASE | {"axes", "bench", "cache", "inversions", "jobs", "latents", "methods", "metrics", "models",
-                     "record", "sheet", "sweep", "training"},
+    "bench": BASE | {"axes", "bench", "cache", "inversions", "jobs", "latents", "methods", "metrics",
+                     "models", "record", "sheet", "sweep", "training"},
     "__main__": BASE | {"axes", "bench", "cache", "jobs", "methods", "models", "record", "sheet", "sweep"},
     "__init__": set(),
 }

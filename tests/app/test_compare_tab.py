@@ -201,7 +201,7 @@ def test_pins_of_the_tabs_are_offered():
 
     offered = Pair.__new__(Pair)
     offered.names, offered.headlines = ["Imagic"], [("eta",)]
-    record = json.dumps({"knobs": {"eta": 0.7}, "prompts": {"prompt": "smiling"}})
+    record = json.dumps({"method": "imagic", "knobs": {"eta": 0.7}, "prompts": {"prompt": "smiling"}})
     pin = {"edit": "e.png", "record": record, "pictures": {"source": "s.png"}}
     found = offered.shelf([], [], [pin])
     assert list(found) == ["Imagic pin 1"] and found["Imagic pin 1"]["path"] == "e.png"
