@@ -19,7 +19,7 @@ FIRST_STEPS = (
     "Say what it shows now, and what it is to show.",
     "Press Edit, then drag alpha, how far to go, and beta, how much to leave as it is.",
 )
-NEUTRAL, TARGET = "a person", "a smiling person"  # so that the sliders move something from the start
+NEUTRAL, TARGET = "a person", "a surprised person"  # so that the sliders move something from the start
 EVERY_CHANNEL = 20  # wanted at first: what the paper's program asks for of faces
 
 

@@ -36,11 +36,11 @@ def test_a_newcomer_picks_drags_accepts_undoes_and_scrubs(visit):
 
     button(page, "Accept, and go on from here").click()
     expect(page.locator("#styleclip_directions-chain")).to_contain_text(
-        "a person → a smiling person", timeout=WAIT
+        "a person → a surprised person", timeout=WAIT
     )
     expect(page.get_by_label("number input for Alpha α")).to_have_value("0", timeout=WAIT)
     button(page, "Undo the last accepted").click()
-    expect(page.locator("#styleclip_directions-chain")).not_to_contain_text("a smiling person", timeout=WAIT)
+    expect(page.locator("#styleclip_directions-chain")).not_to_contain_text("a surprised person", timeout=WAIT)
     expect(page.get_by_label("number input for Alpha α")).not_to_have_value("0")
 
     page.get_by_role("tab", name="Optimizer").click()
