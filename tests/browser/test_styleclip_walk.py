@@ -40,7 +40,8 @@ def test_a_newcomer_picks_drags_accepts_undoes_and_scrubs(visit):
     )
     expect(page.get_by_label("number input for Alpha α")).to_have_value("0", timeout=WAIT)
     button(page, "Undo the last accepted").click()
-    expect(page.locator("#styleclip_directions-chain")).not_to_contain_text("a surprised person", timeout=WAIT)
+    chain = page.locator("#styleclip_directions-chain")
+    expect(chain).not_to_contain_text("a surprised person", timeout=WAIT)
     expect(page.get_by_label("number input for Alpha α")).not_to_have_value("0")
 
     page.get_by_role("tab", name="Optimizer").click()
