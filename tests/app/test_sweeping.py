@@ -79,7 +79,7 @@ def test_the_time_told_of_a_seed_is_measured(ctx, picture, monkeypatch):
     values = {name: knob.default for name, knob in imagic.METHOD.knobs.items()} | {"models": ctx.default}
     ask = imagic.read(ctx, values | {"image": picture(), "prompt": "a man", "sizing": "crop"})
     clock = iter([10.0, 14.0, 14.0, 20.0, 20.0])
-    monkeypatch.setattr(sweeping.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(sweeping, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     ranked = [SimpleNamespace(seed=seed, image=ask.source) for seed in (0, 1, 2)]
     steps = [Step(1, 2, ranked[:2]), Step(2, 2, ranked)]
     ask = replace(ask, method=replace(ask.method, rank=lambda *_: iter(steps)))

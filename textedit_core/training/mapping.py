@@ -81,24 +81,6 @@ class Contest(nn.Module):
             layer.bias.copy_(bias / layer.lr_mul)
         return network
 
-    @classmethod
-    @torch.no_grad()
-    def of(cls, network: nn.Sequential) -> Contest:
-        """The contest that made a mapping network, read from its weights."""
-        contest = cls()
-        for index, layer in enumerate(_linear(network)):
-            weight, bias = layer.weight * _scale(layer), layer.bias * layer.lr_mul
-            if not index:
-                weight = weight @ latent_world.rotation()
-            ends = torch.tensor(SIZES).cumsum(dim=0)
-            first, last = ends - torch.tensor(SIZES), ends - 1  # two slots of a block, of unlike values
-            row = first if index < LAYERS - 1 else contest.values.argmax(dim=0)[first]
-            contest.others[index] = weight[row, last] * torch.tensor(SIZES)
-            contest.own[index] = weight[row, first] - weight[row, last]
-            contest.bias[index] = bias[row]
-        contest.rest.copy_(bias[-1])
-        return contest
-
 
 def fit(folder: Path, budget: Budget, seed: int, device: str) -> Contest:
     """Mean squared error between map(z) and the code of the scene that z names. No images are needed."""

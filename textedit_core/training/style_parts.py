@@ -51,7 +51,9 @@ class StyleParts:
         if part == "mapping":
             mapping.fit(**common)
         elif part == "generator":
-            generator.fit(self.portraits, self.mapping(), self.size, on_save=self._preview_style, **common)
+            adopted = self._has("generator") and not self._has("mapping")
+            style = self.generator().style if adopted else self.mapping()
+            generator.fit(self.portraits, style, self.size, on_save=self._preview_style, **common)
         elif part == "encoder":
             encoder.fit(self.portraits, self.generator(), **common)
         elif part == "identity":
@@ -71,10 +73,14 @@ class StyleParts:
         return self._load("mapping", mapping.Contest()).network()
 
     def generator(self) -> Generator:
-        """The synthesis network with the mapping as it is now: the mapping may have been trained on since."""
+        """The synthesis network, with the mapping of this folder: it may have been trained on since.
+
+        A generator from a bundle brings its own.
+        """
         growing = generator.Growing(generator.build(self.size, mapping.Contest().network()))
         network = self._load("generator", growing).network
-        network.style.load_state_dict(self.mapping().state_dict())
+        if self._has("mapping"):
+            network.style.load_state_dict(self.mapping().state_dict())
         return network
 
     def encoder(self) -> E4e:
@@ -85,7 +91,7 @@ class StyleParts:
 
     def write_style(self, folder: Path) -> None:
         """The folders of a bundle that StyleCLIP reads, as far as they are trained."""
-        if not self._has("mapping", "generator"):
+        if not self._has("generator"):
             return
         network = self.generator()
         tensors = network.state_dict() | {"latent_avg": network.latent_avg[0]}
@@ -144,9 +150,7 @@ def adoptable(models: zoo.Models) -> dict[str, nn.Module]:
     """Part -> the module to go on training, for those of PARTS that a bundle holds."""
     parts: dict[str, nn.Module] = {}
     if "generator" in models.sources:
-        network = models.generator.network
-        parts["mapping"] = mapping.Contest.of(network.style)
-        parts["generator"] = generator.Growing(network, seen=GROWN)
+        parts["generator"] = generator.Growing(models.generator.network, seen=GROWN)
     if "encoder" in models.sources:
         parts["encoder"] = models.encoder.network
     if "identity" in models.sources:
