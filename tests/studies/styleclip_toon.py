@@ -152,7 +152,7 @@ def score(models, classifier, source, pictures, text: tuple[str, str, str]) -> d
         "asked": after[rows, column] == wanted,
         "kept": (after == before)[rows][:, others],
         "clip_direction": towards[rows],
-        "identity": metrics.identity(models.identity, source, pictures)[rows],
+        "identity": models.identity.similarity(source, pictures)[rows],
     }
     return {name: values.float().mean().item() for name, values in found.items()}
 
