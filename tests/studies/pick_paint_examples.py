@@ -1,8 +1,8 @@
 """python -m tests.studies.pick_paint_examples --out demos/examples/paint_by_example: portraits, masks, parts.
 
 A held-out portrait at the models' size, the box in which a part is to change, and that part of another
-portrait. Which ones is chosen by eye, of those that the toon model makes with seed 0 by the attribute classifier:
-their numbers among the edits of `held_out_part_edits`.
+portrait. Which ones is chosen by eye, of those that the toon model makes with seed 0 by the attribute
+classifier: their numbers among the edits of `held_out_part_edits`.
 """
 
 from __future__ import annotations
