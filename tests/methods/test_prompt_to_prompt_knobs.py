@@ -62,7 +62,8 @@ def test_the_window_of_all_words_may_be_a_pair(model, inverted):
     assert torch.equal(same, edited(model, inverted, SWAP, **settings))
     late = edited(model, inverted, SWAP, word_steps={"default_": (0.4, 0.8)}, **settings)
     assert not torch.allclose(same, late, atol=1e-3)
-    assert torch.equal(late, edited(model, inverted, SWAP, cross_replace_steps=[(0.4, 0.8)], **settings))
+    for window in ((0.4, 0.8), [(0.4, 0.8)]):
+        assert torch.equal(late, edited(model, inverted, SWAP, cross_replace_steps=window, **settings))
 
 
 def test_windows_of_words_may_be_given_as_the_papers_code_takes_them(model, inverted):

@@ -29,6 +29,7 @@ EditType = Annotated[
     Knob(label="Edit type", help="replace swaps words in place, refine adds some; auto reads the prompts"),
 ]
 _FRACTION = 0, 1, 0.05
+WINDOWS = ("cross_replace_steps", "self_replace_steps")
 
 
 def fit(
@@ -132,7 +133,8 @@ def edit(
     """Edit the inverted image from its caption to `target` -> (B,3,H,W); knobs may be lists of B values.
 
     In a token's window of steps its cross-attention map is c (A_src M), or c A where it has no counterpart;
-    windows and weights c are set by word, `word_steps` takes default_=0.2:0.8 too. During the first
+    windows and weights c are set by word, `word_steps` takes default_=0.2:0.8 too, and both replace steps a
+    pair (0.2, 0.8) that is one window and not two rows. During the first
     int(T self_replace_steps) steps the self-attention is the source's. Blend words let the edit through only
     where they are seen (LocalBlend). The source's row keeps to its path, `fitted.latents`, and needs no
     unconditional one: 1 + 2B rows a step, 2B once nothing of the source is used any more.
@@ -208,9 +210,15 @@ def reconstruct(model: LatentDiffusion, fitted: Inversion) -> Tensor:
 
 
 def _rows(targets: Sequence[str], settings: dict) -> list[dict]:
-    """The settings of each row, `target` among them; one target stands for all rows."""
-    columns = spread(target=list(targets) if len(targets) != 1 else targets[0], **settings)
-    return [dict(zip(("target", *settings), values, strict=True)) for values in zip(*columns, strict=True)]
+    """The settings of each row, `target` among them; one target stands for all rows.
+
+    A tuple of steps is one window, (from, to), and not two rows.
+    """
+    windows = {name: value for name, value in settings.items() if name in WINDOWS and type(value) is tuple}
+    rest = {name: value for name, value in settings.items() if name not in windows}
+    columns = spread(target=list(targets) if len(targets) != 1 else targets[0], **rest)
+    rows = [dict(zip(("target", *rest), values, strict=True)) for values in zip(*columns, strict=True)]
+    return [row | windows for row in rows]
 
 
 def _guided_eps(
