@@ -45,20 +45,26 @@ class Preparing:
         """What Prepare and Edit are asked with too: the values that an earlier Stop has changed."""
         return {"planned": self.fit.planned} if self.fit else {}
 
-    def follow_fit(self, runs: list) -> None:
-        """The panel speaks of what is asked now: after every change of it, and after the events `runs`."""
+    def follow_fit(self) -> None:
+        """The panel speaks of what is asked now: after every change of it, and of what a run has told."""
         fields, knobs = self.fit_fields.values(), [self.controls[name] for name in self.method.fit_knobs]
-        asked = {**self.inputs, "told": self.fit.told}
-        outputs = [self.fit.status, self.fit.losses, self.fit.told]
-        said = {"inputs_kwargs": asked, "outputs": outputs, **CROWD}
-        set_back = {"inputs_kwargs": asked | self.planned, "outputs": self.fit_outputs, **CROWD}
-        gr.on([one.change for one in fields], self.set_back, trigger_mode="always_last", **set_back)
-        changed = [one.change for one in (self.models, *knobs)]
-        gr.on(changed, self.say_fit, trigger_mode="always_last", **said)
+        asked = self.inputs | self.planned
+        set_knobs = [self.controls[name] for name in self.method.keeps]
+        if set_knobs:
+            outputs = [*set_knobs, self.fit.planned]
+            gr.on([one.change for one in fields], self.set_back, inputs_kwargs=asked, outputs=outputs, **CROWD)
+        # One event for all of it: the page sends the next only when the last has answered, so that an answer
+        # from before the end of a run never comes after one from behind it.
+        gr.on(
+            [one.change for one in (*fields, self.models, *knobs, self.fit.told)],
+            self.say_fit,
+            inputs_kwargs={**self.inputs, "told": self.fit.told},
+            outputs=[self.fit.status, self.fit.losses, self.fit.told],
+            trigger_mode="always_last",
+            **CROWD,
+        )
         # Other models bring their presets, and those are what counts from then on.
         self.models.input(lambda: {}, None, self.fit.planned, **CROWD)
-        for event in runs:
-            event.success(self.say_fit, **said)
 
     # --- handlers -----------------------------------------------------------------------------------------
 
@@ -91,11 +97,10 @@ class Preparing:
             updates[self.controls[name]] = kept
         return updates | ({self.fit.planned: changed} if changed else {})
 
-    def set_back(self, *, planned: dict, told: str, **values) -> dict:
+    def set_back(self, *, planned: dict, **values) -> dict:
         """For another image, prompt or latent: the knobs as they were before a Stop, unless set since."""
         back = {name: before for name, (before, kept) in (planned or {}).items() if values[name] == kept}
-        updates = {self.controls[name]: value for name, value in back.items()}
-        return updates | {self.fit.planned: {}} | self.say_fit(told=told, **values | back)
+        return {self.controls[name]: value for name, value in back.items()} | {self.fit.planned: {}}
 
     def say_fit(self, *, told: str, **values) -> dict:
         """Whether what is asked now has been prepared; `told` is the key of what the panel speaks of."""

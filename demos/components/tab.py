@@ -154,7 +154,7 @@ class Tab(Preparing):
         runs = self.wire_runs()
         self.sweep.wire(runs)
         if self.fit:
-            self.follow_fit(runs)
+            self.follow_fit()
 
     def wire_runs(self) -> list:
         """Prepare and Edit in the model's lane, Stop for both; returns their events."""

@@ -2,12 +2,14 @@
 
 import json
 import re
+import time
 import zipfile
 
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from demos.runs import fitting
 from tests.app.conftest import settings_in
 
 pytestmark = pytest.mark.browser
@@ -151,6 +153,26 @@ def test_a_phone_shows_everything_without_sideways_scrolling(visit, picture, the
     page.locator(".overflow-menu > button").click()  # a phone's bar holds the first tabs, a menu the others
     page.locator(".overflow-dropdown button", has_text="About").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_slow_look_from_before_the_edit_does_not_unsay_its_end(visit, picture, monkeypatch):
+    known = fitting.known
+
+    def slowly(ask):
+        found = known(ask)
+        time.sleep(3 if found is None else 0)
+        return found
+
+    page = visit()
+    give(page, picture())
+    edit(page)
+    first = page.locator("#imagic-edited img").get_attribute("src")
+    monkeypatch.setattr(fitting, "known", slowly)
+    page.locator("#imagic-prompt textarea").fill(PROMPT + " and a beard")
+    page.locator("#imagic-edit").click()
+    expect(page.locator("#imagic-edited img")).not_to_have_attribute("src", first, timeout=30_000)
+    page.wait_for_timeout(5_000)
+    expect(page.locator("#imagic-prepare-status")).to_contain_text("Prepared for this image and prompt")
 
 
 def test_every_control_has_a_name_for_screen_readers(visit, picture):
