@@ -51,8 +51,8 @@ class Preparing:
         asked = self.inputs | self.planned
         set_knobs = [self.controls[name] for name in self.method.keeps]
         if set_knobs:
-            outputs = [*set_knobs, self.fit.planned]
-            gr.on([one.change for one in fields], self.set_back, inputs_kwargs=asked, outputs=outputs, **CROWD)
+            set_back = {"inputs_kwargs": asked, "outputs": [*set_knobs, self.fit.planned], **CROWD}
+            gr.on([one.change for one in fields], self.set_back, **set_back)
         # One event for all of it: the page sends the next only when the last has answered, so that an answer
         # from before the end of a run never comes after one from behind it.
         gr.on(

@@ -141,9 +141,10 @@ def test_the_panel_is_wired_to_all_that_a_preparation_is_made_for(tabs, method):
     found = {"set_back": [], "say_fit": []}
     for one in blocks.fns.values():
         if one.fn is not None and one.fn.__name__ in found and getattr(one.fn, "__self__", None) is tab:
-            found[one.fn.__name__].append({component for component, event in one.targets if event == "change"})
+            changes = {component for component, event in one.targets if event == "change"}
+            found[one.fn.__name__].append(changes)
     fields = {one._id for one in tab.fit_fields.values()}
     assert found["set_back"] == ([fields] if tab.method.keeps else [])
     knobs = {tab.controls[name]._id for name in tab.method.fit_knobs}
     all_at_once = fields | knobs | {tab.models._id, tab.fit.told._id}
-    assert found["say_fit"] == [all_at_once], "two events could answer in another order than they were asked in"
+    assert found["say_fit"] == [all_at_once], "two events may answer in another order than they were asked"
