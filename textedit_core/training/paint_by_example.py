@@ -3,9 +3,10 @@
 Trained are the UNet, the mapper, its norm and projection, and the vector of no example; CLIP and the
 autoencoder stay as they are. The original took AdamW at 1e-5 after 10,000 steps of warm-up, batch 32, 40
 epochs of OpenImages, a plain mean squared error, white noise and uniform timesteps. This recipe departs from
-it: 3e-4, twice that for what follows CLIP, a short warm-up; and, as its text-to-image model had it
-(`training.diffusion`), the error weighted over t by min-SNR (arXiv 2303.09556), noise with an offset that is
-constant over a picture, and the timesteps of a batch spread over the schedule, not drawn one by one.
+it: 3e-4, twice that for what follows CLIP, a short warm-up; the hole counts more than what is around it,
+which is given and soon copied; and, as its text-to-image model had it (`training.diffusion`), the error
+weighted over t by min-SNR (arXiv 2303.09556), noise with an offset that is constant over a picture, and the
+timesteps of a batch spread over the schedule, not drawn one by one.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ LEARNING_RATE = 3e-4
 ENCODER_RATE = 2.0  # of the UNet's: the mapper and what follows begin from nothing
 DROPPED = 0.2  # of the exemplars, for the learned vector
 VECTOR_SPREAD = 0.02
+HOLE_WEIGHT = 3.0  # of the error in the hole, beside 1 outside of it
 
 Ablation = Literal["augmentation", "bottleneck", "guidance"]
 ABLATIONS = ("augmentation", "bottleneck", "guidance")
@@ -92,7 +94,7 @@ def fit(
     ablate: Ablation | None = None,
     on_save=None,
 ) -> Painter:
-    """Mean squared error of eps over the whole latent, weighted over t as the text-to-image model's was."""
+    """Squared error of eps, weighted by HOLE_WEIGHT, and over t as the text-to-image model's was."""
     model = build(unet, clip, all_tokens=ablate == "bottleneck").to(device)
     model.unet.to(memory_format=torch.channels_last)
     vae, size, exemplar_size = (
@@ -120,8 +122,9 @@ def fit(
         rows = torch.cat([a.sqrt() * z + (1 - a).sqrt() * eps, masked, keep], dim=1)
         dropped = torch.rand(batch, generator=randomness.torch, device=device) < chance
         predicted = model(rows, t, pixels(drawn.exemplars.to(device)), dropped)
-        error = (predicted.float() - eps).square().mean(dim=(1, 2, 3))
-        return {"loss": (error * loss_weights(a.flatten())).mean(), "mse": error.detach().mean()}
+        error, weights = (predicted.float() - eps).square(), HOLE_WEIGHT + (1 - HOLE_WEIGHT) * keep
+        weighted = (error * weights / weights.mean()).mean(dim=(1, 2, 3))
+        return {"loss": (weighted * loss_weights(a.flatten())).mean(), "mse": error.detach().mean()}
 
     return train(folder, model, optimizer, loss_of_batch, budget, seed=seed, device=device, on_save=on_save)
 
