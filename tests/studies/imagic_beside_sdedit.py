@@ -20,6 +20,7 @@ MEASURES = ("asked", "unasked", "psnr_answer", "psnr_source")
 
 def main(arguments: list[str] | None = None) -> None:
     parser = sharded.flags(__doc__, limit=40)
+    sharded.asked_flag(parser)
     parser.add_argument("--set", action="append", default=[], metavar="KNOB=VALUE", help="an Imagic knob")
     options = sharded.begin(parser, arguments)
     sharded.run_text_edits(

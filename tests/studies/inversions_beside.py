@@ -26,6 +26,7 @@ COSTS = ("fit_seconds", "edit_seconds", "fit_rows", "fit_gradient_rows", "edit_r
 
 def main(arguments: list[str] | None = None) -> None:
     parser = sharded.flags(__doc__, limit=60)
+    sharded.asked_flag(parser)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument(
         "--set", action="append", default=[], metavar="KNOB=VALUE", help="of prompt_to_prompt"

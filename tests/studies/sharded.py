@@ -30,6 +30,13 @@ def flags(about: str, limit: int) -> argparse.ArgumentParser:
     return parser
 
 
+def asked_flag(parser: argparse.ArgumentParser) -> None:
+    """The flag of a study of text edits: which attributes are asked for."""
+    from textedit_core.training.edits import ASKED
+
+    parser.add_argument("--asked", default=",".join(ASKED), help="attributes to change, in turn")
+
+
 def begin(parser: argparse.ArgumentParser, arguments: list[str] | None) -> argparse.Namespace:
     """The options; --out is made, the log goes to stderr, and torch takes one thread."""
     options = parser.parse_args(arguments)
@@ -57,13 +64,17 @@ def classifier_of(models, size: int):
 def run_text_edits(
     options: argparse.Namespace, tell: Callable[[Any], dict], study: Callable[[Any, Any, Any], list[dict]]
 ) -> None:
-    """`run` on the held-out edits of `training.edits`, by study(models, classifier, edit)."""
+    """`run` on the held-out edits of `training.edits`, by study(models, classifier, edit).
+
+    options.asked: the attributes to change, in turn, comma-separated; see `asked_flag`.
+    """
     from textedit_core.models import zoo
     from textedit_core.training.edits import held_out_edits
 
     models = zoo.load(options.models)
     classifier = classifier_of(models, models.diffusion.size)
-    run(options, held_out_edits(options.limit), tell, partial(study, models, classifier))
+    edits = held_out_edits(options.limit, options.asked.split(","))
+    run(options, edits, tell, partial(study, models, classifier))
 
 
 def run(

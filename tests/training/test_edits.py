@@ -24,6 +24,8 @@ def test_an_edit_changes_the_asked_attribute_alone():
         assert edit.prompt == describe(edit.wanted, (edit.asked,))
         assert not torch.equal(edit.source(), edit.answer())
     assert held_out_edits(10) == edits[:10]
+    poses = held_out_edits(5, ("pose",))
+    assert [edit.asked for edit in poses] == ["pose"] * 5 and all(e.scene.visible("pose") for e in poses)
 
 
 def test_the_captions_differ_in_the_asked_attribute_alone():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,12 +53,12 @@ class ToonEdit:
         return images.to_tensor(render(self.wanted, size), size)
 
 
-def held_out_edits(count: int) -> list[ToonEdit]:
+def held_out_edits(count: int, attributes: Sequence[str] = ASKED) -> list[ToonEdit]:
     """One edit a scene for the first `count` held-out scenes that show it, the attributes in turn."""
     edits: list[ToonEdit] = []
     seed = 0
     while len(edits) < count:
-        scene, asked = scene_of_seed(seed), ASKED[len(edits) % len(ASKED)]
+        scene, asked = scene_of_seed(seed), attributes[len(edits) % len(attributes)]
         rng = np.random.default_rng(seed)
         seed += 1
         if scene.visible(asked):
