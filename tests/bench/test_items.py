@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.bench.conftest import write_picture
 from textedit_core.bench import items, toon
-from textedit_core.bench.items import Item, Pictures
+from textedit_core.bench.item import Item, Pictures
 from textedit_core.bench.plan import Contestant
 
 
@@ -99,6 +99,7 @@ def test_cocoee_is_read_by_its_ids(tmp_path):
     first, second = items.read_folder(tmp_path)
     assert (first.name, second.name) == ("000000000007", "000000000012")
     assert first.exemplar.name == "000000000007_ref.png" and first.mask.is_file() and first.prompt == ""
+    assert first.knobs == {"steps": 50, "sampler": "plms", "guidance_scale": 5, "seed": 42} and first.squash
     (tmp_path / "other" / "GT_3500").mkdir(parents=True)
     with pytest.raises(ValueError, match="no files such as"):
         items.read_folder(tmp_path / "other")

@@ -9,8 +9,9 @@ from PIL import Image
 from tests.bench.conftest import write_picture
 from textedit_core import metrics
 from textedit_core.bench import lines
-from textedit_core.bench.items import Item, Pictures
-from textedit_core.images import as_tensor, mask_to_pil, to_pil, to_tensor
+from textedit_core.bench.item import Item, Pictures
+from textedit_core.bench.plan import read_contestants
+from textedit_core.images import as_mask, as_tensor, mask_to_pil, to_pil, to_tensor
 from textedit_core.methods import paint_by_example
 from textedit_core.metrics import extras
 from textedit_core.steps import last
@@ -51,6 +52,56 @@ def test_a_method_of_any_size_sees_and_is_measured_on_the_whole_photo(bench, fol
     }
     for name, value in expected.items():
         assert cell["metrics"][name] == pytest.approx(value.item(), rel=1e-3, abs=1e-4), name
+
+
+@pytest.fixture
+def cocoee(tmp_path):
+    """One item in COCOEE's layout, its reference twice as wide as high: the path of its folder."""
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., 8:24, 6:20] = 1
+    for name, seed, size in (("GT_3500/1_GT", 1, (32, 32)), ("Ref_3500/1_ref", 2, (80, 40))):
+        write_picture(tmp_path / "cocoee" / f"{name}.png", seed, size)
+    (tmp_path / "cocoee" / "Mask_bbox_3500").mkdir()
+    mask_to_pil(mask)[0].save(tmp_path / "cocoee" / "Mask_bbox_3500" / "1_mask.png")
+    return tmp_path / "cocoee"
+
+
+def test_cocoee_runs_as_published_unless_told_otherwise(bench, tiny, cocoee):
+    given = {"name": "cocoee", "methods": "paint_by_example"}
+    code, out, told = bench("--data", cocoee, **given)
+    assert code == 0, told
+    source = as_tensor(Image.open(cocoee / "GT_3500" / "1_GT.png"))
+    mask = as_mask(Image.open(cocoee / "Mask_bbox_3500" / "1_mask.png"))
+    side, reference = tiny.paint_by_example.exemplar_size, Image.open(cocoee / "Ref_3500" / "1_ref.png")
+    squashed = as_tensor(reference.resize((side, side)))  # PIL's own choice is bicubic, as in the public code
+    published = {"steps": 50, "sampler": "plms", "guidance_scale": 5.0, "seed": 42}
+    painted = last(paint_by_example.edit(tiny.paint_by_example, source, mask, squashed, **published))
+    (record,) = lines.read(out).values()
+    with Image.open(out / record["cells"][0]["file"]) as saved:
+        assert saved.tobytes() == to_pil(painted)[0].tobytes()
+    report = (out / "report.md").read_text()
+    assert "paint_by_example: steps 50, sampler plms, guidance_scale 5, seed 42." in report
+    assert "exemplars are squashed" in report and "--seed" not in report
+
+    own = {"methods": "paint_by_example:sampler=ddim", "out": "own", "name": "cocoee"}
+    code, out, told = bench("--data", cocoee, "--seed", 0, "--steps", 2, "--resize", "crop", **own)
+    assert code == 0, told
+    cut = to_tensor(reference, 32)
+    painted = last(paint_by_example.edit(tiny.paint_by_example, source, mask, cut, steps=2))
+    (record,) = lines.read(out).values()
+    with Image.open(out / record["cells"][0]["file"]) as saved:
+        assert saved.tobytes() == to_pil(painted)[0].tobytes()
+    report = (out / "report.md").read_text()
+    assert "paint_by_example:sampler=ddim: guidance_scale 5." in report and "squashed" not in report
+    assert "--seed 0" in report and "--resize crop" in report
+
+
+def test_a_seed_that_is_given_is_no_wish_to_fit_anew(tiny):
+    mapper, sdedit = (read_contestants(name, tiny, seed=3)[0] for name in ("styleclip_mapper", "sdedit"))
+    assert mapper.settings["seed"] == 3 and "seed" not in mapper.typed
+    assert sdedit.settings["seed"] == 3 and "seed" in sdedit.typed
+    (own,) = read_contestants("sdedit:seed=5", tiny, seed=3)
+    assert own.settings["seed"] == 5
 
 
 def test_quality_needs_twice_as_many_references_as_features(bench, tmp_path):

@@ -6,6 +6,7 @@ import json
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,11 @@ def add_flags(parser: Any, given: Sequence[str]) -> None:
     add("--data", metavar="DIR", help="where pie, tedbench or cocoee was unpacked")
     add("--limit", type=int, metavar="N", help="only the first N items (toon: 200 unless given)")
     add("--sweep", action="append", default=[], metavar="KNOB=VALUES", help="eta=0:1:5; may be given again")
-    add("--seed", type=int, default=0, metavar="N", help="of every method that has one (default 0)")
+    add("--seed", type=int, metavar="N", help="of every method that has one (default 0, cocoee: 42)")
     add("--models", default="toon", metavar="NAME", help="toon, sd, or a folder of models (default toon)")
     add("--device", default="auto", help="auto, cpu, cuda or mps; of several, one a process (default auto)")
-    add("--resize", choices=("crop", "pad"), default="crop", help="how pictures become square (default crop)")
+    squares = "how pictures become square (default crop, but cocoee's exemplars are squashed)"
+    add("--resize", choices=("crop", "pad"), help=squares)
     add("--reference", metavar="DIR", help="pictures for Frechet distance and QS; else answers or sources")
     add("--extras", default="", metavar="LIST", help="lpips,dino: distances whose networks are fetched")
     add("--fetch", action="store_true", help="allow what --extras needs and says")
@@ -89,9 +91,11 @@ def _bench(options: Mapping[str, Any], out: Path, say: Callable, note: Callable)
         if not part["local"]:
             note(f"fetching {part['repo']}, {part['size_gb']:g} GB, licence {part['license']}")
     items = read_items(options, models)
+    if options["resize"]:
+        items = [replace(item, squash=False) for item in items]
     bench = Bench(
-        Path(options["name"]).name, items, contestants, models, out, options["resize"], options["batch_size"],
-        further,
+        Path(options["name"]).name, items, contestants, models, out, options["resize"] or "crop",
+        options["batch_size"], further,
     )  # fmt: skip
     mine, done, started = (
         len(range(share.rank, len(items), share.count)) * len(contestants),
@@ -132,8 +136,7 @@ def read_items(options: Mapping[str, Any], models: Any) -> list:
 def command_line(options: Mapping[str, Any]) -> str:
     """The command that makes these results, without --out: what the report quotes."""
     words = ["python", "-m", "textedit_core", "bench", options["name"]]
-    plain = {"seed": 0, "models": "toon", "device": "auto", "resize": "crop", "batch_size": 8, "threads": 1,
-             "extras": ""}  # fmt: skip
+    plain = {"models": "toon", "device": "auto", "batch_size": 8, "threads": 1, "extras": ""}
     skipped = {"command", "name", "out", "repeats", "fetch"}
     skipped |= {one for one in plain if options[one] == plain[one]}
     for name, value in options.items():

@@ -1,12 +1,10 @@
-"""Items of a benchmark, and the readers of the layouts in which people have them."""
+"""The readers of the layouts in which people have the items of a benchmark."""
 
 from __future__ import annotations
 
 import csv
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,78 +13,16 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from textedit_core.images import Fit, as_mask, as_tensor, open_image, open_mask, to_mask, to_tensor
+from textedit_core.bench.item import Item
+from textedit_core.images import to_mask
 
-# A file, or a function that draws the tensor for a size in pixels.
-Picture = Path | Callable[[int], Tensor] | None
 PIE_SIDE = 512
+COCOEE_KNOBS = {"steps": 50, "sampler": "plms", "guidance_scale": 5.0, "seed": 42}
 OWN_PICTURES = ("image", "mask", "exemplar", "answer")
 OWN_TEXTS = ("prompt", "caption", "target", "group")
 LIST_ENDINGS = (".jsonl", ".json", ".tsv", ".csv", ".txt")
 IMAGE_KEYS = ("image", "image_path", "img_name", "file_name", "original_image")
 PROMPT_KEYS = ("prompt", "target_text", "target", "editing_prompt")
-
-
-@dataclass(frozen=True, eq=False)
-class Item:
-    """One picture and what is wanted of it; what is None or "" an item does not have.
-
-    prompt: the wanted result in words.  caption, target: the picture before and after, told alike.
-    mask: where a method may paint.  changed: where the result is to differ, for the measures; the mask
-    unless given.  answer: the true result.  knobs: settings that belong to the item, for methods that have
-    them.  score: further measures of a result (1,3,H,W), by name.
-    """
-
-    name: str
-    image: Picture
-    prompt: str = ""
-    caption: str = ""
-    target: str = ""
-    mask: Picture = None
-    exemplar: Picture = None
-    answer: Picture = None
-    changed: Picture = None
-    group: str = ""
-    knobs: Mapping[str, Any] = field(default_factory=dict)
-    score: Callable[[Tensor], dict[str, float]] | None = None
-
-
-@dataclass(eq=False)
-class Pictures:
-    """The pictures of one item as tensors, each opened once for a size. ValueError for a damaged file."""
-
-    item: Item
-    fit: Fit
-    _opened: dict[tuple[str, int | None], Tensor | None] = field(default_factory=dict)
-
-    def get(self, name: str, size: int | None) -> Tensor | None:
-        """`image`, `exemplar`, `answer` (1,3,size,size) or `mask`, `changed` (1,1,size,size); or None.
-
-        Without a size they are as large as the files are, and the answer as the image.
-        """
-        if (name, size) not in self._opened:
-            self._opened[name, size] = self._open(name, size)
-        return self._opened[name, size]
-
-    def can_be_whole(self) -> bool:
-        """Whether all that shares the source's frame is in files, of which each has a size of its own."""
-        framed = (getattr(self.item, name) for name in ("image", "mask", "changed", "answer"))
-        return all(one is None or isinstance(one, Path) for one in framed)
-
-    def _open(self, name: str, size: int | None) -> Tensor | None:
-        given = getattr(self.item, name)
-        if name == "changed" and given is None:
-            return self.get("mask", size)
-        if not isinstance(given, Path):
-            return given and given(size)
-        label = f"{name.capitalize()} of {self.item.name}"
-        if name in ("mask", "changed"):
-            opened = open_mask(given, label)
-            return to_mask(opened, size, self.fit) if size else as_mask(opened)
-        opened = open_image(given, label)
-        if not size and name == "answer":
-            opened = opened.resize(self.get("image", None).shape[:1:-1])
-        return to_tensor(opened, size, self.fit) if size else as_tensor(opened)
 
 
 def read_folder(folder: Path) -> list[Item]:
@@ -172,7 +108,10 @@ def pie_mask(runs: tuple[int, ...], side: int = PIE_SIDE) -> np.ndarray:
 def cocoee(folder: Path) -> list[Item]:
     """COCOEE (arXiv 2211.13227): GT_3500/, Ref_3500/ and Mask_bbox_3500/, by the ids found in the first.
 
-    The masks are white where the exemplar is to go.
+    The masks are white where the exemplar is to go. The settings are those of the published run: PLMS with 50
+    steps, lambda 5, seed 42, the exemplar squashed to the encoder's square. Two things differ: that run drew
+    each batch's noise after the last one's, here every item has the noise of its seed; and it kept the
+    decoded picture whole, here what lies outside of the mask stays the source's.
     """
     names = sorted(path.name.removesuffix("_GT.png") for path in (folder / "GT_3500").glob("*_GT.png"))
     if not names:
@@ -183,6 +122,8 @@ def cocoee(folder: Path) -> list[Item]:
             folder / "GT_3500" / f"{name}_GT.png",
             mask=folder / "Mask_bbox_3500" / f"{name}_mask.png",
             exemplar=folder / "Ref_3500" / f"{name}_ref.png",
+            knobs=COCOEE_KNOBS,
+            squash=True,
         )
         for name in names
     ]

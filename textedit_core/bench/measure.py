@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from textedit_core import metrics
-from textedit_core.bench.items import Pictures
+from textedit_core.bench.item import Pictures
 from textedit_core.metrics.extras import Distance
 from textedit_core.models import zoo
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from textedit_core.axes import Axis, parse_axis
-from textedit_core.bench.items import Item
+from textedit_core.bench.item import Item
 from textedit_core.jobs import REQUIRED, functions, inputs, presets
-from textedit_core.knobs import BoundKnob, method_knobs
+from textedit_core.knobs import BoundKnob, knobs, method_knobs
 from textedit_core.models import zoo
 
 MEASURING = ("clip", "identity")  # what measures the results, where it is there
@@ -51,10 +51,13 @@ class Contestant:
 
     def settings_for(self, item: Item) -> dict[str, Any]:
         """The settings, with those of the item for knobs that nobody typed and no axis has."""
+        return dict(self.settings) | self.own_of(item)
+
+    def own_of(self, item: Item) -> dict[str, Any]:
+        """Of the item's own settings those that hold for this contestant, by name."""
         known = method_knobs(self.edit, self.fit)
-        own = {name: value for name, value in item.knobs.items()
-               if name in known and name not in self.typed and name not in self.axes}  # fmt: skip
-        return dict(self.settings) | {name: known[name].check(value) for name, value in own.items()}
+        return {name: known[name].check(value) for name, value in item.knobs.items()
+                if name in known and name not in self.typed and name not in self.axes}  # fmt: skip
 
     def texts_for(self, item: Item) -> dict[str, str]:
         """The item's texts by parameter name, "" for one it lacks.
@@ -96,8 +99,8 @@ def read_contestants(
     """ "sdedit,prompt_to_prompt:inversion=npi:steps=25" as contestants, in that order.
 
     Settings after a colon are of that contestant; `flags` {knob: text} and the axes `sweeps` (NAME=VALUES) go
-    to every method that has the knob; below them are the models' presets and the defaults. `seed` is the
-    `seed` of all that have one. ValueError, a sentence, for an unknown method, knob or value.
+    to every method that has the knob; below them are the models' presets and the defaults. `seed`, where
+    given, is the `seed` of all that have one. ValueError, a sentence, for an unknown method, knob or value.
     """
     written = [
         part.strip() for part in next(csv.reader([methods], skipinitialspace=True), []) if part.strip()
@@ -118,6 +121,8 @@ def read_contestants(
         base = {one: bound.default for one, bound in known.items()} | presets(models, name, known)
         if seed is not None and "seed" in known:
             base["seed"] = known["seed"].check(seed)
+            # As if it were typed, of an edit; of a fit alone it is no wish to fit anew what the models bring.
+            typed = ({"seed": base["seed"]} if "seed" in knobs(functions(name)[0]) else {}) | typed
         found.append(Contestant(label, name, base | typed, frozenset(typed), _distinct(axes)))
     for name in [*flags, *map(_axis_name, sweeps)]:
         if name not in used:
@@ -160,9 +165,10 @@ def key(item: Item, contestant: Contestant, world: Sequence[str]) -> str:
 def contents(item: Item) -> list[str]:
     """What lies in the item's picture files, a sha256 each; "" in place of it for one that cannot be read.
 
-    A picture that is drawn is told by the item's name, and by the models.
+    A picture that is drawn is told by the item's name, and by the models. Before them stands whether the
+    exemplar is squashed.
     """
-    found = []
+    found = ["squashed"] * item.squash
     for name in PICTURES:
         if isinstance(path := getattr(item, name), Path):
             try:

@@ -90,7 +90,8 @@ def gather(bench: Bench, records: Sequence[tuple], command: str, reference: Path
     rows = _rows(bench, records)
     notes = [
         f"{len(bench.items)} items of {bench.name}, models {bench.models.name}; a mean is over the items a "
-        "method could edit and for which the measure is defined. Measured on the pictures as saved."
+        "method could edit and for which the measure is defined. Measured on the pictures as saved.",
+        *_protocol(bench),
     ]
     rows, about_sets = _with_sets(bench, records, rows, reference)
     by_item: dict[str, list] = {item.name: [] for item in bench.items}
@@ -104,6 +105,26 @@ def gather(bench: Bench, records: Sequence[tuple], command: str, reference: Path
     groups = {name: _rows(bench, [one for one in records if one[0].group == name])
               for name in names if name and len(names) > 1}  # fmt: skip
     return Report(f"Benchmark {bench.name}", command, rows, entries, (*notes, *about_sets), groups)
+
+
+def _protocol(bench: Bench) -> list[str]:
+    """What the set asks for, of all its items alike: a contestant's settings, how exemplars become square."""
+    told = []
+    for contestant in bench.contestants:
+        first, *others = [contestant.own_of(item) for item in bench.items if not contestant.lacks(item)] or [
+            {}
+        ]
+        alike = {name: value for name, value in first.items()
+                 if all(one.get(name) == value for one in others)}  # fmt: skip
+        words = ", ".join(f"{name} {_short(value)}" for name, value in alike.items())
+        told += (
+            [f"The set's own settings, where nothing else is typed: {contestant.label}: {words}."]
+            if words
+            else []
+        )
+    if all(item.squash for item in bench.items):
+        told.append("The set's exemplars are squashed to a square; with --resize they are cut or padded.")
+    return told
 
 
 def _rows(bench: Bench, records: Sequence[tuple]) -> tuple[Row, ...]:

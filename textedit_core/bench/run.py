@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from textedit_core.bench import lines, trial
-from textedit_core.bench.items import Item, Pictures
+from textedit_core.bench.item import Item, Pictures
 from textedit_core.bench.plan import MEASURING, Contestant, contents, key, parts_of
 from textedit_core.cache import Cache
 from textedit_core.images import Fit

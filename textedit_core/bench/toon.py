@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from textedit_core import masks
-from textedit_core.bench.items import Item
+from textedit_core.bench.item import Item
 from textedit_core.images import to_tensor
 
 DEFAULT_COUNT = 200

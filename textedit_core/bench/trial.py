@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from textedit_core.axes import Cell
-from textedit_core.bench.items import Pictures
+from textedit_core.bench.item import Pictures
 from textedit_core.bench.measure import measure
 from textedit_core.bench.plan import PROJECTING, Contestant, parts_of, picture_of
 from textedit_core.cache import Cache, cached
@@ -98,6 +98,8 @@ def _given(bench: Bench, pictures: Pictures, contestant: Contestant, fits: _Mete
             what = name if name in ("mask", "exemplar") else "image"
             has = picture_of(pictures.item, name) is not None
             side = None if name in WHOLE and _whole(pictures, contestant.edit) else size
+            if what == "exemplar" and pictures.item.squash:
+                side = given["model"].exemplar_size  # squashed once, as in training
             given[name] = pictures.get(what, side).to(models.device) if has else default
     return given
 
