@@ -1,5 +1,6 @@
 """The readers, each on a small folder made by hand in the layout it is for; and the toon bench's items."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from tests.bench.conftest import write_picture
 from textedit_core.bench import items, toon
 from textedit_core.bench.item import Item, Pictures
 from textedit_core.bench.plan import Contestant
+from textedit_core.training.edits import held_out_edits
+from textedit_core.training.render import parts
+from textedit_core.training.toon_parts import PartEdit
+from textedit_core.training.world import scene_of_seed
 
 
 def test_our_own_layout_is_read_line_by_line(folder):
@@ -173,6 +178,10 @@ def test_toon_items_are_the_same_every_time_and_know_their_answers():
     assert inside.all() and (box >= changed).all() and box.mean() < 0.5, "a part's mask is the box around it"
     exemplar = glasses.get("exemplar", 32)
     assert exemplar.shape == (1, 3, 32, 32) and torch.equal(exemplar, same.get("exemplar", 32))
+    edit = held_out_edits(8)[number]
+    other = dataclasses.replace(scene_of_seed(toon.OTHER_SEEDS + number), glasses=edit.wanted.glasses)
+    trained_on = PartEdit(edit.scene, other, "glasses", (), parts(other, 32)["glasses"][0]).exemplar(32, 32)
+    assert torch.equal(exemplar, trained_on), "squashed, as the models learned it"
 
 
 def test_toon_items_are_scored_by_the_classifier(toon_folder):

@@ -111,17 +111,12 @@ def _protocol(bench: Bench) -> list[str]:
     """What the set asks for, of all its items alike: a contestant's settings, how exemplars become square."""
     told = []
     for contestant in bench.contestants:
-        first, *others = [contestant.own_of(item) for item in bench.items if not contestant.lacks(item)] or [
-            {}
-        ]
-        alike = {name: value for name, value in first.items()
-                 if all(one.get(name) == value for one in others)}  # fmt: skip
+        found = [contestant.own_of(item) for item in bench.items if not contestant.lacks(item)]
+        alike = {name: value for name, value in (found[0] if found else {}).items()
+                 if all(one.get(name) == value for one in found)}  # fmt: skip
         words = ", ".join(f"{name} {_short(value)}" for name, value in alike.items())
-        told += (
-            [f"The set's own settings, where nothing else is typed: {contestant.label}: {words}."]
-            if words
-            else []
-        )
+        if words:
+            told.append(f"The set's own settings, where nothing else is typed: {contestant.label}: {words}.")
     if all(item.squash for item in bench.items):
         told.append("The set's exemplars are squashed to a square; with --resize they are cut or padded.")
     return told

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from textedit_core import masks
 from textedit_core.bench.item import Item
-from textedit_core.images import to_tensor
+from textedit_core.images import as_tensor
 
 DEFAULT_COUNT = 200
 # The part of a portrait that shows an attribute, and what else of it an exemplar must show as wanted.
@@ -93,7 +93,11 @@ def _region(edit, size: int) -> Tensor:
 
 
 def _exemplar(edit, number: int, size: int) -> Tensor:
-    """The wanted part on another portrait, cut out as in training but padded to a square: (1,3,size,size)."""
+    """The wanted part on another portrait, cut out and squashed as the models saw it: (1,3,size,size).
+
+    That is, of a portrait drawn at this size: the toon models learned from such, `training.toon_parts`.
+    """
+    from textedit_core.training.exemplar_data import scaled
     from textedit_core.training.render import parts
     from textedit_core.training.toon_parts import cut_out
     from textedit_core.training.world import scene_of_seed
@@ -101,6 +105,5 @@ def _exemplar(edit, number: int, size: int) -> Tensor:
     part, along = PARTS[edit.asked]
     shown = {name: getattr(edit.wanted, name) for name in (edit.asked, *along)}
     other = dataclasses.replace(scene_of_seed(OTHER_SEEDS + number % OTHER_SEEDS), **shown)
-    side = 4 * size
-    box, _ = parts(other, side).get(part) or ((0, 0, side, side), None)
-    return to_tensor(cut_out(other, box, side), size, "pad")
+    box, _ = parts(other, size).get(part) or ((0, 0, size, size), None)
+    return scaled(as_tensor(cut_out(other, box, size)), size)
