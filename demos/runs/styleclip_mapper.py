@@ -93,10 +93,21 @@ def choices(ctx: Context, models_name: str, own: list[str] = ()) -> list[tuple[s
         found = [(mapper.prompt, name) for name, mapper in models.mappers.items()]
         generator = models.generator.fingerprint
     except (ValueError, OSError):
-        return []  # the note of the tab says why
+        return []  # `why_none` says why
     names = sorted(path.stem for path in shelf().glob("trained-*.json")) if ctx.folders else own
     shown = [one for one in map(kept, names) if one and one.generator == generator]
     return found + [(one.label, one.name) for one in shown]
+
+
+def why_none(ctx: Context, models_name: str) -> str:
+    """The sentence for an empty list of `choices`: which file cannot be read, or that there is none."""
+    try:
+        models = ctx.models(models_name)
+        if ctx.ready(models_name, styleclip.PART):
+            _ = models.mappers
+    except (ValueError, OSError) as error:
+        return str(error)
+    return "These models bring no mapper: train one below."
 
 
 def chosen(models: Any, name: str | None) -> StyleMapper:

@@ -19,7 +19,6 @@ FIRST_STEPS = (
     "Press Edit, then drag the strength.",
 )
 CHART = 2_000  # steps in the chart of the losses, at most
-NONE_YET = "These models bring no mapper: train one below."
 SHOWN = ("train_steps", "train_batch_size", "train_id_lambda", "train_l2_lambda")
 ABOUT_TRAIN = """Train a mapper for a text, or go on where its training was stopped.
 
@@ -51,7 +50,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
             elem_id=f"{name}-mapper",
         )
         self.mapper.preprocess = lambda value: value  # `chosen` judges it, in a sentence beside the widget
-        self.none = gr.HTML(note("" if known else NONE_YET))
+        self.none = gr.HTML(note("" if known else runs.why_none(self.ctx, self.ctx.default)))
         with gr.Row(elem_classes="axis levels"):
             self.draw_knobs(["coarse", "medium", "fine"], presets)
         self.draw_knobs(["strength"], presets)
@@ -169,7 +168,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         known = runs.choices(self.ctx, models, own)
         names = [one for _, one in known]
         chosen = name if name in names else next(iter(names), None)
-        return gr.update(choices=known, value=chosen), note("" if known else NONE_YET)
+        return gr.update(choices=known, value=chosen), note("" if known else runs.why_none(self.ctx, models))
 
     def use_training_presets(self, models: str) -> list:
         """The settings of a training that suit the chosen models."""

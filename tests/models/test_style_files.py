@@ -15,11 +15,9 @@ from textedit_core import latents
 from textedit_core.models import style_files, zoo
 from textedit_core.models.encoders import E4e, load_e4e
 from textedit_core.models.identity import IRSE50, load_identity
-from textedit_core.models.mapper import SingleMapper
 from textedit_core.models.numpy_pickle import read_arrays
 from textedit_core.models.relevance_files import published_relevance
 from textedit_core.models.style import digest
-from textedit_core.models.style_files import read_mapper
 
 
 @pytest.fixture
@@ -220,19 +218,3 @@ def test_a_pickle_with_anything_else_is_refused_and_never_run(tmp_path):
     (tmp_path / "file").write_bytes(b"\x80\x03garbage")
     with pytest.raises(ValueError, match="pickle plain lists of numpy arrays"):
         read_arrays(tmp_path / "file")
-
-
-def test_a_mapper_is_read_from_a_published_checkpoint(tmp_path):
-    network = SingleMapper(5)
-    state = {f"mapper.{name}": tensor for name, tensor in network.state_dict().items()}
-    torch.save(
-        {"state_dict": state | {"decoder.conv1.conv.weight": torch.zeros(1)}, "opts": {}},
-        tmp_path / "purple_hair.pt",
-    )
-    mapper = read_mapper(tmp_path / "purple_hair.pt")
-    assert mapper.prompt == "purple hair"
-    codes = torch.randn(1, 8, 5, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(mapper.network(codes), network(codes))
-    save_file({"a": torch.zeros(1)}, tmp_path / "b.safetensors")
-    with pytest.raises(ValueError, match="not those of a StyleCLIP mapper"):
-        read_mapper(tmp_path / "b.safetensors")

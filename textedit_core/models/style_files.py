@@ -9,6 +9,7 @@ encoder/model.safetensors    its state dict, and latent_avg (n_latent, style_dim
 identity/config.json         the arguments of `IRSE50`: size, depths, widths, dim, dropout
 identity/model.safetensors   its state dict
 mappers/NAME.safetensors     the state dict of a mapper; the file's metadata has {"prompt": TEXT}
+mappers/NAME.pt              the same, as published: read where there is no NAME.safetensors
 relevance/config.json        generator, clip: `digest` of the networks it was measured with; more is free
 relevance/model.safetensors  relevance (N, D): a row for each channel of the S codes but ToRGB's, in order;
                              mean, std (M,): of every channel of the S codes, ToRGB's among them, in order
@@ -57,6 +58,7 @@ PUBLISHED = {
     ),
 }
 PUBLISHED_RELEVANCE = ("fs3.npy", "S_mean_std")  # the rows, and the statistics beside them
+ENDINGS = (".pt", ".safetensors")  # of mappers; of two files with one name the last in this order is read
 PARTS = ("generator", "encoder", "identity", "relevance")
 BROUGHT = ("relevance", "mapper")  # what a method can fit, and models can bring along
 
@@ -90,7 +92,7 @@ class StyleModels:
         if "mappers" not in self.sources:
             return {}
         source = self.sources["mappers"]
-        return {name: read_mapper(source.file(f"{name}.safetensors")) for name in source.weights}
+        return {Path(name).stem: read_mapper(source.file(name)) for name in source.weights}
 
     @cached_property
     def relevance(self) -> Relevance:
@@ -129,28 +131,30 @@ class StyleModels:
 def read_mapper(path: Path) -> StyleMapper:
     """A mapper from a bundle's file or from a published checkpoint. ValueError for anything else.
 
-    The prompt is the one in the file, or else the file's name.
+    The prompt is the one in the file, which a checkpoint has as "description", or else the file's name.
     """
     path = Path(path)
-    prompt = path.stem.replace("_", " ")
+    held = read(path)
     if path.suffix == ".safetensors":
         from safetensors import safe_open
 
-        weights = read(path)
         with safe_open(path, "pt") as file:
-            prompt = (file.metadata() or {}).get("prompt", prompt)
+            told = (file.metadata() or {}).get("prompt")
     else:
-        weights = load_mapper(path).state_dict()
-    mapper = StyleMapper({name: tensor.float() for name, tensor in weights.items()}, prompt)
-    _ = mapper.network
-    return mapper
+        options = held.get("opts")
+        told = options.get("description") if isinstance(options, Mapping) else None
+    prompt = told.strip() if isinstance(told, str) else ""
+    network = load_mapper(held, f"the mapper in {path}")
+    weights = {name: tensor.float() for name, tensor in network.state_dict().items()}
+    return StyleMapper(weights, prompt or path.stem.replace("_", " "))
 
 
 def folder_sources(folder: Path, source: Callable[[str, tuple[str, ...]], Source]) -> dict[str, Source]:
     """The parts that a folder has: a bundle's, or published files. `source` is given prefix and weights."""
     parts = {part: source(part, ("model",)) for part in PARTS if (folder / part).is_dir()}
-    if names := sorted(path.stem for path in (folder / "mappers").glob("*.safetensors")):
-        parts["mappers"] = source("mappers", tuple(names))
+    mappers = {path.stem: path.name for end in ENDINGS for path in (folder / "mappers").glob(f"*{end}")}
+    if mappers:
+        parts["mappers"] = source("mappers", tuple(mappers[name] for name in sorted(mappers)))
     for part, published in PUBLISHED.items():
         if part not in parts and (folder / published.weights[0]).is_file():
             parts[part] = source("", published.weights)
