@@ -218,7 +218,7 @@ def test_numbers_and_windows_of_words_are_read_from_text():
 
 
 @pytest.mark.parametrize(
-    "text", ["tiger", "tiger=", "=2", "tiger=two", "tiger=nan", "tiger=inf", "tiger=1:2"]
+    "text", ["tiger", "tiger=", "=2", "tiger=two", "tiger=nan", "tiger=inf", "tiger=1:2", "x" * 9000]
 )
 def test_what_is_no_word_and_number_is_a_sentence(text):
     with pytest.raises(ValueError, match=r"^Word weights: .*such as tiger=2"):
@@ -226,3 +226,9 @@ def test_what_is_no_word_and_number_is_a_sentence(text):
     if text != "tiger=1:2":
         with pytest.raises(ValueError, match=r"^Steps of words: "):
             parse_windows(text, "Steps of words")
+
+
+@pytest.mark.parametrize("number", ["1001", "-5000", "9" * 5000])
+def test_a_weight_that_would_overflow_is_a_sentence(number):
+    with pytest.raises(ValueError, match=r"^Word weights: 'tiger' has .*use a number from -1000 to 1000"):
+        parse_numbers(f"tiger={number}", "Word weights")

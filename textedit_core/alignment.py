@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from textedit_core.knobs import quoted
+
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
 _EDGES = string.punctuation + "“”‘’«»…–—。、，！？¿¡"
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)")
+_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)")
+MOST = 1000  # size of a word's weight, at most: far beyond it the maps overflow
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Tokens:
         ]
         if not found:
             known = ", ".join(dict.fromkeys(self.names)) or "none"
-            raise ValueError(f"The prompt has no word {word!r}; its words are {known}.")
+            raise ValueError(f"The prompt has no word {quoted(word)}; its words are {known}.")
         return found
 
     @property
@@ -65,10 +68,10 @@ def read(tokenizer: CLIPTokenizer, prompt: str) -> Tokens:
     whole = list(tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids)
     if len(whole) > length - 2:
         raise ValueError(
-            f"The prompt has {len(whole)} tokens and this model reads at most {length - 2}: {prompt!r}."
+            f"The prompt has {len(whole)} tokens and this model reads at most {length - 2}: {quoted(prompt)}."
         )
     if [one for chunk in chunks for one in chunk] != whole:
-        raise ValueError(f"The words of the prompt cannot be told apart in its tokens: {prompt!r}.")
+        raise ValueError(f"The words of the prompt cannot be told apart in its tokens: {quoted(prompt)}.")
     spans, at = [], 1
     for chunk in chunks:
         spans.append(range(at, at + len(chunk)))
@@ -184,11 +187,11 @@ def token_masks(source: Tokens, target: Tokens, words: str, field: str) -> Tenso
     """
     masks, given = torch.zeros(2, source.length), split_words(words)
     if words.strip() and not given:
-        raise ValueError(f"{field}: {words!r} has no word in it.")
+        raise ValueError(f"{field}: {quoted(words)} has no word in it.")
     for word in given:
         if not (source.has(word) or target.has(word)):
             known = ", ".join(dict.fromkeys([*source.names, *target.names]))
-            raise ValueError(f"{field}: {word!r} is in neither prompt; their words are {known}.")
+            raise ValueError(f"{field}: {quoted(word)} is in neither prompt; their words are {known}.")
         for mask, prompt in zip(masks, (source, target), strict=True):
             if prompt.has(word):
                 mask[prompt.places(word)] = 1
@@ -197,7 +200,11 @@ def token_masks(source: Tokens, target: Tokens, words: str, field: str) -> Tenso
 
 def parse_numbers(text: str | Mapping[str, float], field: str) -> dict[str, float]:
     """{word: number} from "tiger=2 silver=-0.5", for the knob called `field`; ValueError for all else."""
-    return {word: _number(value, field) for word, value in _pairs(text, field)}
+    found = {word: _number(value, field) for word, value in _pairs(text, field)}
+    for word, number in found.items():
+        if not abs(number) <= MOST:
+            raise ValueError(f"{field}: {quoted(word)} has {number:g}; use a number from -{MOST} to {MOST}.")
+    return found
 
 
 def parse_windows(text: str | Mapping, field: str) -> dict[str, tuple[float, float]]:
@@ -208,7 +215,7 @@ def parse_windows(text: str | Mapping, field: str) -> dict[str, tuple[float, flo
         ends = [ends] if isinstance(ends, int | float) else list(ends)
         numbers = [_number(end, field) for end in ends]
         if len(numbers) > 2:
-            raise ValueError(f"{field}: {value!r} is not a stop or start:stop.")
+            raise ValueError(f"{field}: {quoted(value)} is not a stop or start:stop.")
         found[word] = (0.0, *numbers) if len(numbers) == 1 else tuple(numbers)
     return found
 
@@ -224,7 +231,7 @@ def _pairs(text: str | Mapping, field: str) -> list[tuple[str, object]]:
     pairs = [part.rpartition("=") for part in split_words(text)]
     for word, sign, value in pairs:
         if not (word and sign and value):
-            raise ValueError(f"{field}: {word + sign + value!r} is not word=number, such as tiger=2.")
+            raise ValueError(f"{field}: {quoted(word + sign + value)} is not word=number, such as tiger=2.")
     return [(word, value) for word, _, value in pairs]
 
 
@@ -232,7 +239,7 @@ def _number(value: object, field: str) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, str) or not _NUMBER.fullmatch(value):
-        raise ValueError(f"{field}: {value!r} is not a number; write word=number, such as tiger=2.")
+        raise ValueError(f"{field}: {quoted(value)} is not a number; write word=number, such as tiger=2.")
     return float(value)
 
 

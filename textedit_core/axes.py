@@ -1,5 +1,6 @@
 """The axes of a sweep, read from what a person types, and the cells on them."""
 import csv
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,12 +8,13 @@ from typing import Any
 
 import torch
 
-from textedit_core.knobs import BoundKnob
+from textedit_core.knobs import BoundKnob, check_length, quoted
 
 MAX_VALUES = 200
-_NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
-_RANGES = (rf"{_NUMBER}\s*-\s*{_NUMBER}\s*\[\s*(\d+)\s*\]", rf"{_NUMBER}\s*:\s*{_NUMBER}\s*:\s*(\d+)")
-_WHOLE_RANGE = r"(\d+)\s*-\s*(\d+)"
+_NUMBER = r"([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)"
+_COUNT = r"(\d{1,18})"  # no more digits than a count can have: Python refuses to read thousands of them
+_RANGES = (rf"{_NUMBER}\s*-\s*{_NUMBER}\s*\[\s*{_COUNT}\s*\]", rf"{_NUMBER}\s*:\s*{_NUMBER}\s*:\s*{_COUNT}")
+_WHOLE_RANGE = rf"{_COUNT}\s*-\s*{_COUNT}"
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Cell:
 def find_knob(settings: Mapping[str, BoundKnob], name: str) -> BoundKnob:
     """The knob of this name; ValueError, a sentence with the names there are, when there is none."""
     if name not in settings:
-        raise ValueError(f"There is no knob called '{name}' here; use one of {', '.join(settings)}.")
+        raise ValueError(f"There is no knob called {quoted(name)} here; use one of {', '.join(settings)}.")
     return settings[name]
 
 
@@ -45,7 +47,7 @@ def parse_axis(text: str, settings: Mapping[str, BoundKnob]) -> Axis:
     """An axis written as NAME=VALUES, the values as `parse_values` reads them; ValueError, a sentence."""
     name, equals, values = text.partition("=")
     if not equals:
-        raise ValueError(f"Axis: '{text}' names no values; write it as NAME=VALUES, such as seed=0,1,2.")
+        raise ValueError(f"Axis: {quoted(text)} has no values; write it as NAME=VALUES, such as seed=0,1,2.")
     name = name.strip().replace("-", "_")
     return Axis(name, tuple(parse_values(values, find_knob(settings, name))))
 
@@ -56,7 +58,11 @@ def parse_values(text: str, knob: BoundKnob) -> list:
     A text with a comma in it is put in double quotes. ValueError, a sentence, for anything that is not a
     value of the knob, and for more than 200 values.
     """
-    parts = [part.strip() for part in next(csv.reader([text], skipinitialspace=True), [])]
+    check_length(text, knob.label)
+    try:
+        parts = [part.strip() for part in next(csv.reader([text], skipinitialspace=True), [])]
+    except csv.Error:
+        raise ValueError(f"{knob.label}: write the values in one line, as 0, 0.5, 1 or as 0-1 [5].") from None
     values = [value for part in parts if part for value in _expand(part, knob)]
     distinct = list(dict.fromkeys(values))
     if not distinct:
@@ -74,13 +80,19 @@ def _expand(part: str, knob: BoundKnob) -> list:
         first, final = (knob.check(int(one)) for one in whole.groups())
         count = abs(final - first) + 1
     elif found:
-        first, final = (float(one) for one in found.groups()[:2])
+        first, final = (_end(float(one), knob) for one in found.groups()[:2])
         count = int(found.group(3))
     else:
         return [knob.parse(part)]
     _check_count(count, knob)
     values = [first + (final - first) * index / max(1, count - 1) for index in range(count)]
     return [knob.check(round(value) if knob.type is int else round(value, 10)) for value in values]
+
+
+def _end(value: float, knob: BoundKnob) -> float:
+    """An end of a range; ValueError for one that is too large for the knob, or for any number."""
+    knob.check(round(value) if knob.type is int and math.isfinite(value) else value)
+    return value
 
 
 def _check_count(count: int, knob: BoundKnob) -> None:

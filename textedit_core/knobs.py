@@ -1,10 +1,13 @@
 """Knobs: keyword-only parameters that carry their range and label, read back from a function's signature."""
 import inspect
-import math
+import reprlib
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Annotated, Any, Literal, get_args, get_origin
+
+MAX_TEXT = 20_000  # characters of a free text
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class BoundKnob:
                 return _SWITCH[text.lower()]
             return self.check(text if self.type is str else _number(text))
         except (_NotANumber, KeyError):
-            raise ValueError(f"{self.label}: '{text}' is not {self.wanted}.") from None
+            raise ValueError(f"{self.label}: {quoted(text)} is not {self.wanted}.") from None
 
     def check(self, value: Any) -> Any:
         """`value` as this knob's type; ValueError, a sentence with label and range, when it does not fit."""
@@ -66,11 +69,14 @@ class BoundKnob:
         else:
             fits = isinstance(value, Real) and not isinstance(value, bool) and self._in_range(value)
         if not fits:
-            raise ValueError(f"{self.label}: {value!r} is not {self.wanted}.")
+            raise ValueError(f"{self.label}: {quoted(value)} is not {self.wanted}.")
+        if self.type is str:
+            check_length(value, self.label)
         return self.type(value)
 
     def _in_range(self, value: Real) -> bool:
-        if not math.isfinite(value) or (self.type is int and value != int(value)):
+        # Compared, not asked of `math`: a whole number may be larger than any float. NaN compares as False.
+        if not abs(value) <= sys.float_info.max or (self.type is int and value != int(value)):
             return False
         return self.knob.minimum is None or self.knob.minimum <= value <= self.knob.maximum
 
@@ -85,6 +91,18 @@ class BoundKnob:
         kind = "a whole number" if self.type is int else "a number"
         low, high = self.knob.minimum, self.knob.maximum
         return kind if low is None else f"{kind} from {low:.10g} to {high:.10g}"
+
+
+def quoted(value: Any) -> str:
+    """A value as it stands in a sentence: its repr, cut short where that is long."""
+    text = _SHORT.repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
+
+
+def check_length(text: str, label: str) -> None:
+    """ValueError, a sentence that starts with `label`, for a text of more than 20,000 characters."""
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"{label}: {len(text):,} characters are too many; use at most {MAX_TEXT:,}.")
 
 
 def knobs(*functions: Callable) -> dict[str, BoundKnob]:
@@ -193,6 +211,9 @@ def _bound(function: Callable, parameter: inspect.Parameter, kind: Any, knob: Kn
     except ValueError as error:
         raise TypeError(f"{who} has a default that does not fit: {error}") from None
 
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
 _SWITCH = {"true": True, "yes": True, "on": True, "1": True,
            "false": False, "no": False, "off": False, "0": False}

@@ -1,4 +1,5 @@
 """Axes: what a person types as values, and a sentence for what is none."""
+import time
 from typing import Annotated
 
 import pytest
@@ -53,3 +54,22 @@ def test_an_axis_is_a_knob_and_its_values():
         parse_axis("mood=1", SETTINGS)
     with pytest.raises(ValueError, match="NAME=VALUES"):
         parse_axis("eta", SETTINGS)
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("eta", "1\r2"), ("eta", "9" * 30_000), ("seed", "0-1e999 [3]"), ("seed", f"0-1 [{'9' * 5000}]"),
+    ("seed", f"{'9' * 5000}-1"), ("eta", "0-1e9 [3]"), ("eta", "-1e308:1e308:3"), ("eta", "nan"),
+    ("eta", "1e400"), ("seed", "1e400"), ("tune", "x" * 10_000), ("words", "w" * 30_000),
+])
+def test_no_text_however_hostile_is_more_than_one_short_sentence(name, text):
+    with pytest.raises(ValueError) as refusal:
+        parse_values(text, SETTINGS[name])
+    said = str(refusal.value)
+    assert said.startswith(f"{SETTINGS[name].label}: ") and said.endswith(".") and len(said) < 250
+
+
+def test_a_long_text_is_read_in_no_time():
+    began = time.process_time()
+    with pytest.raises(ValueError):
+        parse_values("1" * 19_000 + "x", SETTINGS["eta"])
+    assert time.process_time() - began < 0.5

@@ -195,3 +195,18 @@ def test_texts_are_encoded_once(tiny, latent, monkeypatch):
 
     monkeypatch.setattr(type(tiny.clip), "text_features", never)
     run(tiny, latent, alpha=1.0)
+
+
+@pytest.mark.parametrize("text", ["9" * 6000, "0-" + "9" * 6000, "x" * 9000, "11-0"])
+def test_no_text_of_layers_is_more_than_one_short_sentence(tiny, text):
+    with pytest.raises(ValueError, match=r"^Layers: .* is no layer from 0 to 10") as refusal:
+        directions.read_layers(text, tiny.generator)
+    assert len(str(refusal.value)) < 200
+
+
+def test_more_templates_or_accepted_edits_than_anybody_waits_for_are_refused():
+    with pytest.raises(ValueError, match="Templates: 201 lines are too many; use at most 200"):
+        directions.read_templates("a {}\n" * 201)
+    one = directions.DirectionEdit("a", "b", 1.0, 0.1)
+    with pytest.raises(ValueError, match="Accepted edits: 101 are too many; use at most 100"):
+        directions.read_chain(directions.write_chain([one] * 101))

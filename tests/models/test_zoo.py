@@ -235,3 +235,10 @@ def test_weights_split_into_several_files_are_read_alike(tiny, tiny_folder, tmp_
     assert zoo.describe(tmp_path / "split")["local"]
     found = zoo.load(tmp_path / "split").diffusion.unet.state_dict()
     assert all(torch.equal(found[name], value) for name, value in tiny.diffusion.unet.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "~nobody-of-this-name/models", "x\x00y", "/dev/null"])
+def test_no_name_however_odd_is_more_than_a_sentence(name):
+    with pytest.raises(ValueError, match=r"^There is no model .*or the path of a folder") as refusal:
+        zoo.load(name)
+    assert len(str(refusal.value)) < 400

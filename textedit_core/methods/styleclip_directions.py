@@ -14,7 +14,7 @@ from torch import Tensor
 
 from textedit_core import latents
 from textedit_core.batch import spread
-from textedit_core.knobs import Knob, Seed, batches
+from textedit_core.knobs import Knob, Seed, batches, quoted
 from textedit_core.latents import Latent
 from textedit_core.models.clip import Clip
 from textedit_core.models.relevance import measure
@@ -22,6 +22,7 @@ from textedit_core.models.style import Relevance, StyleGenerator
 from textedit_core.steps import Step
 
 TEMPLATES = Path(__file__).with_name("styleclip_templates.txt")
+MOST_TEMPLATES, MOST_ACCEPTED = 200, 100  # each line and each edit is a text that CLIP has to read
 
 Alpha = Annotated[float, Knob(-15, 25, 0.1, label="Alpha α", help="how strong; 0 keeps the source")]
 Beta = Annotated[float, Knob(0, 1, 0.005, label="Beta β", help="larger: fewer channels, less beside")]
@@ -199,8 +200,10 @@ def read_layers(text: str, generator: StyleGenerator) -> set[int]:
     count, found = len(generator.layers), set()
     for word in text.replace(",", " ").split():
         first, dash, end = word.partition("-")
-        if not first.isdecimal() or (dash and not end.isdecimal()) or int(end or first) >= count:
-            raise ValueError(f"Layers: {word!r} is no layer from 0 to {count - 1}, nor a range like 0-5.")
+        digits = first.isdecimal() and (end.isdecimal() or not dash) and len(word) < 20
+        if not digits or max(int(first), int(end or first)) >= count:
+            shown = quoted(word)
+            raise ValueError(f"Layers: {shown} is no layer from 0 to {count - 1}, nor a range like 0-5.")
         found |= set(range(int(first), int(end or first) + 1))
     return found if text.strip() else set(range(count))
 
@@ -211,6 +214,8 @@ def read_templates(text: str = "") -> tuple[str, ...]:
     found = tuple(line for line in lines if line)
     if not found or not all("{}" in line for line in found):
         raise ValueError("Templates: every line needs {} where the text goes, as in: a photo of {}")
+    if len(found) > MOST_TEMPLATES:
+        raise ValueError(f"Templates: {len(found)} lines are too many; use at most {MOST_TEMPLATES}.")
     return found
 
 
@@ -230,6 +235,8 @@ def read_chain(text: str) -> tuple[DirectionEdit, ...]:
         raise ValueError(
             "Accepted edits: the text is not a chain of edits; accept the edits again."
         ) from error
+    if len(found) > MOST_ACCEPTED:
+        raise ValueError(f"Accepted edits: {len(found)} are too many; use at most {MOST_ACCEPTED}.")
     return found
 
 

@@ -211,10 +211,14 @@ def folder_of(name: str | Path) -> Path | None:
     """
     if str(name) in HUB:
         return None
-    folder = BUNDLES / name if str(name) in NAMES else Path(name).expanduser()
-    if not folder.is_dir():
+    try:
+        folder = BUNDLES / name if str(name) in NAMES else Path(name).expanduser()
+        found = folder.is_dir()
+    except (OSError, RuntimeError):  # too long for a path, or the home of nobody
+        found = False
+    if not found:
         names = ", ".join(NAMES)
-        raise ValueError(f"There is no model {str(name)!r}: choose {names}, or the path of a folder.")
+        raise ValueError(f"There is no model {str(name)[:200]!r}: choose {names}, or the path of a folder.")
     return folder
 
 
