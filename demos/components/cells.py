@@ -10,12 +10,19 @@ from demos.runs.common import Method
 from textedit_core.jobs import functions
 from textedit_core.knobs import method_knobs
 
+NO_AXIS = "{} axis: pick a knob of the list."
+
 
 def sweep_problems(method: Method, most: int):
     """For `validator`: the sentences for axes that cannot be swept, by field."""
 
+    def fits(axis: str, name) -> bool:
+        return isinstance(name, str) and (name in method.knobs or (axis == "y" and not name))
+
     def find(values: dict) -> dict[str, str]:
         problems, count = knobs.problems(method.knobs)(values), 1
+        if wrong := {name: NO_AXIS.format(name.upper()) for name in "xy" if not fits(name, values[name])}:
+            return problems | wrong
         if values["x"] == values["y"]:
             problems["y"] = "Choose another knob than X has, or none."
         for axis in ("x", "y"):

@@ -7,11 +7,17 @@ from collections.abc import Callable
 import gradio as gr
 import torch
 
+from demos.components.knobs import problems as knob_problems
 from demos.components.marks import note
 from demos.context import Context, log
 from textedit_core import cache, images
+from textedit_core.knobs import BoundKnob, Knob
 
 MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+# Fields of more than one tab that are choices and no knobs.
+SIZING = BoundKnob("sizing", str, "crop", Knob(label="How it is made square", choices=("crop", "pad")))
+ORIGIN = BoundKnob("origin", str, "sample", Knob(label="Start from", choices=("sample", "picture")))
+MODELS = BoundKnob("models", str, "", Knob(label="Models"))
 SORRY = "Something went wrong on the server. Inputs and the last result are kept; its log has the details."
 
 
@@ -63,9 +69,11 @@ def validator(
     """
 
     def check(**values):
-        problems = {"models": models_problem(ctx, values["models"], part)} if part else {}
-        for find in finders:
-            problems |= find(values)
+        problems = knob_problems({one.name: one for one in (MODELS, SIZING, ORIGIN)})(values)
+        if not problems:  # or a finder might stumble over what is no text
+            problems = {"models": models_problem(ctx, values["models"], part)} if part else {}
+            for find in finders:
+                problems |= find(values)
         return [gr.validate(not problems.get(name), problems.get(name, "")) for name in names]
 
     return check

@@ -29,7 +29,7 @@ class ExemplarBox:
             with gr.Row():
                 self.sides |= knobs.controls(painting.CROP, pair, {}, info=None)
         fit = painting.CROP["exemplar_fit"]
-        self.fit = gr.Radio(FITS, value=fit.default, label=fit.label, elem_classes="inline")
+        self.fit = knobs.as_sent(gr.Radio(FITS, value=fit.default, label=fit.label, elem_classes="inline"))
 
     def draw_preview(self) -> None:
         """The square that the model sees."""

@@ -15,15 +15,22 @@ def control(bound: BoundKnob, value=None, **look) -> gr.components.Component:
     knob, value = bound.knob, bound.default if value is None else value
     common = {"value": value, "label": bound.label, "info": knob.help or None, **look}
     if knob.choices:
-        return gr.Dropdown(list(knob.choices), **common)
+        return as_sent(gr.Dropdown(list(knob.choices), **common))
     if bound.type is bool:
         return gr.Checkbox(**common)
     if bound.type is str:
         return gr.Textbox(**common)
     fine = (knob.maximum - knob.minimum) / knob.step > MOST_STOPS
     kind = gr.Number if fine else gr.Slider
-    widget = kind(minimum=knob.minimum, maximum=knob.maximum, step=knob.step, min_width=100, **common)
-    widget.preprocess = lambda value: value  # the knob judges the value, in a sentence beside the widget
+    return as_sent(kind(minimum=knob.minimum, maximum=knob.maximum, step=knob.step, min_width=100, **common))
+
+
+def as_sent(widget: gr.components.Component) -> gr.components.Component:
+    """The widget, its value handed on as it comes: a knob judges it, in a sentence beside the widget.
+
+    Gradio's own checks come before any validator, and answer in words that name no field.
+    """
+    widget.preprocess = lambda value: value
     return widget
 
 

@@ -4,7 +4,9 @@ import gradio as gr
 
 from demos.components.checks import image_problem
 from demos.components.examples import ExampleStrip
+from demos.components.knobs import as_sent
 from demos.components.marks import QUIET, note
+from demos.components.pictures import forgiving
 from textedit_core import images
 
 
@@ -19,13 +21,14 @@ def source_image(height: int = 280, **look) -> gr.Image:
         **look,
     )
     image.preprocess = lambda payload: None if payload is None else payload.path
+    image.data_model = forgiving(image.data_model)
     return image
 
 
 def sizing_radio(**look) -> gr.Radio:
     """How a picture that is not square is made so; hidden until `say_image` has seen one."""
     choices = [("crop to the centre", "crop"), ("pad with white", "pad")]
-    return gr.Radio(choices, value="crop", label="It is not square", visible=False, **look)
+    return as_sent(gr.Radio(choices, value="crop", label="It is not square", visible=False, **look))
 
 
 def say_image(image: str | None, field: str = "Source image") -> tuple:

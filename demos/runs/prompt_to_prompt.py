@@ -20,6 +20,8 @@ from textedit_core.models.latent_diffusion import LatentDiffusion
 from textedit_core.models.prompt_control import plan
 from textedit_core.steps import Step, last
 
+MOST_TARGETS = 16  # they are one batch
+TOO_MANY = f"{{}} lines are more than the {MOST_TARGETS} that are edited as one batch: write fewer."
 OF_WORDS = ("word_weights", "word_steps", "blend_words", "subtract_words")
 
 
@@ -39,6 +41,8 @@ def read_all(ctx: Context, values: dict) -> list[Ask]:
     lines = targets(values["target"])
     if not lines:
         raise ValueError("Target prompt: write the caption as it is to become.")
+    if len(lines) > MOST_TARGETS:
+        raise ValueError(f"Target prompt: {TOO_MANY.format(len(lines))}")
     picture, source = common.open_source(models.diffusion, values)
     first = Ask(
         METHOD,

@@ -112,7 +112,7 @@ def why_none(ctx: Context, models_name: str) -> str:
 
 def chosen(models: Any, name: str | None) -> StyleMapper:
     """The mapper of a name; ValueError, a sentence, where there is none."""
-    found = models.mappers.get(name) or get(name)
+    found = (models.mappers.get(name) or get(name)) if isinstance(name, str) else None
     if found is None:
         raise ValueError("Mapper: pick one of the list, or train one below.")
     return found

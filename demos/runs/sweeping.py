@@ -26,6 +26,8 @@ def axes_of(method: Method, x: str, x_values: str, y: str, y_values: str) -> dic
     """The two axes as {knob: values}; ValueError, a sentence, for values that are none of the knob's."""
     known, axes = method.knobs, {}
     for name, values in ((x, x_values), (y, y_values)):
+        if name and not (isinstance(name, str) and name in known):
+            raise ValueError("Axis: pick a knob of the list.")
         if name:
             axes[name] = sweep.parse_values(values or "", known[name])
     return axes
