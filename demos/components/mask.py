@@ -8,7 +8,7 @@ from PIL import Image
 from demos.components import knobs
 from demos.components.marks import QUIET, note
 from demos.components.part import load_part
-from demos.components.pictures import picture
+from demos.components.pictures import forgiving, picture
 from demos.context import Context
 from demos.runs import painting
 from demos.runs.paint_by_example import PART
@@ -49,6 +49,7 @@ def painting_editor(**look) -> gr.ImageEditor:
         return [layer for layer in found.layers if layer] if found else []
 
     editor.preprocess = layers
+    editor.data_model = forgiving(editor.data_model)
     return editor
 
 

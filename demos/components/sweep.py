@@ -14,7 +14,9 @@ from demos.context import MODEL_LANE, STOP_LANE, Context
 from demos.runs import fitting, sweeping
 from demos.runs.common import Ask
 
+from textedit_core.knobs import BoundKnob, Knob
 INVITATION = "Cells appear here as they come, each with its scores."
+SEEDS = BoundKnob("seeds", int, 8, Knob(2, 16, 1, label="Seeds to try"))
 HELP = "0, 0.5, 1 or 0-1 [5] for five values from 0 to 1"
 ABOUT_SWEEP = """Sweep one or two knobs. `x` and `y` name knobs (y may be empty), values are texts.
 
@@ -56,12 +58,13 @@ class SweepPanel:
         first = self.method.axes
         choices = [(label, name) for name, label in self.method.labels.items()]
         with gr.Row(elem_classes="axis"):
-            self.x = gr.Dropdown(choices, value=first.x, label="X axis", min_width=120)
+            self.x = knobs.as_sent(gr.Dropdown(choices, value=first.x, label="X axis", min_width=120))
             self.x_values = gr.Textbox(
                 first.x_values, label="X values", info=HELP, min_width=120, elem_id=self.id("x-values")
             )
         with gr.Row(elem_classes="axis"):
-            self.y = gr.Dropdown([("none", ""), *choices], value=first.y, label="Y axis", min_width=120)
+            found = [("none", ""), *choices]
+            self.y = knobs.as_sent(gr.Dropdown(found, value=first.y, label="Y axis", min_width=120))
             self.y_values = gr.Textbox(
                 first.y_values, label="Y values", min_width=120, elem_id=self.id("y-values")
             )
@@ -80,7 +83,7 @@ class SweepPanel:
             gr.HTML(
                 note("Edits with the next seeds and ranks them by CLIP score and likeness to the source.")
             )
-            self.seeds = gr.Slider(2, 16, value=8, step=1, label="Seeds to try")
+            self.seeds = knobs.control(SEEDS)
             self.best_button = gr.Button("Find the best seed", min_width=140)
 
     # --- wiring -------------------------------------------------------------------------------------------
@@ -99,7 +102,7 @@ class SweepPanel:
         runs = [self.wire_run(self.run_button, self.run, "sweep", ABOUT_SWEEP, self.axes, self.problems)]
         if self.method.rank:
             about, more = self.best.__doc__, {"seeds": self.seeds}
-            find = (self.tab.problems, knobs.problems(self.method.knobs))
+            find = (self.tab.problems, knobs.problems(self.method.knobs | {"seeds": SEEDS}))
             runs.append(self.wire_run(self.best_button, self.best, "best_of_seeds", about, more, *find))
         for event in (*fitted, *runs):
             event.then(self.say_outlook, **look)

@@ -14,6 +14,7 @@ from demos.runs import compare as runs
 from demos.runs.contenders import offered
 from demos.tabs.compare_asking import KNOBS, Asking
 
+from textedit_core.knobs import BoundKnob, Knob
 NAME, METHOD = "Compare", "compare"
 FIRST_STEPS = (
     "Pick an example, or add a picture with its caption.",
@@ -21,6 +22,10 @@ FIRST_STEPS = (
     "Press Compare: a row appears as each method ends.",
 )
 
+
+WEIGHING = "weighs CLIP similarity against CLIP score, each from the worst row (0) to the best (1)"
+BEST_OF = "Best of: 0 is faithful to the source, 1 to the text"
+WEIGHT = BoundKnob("weight", float, 0.5, Knob(0, 1, 0.05, label=BEST_OF, help=WEIGHING))
 
 def build(ctx: Context, models: gr.Dropdown) -> "CompareTab":
     """Draw the tab inside the current gr.Tab and wire it; `models` is the picker's drop-down."""
@@ -60,15 +65,7 @@ class CompareTab:
         self.empty = gr.HTML(invitation(FIRST_STEPS), label="Invitation")
         self.table = gr.HTML(js_on_load=SELECT_JS, label="Methods compared", elem_id=f"{METHOD}-table")
         with gr.Column(visible=False) as self.best_of:
-            self.weight = gr.Slider(
-                0,
-                1,
-                value=0.5,
-                step=0.05,
-                label="Best of: 0 is faithful to the source, 1 to the text",
-                info="weighs CLIP similarity against CLIP score, each from the worst row (0) to the best (1)",
-                elem_id=f"{METHOD}-weight",
-            )
+            self.weight = knobs.control(WEIGHT, elem_id=f"{METHOD}-weight")
             self.best = gr.HTML(label="Best of", elem_id=f"{METHOD}-best")
         self.pair = Pair(METHOD, self.rows)
 
@@ -95,7 +92,11 @@ class CompareTab:
             inputs_kwargs=inputs,
             outputs=[self.status, self.table, self.best, self.best_of, self.empty, self.rows],
             validator=validator(
-                self.ctx, list(inputs), self.asking.problems, knobs.problems(KNOBS), part=None
+                self.ctx,
+                list(inputs),
+                self.asking.problems,
+                knobs.problems(KNOBS | {"weight": WEIGHT}),
+                part=None,
             ),
             api_name=METHOD,
             show_progress="minimal",
@@ -200,5 +201,9 @@ class CompareTab:
 
     def show_row(self, chosen: gr.EventData, a: str | None, rows: list, *others: list) -> dict:
         """Show the clicked row as B."""
+        try:
+            WEIGHT.check(weight)
+        except ValueError as error:
+            raise gr.Error(str(error), print_exception=False, title="Not done") from None
         name = rows[int(chosen._data["index"])]["name"]
         return self.pair.show(self.pair.shelf(rows, *others), a, name)

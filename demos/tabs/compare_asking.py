@@ -12,6 +12,7 @@ from demos.context import Context
 from demos.runs import painting, styleclip
 from demos.runs.common import helper
 from demos.runs.contenders import BY_NAME, SDEDIT_KNOBS, SEED, offered, painting_values
+from textedit_core.knobs import quoted
 
 METHOD = "compare"
 AT_FIRST = ("sdedit", "imagic")
@@ -133,9 +134,11 @@ class Asking:
         """Nothing ticked, something these models cannot run, or something that is still to be fetched."""
         if not names:
             return "Tick at least one method."
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            return "Methods: tick some of the list."
         known = {one.name: one for one in offered(self.ctx, models)}
         if strange := [name for name in names if name not in known]:
-            title = BY_NAME[strange[0]].title if strange[0] in BY_NAME else f"'{strange[0]}'"
+            title = BY_NAME[strange[0]].title if strange[0] in BY_NAME else quoted(strange[0])
             return f"The chosen models cannot run {title}: untick it, or choose other models."
         for one in (known[name] for name in names):
             for part in one.parts:

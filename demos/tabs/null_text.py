@@ -129,12 +129,15 @@ look."""
     def problems(self, values: dict) -> dict[str, str]:
         """What is wrong with the image, the two prompts, or a setting that does not suit them."""
         models, lines = values["models"], runs.targets(values["target"]) or [""]
-        wrong = [prompt_problem(self.ctx, models, line, NO_TARGET) for line in lines]
+        read = lines[: runs.MOST_TARGETS]
+        wrong = [prompt_problem(self.ctx, models, line, NO_TARGET) for line in read]
         found = {
             "image": image_problem(values["image"]),
             "prompt": prompt_problem(self.ctx, models, values["prompt"], NO_CAPTION),
             "target": next(filter(None, wrong), ""),
         }
+        if len(lines) > runs.MOST_TARGETS:
+            found["target"] = runs.TOO_MANY.format(len(lines))
         usable = not (found["prompt"] or found["target"]) and self.ctx.loaded(models)
         if usable and not knobs.problems(self.knobs)(values):
             found |= runs.problems(self.ctx, values)

@@ -26,11 +26,9 @@ class LatentPicker:
         self.first = gr.State(0)
         with gr.Row(elem_classes="workbench"):
             with gr.Column(scale=1, min_width=320, elem_classes="asking"):
-                self.origin = gr.Radio(
-                    [("a sample of the generator", SAMPLE), ("a picture of my own", PICTURE)],
-                    value=SAMPLE,
-                    label="Start from",
-                    elem_id="styleclip-origin",
+                starts = [("a sample of the generator", SAMPLE), ("a picture of my own", PICTURE)]
+                self.origin = knobs.as_sent(
+                    gr.Radio(starts, value=SAMPLE, label="Start from", elem_id="styleclip-origin")
                 )
                 with gr.Column() as self.sampling:
                     self.draw_sampling()
