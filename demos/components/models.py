@@ -29,7 +29,8 @@ def size_words(gigabytes: float) -> str:
 def card(ctx: Context, name: str) -> str:
     """The facts of the models called `name` as HTML; nothing is fetched to find them."""
     try:
-        about, models = ctx.zoo.describe(name), ctx.models(name)
+        models = ctx.models(name)
+        about = ctx.zoo.describe(models.name)
     except (ValueError, OSError) as error:
         return note(str(error), "problem")
     ready = ctx.ready(name)
