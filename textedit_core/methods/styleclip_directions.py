@@ -213,7 +213,7 @@ def read_templates(text: str = "") -> tuple[str, ...]:
     lines = [line.strip() for line in (text or TEMPLATES.read_text(encoding="utf-8")).splitlines()]
     found = tuple(line for line in lines if line)
     if not found or not all("{}" in line for line in found):
-        raise ValueError("Templates: every line needs {} where the text goes, as in: a photo of {}")
+        raise ValueError("Templates: every line needs {} where the text goes, such as 'a photo of {}'.")
     if len(found) > MOST_TEMPLATES:
         raise ValueError(f"Templates: {len(found)} lines are too many; use at most {MOST_TEMPLATES}.")
     return found
