@@ -4,6 +4,7 @@ import reprlib
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from numbers import Real
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -183,6 +184,7 @@ def batches(*names: str) -> Callable[[Callable], Callable]:
     return declare
 
 
+@lru_cache(maxsize=256)  # a sweep asks for every cell
 def _own_knobs(function: Callable) -> dict[str, BoundKnob]:
     scope = getattr(inspect.unwrap(function), "__globals__", {})
     found = {}

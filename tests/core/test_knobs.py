@@ -39,6 +39,13 @@ def test_they_are_the_annotated_keyword_only_parameters_in_order():
     assert (KNOBS["how"].label, KNOBS["count"].label) == ("Way", "Count")
 
 
+def test_they_are_read_once_and_what_a_caller_gets_is_its_own():
+    assert knobs(everything)["eta"] is KNOBS["eta"]
+    for found in (knobs(everything), method_knobs(everything)):
+        found.clear()
+    assert list(knobs(everything)) == list(method_knobs(everything)) == list(KNOBS)
+
+
 def test_they_are_read_through_decorators_and_from_annotations_as_text():
     scope = {"Eta": Eta}
     exec("from __future__ import annotations\n"
