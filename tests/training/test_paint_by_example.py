@@ -215,7 +215,9 @@ class TinyStudio(ExampleParts):
         self.previewed = step
 
 
-@pytest.mark.parametrize(("ablate", "tokens"), [("bottleneck", 17), ("guidance", 1), ("augmentation", 1)])
+@pytest.mark.parametrize(
+    ("ablate", "tokens"), [("bottleneck", 17), ("guidance", 1), ("augmentation", 1), ("nothing", 1)]
+)
 def test_an_ablation_is_a_folder_that_loads(tiny, source, tmp_path, monkeypatch, ablate, tokens):
     monkeypatch.setattr(paint_by_example, "BATCH", 2)
     studio = TinyStudio(tiny, tmp_path, source)

@@ -42,15 +42,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--samples", type=int, default=256, help="how many of them to sample from their captions"
     )
-    parser.add_argument("--images", type=Path, help="of paint_by_example: train on the pictures of a folder,")
-    parser.add_argument("--boxes", type=Path, help="and on their boxes, a file of JSON lines")
+    parser.add_argument(
+        "--images",
+        type=Path,
+        help="of paint_by_example: train on the pictures of a folder; alone (--only) no portraits are drawn",
+    )
+    parser.add_argument(
+        "--boxes",
+        type=Path,
+        help='with --images: lines of {"image": "a.jpg", "boxes": [[left, top, right, bottom], ...]}',
+    )
     parser.add_argument(
         "--part-portraits", type=int, default=8_000, help="of how many portraits to find the parts"
     )
     parser.add_argument(
         "--ablate",
-        choices=["augmentation", "bottleneck", "guidance"],
-        help="leave this out of paint_by_example's recipe; the model goes to OUT/ablations",
+        choices=["nothing", "augmentation", "bottleneck", "guidance"],
+        help="leave this out of paint_by_example's recipe, begun anew from the text-to-image UNet; the model "
+        "goes to OUT/ablations, and no bundle is written. Compare at equal minutes with nothing left out",
     )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
@@ -61,6 +70,8 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--only knows {', '.join(PARTS)}, not {', '.join(sorted(unknown))}.")
     if (options.images is None) != (options.boxes is None):
         parser.error("--images and --boxes go together.")
+    if options.ablate and options.only != "paint_by_example":
+        parser.error("--ablate is of --only paint_by_example.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
@@ -96,9 +107,7 @@ def work(options: argparse.Namespace, studio) -> None:
         if options.start and not (options.out / "commands.txt").exists():
             studio.adopt(options.start)
         if chosen:
-            studio.prepare()
-        if "paint_by_example" in chosen:
-            len(studio.examples())
+            studio.prepare(chosen)
     ranks.agreed(0.0)  # the other processes wait, and read what the first has written
     begun = time.monotonic()
     for part in chosen:
@@ -110,7 +119,10 @@ def work(options: argparse.Namespace, studio) -> None:
     launcher = f"torchrun --nproc_per_node {ranks.count()}" if ranks.count() > 1 else "python"
     if chosen:
         studio.remember(f"{launcher} -m textedit_core.training {' '.join(sys.argv[1:])}")
-    if missing := [part for part in SHIPPED if not (options.out / part / "state.pt").exists()]:
+    if options.ablate:
+        return  # the model has a folder of its own; no bundle changes
+    wanted = [part for part in SHIPPED if part != "classifier" or not options.images]
+    if missing := [part for part in wanted if not (options.out / part / "state.pt").exists()]:
         log.info("no bundle yet: %s not trained", ", ".join(missing))
         return
     studio.bundle(options.bundle or options.out / "bundle", options.held_out, options.samples)

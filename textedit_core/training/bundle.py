@@ -93,6 +93,12 @@ def write_manifest(folder: Path, **facts) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 
+def adoptable(folder: Path, size: int) -> dict[str, nn.Module]:
+    """Part -> the module to go on training: the attribute classifier, if the bundle holds it."""
+    held = (folder / "classifier" / "model.safetensors").exists()
+    return {"classifier": load_classifier(folder, size)} if held else {}
+
+
 def load_classifier(folder: Path, size: int = 64):
     """The attribute classifier of a bundle, in float32. ValueError where the bundle has none."""
     from safetensors.torch import load_file

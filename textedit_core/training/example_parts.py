@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -11,10 +13,13 @@ from textedit_core.models import zoo
 from textedit_core.training import bundle, evaluate, exemplar_scores, paint_by_example
 from textedit_core.training.classifier import AttributeClassifier
 from textedit_core.training.data import Portraits
-from textedit_core.training.exemplar_data import Boxed, Folder
+from textedit_core.training.exemplar_data import Boxed, Folder, draw
 from textedit_core.training.toon_parts import held_out_part_edits, part_boxes
 
+log = logging.getLogger(__name__)
+
 PART = "paint_by_example"
+WHOLE = "nothing"  # left out of the recipe: what an ablation is held against
 PREVIEWS = 10
 
 
@@ -22,8 +27,10 @@ class ExampleParts:
     """What a Studio does for Paint by Example.
 
     boxed: a folder of pictures and the file of their boxes, to train on those in place of the parts of the
-    first `part_portraits` portraits.  ablate: what to leave out of the recipe; such a model is no part of a
-    bundle, but a folder of its own, OUT/ablations/NAME, laid out like the public repository.
+    first `part_portraits` portraits.  ablate: what to leave out of the recipe, "nothing" for the whole of it.
+    Such a model is no part of a bundle, but a folder of its own, OUT/ablations/NAME, laid out like the public
+    repository. It begins as the text-to-image UNet, also where OUT holds a Paint by Example that has learned
+    for hours: trained for the same minutes, ablations and "nothing" compare.
     """
 
     out: Path
@@ -44,14 +51,16 @@ class ExampleParts:
     def train_example(self, folder: Path, **common) -> None:
         """Train it, or go on. It begins as the text-to-image UNet and CLIP, which must be there."""
         if self.ablate:
-            folder = folder.with_name(f"{folder.name}-without-{self.ablate}")
+            folder = self.out / "ablations" / f"{PART}-without-{self.ablate}"
+        left_out = None if self.ablate == WHOLE else self.ablate
         parts = self.vae(), self.clip(), self.text_to_latent().unet
         painter = paint_by_example.fit(
-            self.examples(), *parts, folder, **common, ablate=self.ablate, on_save=self._preview_example
+            self.examples(), *parts, folder, **common, ablate=left_out, on_save=self._preview_example
         )
         if self.ablate:
             place = self.out / "ablations" / self.ablate
             bundle.write_paint_by_example(place, painter.unet, painter.encoder, vae=self.vae())
+            log.info("the model without %s is in %s", self.ablate, place)
 
     def painter(self) -> paint_by_example.Painter:
         unet, clip = self.text_to_latent().unet, self.clip()
@@ -65,19 +74,27 @@ class ExampleParts:
 
     @torch.no_grad()
     def _preview_example(self, painter: paint_by_example.Painter, step: int) -> None:
-        """Held-out portraits, the exemplars, the results at the default lambda, and the true answers."""
+        """Pictures with a hole, the exemplars, the results at the default lambda, and the true answers."""
         model = paint_by_example.as_model(painter, self._frozen_vae)
-        edits = held_out_part_edits(PREVIEWS, self.size)
-        image, hole, answer = (
-            torch.cat([getattr(edit, name)(self.size) for edit in edits])
-            for name in ("source", "mask", "wanted")
-        )
-        examples = torch.cat([edit.exemplar(self.size, model.exemplar_size) for edit in edits])
+        image, hole, examples, answer = self._shown(model.exemplar_size)
         on_device = [one.to(self.device) for one in (image, hole, examples)]
         painted = exemplar_scores.paint(model, *on_device).cpu()
         shown = [image * (1 - hole), sized(examples, self.size), painted, answer]
         name = f"{PART}-{step:07d}.png"
         evaluate.save_grid(torch.cat(shown), PREVIEWS, self.out / "samples" / name)
+
+    def _shown(self, exemplar_size: int) -> tuple[torch.Tensor, ...]:
+        """Held-out portraits, masks, exemplars and answers; of own pictures some that it learns from."""
+        if self.boxed:
+            rng = np.random.default_rng(0)
+            found = draw(self.examples(), PREVIEWS, self.size, exemplar_size, rng, augmented=False)
+            return found.images, found.masks, found.exemplars, found.images
+        edits = held_out_part_edits(PREVIEWS, self.size)
+        image, hole, answer = (
+            torch.cat([getattr(edit, name)(self.size) for edit in edits])
+            for name in ("source", "mask", "wanted")
+        )
+        return image, hole, torch.cat([edit.exemplar(self.size, exemplar_size) for edit in edits]), answer
 
 
 def sized(images: torch.Tensor, size: int) -> torch.Tensor:

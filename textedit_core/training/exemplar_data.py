@@ -73,7 +73,11 @@ class Folder:
     @cached_property
     def listed(self) -> list[tuple[Path, Box]]:
         found = []
-        for number, line in enumerate(self.lines.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            written = self.lines.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"Boxes: {self.lines} cannot be read: {error}.") from error
+        for number, line in enumerate(written, start=1):
             if not line.strip():
                 continue
             try:

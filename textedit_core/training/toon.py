@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from textedit_core.training.tokenizer import build_tokenizer
 
 log = logging.getLogger(__name__)
 
+HISTORY = "history.json"  # of the bundle that a training began from
 PREVIEW_CAPTIONS = 24
 MAX_LENGTH = 32
 
@@ -53,9 +55,15 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
             return CLIPTokenizer.from_pretrained(folder)
         return build_tokenizer(vocabulary(), folder, MAX_LENGTH)
 
-    def prepare(self) -> None:
-        """Draw the portraits and learn the tokenizer, where the folder has none yet."""
-        _ = self.portraits, self.tokenizer
+    def prepare(self, parts: Sequence[str]) -> None:
+        """Learn the tokenizer and draw the portraits, if one of these parts needs them, where missing."""
+        _ = self.tokenizer
+        if not self.boxed or set(parts) - {example_parts.PART}:
+            _ = self.portraits
+        elif self._has("vae"):
+            self.vae()  # draws them too, where its scaling factor is not known
+        if example_parts.PART in parts:
+            len(self.examples())
 
     def train(self, part: str, steps: int, minutes: float | None) -> None:
         """Train one part, or go on with it. The parts it needs must be there (ValueError says which)."""
@@ -64,7 +72,9 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
         if part == "classifier":
             classifier.fit(self.portraits, self.size, **common)
         elif part == "vae":
-            vae.fit(self.portraits, self.size, **common)
+            module = vae.fit(self.portraits, self.size, **common)
+            if not ranks.rank():
+                vae.keep_scaling_factor(module, folder)
         elif part == "text":
             text.fit(self.portraits, self.tokenizer, self._empty_clip().config, **common)
         elif part == "clip":
@@ -81,28 +91,40 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
             diffusion.fit(self.portraits, *parts, **common, on_save=self._preview)
 
     def adopt(self, folder: Path) -> None:
-        """Go on from the weights of a bundle, in the parts that this folder has not begun to train."""
-        models, reader = zoo.load(folder), bundle.load_classifier(folder, self.size)
+        """Go on from the weights of a bundle, in the parts that this folder has not begun to train.
+
+        ValueError for a folder that is no bundle of such a training, or of pictures of another size.
+        """
+        models = zoo.load(folder)
+        if not (history := models.manifest.get("training")):
+            raise ValueError(f"--start: '{folder}' does not say how it was trained; give a bundle made here.")
+        if (size := models.diffusion.size) != self.size:
+            raise ValueError(f"--start: '{folder}' is for pictures of {size} pixels; add --size {size}.")
         parts = {
             "text": text.reading(models.clip.model),
             "vae": models.diffusion.vae,
             "unet": diffusion.TextToLatent(models.diffusion.unet, models.diffusion.text_encoder),
             "clip": clip.LabelledCLIP(models.clip.model),
-            "classifier": reader,
+            **bundle.adoptable(folder, self.size),
             **style_parts.adoptable(models),
             **example_parts.adoptable(models),
         }
         models.diffusion.tokenizer.save_pretrained(self.out / "tokenizer")
         for part, module in parts.items():
-            history = models.manifest["training"].get(part)
-            if history and not (self.out / part / "state.pt").exists():
-                begin_from(self.out / part, module, **history)
+            if part in history and not (self.out / part / "state.pt").exists():
+                begin_from(self.out / part, module, **history[part])
+                if part == "vae":
+                    vae.keep_scaling_factor(module, self.out / part)
+        (self.out / HISTORY).write_text(json.dumps(history))
         self.adopt_style_edits(models)
         self.remember("\n".join(models.manifest["command"]))
 
     def vae(self):
         module = self._load("vae", vae.build(self.size))
-        vae.set_scaling_factor(module, self.portraits)
+        if factor := vae.kept_scaling_factor(self.out / "vae"):
+            module.register_to_config(scaling_factor=factor)
+        else:
+            vae.set_scaling_factor(module, self.portraits)
         return module
 
     def text(self):
@@ -146,16 +168,19 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
             file.write(command + "\n")
 
     def bundle(self, folder: Path, held_out: int, samples: int) -> None:
-        """Write the bundle, then measure it as it was written (float16 on disk, float32 in memory)."""
+        """Write the bundle, then measure it as it was written (float16 on disk, float32 in memory).
+
+        What a person's own pictures are to become is not known: trained on those, it is not measured.
+        """
         both = self.text_to_latent()
         bundle.write_diffusion(folder / "diffusion", self.tokenizer, both.text_encoder, self.vae(), both.unet)
         bundle.write_clip(folder / "clip", self.tokenizer, self.clip())
-        bundle.write_classifier(folder / "classifier", self.classifier())
+        if self._has("classifier"):
+            bundle.write_classifier(folder / "classifier", self.classifier())
         self.write_style(folder)
         self.write_style_edits(folder)
         self.write_example(folder)
-        folders = sorted(state.parent for state in self.out.glob("*/state.pt"))
-        history = {folder.name: trained(folder) for folder in folders}
+        history = self.history()
         facts = {
             "size": self.size,
             "command": (self.out / "commands.txt").read_text().splitlines(),
@@ -166,11 +191,21 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
             "seconds": sum(part["seconds"] for part in history.values()),
         }
         bundle.write_manifest(folder, **facts, scores={})
+        if self.boxed:
+            log.info("the bundle is in %s, not measured", folder)
+            return
         scores = measure(
             folder, held_out_portraits(held_out, self.size, self.out / "data"), samples, self.out
         )
         bundle.write_manifest(folder, **facts, scores=scores)
         log.info("scores %s", json.dumps(scores))
+
+    def history(self) -> dict[str, dict]:
+        """{"steps", "seconds"} of every part, of those too that only helped to make a bundle begun from."""
+        path = self.out / HISTORY
+        earlier = json.loads(path.read_text()) if path.exists() else {}
+        folders = [state.parent for state in self.out.glob("*/state.pt")]
+        return dict(sorted((earlier | {folder.name: trained(folder) for folder in folders}).items()))
 
     def _empty_clip(self):
         return clip.build(self.size, len(self.tokenizer), MAX_LENGTH)

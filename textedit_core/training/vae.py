@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,9 @@ from torch import Tensor
 
 from textedit_core.training import ranks
 from textedit_core.training.data import Portraits, face_weights
-from textedit_core.training.loop import Budget, train
+from textedit_core.training.loop import Budget, train, trained
 
+NOTE = "scaling.json"
 BATCH = 8  # many small steps: on a CPU the time per picture is the same
 LEARNING_RATE = 2e-3  # decayed to zero
 KL_WEIGHT = 1e-6
@@ -69,6 +72,22 @@ def set_scaling_factor(vae: AutoencoderKL, portraits: Portraits) -> None:
     """scaling_factor = 1 / std of the latents, so that the diffusion model sees unit variance."""
     z = vae.encode(portraits.batch(np.arange(min(512, len(portraits))), vae.device)).latent_dist.mean
     vae.register_to_config(scaling_factor=float(1 / z.std()))
+
+
+def keep_scaling_factor(vae: AutoencoderKL, folder: Path) -> None:
+    """Note the factor beside the training in `folder`: it then needs no portraits to be known again."""
+    note = trained(folder) | {"scaling_factor": vae.config.scaling_factor}
+    unfinished = folder / f"{NOTE}.part"
+    unfinished.write_text(json.dumps(note))
+    os.replace(unfinished, folder / NOTE)
+
+
+def kept_scaling_factor(folder: Path) -> float | None:
+    """The factor noted in `folder`; None where there is none, or of a training that has gone on since."""
+    if not (folder / NOTE).exists():
+        return None
+    note = json.loads((folder / NOTE).read_text())
+    return note["scaling_factor"] if note["steps"] == trained(folder)["steps"] else None
 
 
 def edges(a: Tensor, b: Tensor) -> Tensor:
