@@ -110,7 +110,6 @@ class Context:
     stops: Stops = field(default_factory=Stops)
     _models: dict = field(default_factory=dict)
     _ready: set = field(default_factory=set)
-    _loaded: set = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _loading: threading.Lock = field(default_factory=threading.Lock)
 
@@ -140,13 +139,13 @@ class Context:
         models = self.models(name)
         with self._loading:
             getattr(models, part)
-            self._loaded.add((name, part))
             self._ready.add((name, part))
         return models
 
     def loaded(self, name: str, part: str = "diffusion") -> bool:
         """Whether this part of these models is in memory, so that reading it fetches nothing."""
-        return (self.named(name), part) in self._loaded
+        known = self._models.get((self.named(name) or self.default).strip())
+        return known is not None and part in vars(known)  # where a cached property keeps what it has made
 
     def warm(self) -> None:
         """Load the default models while the first visitor reads the page, if that fetches nothing."""

@@ -15,6 +15,8 @@ def test_a_part_in_memory_says_nothing_of_the_others(tiny_folder, monkeypatch):
     ctx = Context(zoo, str(tiny_folder), "cpu")
     ctx.load(ctx.default, "paint_by_example")
     assert ctx.loaded(ctx.default, "paint_by_example") and not ctx.loaded(ctx.default)
+    assert ctx.loaded("", "paint_by_example") and not ctx.loaded("another", "paint_by_example")
+    assert ctx.models(ctx.default).clip and ctx.loaded(ctx.default, "clip"), "whoever has read it"
     monkeypatch.setattr(zoo.Models, "diffusion", property(lambda self: pytest.fail("it would be fetched")))
     assert prompt_problem(ctx, ctx.default, "a man in a red hat") == ""
 
