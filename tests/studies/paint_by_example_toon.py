@@ -3,7 +3,8 @@
 Every edit takes a part of one held-out portrait from another: lambda 0 to 10 as one batch, the structure
 knob at the default lambda, the exemplar pasted into the box, and the source as it is. DIR/edits-*.jsonl gets
 a line per edit, so that a stopped run goes on; run it with --shard 0/2 and --shard 1/2 to use two cores. For
-an ablation give its folder: --painter OUT/ablations/bottleneck, with a DIR of its own.
+an ablation give its folder: --painter OUT/ablations/bottleneck, with a DIR of its own. Of the one without
+guidance lambda 1 counts alone: it has never learned what no example is.
 """
 
 from __future__ import annotations
