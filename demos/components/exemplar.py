@@ -6,6 +6,7 @@ from demos.components import knobs
 from demos.components.marks import QUIET, note
 from demos.components.pictures import picture
 from demos.components.source import source_image
+from demos.components.sent import as_sent
 from demos.runs import painting
 
 FITS = [("pad with white", "pad"), ("crop to the centre", "crop")]
@@ -29,7 +30,7 @@ class ExemplarBox:
             with gr.Row():
                 self.sides |= knobs.controls(painting.CROP, pair, {}, info=None)
         fit = painting.CROP["exemplar_fit"]
-        self.fit = knobs.as_sent(gr.Radio(FITS, value=fit.default, label=fit.label, elem_classes="inline"))
+        self.fit = as_sent(gr.Radio(FITS, value=fit.default, label=fit.label, elem_classes="inline"))
 
     def draw_preview(self) -> None:
         """The square that the model sees."""

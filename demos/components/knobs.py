@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 import gradio as gr
 
+from demos.components.sent import as_sent
 from textedit_core.knobs import BoundKnob
 
 MOST_STOPS = 5_000
@@ -23,15 +24,6 @@ def control(bound: BoundKnob, value=None, **look) -> gr.components.Component:
     fine = (knob.maximum - knob.minimum) / knob.step > MOST_STOPS
     kind = gr.Number if fine else gr.Slider
     return as_sent(kind(minimum=knob.minimum, maximum=knob.maximum, step=knob.step, min_width=100, **common))
-
-
-def as_sent(widget: gr.components.Component) -> gr.components.Component:
-    """The widget, its value handed on as it comes: a knob judges it, in a sentence beside the widget.
-
-    Gradio's own checks come before any validator, and answer in words that name no field.
-    """
-    widget.preprocess = lambda value: value
-    return widget
 
 
 def controls(knobs: dict[str, BoundKnob], names: Iterable[str], presets: dict, **look) -> dict:

@@ -8,7 +8,8 @@ from PIL import Image
 from demos.components import knobs
 from demos.components.marks import QUIET, note
 from demos.components.part import load_part
-from demos.components.pictures import forgiving, picture
+from demos.components.pictures import picture
+from demos.components.sent import altered, forgiving
 from demos.context import Context
 from demos.runs import painting
 from demos.runs.paint_by_example import PART
@@ -38,7 +39,7 @@ def painting_editor(**look) -> gr.ImageEditor:
         **look,
     )
 
-    def layers(payload: Any) -> list[str | bytes]:
+    def layers(self, payload: Any) -> list[str | bytes]:
         if payload is None:
             return []
         if payload.id is None:
@@ -48,9 +49,7 @@ def painting_editor(**look) -> gr.ImageEditor:
         found = editor.blob_storage.get(payload.id)
         return [layer for layer in found.layers if layer] if found else []
 
-    editor.preprocess = layers
-    editor.data_model = forgiving(editor.data_model)
-    return editor
+    return altered(editor, preprocess=layers, data_model=forgiving(editor.data_model))
 
 
 def canvas(source: str | None, mask: str | None = None) -> dict | None:

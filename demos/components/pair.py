@@ -9,6 +9,7 @@ from demos.components.marks import QUIET, note
 from demos.components.pictures import before_after
 from demos.components.results import pin_captions
 from demos.runs import compare as runs
+from demos.components.sent import as_sent
 from textedit_core import images, record
 
 SOURCE = "source"
@@ -144,8 +145,7 @@ class Pair:
 def side(name: str, elem_id: str) -> gr.Dropdown:
     """A drop-down whose choices come and go; the shelf judges its value."""
     found = gr.Dropdown([], label=name, elem_id=elem_id, min_width=140, filterable=False)
-    found.preprocess = lambda value: value
-    return found
+    return as_sent(found)
 
 
 def _made(row: dict) -> dict:

@@ -4,9 +4,8 @@ import gradio as gr
 
 from demos.components.checks import image_problem
 from demos.components.examples import ExampleStrip
-from demos.components.knobs import as_sent
 from demos.components.marks import QUIET, note
-from demos.components.pictures import forgiving
+from demos.components.sent import altered, as_sent, forgiving
 from textedit_core import images
 
 
@@ -20,9 +19,11 @@ def source_image(height: int = 280, **look) -> gr.Image:
         buttons=["fullscreen"],
         **look,
     )
-    image.preprocess = lambda payload: None if payload is None else payload.path
-    image.data_model = forgiving(image.data_model)
-    return image
+    return altered(
+        image,
+        preprocess=lambda self, payload: None if payload is None else payload.path,
+        data_model=forgiving(image.data_model),
+    )
 
 
 def sizing_radio(**look) -> gr.Radio:

@@ -9,12 +9,15 @@ from demos.components import charts, knobs
 from demos.components.cells import grid, ranking, status, sweep_problems
 from demos.components.cellview import CellView
 from demos.components.checks import guarded, validator
-from demos.components.marks import CROWD, QUIET, SELECT_JS, bar, note
+from demos.components.events import ended, follow
+from demos.components.marks import CLICK, CROWD, QUIET, SELECT_JS, bar, note
+from demos.components.sent import as_sent
 from demos.context import MODEL_LANE, STOP_LANE, Context
 from demos.runs import fitting, sweeping
 from demos.runs.common import Ask
 
 from textedit_core.knobs import BoundKnob, Knob
+
 INVITATION = "Cells appear here as they come, each with its scores."
 SEEDS = BoundKnob("seeds", int, 8, Knob(2, 16, 1, label="Seeds to try"))
 HELP = "0, 0.5, 1 or 0-1 [5] for five values from 0 to 1"
@@ -58,13 +61,13 @@ class SweepPanel:
         first = self.method.axes
         choices = [(label, name) for name, label in self.method.labels.items()]
         with gr.Row(elem_classes="axis"):
-            self.x = knobs.as_sent(gr.Dropdown(choices, value=first.x, label="X axis", min_width=120))
+            self.x = as_sent(gr.Dropdown(choices, value=first.x, label="X axis", min_width=120))
             self.x_values = gr.Textbox(
                 first.x_values, label="X values", info=HELP, min_width=120, elem_id=self.id("x-values")
             )
         with gr.Row(elem_classes="axis"):
             found = [("none", ""), *choices]
-            self.y = knobs.as_sent(gr.Dropdown(found, value=first.y, label="Y axis", min_width=120))
+            self.y = as_sent(gr.Dropdown(found, value=first.y, label="Y axis", min_width=120))
             self.y_values = gr.Textbox(
                 first.y_values, label="Y values", min_width=120, elem_id=self.id("y-values")
             )

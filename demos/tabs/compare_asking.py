@@ -8,6 +8,7 @@ from demos.components.marks import QUIET
 from demos.components.mask import empty_canvas, masked_canvas, painting_editor
 from demos.components.prompt import PromptBox, caption_box
 from demos.components.source import SourceBox, source_image
+from demos.components.sent import as_sent
 from demos.context import Context
 from demos.runs import painting, styleclip
 from demos.runs.common import helper
@@ -45,7 +46,7 @@ class Asking:
         names = [name for _, name in choices]
         ticked = [name for name in AT_FIRST if name in names] or names[:1]
         self.methods = gr.CheckboxGroup(choices, value=ticked, label="Methods", elem_id=f"{METHOD}-methods")
-        self.methods.preprocess = lambda value: value  # the validator judges it
+        as_sent(self.methods)  # the validator judges it
         shown = self.paints(self.ctx.default)
         title = "Mask and exemplar, for Paint by Example"
         with gr.Accordion(title, open=False, visible=shown, elem_id=f"{METHOD}-painting") as self.painting:

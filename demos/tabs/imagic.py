@@ -16,6 +16,7 @@ from demos.context import Context
 from demos.runs import common, fitting
 from demos.runs import imagic as runs
 
+from textedit_core.knobs import BoundKnob, Knob
 NAME, METHOD = "Imagic", "imagic"
 FIRST_STEPS = (
     "Pick an example or add a picture of your own.",
@@ -23,6 +24,8 @@ FIRST_STEPS = (
     "Press Edit, then drag eta: 0 rebuilds the source, 1 follows the prompt.",
 )
 
+
+BESIDE = BoundKnob("sdedit", bool, False, Knob(label="Show an SDEdit result beside the edit"))
 
 def build(ctx: Context, models: gr.Dropdown) -> "ImagicTab":
     """Draw the tab inside the current gr.Tab and wire it; `models` is the picker's drop-down."""
@@ -60,7 +63,7 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
         with gr.Accordion("Sampling settings", open=False):
             self.draw_knobs([name for name in self.method.edit_knobs if name not in self.controls], presets)
         with gr.Accordion("Compare with SDEdit", open=False):
-            self.sdedit = gr.Checkbox(False, label="Show an SDEdit result beside the edit")
+            self.sdedit = knobs.control(BESIDE)
             suited = runs.baseline_presets(self.ctx.presets(self.ctx.default, "sdedit"))
             self.baseline = knobs.controls(runs.BASELINE, runs.BASELINE, suited)
 
@@ -93,9 +96,10 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
         """What is wrong with the image, the prompt, or the knobs of an SDEdit result that is asked for."""
         asked = {name: values[name] for name in runs.BASELINE} if values.get("sdedit") else {}
         return {
+        asked |= {"sdedit": values["sdedit"]} if "sdedit" in values else {}
             "image": image_problem(values["image"]),
             "prompt": prompt_problem(self.ctx, values["models"], values["prompt"]),
-            **knobs.problems(runs.BASELINE)(asked),
+            **knobs.problems(runs.BASELINE | {"sdedit": BESIDE})(asked),
         }
 
     def wire(self) -> None:

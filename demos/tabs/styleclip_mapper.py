@@ -8,6 +8,7 @@ from demos.components.marks import CROWD, QUIET, Tile, bar, figures, note
 from demos.components.prompt import PromptBox
 from demos.components.results import ResultPanel
 from demos.context import MODEL_LANE, STOP_LANE, duration
+from demos.components.sent import as_sent
 from demos.runs import styleclip
 from demos.runs import styleclip_mapper as runs
 from demos.runs.styleclip_mapper import LIMIT, TRAINING, Training
@@ -49,7 +50,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
             info="each is trained for the text it is named by",
             elem_id=f"{name}-mapper",
         )
-        self.mapper.preprocess = lambda value: value  # `chosen` judges it, in a sentence beside the widget
+        as_sent(self.mapper)  # `chosen` judges it
         self.none = gr.HTML(note("" if known else runs.why_none(self.ctx, self.ctx.default)))
         with gr.Row(elem_classes="axis levels"):
             self.draw_knobs(["coarse", "medium", "fine"], presets)

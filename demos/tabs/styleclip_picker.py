@@ -4,7 +4,9 @@ import gradio as gr
 
 from demos.components import charts, knobs
 from demos.components.checks import guarded, image_problem, validator
-from demos.components.marks import CROWD, QUIET, SELECT_JS, Tile, bar, figures, note, strip, tile
+from demos.components.events import follow
+from demos.components.marks import CLICK, CROWD, QUIET, SELECT_JS, Tile, bar, figures, note, strip, tile
+from demos.components.sent import as_sent
 from demos.components.source import say_image, sizing_radio, source_image
 from demos.context import MODEL_LANE, STOP_LANE, Context
 from demos.runs import styleclip as runs
@@ -27,7 +29,7 @@ class LatentPicker:
         with gr.Row(elem_classes="workbench"):
             with gr.Column(scale=1, min_width=320, elem_classes="asking"):
                 starts = [("a sample of the generator", SAMPLE), ("a picture of my own", PICTURE)]
-                self.origin = knobs.as_sent(
+                self.origin = as_sent(
                     gr.Radio(starts, value=SAMPLE, label="Start from", elem_id="styleclip-origin")
                 )
                 with gr.Column() as self.sampling:

@@ -1,0 +1,64 @@
+"""Values as they were sent: fields judge them in their own sentences, where gradio has only inner words."""
+
+import functools
+from abc import ABCMeta
+from typing import TypeVar
+
+import gradio as gr
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+Widget = TypeVar("Widget", bound=gr.components.Component)
+
+
+def altered(widget: Widget, **own) -> Widget:
+    """The widget with attributes of its class replaced, here and in every copy that gradio makes of it.
+
+    What is set on a widget itself is lost with the first update: gradio then makes the widget anew, for this
+    visitor, from its class and arguments.
+    """
+    widget.__class__ = kind(type(widget), **own)
+    return widget
+
+
+def kind(base: type, **own) -> type:
+    """A class like `base` but for these attributes, under its name: the page finds the widget by that.
+
+    Made past gradio's metaclass, which writes a stub beside the source file of every class it makes.
+    """
+    return ABCMeta.__new__(type(base), base.__name__, (base,), {"__module__": base.__module__} | own)
+
+
+def as_sent(widget: Widget) -> Widget:
+    """The widget, its value handed on as it comes: a knob judges it, in a sentence beside the widget.
+
+    Gradio's own checks come before any validator, and name no field.
+    """
+    widget.__class__ = unjudged(type(widget))
+    return widget
+
+
+@functools.cache
+def unjudged(base: type) -> type:
+    """A class like `base` whose values are handed on as they come."""
+    return kind(base, preprocess=lambda self, value: value)
+
+
+@functools.cache
+def forgiving(model: type[BaseModel]) -> type[BaseModel]:
+    """A data model of gradio's for an upload, with which what is no file counts as none.
+
+    So the field asks for one.
+    """
+
+    class Upload(model):
+        model_config = ConfigDict(title=model.__name__)
+
+        @model_validator(mode="wrap")
+        @classmethod
+        def read(cls, value, handler):
+            try:
+                return handler(value)
+            except ValidationError:
+                return cls()
+
+    return Upload
