@@ -115,6 +115,27 @@ def test_a_batch_of_alpha_and_beta_equals_its_edits(tiny, latent):
         run(tiny, many, alpha=alphas)
 
 
+def test_a_batch_computes_once_what_none_of_its_edits_changes(tiny, latent, source):
+    """The layers before the first edited one see one image, and all of them where nothing is edited."""
+    seen = []
+    hooks = [
+        tiny.generator.network.get_submodule(layer.name).register_forward_hook(
+            lambda _, __, image: seen.append(len(image))
+        )
+        for layer in tiny.generator.layers
+    ]
+    alphas, late = [1.0, 2.0, 3.0], {"beta": 0.05, "layers": "5-10"}
+    batch, rows = run(tiny, latent, alpha=alphas, **late), seen.copy()
+    seen.clear()
+    still, none = run(tiny, latent, alpha=alphas, beta=1.0), seen.copy()
+    for hook in hooks:
+        hook.remove()
+    assert rows == [1] * 5 + [3] * 6 and none == [1] * 11
+    alone = [run(tiny, latent, alpha=alpha, **late) for alpha in alphas]
+    torch.testing.assert_close(batch, torch.cat(alone), rtol=0, atol=1e-5)
+    assert torch.equal(still, source.expand(3, -1, -1, -1))
+
+
 def test_a_chain_of_edits_is_data(tiny, latent):
     first = DirectionEdit(NEUTRAL, TARGET, 2.0, 0.1)
     second = DirectionEdit("a person", "a person with glasses", -1.5, 0.2, "0-5")

@@ -1,5 +1,6 @@
 """The generator: published numbers and layout, the definition written out, and what can be asked of it."""
 
+import copy
 import re
 
 import pytest
@@ -42,6 +43,18 @@ def test_one_shared_convolution_equals_the_definition(generator, w_plus):
     expected = image_of_the_definition(generator.state_dict(), w_plus, blocks=2)
     assert expected.std() > 0.1
     torch.testing.assert_close(generator(w_plus), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_single_precision_equals_the_definition_and_so_do_its_gradients(generator, w_plus):
+    """The float32 convolutions of a processor run in another memory layout."""
+    single, codes = copy.deepcopy(generator).float(), w_plus.float().requires_grad_()
+    image, exact = single(codes), w_plus.clone().requires_grad_()
+    expected = image_of_the_definition(generator.state_dict(), exact, blocks=2)
+    torch.testing.assert_close(image, expected.float(), rtol=1e-5, atol=1e-5)
+    assert image.is_contiguous()
+    image.square().mean().backward()
+    expected.square().mean().backward()
+    torch.testing.assert_close(codes.grad, exact.grad.float(), rtol=1e-5, atol=1e-5)
 
 
 def test_the_filters_are_read_not_assumed(generator, w_plus):
@@ -167,6 +180,25 @@ def test_rows_do_not_touch_each_other(generator, w_plus):
     together = generator(w_plus)
     for row in range(3):
         torch.testing.assert_close(generator(w_plus[row : row + 1]), together[row : row + 1])
+
+
+@pytest.mark.parametrize("first", [0, 3, 5])
+def test_what_is_alike_in_all_rows_is_computed_once(generator, w_plus, first):
+    """Layers before the first code with three rows see one image; later codes may have one row again."""
+    codes = generator.styles(w_plus)
+    mixed = [code if k == first else code[:1] for k, code in enumerate(codes)]
+    seen = []
+    hooks = [
+        generator.get_submodule(layer.name).register_forward_hook(lambda _, __, out: seen.append(len(out)))
+        for layer in generator.layers
+    ]
+    image = generator.synthesize(mixed)
+    for hook in hooks:
+        hook.remove()
+    assert seen == [1] * first + [3] * (len(codes) - first)
+    whole = generator.synthesize([code.expand(3, -1) for code in mixed])
+    torch.testing.assert_close(image, whole, rtol=0, atol=1e-12)
+    assert not torch.equal(image[0], image[1])
 
 
 def test_two_dimensions_are_one_image(generator, w_plus):

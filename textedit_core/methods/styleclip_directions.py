@@ -125,7 +125,8 @@ def edit(
     found = latent.styles(generator)
     for done in read_chain(accepted):
         found = _moved(generator, clip, relevance, found, [done], templates)
-    yield Step(1, 1, generator.render(_moved(generator, clip, relevance, found, pairs, templates)))
+    images = generator.render(_moved(generator, clip, relevance, found, pairs, templates))
+    yield Step(1, 1, images if len(pairs) == 1 else images.expand(len(pairs), -1, -1, -1))
 
 
 @torch.no_grad()
@@ -255,7 +256,7 @@ def _moved(
     edits: Sequence[DirectionEdit],
     templates: str,
 ) -> list[Tensor]:
-    """S codes of one row or B after one edit or B, each row its own."""
+    """S codes of one row or B after one edit or B, each row its own; what none of them touches stays."""
     offsets = {}
     for one in edits:
         known = one.neutral, one.target, one.beta, one.layers
@@ -269,5 +270,6 @@ def _moved(
         raise ValueError(
             f"{len(s_codes[0])} latents and {len(edits)} settings make no batch: use one, or as many."
         )
+    touched = [bool(part.any()) for part in latents.parted(change, generator)]
     parts = latents.parted(change.to(s_codes[0]), generator)
-    return [code + part for code, part in zip(s_codes, parts, strict=True)]
+    return [code + part if new else code for code, part, new in zip(s_codes, parts, touched, strict=True)]

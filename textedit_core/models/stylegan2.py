@@ -155,13 +155,15 @@ class Generator(nn.Module):
     def synthesize(self, s_codes: Sequence[Tensor], noise: Sequence[Tensor] | None = None) -> Tensor:
         """S codes, as `styles` gives them or as (B,1,C,1,1), -> images (B,3,H,W), nominally in [-1,1].
 
+        A code that is the same for all images may have one row: what comes before the first layer with B rows
+        is then computed once.
         noise: one (1|B,1,h,h) per convolution; the generator's stored noise unless given.
         Raises ValueError for S codes of another generator.
         """
         channels = [layer.channels for layer in self.layers]
         if [s.numel() // len(s) for s in s_codes] != channels:
             raise ValueError(f"The S codes of this generator are {len(channels)} of the lengths {channels}.")
-        state = self.start(len(s_codes[0]))
+        state = self.start()
         for index, s in enumerate(s_codes):
             state = self.advance(state, index, s, noise)
         return state[1]
