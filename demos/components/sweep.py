@@ -9,8 +9,7 @@ from demos.components import charts, knobs
 from demos.components.cells import grid, ranking, status, sweep_problems
 from demos.components.cellview import CellView
 from demos.components.checks import guarded, validator
-from demos.components.events import ended, follow
-from demos.components.marks import CLICK, CROWD, QUIET, SELECT_JS, bar, note
+from demos.components.marks import CROWD, QUIET, SELECT_JS, bar, note
 from demos.components.sent import as_sent
 from demos.context import MODEL_LANE, STOP_LANE, Context
 from demos.runs import fitting, sweeping

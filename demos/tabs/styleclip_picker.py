@@ -4,8 +4,7 @@ import gradio as gr
 
 from demos.components import charts, knobs
 from demos.components.checks import guarded, image_problem, validator
-from demos.components.events import follow
-from demos.components.marks import CLICK, CROWD, QUIET, SELECT_JS, Tile, bar, figures, note, strip, tile
+from demos.components.marks import CROWD, QUIET, SELECT_JS, Tile, bar, figures, note, strip, tile
 from demos.components.sent import as_sent
 from demos.components.source import say_image, sizing_radio, source_image
 from demos.context import MODEL_LANE, STOP_LANE, Context
