@@ -197,13 +197,13 @@ class CompareTab:
         """Order the rows of the last comparison anew; nothing is computed again.
 
         `weight` from 0, the source alone counts, to 1, the text alone. Returns the table and who is best."""
-        return comparison.board(rows, runs.ranked(rows, weight)), self.say_best(rows, weight)
-
-    def show_row(self, chosen: gr.EventData, a: str | None, rows: list, *others: list) -> dict:
-        """Show the clicked row as B."""
         try:
             WEIGHT.check(weight)
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False, title="Not done") from None
+        return comparison.board(rows, runs.ranked(rows, weight)), self.say_best(rows, weight)
+
+    def show_row(self, chosen: gr.EventData, a: str | None, rows: list, *others: list) -> dict:
+        """Show the clicked row as B."""
         name = rows[int(chosen._data["index"])]["name"]
         return self.pair.show(self.pair.shelf(rows, *others), a, name)

@@ -15,8 +15,8 @@ from demos.components.tab import Tab
 from demos.context import Context
 from demos.runs import common, fitting
 from demos.runs import imagic as runs
-
 from textedit_core.knobs import BoundKnob, Knob
+
 NAME, METHOD = "Imagic", "imagic"
 FIRST_STEPS = (
     "Pick an example or add a picture of your own.",
@@ -24,8 +24,8 @@ FIRST_STEPS = (
     "Press Edit, then drag eta: 0 rebuilds the source, 1 follows the prompt.",
 )
 
-
 BESIDE = BoundKnob("sdedit", bool, False, Knob(label="Show an SDEdit result beside the edit"))
+
 
 def build(ctx: Context, models: gr.Dropdown) -> "ImagicTab":
     """Draw the tab inside the current gr.Tab and wire it; `models` is the picker's drop-down."""
@@ -95,8 +95,8 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
     def problems(self, values: dict) -> dict[str, str]:
         """What is wrong with the image, the prompt, or the knobs of an SDEdit result that is asked for."""
         asked = {name: values[name] for name in runs.BASELINE} if values.get("sdedit") else {}
-        return {
         asked |= {"sdedit": values["sdedit"]} if "sdedit" in values else {}
+        return {
             "image": image_problem(values["image"]),
             "prompt": prompt_problem(self.ctx, values["models"], values["prompt"]),
             **knobs.problems(runs.BASELINE | {"sdedit": BESIDE})(asked),
