@@ -1,10 +1,11 @@
 """python -m tests.studies.trust: whether the running app can be trusted with anybody's visit.
 
-Starts app.py on tiny random models (or --models) and, as its clients: sends malformed uploads, hostile
-prompts and values, each of which must be answered with a sentence (or an edit, where the value is fine);
-cancels runs at random moments, each followed by an edit that must equal one made by the library alone; lets
-several clients work at once, each of whom must only ever see pictures of its own; and watches the memory of
-the app. Prints a Markdown table; ends with 1 if anything was not as it must be.
+Starts app.py on tiny random models (or --models) and, as its clients: sends malformed uploads to every field
+that takes a file, and hostile texts and values to every other field of every tab, each of which must be
+answered with a sentence that names the field (or an edit, where the value is fine); cancels runs of every tab
+at random moments, each followed by an edit that must equal one made by the library alone; lets several
+clients work at once, each of whom must only ever see pictures of its own; and watches the memory of the app.
+Prints a Markdown table; ends with 1 if anything was not as it must be.
 """
 
 from __future__ import annotations
@@ -12,30 +13,41 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import threading
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import psutil
+import httpx
 from gradio_client import Client, handle_file
-from PIL import Image
 
-from tests.studies import hostile
-from tests.studies.visits import (
-    ANSWER_SECONDS,
-    FIT,
-    PROMPT,
-    Library,
-    answer,
-    picture_of,
-    running_app,
-    visitor,
+from tests.studies import hostile, hostile_values
+from tests.studies.trust_crowd import cancels, crowd
+from tests.studies.visits import INNER, answer, endpoints, running_app, visitor
+from tests.studies.visits_asks import METHODS, Library, Pictures, picture_of, plain
+
+OWN = {"origin": "picture"}
+PAINT = {"methods": ["paint_by_example"]}
+# Every field that takes a file: the endpoint, the field, what its sentence speaks of, what must be asked too.
+PLACES = (
+    ("imagic_edit", "image", "source image", {}),
+    ("recall", "file", "recall", {}),
+    ("prompt_to_prompt_edit", "image", "source image", {}),
+    ("paint_by_example_edit", "image", "source image", {}),
+    ("paint_by_example_edit", "mask", "mask", {}),
+    ("paint_by_example_edit", "exemplar", "exemplar", {}),
+    ("styleclip_project", "image", "own picture", {}),
+    ("compare_add", "file", "png", {}),
+    ("styleclip_directions_edit", "image", "own picture", OWN),
+    ("styleclip_optimizer_edit", "image", "own picture", OWN),
+    ("styleclip_mapper_edit", "image", "own picture", OWN),
+    ("compare", "image", "source image", {}),
+    ("compare", "mask", "mask", PAINT),
+    ("compare", "exemplar", "exemplar", PAINT),
+    ("imagic_sweep", "image", "source image", {}),
+    ("paint_by_example_sweep", "mask", "mask", {}),
+    ("imagic_best_of_seeds", "image", "source image", {}),
 )
-
-LONG = {"embedding_steps": 300, "finetune_steps": 300}
+LEFT_OUT = ("compare_pair",)  # a key that is not on its shelf gives way: there is nothing to refuse
 
 
 @dataclass
@@ -50,6 +62,11 @@ class Tally:
         sys.stdout.write(f"| {what} | {found} |\n")
         sys.stdout.flush()
 
+    def fault(self, words: str) -> None:
+        self.faults.append(words)
+        sys.stderr.write(f"NOT AS IT MUST BE: {words}\n")
+        sys.stderr.flush()
+
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
@@ -60,6 +77,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cancels", type=int, default=50)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the hostile values and the moments of cancels"
+    )
     parser.add_argument("--models", help="a folder of models; tiny random ones unless given")
     options = parser.parse_args(arguments)
     tally = Tally()
@@ -70,16 +90,16 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.write("| what | found |\n|---|---|\n")
         with running_app(folder, work) as (address, process):
             uploads(address, work, options.uploads, library, tally)
-            strange_values(address, work, options.hostile, library, tally)
-            cancels(address, work, options.cancels, library, tally)
+            strangers(address, work, tally)
+            strange_values(address, work, options.hostile, options.seed, library, tally)
+            cancels(address, work, options.cancels, options.seed, library, tally)
             crowd(address, work, options.clients, options.minutes, library, process, tally)
         log = (work / "app.log").read_text(errors="replace")
     tracebacks = log.count("Traceback (most recent call last)")
     tally.add("tracebacks in the app's log", str(tracebacks))
     if tracebacks:
-        tally.faults.append(log[log.index("Traceback (most recent call last)") :][:3000])
-    for fault in tally.faults:
-        sys.stdout.write(f"\nNOT AS IT MUST BE: {fault}\n")
+        tally.fault(log[log.index("Traceback (most recent call last)") :][:3000])
+    sys.stdout.write(f"\n{len(tally.faults)} faults.\n")
     return 1 if tally.faults else 0
 
 
@@ -90,126 +110,78 @@ def tiny_models(folder: Path) -> Path:
 
 
 def uploads(address: str, work: Path, count: int, library: Library, tally: Tally) -> None:
-    client, found = visitor(address), Counter()
+    """The fields in turn; where settings are read, every other file is a good PNG with settings that lie."""
+    client, found, mine = visitor(address, work), Counter(), Pictures(work, 0)
     for number in range(count):
-        path = hostile.malformed(number, work)
-        kind, words = answer(client, image=handle_file(str(path)), prompt=PROMPT, **FIT)
-        if kind == "sentence" and "image" not in words.lower():
-            kind = "a sentence about something else"
+        api, name, called, more = PLACES[number % len(PLACES)]
+        turn = number // len(PLACES)
+        if name == "file" and turn % 2 == 0:
+            path = hostile.lying_record(turn // 2 + len(hostile.RECORDS) // 2 * (api == "recall"), work)
+        else:
+            path = hostile.malformed(number, work)
+        sent = handle_file(str(path))
+        sent = {"background": None, "layers": [sent], "composite": None} if name == "mask" else sent
+        asked = plain(api, mine) | more | {name: sent}
+        if name == "file" and api == "compare_add":
+            asked |= {"a": None, "b": None}
+        kind, words, _ = answer(client, api, asked, called)
         found[kind] += 1
         if kind != "sentence":
-            tally.faults.append(f"upload {path.name}: {kind}: {words[:300]}")
+            tally.fault(f"upload {path.name} as {name} of {api}: {kind}: {words[:300]}")
         path.unlink()
-    tally.add(f"{count} malformed uploads", _told(found))
+    tally.add(f"{count} malformed uploads in {len(PLACES)} fields", told(found))
     still_serves(client, work, library, tally, "after the uploads")
 
 
-def strange_values(address: str, work: Path, count: int, library: Library, tally: Tally) -> None:
-    client, found, path = (
-        visitor(address),
-        Counter(),
-        _write(hostile.good(0), work / "plain.png"),
-    )
+def strangers(address: str, work: Path, tally: Tally) -> None:
+    """Files that nobody uploaded, of the host and of its network, must not be read."""
+    named = visitor(address, work).view_api(return_format="dict", print_info=False)["named_endpoints"]
+    paths = ("/etc/passwd", "app.py", "../../../../etc/hosts", f"{address}/config", "file:///etc/passwd")
+    found = Counter()
+    for path in paths:
+        for where in ("path", "url"):
+            sent = {where: path, "meta": {"_type": "gradio.FileData"}}
+            data = [
+                {"image": sent, "prompt": "a hat"}.get(one["parameter_name"], one.get("parameter_default"))
+                for one in named["/imagic_edit"]["parameters"]
+            ]
+            reply = httpx.post(f"{address}/gradio_api/call/imagic_edit", json={"data": data}, timeout=300)
+            refused = reply.status_code in (400, 422) and not INNER.search(reply.text)
+            found["refused" if refused else "taken"] += 1
+            if not refused:
+                tally.fault(f"{where} {path}: {reply.status_code} {reply.text[:300]}")
+    tally.add(f"{2 * len(paths)} files that nobody uploaded", told(found))
+
+
+def strange_values(address: str, work: Path, count: int, seed: int, library: Library, tally: Tally) -> None:
+    """Every endpoint in turn, its texts and its other fields in turn."""
+    client, found, mine = visitor(address, work), Counter(), Pictures(work, 0)
+    known = [one for one in endpoints(client) if one[0] not in LEFT_OUT and "file" not in one[1]]
+    answer(client, "recall", {"file": mine.image})  # after it each widget is one that gradio made anew
     for number in range(count):
-        asked = hostile.hostile(number)
-        ((name, value),) = asked.items()
-        given = {"prompt": PROMPT, **FIT} | asked
-        kind, words = answer(client, image=handle_file(path), **given)
+        wrong = hostile_values.strange(number, known, seed)
+        kind, words, _ = answer(client, wrong.api, plain(wrong.api, mine) | wrong.asked, *wrong.names)
         found[kind] += 1
-        allowed = {"sentence", "edit"} if name == "prompt" or hostile.fine(name, value) else {"sentence"}
-        if kind not in allowed:
-            tally.faults.append(f"{name}={str(value)[:60]!r}: {kind}: {words[:300]}")
-    tally.add(f"{count} hostile prompts and values", _told(found))
+        if kind not in wrong.answers:
+            value = str(wrong.asked[wrong.field])[:60]
+            tally.fault(f"{wrong.api}, {wrong.field}={value!r}: {kind}: {words[:300]}")
+    tally.add(f"{count} hostile texts and values at {len(known)} endpoints", told(found))
     still_serves(client, work, library, tally, "after the hostile values")
 
 
-def cancels(address: str, work: Path, count: int, library: Library, tally: Tally) -> None:
-    """Every other cancelled run is a fit, the others edits after one; the moment is drawn by seed."""
-    client, equal, at_work = visitor(address), 0, 0
-    picture = hostile.good(1)
-    path, rng = _write(picture, work / "cancel.png"), np.random.default_rng(0)
-    for number in range(count):
-        wanted = library.edit(picture, PROMPT, number, number)
-        asked = {"image": handle_file(path), "prompt": PROMPT, "fit_seed": number}
-        if number % 2:
-            job = client.submit(**asked, **LONG, api_name="/imagic_prepare")
-        else:
-            job = client.submit(**asked, **FIT | {"steps": 200, "eta": 0.3}, api_name="/imagic_edit")
-        end = time.monotonic() + ANSWER_SECONDS
-        while not job.outputs() and not job.done() and time.monotonic() < end:
-            time.sleep(0.02)
-        time.sleep(float(rng.uniform(0, 1)))
-        at_work += not job.done()
-        job.cancel()
-        kind, words, shown = picture_of(client, path, number, number)
-        if kind == "edit" and (shown == wanted).all():
-            equal += 1
-        else:
-            tally.faults.append(f"after cancel {number}: {kind}: {words[:300]}")
-    tally.add(
-        f"{count} cancels, each followed by an edit", f"{at_work} while at work; {equal} equal to a fresh one"
-    )
-
-
-def crowd(
-    address: str,
-    work: Path,
-    clients: int,
-    minutes: float,
-    library: Library,
-    process: psutil.Process,
-    tally: Tally,
-) -> None:
-    """Clients at once, each with a picture of its own and new seeds all the time; and the app's memory."""
-    end, seen, lock = time.monotonic() + 60 * minutes, [], threading.Lock()
-
-    def visit(number: int) -> None:
-        path = _write(hostile.good(100 + number), work / f"client-{number}.png")
-        client, turn = visitor(address), 0
-        while time.monotonic() < end:
-            seed = 1000 * number + turn
-            kind, words, shown = picture_of(client, path, number, seed)
-            with lock:
-                seen.append((number, seed, kind, words, shown))
-            turn += 1
-
-    threads = [threading.Thread(target=visit, args=(number,)) for number in range(clients)]
-    for thread in threads:
-        thread.start()
-    memory = []
-    while any(thread.is_alive() for thread in threads):
-        memory.append(process.memory_info().rss / 2**20)
-        time.sleep(max(0.1, minutes / 10))
-    own = 0
-    for number, seed, kind, words, shown in seen:
-        wanted = library.edit(hostile.good(100 + number), PROMPT, number, seed)
-        if kind == "edit" and (shown == wanted).all():
-            own += 1
-        else:
-            tally.faults.append(f"client {number}, seed {seed}: {kind}, not its own picture: {words[:300]}")
-    tally.add(f"{clients} clients for {minutes:g} minutes", f"{len(seen)} edits, {own} its own to the byte")
-    quarter = max(1, len(memory) // 4)
-    warm, late = (float(np.median(part)) for part in (memory[quarter : 2 * quarter], memory[-quarter:]))
-    tally.add("memory of the app, second and last quarter", f"{warm:.0f} MB, {late:.0f} MB")
-    if late > 1.05 * warm + 10:
-        tally.faults.append(f"memory grew from {warm:.0f} to {late:.0f} MB after warming up")
-
-
 def still_serves(client: Client, work: Path, library: Library, tally: Tally, when: str) -> None:
-    picture = hostile.good(2)
-    kind, words, shown = picture_of(client, _write(picture, work / "good.png"), 5, 6)
-    right = kind == "edit" and (shown == library.edit(picture, PROMPT, 5, 6)).all()
-    tally.add(f"a plain edit {when}", "as by the library" if right else kind)
-    if not right:
-        tally.faults.append(f"a plain edit {when}: {kind}: {words[:300]}")
+    """One plain edit by every method."""
+    mine, right = Pictures(work, 2), 0
+    for method in METHODS:
+        kind, words, shown = picture_of(client, method, mine, 6)
+        if kind == "edit" and (shown == library.edit(method, mine, 6)).all():
+            right += 1
+        else:
+            tally.fault(f"a plain edit by {method} {when}: {kind}: {words[:300]}")
+    tally.add(f"plain edits {when}, one by each method", f"{right} of {len(METHODS)} as by the library")
 
 
-def _write(picture: Image.Image, path: Path) -> str:
-    picture.save(path)
-    return str(path)
-
-
-def _told(found: Counter) -> str:
+def told(found: Counter) -> str:
     return ", ".join(f"{number} {kind}" for kind, number in found.most_common())
 
 

@@ -1,7 +1,9 @@
-"""Visits to the running app: app.py in a process of its own, what it answers, and the same by the library."""
+"""Visits to the running app: app.py in a process of its own, its clients, and what it answers them."""
 
 from __future__ import annotations
 
+import html
+import json
 import os
 import re
 import socket
@@ -13,46 +15,21 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 
-import numpy as np
+import httpx
 import psutil
-from gradio_client import Client, handle_file
-from PIL import Image
+from gradio_client import Client
 
 ROOT = Path(__file__).parents[2]
-PROMPT = "a woman in a red hat"
-FIT = {"embedding_steps": 2, "finetune_steps": 2, "finetune_lr": 1e-3, "steps": 2}
 SORRY = "Something went wrong"
 SENTENCE = re.compile(r"[^\n]{10,400}[.!?]")
 FRAME = re.compile(r"\d+ parameter\(s\) failed validation:")  # one line above a sentence for each field
+# The inner words of a program, which no person should have to read.
+INNER = re.compile(
+    r"Traceback|File \"|Errno|\w+Error\b|Exception|NoneType|<class|unhashable|invalid literal|pydantic"
+    r"|positional argument|object (is|has) n|could not be converted|cannot convert|Value: |preprocess"
+)
+PROBLEM = re.compile(r'<p class="note problem"[^>]*>(.*?)</p>', re.DOTALL)
 STARTS, START_SECONDS, ANSWER_SECONDS = 5, 600, 300
-
-
-class Library:
-    """The same edits by the library alone, in this process."""
-
-    def __init__(self, folder: Path):
-        import torch
-
-        from textedit_core.models import zoo
-
-        torch.set_num_threads(1)
-        self.models = zoo.load(folder)
-        self._fits: dict = {}
-
-    def edit(self, picture: Image.Image, prompt: str, fit_seed: int, seed: int) -> np.ndarray:
-        """The pixels that /imagic_edit must return for FIT and these seeds."""
-        from textedit_core.images import to_pil, to_tensor
-        from textedit_core.knobs import divide
-        from textedit_core.methods import imagic
-        from textedit_core.steps import last
-
-        model = self.models.diffusion
-        settings = dict(self.models.presets.get("imagic", {})) | FIT | {"fit_seed": fit_seed, "seed": seed}
-        of_fit, of_edit = divide(settings, imagic.edit, imagic.fit)
-        name = (picture.tobytes(), prompt, fit_seed)
-        if name not in self._fits:
-            self._fits[name] = last(imagic.fit(model, to_tensor(picture, model.size), prompt, **of_fit))
-        return np.asarray(to_pil(last(imagic.edit(model, self._fits[name], **of_edit)))[0])
 
 
 @contextmanager
@@ -81,43 +58,12 @@ def _started(folder: Path, work: Path) -> tuple[subprocess.Popen, str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    given = os.environ | one_thread | {"HF_HUB_OFFLINE": "1", "GRADIO_TEMP_DIR": str(work / "files")}
+    own = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    own |= {"GRADIO_TEMP_DIR": str(work / "files"), "TEXTEDIT_HOME": str(work / "home")}
     command = [sys.executable, "app.py", "--models", str(folder), "--port", str(port), "--device", "cpu"]
     with (work / "app.log").open("w") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=given)
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ | own)
     return process, f"http://127.0.0.1:{port}"
-
-
-def visitor(address: str) -> Client:
-    """A client with a session of its own, patient with a busy machine."""
-    return Client(address, verbose=False, httpx_kwargs={"timeout": ANSWER_SECONDS})
-
-
-def picture_of(client: Client, path: str, fit_seed: int, seed: int) -> tuple[str, str, np.ndarray | None]:
-    """A plain edit: kind of the answer, its words, its pixels."""
-    asked = {"image": handle_file(path), "prompt": PROMPT, "fit_seed": fit_seed, "seed": seed, **FIT}
-    kind, found = answer(client, **asked)
-    if kind != "edit":
-        return kind, found, None
-    with Image.open(found) as image:
-        return kind, "", np.asarray(image.convert("RGB"))
-
-
-def answer(client: Client, **asked) -> tuple[str, str]:
-    """What /imagic_edit answers: ("edit", path), ("sentence", it), or what it was instead and its words."""
-    try:
-        job = client.submit(**asked, api_name="/imagic_edit")
-        return "edit", job.result(timeout=ANSWER_SECONDS)[0]
-    except Exception as error:
-        words = str(error).strip()
-    if SORRY in words:
-        return "an unexpected error", words
-    if "Traceback" in words or 'File "' in words:
-        return "a traceback", words
-    told = [line.removeprefix("- ") for line in words.splitlines() if not FRAME.fullmatch(line)]
-    good = bool(told) and all(map(SENTENCE.fullmatch, told))
-    return ("sentence" if good else "no sentence"), words or "(nothing)"
 
 
 def _answers(address: str) -> bool:
@@ -127,3 +73,59 @@ def _answers(address: str) -> bool:
             return found.status == 200
     except (OSError, HTTPException):
         return False
+
+
+def visitor(address: str, work: Path) -> Client:
+    """A client with a session of its own, patient with a busy machine; what it fetches lies in `work`."""
+    patient = {"timeout": ANSWER_SECONDS}
+    return Client(address, verbose=False, httpx_kwargs=patient, download_files=str(work / "fetched"))
+
+
+def endpoints(client: Client) -> list[tuple[str, dict[str, str]]]:
+    """Every public endpoint that takes something: (name, {field: kind of its widget})."""
+    named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    found = [
+        (name.removeprefix("/"), {one["parameter_name"]: one["component"] for one in about["parameters"]})
+        for name, about in named.items()
+    ]
+    return [(name, fields) for name, fields in found if fields]
+
+
+def answer(client: Client, api: str, asked: dict, *names: str) -> tuple[str, str, tuple]:
+    """What an endpoint answers: its kind, its words, and what it returned if it did.
+
+    The kind is "edit", or "sentence" for one that speaks of one of `names`, or what it was instead.
+    """
+    try:
+        out = client.submit(**asked, api_name=f"/{api}").result(timeout=ANSWER_SECONDS)
+        out = out if isinstance(out, tuple) else (out,)
+    except Exception as error:
+        words = _words(error)
+        return _kind(words, names), words or "(nothing)", ()
+    if found := PROBLEM.search(out[0] if isinstance(out[0], str) else ""):
+        words = html.unescape(found[1])
+        return _kind(words, names), words, ()
+    return "edit", "", out
+
+
+def _words(error: Exception) -> str:
+    """What the page would say: of a request that was not taken the words are in the body."""
+    if isinstance(error, httpx.HTTPStatusError):
+        try:
+            return str(json.loads(error.response.text)["detail"]).strip()
+        except (ValueError, KeyError, TypeError):
+            return error.response.text.strip()
+    return str(error).strip() or type(error).__name__
+
+
+def _kind(words: str, names: tuple[str, ...]) -> str:
+    """Whether words are a sentence (or one for each field), and speak of one of `names`, if there are any."""
+    if SORRY in words:
+        return "an unexpected error"
+    if INNER.search(words):
+        return "a program's inner words"
+    told = [line.removeprefix("- ") for line in words.splitlines() if not FRAME.fullmatch(line)]
+    if not told or not all(map(SENTENCE.fullmatch, told)):
+        return "no sentence"
+    named = not names or any(name.lower() in words.lower() for name in names)
+    return "sentence" if named else "a sentence about something else"
