@@ -29,8 +29,10 @@ class CellView:
         return [self.picked, self.body, self.compare, self.words, self.settings, self.download]
 
     def show(self, cells: list, chosen: gr.EventData) -> list:
-        """Updates for the clicked cell."""
-        cell = cells[int(chosen._data["index"])]
+        """Updates for the clicked cell; none for one of a sweep that has given way to another."""
+        if (index := int(chosen._data["index"])) >= len(cells):
+            return [gr.skip()] * len(self.outputs)
+        cell = cells[index]
         place = place_words(cell)
         words = f"<h4>{place}</h4>" + note(cell["words"])
         pictures, file = (cell["pictures"]["source"], cell["edit"]), gr.update(value=cell["edit"])

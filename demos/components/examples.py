@@ -5,7 +5,7 @@ from collections.abc import Callable
 import gradio as gr
 
 from demos import examples
-from demos.components.marks import QUIET, SELECT_JS, Tile, strip
+from demos.components.marks import CLICK, SELECT_JS, Tile, strip
 
 
 class ExampleStrip:
@@ -44,7 +44,7 @@ class ExampleStrip:
             values = self.values(int(chosen._data["index"]), convert, at_first(known))
             return [values.get(name, gr.skip()) for name in names]
 
-        self.strip.select(pick, models or gr.State(None), [*fields.values(), *controls.values()], **QUIET)
+        self.strip.select(pick, models or gr.State(None), [*fields.values(), *controls.values()], **CLICK)
 
     def values(self, number: int, convert: Callable[[dict], dict], at_first: dict) -> dict:
         """What a pick of this example sets, by name."""

@@ -3,10 +3,11 @@
 import gradio as gr
 
 from demos.components import knobs
+from demos.components.events import follow
 from demos.components.marks import QUIET, note
 from demos.components.pictures import picture
-from demos.components.source import source_image
 from demos.components.sent import as_sent
+from demos.components.source import source_image
 from demos.runs import painting
 
 FITS = [("pad with white", "pad"), ("crop to the centre", "crop")]
@@ -45,8 +46,7 @@ class ExemplarBox:
     def wire(self) -> None:
         """Show what becomes of it, and answer at once what cannot be used."""
         changed = [one.change for one in self.fields.values()]
-        options = {"trigger_mode": "always_last", **QUIET}
-        gr.on(changed, self.show, inputs_kwargs=self.fields, outputs=[self.preview, self.note], **options)
+        follow(changed, self.show, inputs_kwargs=self.fields, outputs=[self.preview, self.note], **QUIET)
 
     def show(self, **values):
         """The exemplar as the model sees it, or what is wrong."""

@@ -6,6 +6,7 @@ import gradio as gr
 from PIL import Image
 
 from demos.components import knobs
+from demos.components.events import follow
 from demos.components.marks import QUIET, note
 from demos.components.part import load_part
 from demos.components.pictures import picture
@@ -80,6 +81,18 @@ def masked_canvas(image: str | None, mask: str) -> tuple:
         return gr.skip(), note(str(error), "problem")
 
 
+def follow_source(name: str, image: gr.Image, upload: gr.UploadButton, outputs: list) -> None:
+    """A new source clears the strokes, an uploaded mask becomes them: in the order in which they came.
+
+    outputs: the editor, and the HTML that says what is wrong with a mask.
+    """
+    lane = QUIET | {"concurrency_id": f"{name}-canvas", "concurrency_limit": 1}
+    # Not .change: an example sets the source too, and brings a mask.
+    new = [image.upload, image.clear, image.input]
+    follow(new, lambda path: (empty_canvas(path), ""), image, outputs, **lane)
+    follow([upload.upload], masked_canvas, [image, upload], outputs, **lane)
+
+
 class MaskBox:
     """The editor and all about it; `draw_tools` and `draw_preview` are called where those are to stand."""
 
@@ -92,6 +105,7 @@ class MaskBox:
             elem_id=f"{method}-mask",
             elem_classes="painting",
         )
+        self.note = gr.HTML(label="About the uploaded mask", elem_id=f"{method}-mask-note")
         self.hint = gr.HTML(label="About the mask", elem_id=f"{method}-mask-hint")
         self.mend = gr.Button("Grow the mask", size="sm", visible=False, elem_id=f"{method}-mend")
         self.growth = gr.State(None)
@@ -119,18 +133,14 @@ class MaskBox:
 
     def wire(self, image: gr.Image, models: gr.Dropdown, about: dict) -> None:
         """A new source clears the strokes, every change is shown; `about`: knobs that shape the region."""
-        # Not .change: an example sets the source too, and brings a mask.
-        new = [image.upload, image.clear, image.input]
-        gr.on(new, empty_canvas, image, self.editor, **QUIET)
-        self.upload.upload(masked_canvas, [image, self.upload], [self.editor, self.hint], **QUIET)
+        follow_source(self.method, image, self.upload, [self.editor, self.note])
         watched = {"models": models, "image": image} | self.fields | about
-        gr.on(
+        follow(
             # The editor keeps back its first change, which may be a stroke: it is an input too.
             [self.editor.input, *(one.change for one in watched.values())],
             self.show,
             inputs_kwargs=watched,
             outputs=[self.preview, self.hint, self.mend, self.growth],
-            trigger_mode="always_last",
             **QUIET,
         )
         self.mend.click(lambda growth: growth, self.growth, self.grow, **QUIET)

@@ -7,7 +7,8 @@ import gradio as gr
 import torch
 
 from demos.components.checks import guarded
-from demos.components.marks import note
+from demos.components.events import ended, follow
+from demos.components.marks import CROWD, note
 from demos.context import MODEL_LANE, Context
 
 CHOICES = [("Toon, bundled", "toon"), ("Stable Diffusion 1.5, from the hub", "sd")]
@@ -70,15 +71,7 @@ class Picker:
         )
         self.card = gr.HTML(card(ctx, ctx.default), label="Facts", elem_id="model-card")
         self.fetch = gr.Button("Fetch and load", visible=False, size="sm")
-        self.name.change(
-            self.describe,
-            self.name,
-            [self.card, self.fetch],
-            api_name="describe_models",
-            show_progress="hidden",
-            queue=False,
-        )
-        self.fetch.click(
+        loading = self.fetch.click(
             self.load,
             self.name,
             [self.card, self.fetch],
@@ -87,6 +80,10 @@ class Picker:
             show_progress_on=self.card,
             **MODEL_LANE,
         )
+        # After a load too: others may have been chosen while it ran.
+        told = CROWD | {"api_name": "describe_models", "api_visibility": "public"}
+        changed = [self.name.change, ended(loading)]
+        follow(changed, self.describe, self.name, [self.card, self.fetch], **told)
 
     def describe(self, models: str):
         """Say what the models called `models` are and what using them would fetch. Fetches nothing."""

@@ -5,15 +5,18 @@ from pathlib import Path
 import gradio as gr
 
 from demos.components import comparison
-from demos.components.marks import QUIET, note
+from demos.components.events import follow
+from demos.components.marks import note
 from demos.components.pictures import before_after
 from demos.components.results import pin_captions
-from demos.runs import compare as runs
 from demos.components.sent import as_sent
+from demos.runs import compare as runs
 from textedit_core import images, record
 
 SOURCE = "source"
 MOST_ADDED = 12
+# All that shows a pair waits in one line: what is asked last is answered last.
+LANE = {"concurrency_id": "pair", "concurrency_limit": 1}
 
 
 class Pair:
@@ -63,13 +66,11 @@ class Pair:
     def wire(self) -> None:
         """Show a choice at once, offer a new pin at once, take a PNG in."""
         chosen = [self.a, self.b, *self.states]
-        asked = {"api_name": "compare_pair", "show_progress": "hidden", "queue": False}
-        gr.on([self.a.input, self.b.input], self.choose, chosen, self.outputs, **asked)
-        if self.pins:
-            gr.on([pin.change for pin in self.pins], self.choose, chosen, self.outputs, **QUIET)
-        asked |= {"api_name": "compare_add"}
+        changed = [self.a.input, self.b.input, *(pin.change for pin in self.pins)]
+        asked = LANE | {"show_progress": "hidden"}
+        follow(changed, self.choose, chosen, self.outputs, api_name="compare_pair", **asked)
         outputs = [self.added, self.note, *self.outputs]
-        self.upload.upload(self.add, [self.upload, *chosen], outputs, **asked)
+        self.upload.upload(self.add, [self.upload, *chosen], outputs, api_name="compare_add", **asked)
 
     # --- the shelf ----------------------------------------------------------------------------------------
 
@@ -121,7 +122,11 @@ class Pair:
         """Put two pictures beside one another: rows of the comparison by name, "source", pins, added PNGs.
 
         Returns both choices, the two pictures, what their settings differ in as HTML, and both files."""
-        return self.show(self.shelf(*states), a, b)
+        updates = self.show(self.shelf(*states), a, b)
+        for one, asked in ((self.a, a), (self.b, b)):  # one that stays is not set: it may have moved on since
+            if one in updates and updates[one]["value"] == asked:
+                del updates[one]["value"]
+        return updates
 
     def add(self, file: str, a: str | None, b: str | None, rows: list, added: list, *pins: list) -> dict:
         """Offer a PNG that the studio saved as A and B, and show it as B."""

@@ -3,6 +3,7 @@
 import gradio as gr
 
 from demos.components.checks import guarded
+from demos.components.events import ended, follow
 from demos.components.marks import CROWD, note
 from demos.components.models import size_words
 from demos.context import MODEL_LANE, Context
@@ -27,9 +28,10 @@ class PartNote:
         self.words = gr.HTML(words, label=f"About the models of {title}", elem_id=f"{part}-models")
         self.fetch = gr.Button("Fetch and load", visible=missing, size="sm")
         outputs = [self.words, self.fetch]
-        models.change(self.look, models, outputs, **CROWD)
         options = {"show_progress": "minimal", "show_progress_on": self.words, "api_visibility": "private"}
-        self.fetch.click(self.load, models, outputs, **options, **MODEL_LANE)
+        loading = self.fetch.click(self.load, models, outputs, **options, **MODEL_LANE)
+        # After a load too: others may have been chosen while it ran.
+        follow([models.change, ended(loading)], self.look, models, outputs, **CROWD)
 
     def state(self, name: str) -> tuple[str, bool]:
         """The sentence as HTML, and whether there is something to fetch."""

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import gradio as gr
 
 from demos.components.checks import guarded
+from demos.components.events import follow
 from demos.components.fit import FitPanel
 from demos.components.marks import CROWD
 from demos.context import Context
@@ -52,19 +53,18 @@ class Preparing:
         set_knobs = [self.controls[name] for name in self.method.keeps]
         if set_knobs:
             set_back = {"inputs_kwargs": asked, "outputs": [*set_knobs, self.fit.planned], **CROWD}
-            gr.on([one.change for one in fields], self.set_back, **set_back)
+            follow([one.change for one in fields], self.set_back, **set_back)
         # One event for all of it: the page sends the next only when the last has answered, so that an answer
         # from before the end of a run never comes after one from behind it.
-        gr.on(
+        follow(
             [one.change for one in (*fields, self.models, *knobs, self.fit.told)],
             self.say_fit,
             inputs_kwargs={**self.inputs, "told": self.fit.told},
             outputs=[self.fit.status, self.fit.losses, self.fit.told],
-            trigger_mode="always_last",
             **CROWD,
         )
         # Other models bring their presets, and those are what counts from then on.
-        self.models.input(lambda: {}, None, self.fit.planned, **CROWD)
+        follow([self.models.input], lambda: {}, None, self.fit.planned, **CROWD)
 
     # --- handlers -----------------------------------------------------------------------------------------
 

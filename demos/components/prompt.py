@@ -3,6 +3,7 @@
 import gradio as gr
 
 from demos.components.checks import word_hint
+from demos.components.events import follow
 from demos.components.marks import CROWD
 from demos.context import Context
 
@@ -17,7 +18,7 @@ class PromptBox:
         self.text = gr.Textbox(label=label, elem_id=elem_id, **({"lines": 2, "max_lines": 4} | look))
         self.hint = gr.HTML(elem_id=f"{elem_id}-hint")
         changed = [self.text.change, models.change]
-        gr.on(changed, self.say_hint, [models, self.text], self.hint, **CROWD)
+        follow(changed, self.say_hint, [models, self.text], self.hint, **CROWD)
 
     def say_hint(self, models: str, prompt: str) -> str:
         """Name the words these models do not know."""

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import gradio as gr
 
 from demos.components.cells import short_labels, shown
-from demos.components.marks import SELECT_JS, Tile, note, strip
+from demos.components.marks import CLICK, SELECT_JS, Tile, note, strip
 from demos.components.pictures import before_after, picture
 from demos.runs.common import Method
 
@@ -83,9 +83,7 @@ class ResultPanel:
             show_progress="hidden",
             api_visibility="private",
         )
-        self.pinned.select(
-            self.show_pin, self.pins, self.outputs, show_progress="hidden", api_visibility="private"
-        )
+        self.pinned.select(self.show_pin, self.pins, self.outputs, **CLICK)
 
     def draw_pictures(self, method: Method, pictures: dict[str, str], captioned: bool) -> None:
         """The pictures, each with the line under it where there is one."""

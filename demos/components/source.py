@@ -3,6 +3,7 @@
 import gradio as gr
 
 from demos.components.checks import image_problem
+from demos.components.events import follow
 from demos.components.examples import ExampleStrip
 from demos.components.marks import QUIET, note
 from demos.components.sent import altered, as_sent, forgiving
@@ -49,7 +50,7 @@ class SourceBox:
         self.note = gr.HTML()
         self.examples = ExampleStrip(method)
         self.sizing = sizing_radio(elem_classes="inline")
-        self.image.change(say_image, self.image, [self.note, self.sizing], **QUIET)
+        follow([self.image.change], say_image, self.image, [self.note, self.sizing], **QUIET)
 
     @property
     def fields(self) -> dict:

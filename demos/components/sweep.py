@@ -9,16 +9,16 @@ from demos.components import charts, knobs
 from demos.components.cells import grid, ranking, status, sweep_problems
 from demos.components.cellview import CellView
 from demos.components.checks import guarded, validator
-from demos.components.marks import CROWD, QUIET, SELECT_JS, bar, note
+from demos.components.events import ended, follow
+from demos.components.marks import CLICK, CROWD, QUIET, SELECT_JS, bar, note
 from demos.components.sent import as_sent
 from demos.context import MODEL_LANE, STOP_LANE, Context
 from demos.runs import fitting, sweeping
 from demos.runs.common import Ask
-
 from textedit_core.knobs import BoundKnob, Knob
 
-INVITATION = "Cells appear here as they come, each with its scores."
 SEEDS = BoundKnob("seeds", int, 8, Knob(2, 16, 1, label="Seeds to try"))
+INVITATION = "Cells appear here as they come, each with its scores."
 HELP = "0, 0.5, 1 or 0-1 [5] for five values from 0 to 1"
 ABOUT_SWEEP = """Sweep one or two knobs. `x` and `y` name knobs (y may be empty), values are texts.
 
@@ -99,20 +99,18 @@ class SweepPanel:
         """Outlook on every change and after the runs, `fitted` included; runs in the model's lane; clicks."""
         inputs = self.tab.inputs | self.axes
         watched = [w.change for w in inputs.values() if hasattr(w, "change")]
-        look = {"inputs_kwargs": inputs, "outputs": self.plan, **CROWD}
-        gr.on(watched, self.say_outlook, trigger_mode="always_last", **look)
         runs = [self.wire_run(self.run_button, self.run, "sweep", ABOUT_SWEEP, self.axes, self.problems)]
         if self.method.rank:
             about, more = self.best.__doc__, {"seeds": self.seeds}
             find = (self.tab.problems, knobs.problems(self.method.knobs | {"seeds": SEEDS}))
             runs.append(self.wire_run(self.best_button, self.best, "best_of_seeds", about, more, *find))
-        for event in (*fitted, *runs):
-            event.then(self.say_outlook, **look)
+        changes = [*watched, ended(*fitted, *runs)]
+        follow(changes, self.say_outlook, inputs_kwargs=inputs, outputs=self.plan, **CROWD)
         # First the run ends by itself and keeps what it has; then one still waiting in the queue is dropped.
         self.stop_button.click(self.tab.stop, **QUIET, **STOP_LANE).then(None, cancels=runs)
         for name, axes_for in self.method.sweeps.items():
             self.wire_offer(self.offers[name], axes_for)
-        self.grid.select(self.view.show, self.cells, self.view.outputs, **QUIET)
+        self.grid.select(self.view.show, self.cells, self.view.outputs, **CLICK)
         sent = self.view.send.click(self.tab.send, self.view.picked, self.tab.send_outputs, **QUIET)
         sent.then(None, js="() => window.scrollTo({top: 0, behavior: 'smooth'})", **QUIET)
 

@@ -11,6 +11,7 @@ import gradio as gr
 
 from demos.components import knobs
 from demos.components.checks import guarded, validator
+from demos.components.events import follow
 from demos.components.examples import ExampleStrip
 from demos.components.marks import CROWD, QUIET, bar, note
 from demos.components.preparing import Preparing
@@ -146,7 +147,7 @@ class Tab(Preparing):
     def wire(self) -> None:
         """Presets as the models change, examples, seeds, then the runs and what follows them."""
         # .input and not .change: Recall sets the models too, and must not lose its knobs to presets.
-        self.models.input(self.use_presets, self.models, self.widgets, **CROWD)
+        follow([self.models.input], self.use_presets, self.models, self.widgets, **CROWD)
         if self.examples:
             self.examples.on_pick(self.fields, self.controls, self.from_example, self.models, self.at_first)
         if self.seeds:

@@ -4,6 +4,7 @@ import html
 
 import gradio as gr
 
+from demos.components.events import follow
 from demos.components.marks import QUIET
 from textedit_core import alignment
 
@@ -86,9 +87,11 @@ class WeightSliders:
     def wire(self, field: gr.Textbox, prompt: gr.Textbox) -> None:
         """The sliders follow the prompt and the field; the field follows a prompt that is left."""
         self.field = f"#{field.elem_id}"
-        prompt.change(self.draw, [prompt, field], self.html, trigger_mode="always_last", **QUIET)
+        moved = {"inputs": field, "js": FOLLOW_JS % f"#{self.html.elem_id}", **QUIET}
+        drawn = follow([prompt.change], self.draw, [prompt, field], self.html, **QUIET)
+        drawn.then(None, **moved)  # the field may have been written while they were drawn
         prompt.blur(self.prune, [prompt, field], field, **QUIET)
-        field.change(None, field, None, js=FOLLOW_JS % f"#{self.html.elem_id}", **QUIET)
+        field.change(None, **moved)
 
     def draw(self, prompt: str, text: str) -> str:
         """The sliders of these words; the field keeps the weight of a word that is being written anew."""

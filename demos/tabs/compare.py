@@ -6,15 +6,16 @@ import gradio as gr
 
 from demos.components import comparison, knobs
 from demos.components.checks import guarded, sentence, validator
-from demos.components.marks import QUIET, SELECT_JS, bar, note
-from demos.components.pair import SOURCE, Pair
+from demos.components.events import ended, follow
+from demos.components.marks import CLICK, CROWD, QUIET, SELECT_JS, bar, note
+from demos.components.pair import LANE, SOURCE, Pair
 from demos.components.results import invitation
 from demos.context import MODEL_LANE, STOP_LANE, Context
 from demos.runs import compare as runs
 from demos.runs.contenders import offered
 from demos.tabs.compare_asking import KNOBS, Asking
-
 from textedit_core.knobs import BoundKnob, Knob
+
 NAME, METHOD = "Compare", "compare"
 FIRST_STEPS = (
     "Pick an example, or add a picture with its caption.",
@@ -22,10 +23,10 @@ FIRST_STEPS = (
     "Press Compare: a row appears as each method ends.",
 )
 
-
 WEIGHING = "weighs CLIP similarity against CLIP score, each from the worst row (0) to the best (1)"
 BEST_OF = "Best of: 0 is faithful to the source, 1 to the text"
 WEIGHT = BoundKnob("weight", float, 0.5, Knob(0, 1, 0.05, label=BEST_OF, help=WEIGHING))
+
 
 def build(ctx: Context, models: gr.Dropdown) -> "CompareTab":
     """Draw the tab inside the current gr.Tab and wire it; `models` is the picker's drop-down."""
@@ -76,14 +77,16 @@ class CompareTab:
         self.pair.see(panels)
         self.pair.wire()
         self.asking.wire()
-        self.wire_run()
-        rank = {"api_name": "compare_rank", "show_progress": "hidden", "queue": False}
-        self.weight.change(self.rank, [self.weight, self.rows], [self.table, self.best], **rank)
+        event = self.wire_run()
+        # At the end of a comparison too: the weight may have been moved while it ran.
+        moved = [self.weight.change, ended(event)]
+        rank = CROWD | {"api_name": "compare_rank", "api_visibility": "public"}
+        follow(moved, self.rank, [self.weight, self.rows], [self.table, self.best], **rank)
         chosen = [self.pair.a, *self.pair.states]
-        self.table.select(self.show_row, chosen, self.pair.outputs, **QUIET)
+        self.table.select(self.show_row, chosen, self.pair.outputs, **CLICK, **LANE)
 
-    def wire_run(self) -> None:
-        """Compare in the model's lane, and Stop."""
+    def wire_run(self):
+        """Compare in the model's lane, and Stop; returns the event of the first."""
         inputs = {**self.asking.fields, "models": self.models, "weight": self.weight}
         clear = [self.button.click, self.asking.target.text.submit]
         cleared = gr.on(clear, None, None, self.status, js="() => ''", **QUIET)
@@ -103,9 +106,10 @@ class CompareTab:
             show_progress_on=self.status,
             **MODEL_LANE,
         )
-        event.success(self.show_best, [self.weight, *self.pair.states], self.pair.outputs, **QUIET)
+        event.success(self.show_best, [self.weight, *self.pair.states], self.pair.outputs, **QUIET, **LANE)
         asked = {"api_name": f"{METHOD}_stop", "show_progress": "hidden", **STOP_LANE}
         self.stop_button.click(self.stop, **asked).then(None, cancels=[event])
+        return event
 
     @property
     def restore_outputs(self) -> list:

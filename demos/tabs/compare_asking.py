@@ -4,11 +4,12 @@ import gradio as gr
 
 from demos.components import knobs
 from demos.components.checks import image_problem, models_problem, prompt_problem
-from demos.components.marks import QUIET
-from demos.components.mask import empty_canvas, masked_canvas, painting_editor
+from demos.components.events import follow
+from demos.components.marks import CROWD, QUIET
+from demos.components.mask import follow_source, painting_editor
 from demos.components.prompt import PromptBox, caption_box
-from demos.components.source import SourceBox, source_image
 from demos.components.sent import as_sent
+from demos.components.source import SourceBox, source_image
 from demos.context import Context
 from demos.runs import painting, styleclip
 from demos.runs.common import helper
@@ -181,14 +182,11 @@ class Asking:
     def wire(self) -> None:
         """Examples, what the models can run, the mask."""
         self.source.examples.on_pick(self.fields, {}, lambda values: values)
-        self.methods.change(self.open_painting, self.methods, self.painting, **QUIET)
+        follow([self.methods.change], self.open_painting, self.methods, self.painting, **QUIET)
         offers = [self.methods, self.painting]
-        self.models.change(self.use_models, [self.models, self.methods], offers, **QUIET)
-        self.models.input(self.use_presets, self.models, list(self.sdedit.values()), **QUIET)
-        image, outputs = self.source.image, [self.mask, self.mask_note]
-        new = [image.upload, image.clear, image.input]
-        gr.on(new, lambda path: (empty_canvas(path), ""), image, outputs, **QUIET)
-        self.upload_mask.upload(masked_canvas, [image, self.upload_mask], outputs, **QUIET)
+        follow([self.models.change], self.use_models, [self.models, self.methods], offers, **QUIET)
+        follow([self.models.input], self.use_presets, self.models, list(self.sdedit.values()), **CROWD)
+        follow_source(METHOD, self.source.image, self.upload_mask, [self.mask, self.mask_note])
 
     def open_painting(self, ticked: list[str]) -> dict:
         """Unfold mask and exemplar when a method that needs them is ticked."""
@@ -200,7 +198,9 @@ class Asking:
         choices = self.choices(models)
         names = {name for _, name in choices}
         kept = [name for name in ticked or [] if name in names]
-        return gr.update(choices=choices, value=kept), gr.update(visible=self.paints(models))
+        # Where all stay they are not set: more may have been ticked meanwhile.
+        changed = {"value": kept} if kept != ticked else {}
+        return gr.update(choices=choices, **changed), gr.update(visible=self.paints(models))
 
     def use_presets(self, models: str) -> list:
         """SDEdit's settings as they suit the chosen models."""

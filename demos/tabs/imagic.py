@@ -6,6 +6,7 @@ import gradio as gr
 
 from demos.components import knobs
 from demos.components.checks import image_problem, prompt_problem
+from demos.components.events import follow
 from demos.components.fit import FitPanel
 from demos.components.marks import CROWD
 from demos.components.prompt import PromptBox
@@ -105,7 +106,7 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
     def wire(self) -> None:
         """What Tab wires; SDEdit's knobs follow the models too."""
         super().wire()
-        self.models.input(self.suit_baseline, self.models, list(self.baseline.values()), **CROWD)
+        follow([self.models.input], self.suit_baseline, self.models, list(self.baseline.values()), **CROWD)
 
     def suit_baseline(self, models: str) -> list:
         """SDEdit's knobs as they suit the chosen models."""

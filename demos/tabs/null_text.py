@@ -7,8 +7,9 @@ import gradio as gr
 from demos.components import knobs
 from demos.components.attention import AttentionView
 from demos.components.checks import image_problem, prompt_problem
+from demos.components.events import follow
 from demos.components.fit import FitPanel
-from demos.components.marks import CROWD, QUIET, note
+from demos.components.marks import CLICK, CROWD, QUIET, note
 from demos.components.prompt import PromptBox, caption_box
 from demos.components.results import ResultPanel
 from demos.components.source import SourceBox
@@ -152,18 +153,18 @@ look."""
         names = ("edit_type", "inversion", "keep_to_source", "word_weights")
         asked = [self.models, self.caption.text, self.target.text, *(self.controls[name] for name in names)]
         changed = [one.change for one in asked]
-        gr.on(changed, self.say_type, asked, self.type_note, trigger_mode="always_last", **QUIET)
+        follow(changed, self.say_type, asked, self.type_note, **QUIET)
         inversion, some = self.controls["inversion"], [self.controls[name] for name in inverting.OF_SOME]
-        inversion.change(self.show_used, inversion, some, **CROWD)
+        follow([inversion.change], self.show_used, inversion, some, **CROWD)
         names = ("inversion", "fit_guidance_scale", "guidance_scale")
         scales = [self.controls[name] for name in names]
-        gr.on([s.change for s in scales], self.say_guidance, scales, self.guidance_note, **QUIET)
+        follow([s.change for s in scales], self.say_guidance, scales, self.guidance_note, **QUIET)
         names = ("edit_type", "word_weights", "blend_words", "subtract_words", *SHOWN[:2])
         written = {"target": self.target.text, **{name: self.controls[name] for name in names}}
         for kind, button in self.offers.items():
             self.wire_offer(kind, button, written)
         view = self.result.details
-        view.targets.select(self.show_target, view.batch, self.result.outputs, **QUIET)
+        view.targets.select(self.show_target, view.batch, self.result.outputs, **CLICK)
 
     def before_edit(self, triggers: list):
         """Weights of words that are gone from the target go too, but not while it is being written."""

@@ -4,6 +4,7 @@ import gradio as gr
 
 from demos.components import knobs
 from demos.components.checks import image_problem, models_problem
+from demos.components.events import follow
 from demos.components.examples import ExampleStrip
 from demos.components.exemplar import ExemplarBox
 from demos.components.marks import QUIET, note
@@ -129,7 +130,7 @@ source, what of it was masked, and the exemplar as it is seen."""
     def wire(self) -> None:
         """What Tab wires, and the two previews."""
         super().wire()
-        self.image.change(self.say_image, self.image, self.image_note, **QUIET)
+        follow([self.image.change], self.say_image, self.image, self.image_note, **QUIET)
         self.mask.wire(self.image, self.models, {name: self.controls[name] for name in REGION})
         self.exemplar.wire()
 

@@ -6,6 +6,7 @@ import gradio as gr
 
 from demos.components import charts
 from demos.components.checks import guarded
+from demos.components.events import follow
 from demos.components.marks import QUIET, note
 from demos.components.prompt import PromptBox
 from demos.components.results import ResultPanel
@@ -106,7 +107,8 @@ what the accepted edits alone make of it, and a chart of the channels that were 
         beta, accepted = self.controls["beta"], self.controls["accepted"]
         asked = self.inputs | {"channels": self.channels}
         outputs = [*self.result.outputs, self.edit_status, *self.fit_outputs]
-        redo = {"inputs_kwargs": self.inputs, "outputs": outputs, **QUIET, **MODEL_LANE}
+        redo = {"inputs_kwargs": self.inputs, "outputs": outputs, "trigger_mode": "always_last"}
+        redo |= QUIET | MODEL_LANE
         fitted = gr.on(
             [self.fit_beta.click, self.channels.submit],
             self.set_beta,
@@ -125,7 +127,7 @@ what the accepted edits alone make of it, and a chart of the channels that were 
         self.undo_button.click(self.undo, accepted, status, **QUIET).success(self.edit, **redo)
         chained = [accepted, self.edit_status]
         self.reset_button.click(self.reset, accepted, chained, **QUIET).success(self.edit, **redo)
-        accepted.change(self.say_chain, accepted, self.chain, **QUIET)
+        follow([accepted.change], self.say_chain, accepted, self.chain, **QUIET)
         return events
 
     @guarded("edit_status")

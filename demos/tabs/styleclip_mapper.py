@@ -4,11 +4,12 @@ import gradio as gr
 
 from demos.components import charts, knobs
 from demos.components.checks import guarded, models_problem, validator
+from demos.components.events import follow
 from demos.components.marks import CROWD, QUIET, Tile, bar, figures, note
 from demos.components.prompt import PromptBox
 from demos.components.results import ResultPanel
-from demos.context import MODEL_LANE, STOP_LANE, duration
 from demos.components.sent import as_sent
+from demos.context import MODEL_LANE, STOP_LANE, duration
 from demos.runs import styleclip
 from demos.runs import styleclip_mapper as runs
 from demos.runs.styleclip_mapper import LIMIT, TRAINING, Training
@@ -135,10 +136,8 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
     def wire(self) -> None:
         """What Tab wires, the list of mappers, and the training."""
         super().wire()
-        listed = [self.mapper, self.none]
-        self.models.change(self.list_mappers, [self.models, self.mapper, self.own], listed, **CROWD)
         widgets = list(self.training.values())
-        self.models.input(self.use_training_presets, self.models, widgets, **CROWD)
+        follow([self.models.input], self.use_training_presets, self.models, widgets, **CROWD)
         asked = {"models": self.models, "train_prompt": self.prompt.text, **self.training, **self.limit}
         find = knobs.problems(TRAINING | LIMIT)
         event = self.train_button.click(
@@ -157,10 +156,9 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         self.train_stop.click(self.stop, **QUIET, **STOP_LANE).then(None, cancels=[event])
 
     def open(self, page: gr.Tab) -> None:
-        """Look which mappers there are when the tab is opened."""
-        page.select(
-            self.list_mappers, [self.models, self.mapper, self.own], [self.mapper, self.none], **QUIET
-        )
+        """Look which mappers there are when the tab is opened, and for other models."""
+        asked, listed = [self.models, self.mapper, self.own], [self.mapper, self.none]
+        follow([self.models.change, page.select], self.list_mappers, asked, listed, **CROWD)
 
     # --- handlers -----------------------------------------------------------------------------------------
 
@@ -168,8 +166,9 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         """The mappers there are now; the picked one stays where it is among them."""
         known = runs.choices(self.ctx, models, own)
         names = [one for _, one in known]
-        chosen = name if name in names else next(iter(names), None)
-        return gr.update(choices=known, value=chosen), note("" if known else runs.why_none(self.ctx, models))
+        # One that stays is not set: another may have been picked meanwhile.
+        picked = {} if name in names else {"value": next(iter(names), None)}
+        return gr.update(choices=known, **picked), note("" if known else runs.why_none(self.ctx, models))
 
     def use_training_presets(self, models: str) -> list:
         """The settings of a training that suit the chosen models."""

@@ -7,7 +7,7 @@ import gradio as gr
 from demos.components import charts
 from demos.components.checks import guarded
 from demos.components.fit import FitPanel
-from demos.components.marks import QUIET, SELECT_JS, Tile, figures, note, strip
+from demos.components.marks import CLICK, QUIET, SELECT_JS, Tile, figures, note, strip
 from demos.components.prompt import PromptBox
 from demos.components.results import ResultPanel
 from demos.context import MODEL_LANE
@@ -84,7 +84,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
             "trigger_mode": "always_last",
         }
         position.release(self.scrub, **scrubs, **QUIET, **MODEL_LANE)
-        picked = view.strip.select(self.place_of, view.positions, position, **QUIET)
+        picked = view.strip.select(self.place_of, view.positions, position, **CLICK)
         picked.then(self.scrub, **scrubs, **QUIET, **MODEL_LANE)
         return events
 

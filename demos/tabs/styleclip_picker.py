@@ -4,7 +4,8 @@ import gradio as gr
 
 from demos.components import charts, knobs
 from demos.components.checks import guarded, image_problem, validator
-from demos.components.marks import CROWD, QUIET, SELECT_JS, Tile, bar, figures, note, strip, tile
+from demos.components.events import follow
+from demos.components.marks import CLICK, CROWD, QUIET, SELECT_JS, Tile, bar, figures, note, strip, tile
 from demos.components.sent import as_sent
 from demos.components.source import say_image, sizing_radio, source_image
 from demos.context import MODEL_LANE, STOP_LANE, Context
@@ -113,25 +114,28 @@ class LatentPicker:
 
     def wire(self) -> None:
         """The kind of start, the live preview, the gallery, the projection."""
+        # One lane, one after the other: what is asked last is answered last.
         lane = QUIET | MODEL_LANE
-        self.origin.change(self.switch, self.origin, [self.sampling, self.projecting], **QUIET)
+        again = lane | {"trigger_mode": "always_last"}
+        follow([self.origin.change], self.switch, self.origin, [self.sampling, self.projecting], **QUIET)
         self.random.click(None, None, self.seed, js="() => Math.floor(Math.random() * 2147483647)", **QUIET)
         seen = {"inputs_kwargs": {"models": self.models, **self.fields}, "outputs": self.outputs}
         moved = [self.seed.change, self.truncation.release, self.origin.change]
         own = [one.change for one in (self.image, self.sizing, *self.projection.values())]
-        gr.on([*moved, *own], self.look, trigger_mode="always_last", **seen, **lane)
+        follow([*moved, *own], self.look, **seen, **lane)
         asked = [self.models, self.first, self.truncation]
         drawn = [self.show_button.click, self.truncation.release]
         filled = [self.gallery, self.first]
-        gr.on(drawn, self.fill, asked, filled, trigger_mode="always_last", **lane)
-        other = self.models.change(lambda: ("", note(INVITATION)), None, [self.view, self.gallery], **CROWD)
-        other.then(self.look, **seen, **lane).then(self.fill_first, asked, filled, **lane)
+        follow(drawn, self.fill, asked, filled, **lane)
+        clear, cleared = lambda: ("", note(INVITATION)), [self.view, self.gallery]
+        other = follow([self.models.change], clear, None, cleared, **CROWD)
+        other.then(self.look, **seen, **again).then(self.refill, asked, filled, **again)
         step = self.more_button.click(lambda first: first + GALLERY, self.first, self.first, **QUIET)
-        step.then(self.fill, asked, filled, **lane)
-        self.gallery.select(self.pick, self.first, [self.seed, self.origin], **QUIET)
+        step.then(self.fill, asked, filled, **again)
+        self.gallery.select(self.pick, None, [self.seed, self.origin], **CLICK)
         noted = [self.image_note, self.sizing]
-        self.image.change(lambda image: say_image(image, OWN), self.image, noted, **QUIET)
-        self.models.input(self.use_presets, self.models, list(self.projection.values()), **CROWD)
+        follow([self.image.change], lambda image: say_image(image, OWN), self.image, noted, **QUIET)
+        follow([self.models.input], self.use_presets, self.models, list(self.projection.values()), **CROWD)
         self.prepared = self.prepare_button.click(
             self.prepare,
             inputs_kwargs={"models": self.models, **self.fields},
@@ -147,11 +151,10 @@ class LatentPicker:
 
     def open(self, page: gr.Tab) -> None:
         """The first samples come with the tab, where that fetches nothing and takes no time to speak of."""
-        lane = QUIET | MODEL_LANE
+        lane, asked = QUIET | MODEL_LANE, [self.models, self.first, self.truncation]
         seen = {"inputs_kwargs": {"models": self.models, **self.fields}, "outputs": self.outputs}
-        page.select(self.look, **seen, **lane).then(
-            self.fill_first, [self.models, self.first, self.truncation], [self.gallery, self.first], **lane
-        )
+        looked = follow([page.select], self.look, **seen, **lane)
+        looked.then(self.fill_first, asked, [self.gallery, self.first], trigger_mode="always_last", **lane)
 
     # --- handlers -----------------------------------------------------------------------------------------
 
@@ -207,9 +210,9 @@ class LatentPicker:
         curve = charts.losses([("projection", found.losses, len(found.losses))])
         return {self.status: note(words, "done") + curve, self.view: figures(tiles, "Source", "latent")}
 
-    def pick(self, first: int, chosen: gr.EventData) -> tuple:
-        """A click on a sample picks its seed."""
-        return first + int(chosen._data["index"]), SAMPLE
+    def pick(self, chosen: gr.EventData) -> tuple:
+        """A click on a sample picks its seed, which is the number of its tile."""
+        return int(chosen._data["index"]), SAMPLE
 
     def fill_first(self, models: str, first: int, truncation: float):
         """The gallery when the tab is opened, for generators that fill it in no time."""
@@ -218,6 +221,11 @@ class LatentPicker:
             yield from self.fill(models, first, truncation)
         else:
             yield {self.first: first}
+
+    def refill(self, models: str, first: int, truncation: float):
+        """The gallery of other models: what those before have drawn up to now is no longer theirs."""
+        yield {self.gallery: note(INVITATION)}
+        yield from self.fill_first(models, first, truncation)
 
     def fill(self, models: str, first: int, truncation: float):
         """Render the samples of twelve seeds, a few at a time."""
@@ -259,6 +267,6 @@ class LatentPicker:
 
 def tiles(found: list[str], first: int) -> str:
     """The gallery as HTML: the samples so far, grey squares for those to come."""
-    shown = [Tile(one, f"Pick seed {first + k}", (f"seed {first + k}",), k) for k, one in enumerate(found)]
+    shown = [Tile(one, f"Pick seed {k}", (f"seed {k}",), k) for k, one in enumerate(found, first)]
     waiting = "".join(tile(None, f"seed {first + k}, waiting") for k in range(len(found), GALLERY))
     return f"<h4>Samples, click to pick</h4>{strip(shown, 'samples').removesuffix('</div>')}{waiting}</div>"

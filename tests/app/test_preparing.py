@@ -141,8 +141,10 @@ def test_the_panel_is_wired_to_all_that_a_preparation_is_made_for(tabs, method):
     found = {"set_back": [], "say_fit": []}
     for one in blocks.fns.values():
         if one.fn is not None and one.fn.__name__ in found and getattr(one.fn, "__self__", None) is tab:
-            changes = {component for component, event in one.targets if event == "change"}
-            found[one.fn.__name__].append(changes)
+            heard = blocks.fns[one.trigger_after]
+            found[one.fn.__name__].append(
+                {component for component, event in heard.targets if event == "change"}
+            )
     fields = {one._id for one in tab.fit_fields.values()}
     assert found["set_back"] == ([fields] if tab.method.keeps else [])
     knobs = {tab.controls[name]._id for name in tab.method.fit_knobs}

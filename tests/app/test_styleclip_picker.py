@@ -56,5 +56,6 @@ def test_the_view_follows_the_picture_its_sizing_and_the_settings_of_the_project
         assert seen[picker.view] == "" and TO_PROJECT in seen[picker.status]
     assert picker.status not in picker.look(**values | {"origin": "sample"})
     looks = [one for one in page.fns.values() if getattr(one.fn, "__name__", "") == "look"]
-    followed = {component for one in looks for component, event in one.targets if event == "change"}
+    heard = [target for one in looks for target in page.fns[one.trigger_after].targets]
+    followed = {component for component, event in heard if event == "change"}
     assert {w._id for w in (picker.image, picker.sizing, *picker.projection.values())} <= followed

@@ -4,6 +4,7 @@ import os
 import shutil
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.app.conftest import app, empty_cache, picture  # noqa: F401  the same app and pictures
 
@@ -16,6 +17,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+PATIENCE = 120_000  # ms; what comes is waited for no longer than it takes, on a loaded machine too
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +30,7 @@ def chromium():
         pytest.skip("there is no chromium here")
     from playwright.sync_api import sync_playwright
 
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=binary, args=FLAGS)
         yield browser
@@ -41,6 +44,7 @@ def visit(chromium, app):  # noqa: F811
 
     def open_page(width: int = 1400, theme: str = "light"):
         context = chromium.new_context(viewport={"width": width, "height": 1000}, accept_downloads=True)
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
         page.on("request", lambda request: requests.append(request.url))

@@ -6,7 +6,6 @@ import pytest
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
-SLOW = 60_000
 
 
 def choose(page, models: str) -> None:
@@ -22,15 +21,15 @@ def test_mask_and_exemplar_unfold_when_ticked_and_go_with_the_models(visit, tiny
     page = visit()
     page.get_by_role("tab", name="Compare").click()
     asked, exemplar = page.locator("#compare-painting"), page.locator("#compare-exemplar")
-    expect(asked).to_be_visible(timeout=SLOW)
+    expect(asked).to_be_visible()
     expect(exemplar).to_be_hidden()
     page.locator("#compare-methods").get_by_label("Paint by Example").check()
-    expect(exemplar).to_be_visible(timeout=SLOW)
+    expect(exemplar).to_be_visible()
     expect(page.locator("#compare-mask")).to_be_visible()
     choose(page, str(without))
-    expect(asked).to_be_hidden(timeout=SLOW)
+    expect(asked).to_be_hidden()
     expect(page.locator("#compare-methods").get_by_label("Paint by Example")).to_have_count(0)
     choose(page, str(tiny_folder))
-    expect(asked).to_be_visible(timeout=SLOW)
+    expect(asked).to_be_visible()
     page.locator("#compare-methods").get_by_label("Paint by Example").check()
-    expect(page.locator("#compare-mask")).to_be_visible(timeout=SLOW)
+    expect(page.locator("#compare-mask")).to_be_visible()

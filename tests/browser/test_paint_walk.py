@@ -1,13 +1,15 @@
 """Paint by Example in a real browser: a stroke, its preview, a result; the page on a phone."""
 
 import re
+from io import BytesIO
 
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from tests.browser.conftest import PATIENCE
+
 pytestmark = pytest.mark.browser
-SLOW = 60_000
 
 
 def opened(visit, picture, width: int = 1400, theme: str = "light"):
@@ -20,15 +22,26 @@ def opened(visit, picture, width: int = 1400, theme: str = "light"):
         page.get_by_role("tab", name="Paint by Example").click()
     for place, seed in (("source", 1), ("example", 2)):
         page.set_input_files(f"#paint_by_example-{place} input[type=file]", picture(seed, (200, 200)))
-        expect(page.locator(f"#paint_by_example-{place} img").first).to_be_visible(timeout=SLOW)
-    expect(page.locator("#paint_by_example-mask-hint")).to_contain_text("Paint over", timeout=SLOW)
+        expect(page.locator(f"#paint_by_example-{place} img").first).to_be_visible()
+    expect(page.locator("#paint_by_example-mask-hint")).to_contain_text("Paint over")
     return page
+
+
+def canvas_with_source(page):
+    """The canvas once it shows the source: a stroke before that is cleared by it, as it should be."""
+    canvas = page.locator("#paint_by_example-mask canvas").first
+    canvas.scroll_into_view_if_needed()
+    for _ in range(PATIENCE // 200):
+        seen = Image.open(BytesIO(canvas.screenshot())).convert("RGB")
+        if seen.getcolors(maxcolors=1000) is None:  # a blank one has a few
+            return canvas
+        page.wait_for_timeout(200)
+    raise AssertionError("the canvas never showed the source")
 
 
 def stroke(page) -> None:
     """Drag the brush across the middle of the canvas."""
-    canvas = page.locator("#paint_by_example-mask canvas").first
-    canvas.scroll_into_view_if_needed()
+    canvas = canvas_with_source(page)
     box = canvas.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x - 60, y)
@@ -36,16 +49,16 @@ def stroke(page) -> None:
     page.mouse.move(x, y + 10, steps=8)
     page.mouse.move(x + 60, y, steps=8)
     page.mouse.up()
-    expect(page.locator("#paint_by_example-preview img")).to_be_visible(timeout=SLOW)
+    expect(page.locator("#paint_by_example-preview img")).to_be_visible()
 
 
 def test_a_stroke_is_previewed_and_repainted(visit, picture, tmp_path):
     page = opened(visit, picture)
     page.locator("#paint_by_example-edit").click()
-    expect(page.get_by_text("it is empty; paint over what is to change").first).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("it is empty; paint over what is to change").first).to_be_visible()
     stroke(page)
     page.locator("#paint_by_example-edit").click()
-    expect(page.locator("#paint_by_example-edited img")).to_be_visible(timeout=SLOW)
+    expect(page.locator("#paint_by_example-edited img")).to_be_visible()
     expect(page.get_by_text(re.compile("region and exemplar .*similarity to the source"))).to_be_visible()
     with page.expect_download() as download:
         page.get_by_text("Download PNG").click()
