@@ -29,6 +29,7 @@ INNER = re.compile(
     r"|positional argument|object (is|has) n|could not be converted|cannot convert|Value: |preprocess"
 )
 PROBLEM = re.compile(r'<p class="note problem"[^>]*>(.*?)</p>', re.DOTALL)
+LAUNCHED = "To create a public link"  # gradio says so once it has found its own page
 STARTS, START_SECONDS, ANSWER_SECONDS = 5, 600, 300
 
 
@@ -41,7 +42,9 @@ def running_app(folder: Path, work: Path):
     for _ in range(STARTS):
         process, address = _started(folder, work)
         end = time.monotonic() + START_SECONDS
-        while process.poll() is None and time.monotonic() < end and not _answers(address):
+        while process.poll() is None and time.monotonic() < end:
+            if LAUNCHED in (work / "app.log").read_text(errors="replace") and _answers(address):
+                break
             time.sleep(0.5)
         if process.poll() is None:
             break
