@@ -34,7 +34,8 @@ def contact_sheet(cells: Sequence[Cell], x: str | Axis, y: str | Axis | None = N
     """The cells as one RGB picture: axis `x` to the right, `y` downwards, every further axis as further rows.
 
     Values stand at the columns and rows; `title` and the settings that all cells share stand below. An `Axis`
-    instead of a name also leaves places for cells that are not finished. ValueError, a sentence, without any
+    instead of a name also leaves places for cells that are not finished, and a cell without an image has its
+    place empty. ValueError, a sentence, without any
     cell or for an axis the cells do not have.
     """
     columns, rows = _places(cells, x, y)
@@ -73,7 +74,7 @@ def _grid(cells: dict[frozenset, Cell], columns: list[dict], rows: list[dict], c
     for (across, column), (down, row) in itertools.product(enumerate(columns), enumerate(rows)):
         place = Image.new("RGB", (cell_size, cell_size), _EMPTY)
         cell = cells.get(_spot(column | row))
-        if cell is not None:
+        if cell is not None and cell.image is not None:
             image = ImageOps.contain(to_pil(cell.image)[0], place.size, Image.Resampling.BICUBIC)
             place.paste(image, ((cell_size - image.width) // 2, (cell_size - image.height) // 2))
         grid.paste(place, (gutter + pitch * across, top + pitch * down))

@@ -62,9 +62,8 @@ def grid(
     for index, cell in enumerate(cells):
         place = place_words(cell)
         spot = (ys.index(cell["coords"][y]) if y else 0, xs.index(cell["coords"][x]))
-        tiles[spot] = Tile(
-            cell["edit"], f"{place}, {cell['words']}", (place, *score_lines(method, cell)), index
-        )
+        label = f"{place}, {cell['words']}" if cell["edit"] else cell["words"]
+        tiles[spot] = Tile(cell["edit"], label, (place, *score_lines(method, cell)), index)
     names = method.labels
     rows = [shown(value) if y else "" for value in ys]
     column = xs.index(marked) if marked is not None else None
@@ -101,7 +100,6 @@ def ranking(method: Method, cells: list[dict]) -> str:
     for place, cell in enumerate(cells):
         seed = f"seed {cell['coords']['seed']}"
         name = f"{place + 1}. {seed}" if place else f"best {seed}"
-        tiles.append(
-            Tile(cell["edit"], f"{name}, {cell['words']}", (name, *score_lines(method, cell)), place)
-        )
+        name, label = (name, f"{name}, {cell['words']}") if cell["edit"] else (seed, cell["words"])
+        tiles.append(Tile(cell["edit"], label, (name, *score_lines(method, cell)), place))
     return strip(tiles)

@@ -51,7 +51,10 @@ def url(path: str | Path) -> str:
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture one can click: its file, what a screen reader says, what stands under it, its number."""
+    """A picture one can click: its file, what a screen reader says, what stands under it, its number.
+
+    Without a file, "", what would be said stands in its place, and there is nothing to click.
+    """
 
     path: str
     label: str
@@ -65,6 +68,9 @@ def tile(item: Tile | None, waiting: str = "") -> str:
         return f'<div class="tile"><div class="waiting" aria-label="{html.escape(waiting)}"></div></div>'
     captions = "".join(f"<span>{html.escape(line)}</span>" for line in item.captions)
     label = html.escape(item.label, quote=True)
+    if not item.path:
+        told = f'<p class="waiting told">{label}</p>'
+        return f'<div class="tile">{told}<div class="caption">{captions}</div></div>'
     return (
         f'<div class="tile"><button type="button" data-cell="{item.index}" aria-label="{label}" '
         f'title="{label}" aria-pressed="false"><img src="{url(item.path)}" alt="{label}"></button>'

@@ -231,6 +231,7 @@ class SweepPanel:
             return {self.status: note("Stopped before the first cell.")}
         sheet, archive = sweeping.files(ask, state, y)
         words = f"{len(state.shown)} of {state.total} cells" if state.stopped else f"{state.total} cells"
+        words += f", {state.refused} refused by the safety checker" if state.refused else ""
         words += ", stopped; what came is kept." if state.stopped else ". Click one to look closer."
         return self.progress(state, y) | {
             self.status: note(words, "done"),

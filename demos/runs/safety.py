@@ -7,10 +7,12 @@ from torch import Tensor
 from demos.context import log
 from textedit_core.models import safety
 
-REFUSED = (
-    "The safety checker of this host refuses this picture, so it is not shown: "
-    "change the prompt, the seed or the source image."
-)
+NOT_SHOWN = "The safety checker of this host refuses this picture, so it is not shown"
+REFUSED = f"{NOT_SHOWN}: change the prompt, the seed or the source image."
+
+
+class Refused(ValueError):
+    """One result is refused; of many the others go on."""
 
 
 def prepared(device: Any) -> safety.SafetyChecker:
@@ -22,7 +24,7 @@ def prepared(device: Any) -> safety.SafetyChecker:
 
 
 def check(models: Any, edited: Tensor) -> None:
-    """ValueError, a sentence, where the checker of these models, if any, refuses results (B,3,H,W)."""
+    """Refused, a sentence, where the checker of these models, if any, refuses results (B,3,H,W)."""
     checker = getattr(models, "checker", None)
     if checker is not None and checker.refuses(edited):
-        raise ValueError(REFUSED)
+        raise Refused(REFUSED)

@@ -14,7 +14,8 @@ from PIL.Image import Resampling
 from torch import Tensor
 
 from demos.context import Context, duration
-from demos.runs.common import Ask, Method, present
+from demos.runs import safety
+from demos.runs.common import Ask, Method, describe, present
 from demos.runs.fitting import pace_of
 from textedit_core import cache, images, record, sweep
 
@@ -96,29 +97,36 @@ def outlook(ctx: Context, ask: Ask, axes: dict[str, list]) -> Outlook:
 
 @dataclass
 class Sweeping:
-    """A sweep under way: the axes, and the cells so far, as core's and as plain data for the page.
+    """A sweep under way: axes, folder of its files, and the cells so far, core's and plain data for the page.
 
-    cells: with images no larger than the contact sheet has them; the PNGs have all pixels.
+    cells: with images no larger than the contact sheet has them; the PNGs have all pixels. One that is
+    refused has none.
     """
 
     x: str
     axes: dict[str, list]
     total: int
+    folder: Path
     cells: list[sweep.Cell] = field(default_factory=list)
     shown: list[dict] = field(default_factory=list)
     loss: float | None = None
     stopped: bool = False
 
+    @property
+    def refused(self) -> int:
+        """How many cells the host's safety checker refuses."""
+        return sum(not cell["edit"] for cell in self.shown)
+
 
 def run(ctx: Context, ask: Ask, x: str, axes: dict[str, list], stop: Event) -> Iterator[Sweeping]:
     """Compute the cells, writing each as a PNG with its settings; on `stop` what has come is kept."""
-    folder, method = ctx.folder(), ask.method
-    state = Sweeping(x, axes, len(sweep.plan(axes, method.edit, method.fit)))
+    method = ask.method
+    state = Sweeping(x, axes, len(sweep.plan(axes, method.edit, method.fit)), ctx.folder())
 
     def keep(cell: sweep.Cell) -> sweep.Cell:
         """Write a cell; only what the contact sheet needs of it stays in memory."""
-        state.shown.append(plain(ask, cell, folder))
-        state.cells.append(replace(cell, image=small(cell.image)))
+        state.shown.append(shown := plain(ask, cell, state.folder))
+        state.cells.append(replace(cell, image=small(cell.image) if shown["edit"] else None))
         ctx.pace.observe(ask.name, f"{method.name} edit", method.edit_steps(cell.settings), cell.seconds)
         return state.cells[-1]
 
@@ -143,8 +151,17 @@ def small(image: Tensor) -> Tensor:
 def plain(ask: Ask, cell: sweep.Cell, folder: Path) -> dict:
     """A cell as plain data: a result, and its place."""
     name = sweep.cell_name(cell).removesuffix(".png")
-    result = present(ask.at(cell.settings), cell.image, folder, name, cell.seconds)
-    return result | {"coords": cell.coords}
+    return placed(ask.at(cell.settings), cell.image, cell.coords, folder, name, cell.seconds)
+
+
+def placed(ask: Ask, image: Tensor, coords: dict, folder: Path, name: str, seconds: float) -> dict:
+    """One of several results as plain data; one that is refused has no picture, and says so."""
+    try:
+        result = present(ask, image, folder, name, seconds)
+    except safety.Refused:
+        result = {"edit": "", "pictures": {}, "captions": {}, "record": describe(ask).to_json(),
+                  "scores": None, "words": f"{safety.NOT_SHOWN}."}  # fmt: skip
+    return result | {"coords": coords}
 
 
 def curves(method: Method, axes: dict[str, list], x: str, shown: list[dict]) -> list[tuple]:
@@ -159,14 +176,15 @@ def curves(method: Method, axes: dict[str, list], x: str, shown: list[dict]) -> 
 
 def files(ask: Ask, state: Sweeping, y: str) -> tuple[str, str]:
     """Write the contact sheet, and a ZIP of the cells with sweep.json; returns both paths."""
-    folder = Path(state.shown[0]["edit"]).parent
-    cells = state.cells
+    folder, cells = state.folder, state.cells
     sheet, archive = folder / "contact-sheet.png", folder / "sweep.zip"
     x_axis = sweep.Axis(state.x, tuple(state.axes[state.x]))
     y_axis = sweep.Axis(y, tuple(state.axes[y])) if y else None
-    sweep.contact_sheet(cells, x_axis, y_axis, ON_SHEET[0], ask.title).save(sheet)
+    missing = f" ({state.refused} refused by the safety checker)" if state.refused else ""
+    sweep.contact_sheet(cells, x_axis, y_axis, ON_SHEET[0], ask.title + missing).save(sheet)
     rows = [
-        row | (shown["scores"] or {}) for row, shown in zip(sweep.summary(cells), state.shown, strict=True)
+        row | (shown["scores"] or {}) | ({} if shown["edit"] else {"file": "", "refused": True})
+        for row, shown in zip(sweep.summary(cells), state.shown, strict=True)
     ]
     listing = {
         "method": ask.method.name,
@@ -180,7 +198,7 @@ def files(ask: Ask, state: Sweeping, y: str) -> tuple[str, str]:
     with zipfile.ZipFile(archive, "w") as pack:
         pack.writestr("sweep.json", json.dumps(listing, indent=1))
         pack.write(sheet, "sheet.png")
-        for shown in state.shown:
+        for shown in filter(lambda one: one["edit"], state.shown):
             pack.write(shown["edit"], Path(shown["edit"]).name)
     return str(sheet), str(archive)
 
@@ -188,7 +206,7 @@ def files(ask: Ask, state: Sweeping, y: str) -> tuple[str, str]:
 def best(ctx: Context, ask: Ask, fitted: Any, seeds: int, stop: Event) -> Iterator[tuple]:
     """Rank `seeds` seeds from the asked one on; yields (step, cells as plain data so far, best first).
 
-    The seeds of a batch share its time.
+    The seeds of a batch share its time. Those that are refused come last.
     """
     folder, shown = ctx.folder(), {}
     spent, began = 0.0, time.monotonic()
@@ -196,12 +214,11 @@ def best(ctx: Context, ask: Ask, fitted: Any, seeds: int, stop: Event) -> Iterat
         new = [one for one in step.value or () if one.seed not in shown]
         seconds = (time.monotonic() - began) / max(1, len(new))
         for one in new:
-            place = {"seed": one.seed}
-            result = present(ask.at(place), one.image, folder, f"seed={one.seed}", seconds)
-            shown[one.seed] = result | {"coords": place}
+            place, name = {"seed": one.seed}, f"seed={one.seed}"
+            shown[one.seed] = placed(ask.at(place), one.image, place, folder, name, seconds)
         if new:
             spent, began = spent + seconds * len(new), time.monotonic()
-        yield step, [shown[one.seed] for one in step.value or ()]
+        yield step, sorted((shown[one.seed] for one in step.value or ()), key=lambda cell: not cell["edit"])
         if stop.is_set():
             return
     edit_steps = seeds * ask.method.edit_steps(ask.settings)

@@ -1,6 +1,10 @@
 """Sweeps as runs, without a server: what is kept, how large they may be, times; and nothing is fetched."""
 
+import json
+import re
+import zipfile
 from dataclasses import replace
+from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
 
@@ -9,9 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
+from demos.components.cells import grid, ranking
 from demos.components.sweep import SweepPanel
 from demos.context import Context
 from demos.runs import common, imagic, paint_by_example, styleclip_directions, sweeping
+from demos.tabs.paint_by_example import build as paint_tab
 from textedit_core import images
 from textedit_core.models import zoo
 from textedit_core.sheet import contact_sheet
@@ -85,6 +91,68 @@ def test_the_time_told_of_a_seed_is_measured(ctx, picture, monkeypatch):
     ask = replace(ask, method=replace(ask.method, rank=lambda *_: iter(steps)))
     _, cells = last_of(sweeping.best(ctx, ask, None, 3, Event()))
     assert [cell["words"].rpartition(", ")[2] for cell in cells] == ["2.0 s", "2.0 s", "6.0 s"]
+
+
+class EverySecond:
+    """A checker that refuses the second picture it sees, the fourth, ...; or all."""
+
+    def __init__(self, period: int = 2):
+        self.seen, self.period = 0, period
+
+    def refuses(self, images: torch.Tensor) -> bool:
+        self.seen += 1
+        return self.seen % self.period == 0
+
+
+def test_a_refused_cell_is_marked_and_the_others_go_on(tiny_folder, tmp_path):
+    ctx = Context(zoo, str(tiny_folder), "cpu", checker=EverySecond())
+    ask, axes = asked(ctx, (40, 32), tmp_path), {"guidance_scale": [1.0, 3.0, 5.0]}
+    *_, state = sweeping.run(ctx, ask, "guidance_scale", axes, Event())
+    assert [bool(cell["edit"]) for cell in state.shown] == [True, False, True] and state.refused == 1
+    refused = state.shown[1]
+    assert refused["coords"] == {"guidance_scale": 3.0} and refused["scores"] is None
+    assert refused["words"] == "The safety checker of this host refuses this picture, so it is not shown."
+    drawn = grid(ask.method, axes, "guidance_scale", "", state.shown)
+    assert re.findall(r'data-cell="(\d)"', drawn) == ["0", "2"] and drawn.count("<img") == 2
+    assert drawn.count(refused["words"]) == 1 and "waiting told" in drawn
+    assert [x for x, *_ in sweeping.curves(ask.method, axes, "guidance_scale", state.shown)] == [1.0, 5.0]
+    _, archive = sweeping.files(ask, state, "")
+    written = {Path(cell["edit"]).name for cell in state.shown if cell["edit"]}
+    assert {one.name for one in state.folder.glob("guidance*.png")} == written and len(written) == 2
+    with zipfile.ZipFile(archive) as pack:
+        assert set(pack.namelist()) == {"sweep.json", "sheet.png", *written}
+        listing = json.loads(pack.read("sweep.json"))
+    assert [one.get("refused", False) for one in listing["cells"]] == [False, True, False]
+    with gr.Blocks():
+        panel = paint_tab(ctx, gr.Dropdown(value=ctx.default)).sweep
+    ended = panel.finished(ask, state, "")
+    assert (
+        "3 cells, 1 refused by the safety checker." in ended[panel.status]
+        and ended[panel.downloads]["visible"]
+    )
+    assert listing["complete"] and listing["cells"][1]["file"] == ""
+
+
+def test_a_sweep_of_refused_cells_alone_still_ends_with_its_files(tiny_folder, tmp_path):
+    ctx = Context(zoo, str(tiny_folder), "cpu", checker=EverySecond(1))
+    ask, axes = asked(ctx, (40, 32), tmp_path), {"seed": [0, 1]}
+    *_, state = sweeping.run(ctx, ask, "seed", axes, Event())
+    sheet, archive = sweeping.files(ask, state, "")
+    assert state.refused == 2 and Path(sheet).is_file()
+    with zipfile.ZipFile(archive) as pack:
+        assert set(pack.namelist()) == {"sweep.json", "sheet.png"}
+
+
+def test_refused_seeds_come_last(tiny_folder, picture):
+    ctx = Context(zoo, str(tiny_folder), "cpu", checker=EverySecond())
+    values = {name: knob.default for name, knob in imagic.METHOD.knobs.items()} | {"models": ctx.default}
+    ask = imagic.read(ctx, values | {"image": picture(), "prompt": "a man", "sizing": "crop"})
+    ranked = [SimpleNamespace(seed=seed, image=ask.source) for seed in (7, 8, 9)]
+    ask = replace(ask, method=replace(ask.method, rank=lambda *_: iter([Step(1, 1, ranked)])))
+    _, cells = last_of(sweeping.best(ctx, ask, None, 3, Event()))
+    assert [cell["coords"]["seed"] for cell in cells] == [7, 9, 8] and not cells[-1]["edit"]
+    drawn = ranking(ask.method, cells)
+    assert drawn.count("<img") == 2 and cells[-1]["words"] in drawn and "3. seed 8" not in drawn
 
 
 def last_of(made):

@@ -1,4 +1,6 @@
 """Contact sheets and file names: every cell in its place, every value readable, every name different."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -44,6 +46,9 @@ def test_every_cell_is_in_its_place():
 def test_places_that_are_not_finished_stay_empty():
     picture = contact_sheet(grid()[:2], Axis("eta", (0.0, 0.5, 1.0)), Axis("seed", (0, 4)), cell_size=32)
     assert blocks(picture, 32) == [[(0, 0, 0), (128, 0, 0), sheet._EMPTY], [sheet._EMPTY] * 3]
+    first, second = grid()[:2]
+    picture = contact_sheet([replace(first, image=None), second], "eta", cell_size=32)
+    assert blocks(picture, 32) == [[sheet._EMPTY, (128, 0, 0)]], "a cell without an image is an empty place"
 
 
 def test_further_axes_become_rows():
