@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.models.golden import small_generator
 from textedit_core import latents
 from textedit_core.models import zoo
-from textedit_core.models.relevance import PINNINGS, convolutions, measure
+from textedit_core.models.relevance import PINNINGS, convolutions, measure, multiply_adds
 from textedit_core.models.style import StyleGenerator, digest
 from textedit_core.models.style_layers import ModulatedConv
 from textedit_core.models.stylegan2 import Generator
@@ -107,23 +108,28 @@ def test_statistics_are_those_of_all_codes(generator, clip):
 
 
 def test_the_convolutions_are_counted_and_about_half(generator, clip):
-    """By images that pass a convolution, and by calls, where both images of a channel go together."""
-    seen = {"images": 0, "calls": 0}
+    """In images that pass a convolution, in calls, as both images of a channel go together, and in work."""
+    seen = {"images": 0, "calls": 0, "work": 0}
+    work = dict(zip((layer.name for layer in generator.layers), multiply_adds(generator), strict=True))
+    work = {generator.network.get_submodule(name).conv: one for name, one in work.items()}
     convs = [module for module in generator.network.modules() if isinstance(module, ModulatedConv)]
 
     def count(module, arguments):
         seen["images"] += len(arguments[0])
         seen["calls"] += 1
+        seen["work"] += len(arguments[0]) * work[module]
 
     hooks = [conv.register_forward_pre_hook(count) for conv in convs]
     last(measure(generator, clip, **FEW, batch_size=2))
     for hook in hooks:
         hook.remove()
-    ours, whole = convolutions(generator, 2)
-    assert seen["images"] == ours
+    ours, least, whole = convolutions(generator, 2)
+    assert seen["images"] == ours > least
     channels = int(latents.editable(generator).sum())
     assert whole == channels * 2 * 2 * len(generator.layers)
     assert ours / whole < 0.7
+    ours, least, whole = convolutions(generator, 2, multiply_adds(generator))
+    assert seen["work"] == ours and least < ours < whole
     assert seen["calls"] / (channels * 2 * len(generator.layers)) < 0.36
 
 
@@ -160,9 +166,42 @@ def test_it_can_be_stopped_and_go_on(generator, clip, found):
 def test_the_share_at_64_pixels_with_layers_of_one_width():
     with torch.device("meta"):
         network = Generator(64, channels={4: 256, 8: 256, 16: 256, 32: 256, 64: 256})
-    ours, whole = convolutions(StyleGenerator(network, ""), 100)
+    ours, _, whole = convolutions(StyleGenerator(network, ""), 100)
     assert 0.55 < ours / whole < 0.57
     assert ours / whole / 2 < 0.3  # of the calls, as both images of a channel go together
+
+
+def test_the_share_of_the_published_generator():
+    """What the channels of its first, cheap layers change is most of the work: little can be shared."""
+    with torch.device("meta"):
+        published = StyleGenerator(Generator(1024), "")
+    ours, least, whole = convolutions(published, 100)
+    assert (round(ours / whole, 2), round(least / whole, 2)) == (0.67, 0.63)
+    ours, least, whole = convolutions(published, 100, multiply_adds(published))
+    assert (round(ours / whole, 2), round(least / whole, 2)) == (0.89, 0.85)
+
+
+@torch.no_grad()
+def test_the_multiply_adds_are_those_of_the_convolutions(generator):
+    """As torch counts them, in a render of one image, less the filters."""
+    seen = []
+    convs = [generator.network.get_submodule(layer.name).conv for layer in generator.layers]
+    hooks = [
+        conv.register_forward_hook(lambda conv, given, out: seen.append((conv, given[0].shape)))
+        for conv in convs
+    ]
+    latents.from_seed(generator, seed=0).image(generator)
+    for hook in hooks:
+        hook.remove()
+    counted = []
+    for conv, shape in seen:
+        apply = F.conv2d if conv.blur is None else F.conv_transpose2d
+        weight = conv.weight[0] if conv.blur is None else conv.weight[0].transpose(0, 1)
+        place = {"padding": weight.shape[-1] // 2} if conv.blur is None else {"stride": 2}
+        with FlopCounterMode(display=False) as counter:
+            apply(torch.zeros(shape, dtype=weight.dtype), weight, **place)
+        counted.append(counter.get_total_flops() // 2)
+    assert counted == multiply_adds(generator)
 
 
 def test_what_cannot_be_is_told(generator, clip, found):
