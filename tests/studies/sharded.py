@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,20 +79,23 @@ def run_text_edits(
 
 def run(
     options: argparse.Namespace,
-    edits: Iterable,
+    edits: Sequence,
     tell: Callable[[Any], dict],
     study: Callable[[Any], list[dict]],
 ) -> None:
-    """Do the edits of this shard that no earlier run has done: `tell` says what one is, `study` its rows."""
+    """Do the edits of this shard that no earlier run has done: `tell` says what one is, `study` its rows.
+
+    None stands for an edit that is left out this time, and keeps the numbers of the others.
+    """
     index, count = (int(part) for part in options.shard.split("/"))
     done = lines.read(options.out, NAME, KEY)
     for number, edit in enumerate(edits):
-        if number % count == index and number not in done:
+        if edit is not None and number % count == index and number not in done:
             told = tell(edit)
             record = {KEY: number} | told | {"pictures": study(edit)}
             # A PSNR is infinite where nothing has changed, so that these lines must hold what is no JSON.
             lines.append(options.out / f"{NAME}-{index}.jsonl", record, allow_nan=True)
-            log.info("%d of %d: %s", number + 1, options.limit, "; ".join(map(str, told.values())))
+            log.info("%d of %d: %s", number + 1, len(edits), "; ".join(map(str, told.values())))
 
 
 def read_rows(folder: Path) -> list[dict]:

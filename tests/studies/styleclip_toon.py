@@ -2,24 +2,20 @@
 
 60 latents by seed (--limit), six texts: the optimizer, the mapper of the text, and global directions at
 several alphas and betas, with the models' presets. Every picture is read by the attribute classifier and
-compared with its source. DIR/TECHNIQUE-TEXT.json holds the means of one text, so that a stopped run goes on;
-DIR/table.md gets the means over texts, DIR/*.png sources and edits of the first latents.
+compared with its source. DIR/edits-*.jsonl gets a line per technique and text, the means over latents; a
+stopped run goes on. DIR/table.md gets the means over texts, DIR/*.png sources and edits of the first latents.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import json
-import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.studies import sharded
-
-log = logging.getLogger(__name__)
 
 NEUTRAL = "a person"
 ALPHAS, BETAS = (1.0, 2.0, 4.0, 8.0), (0.0, 0.05, 0.1, 0.15, 0.2)
@@ -30,41 +26,49 @@ SHOWN = 10
 def main(arguments: list[str] | None = None) -> None:
     parser = sharded.flags(__doc__, limit=60)
     parser.add_argument("--texts", type=int, default=6, help="how many of the six texts")
-    parser.add_argument("--only", default="directions,mapper,optimizer", help="techniques, comma-separated")
+    parser.add_argument("--only", nargs="+", choices=TECHNIQUES, default=TECHNIQUES, help="techniques")
     options = sharded.begin(parser, arguments)
     run(options)
-    text = table(read(options.out))
+    text = table(sharded.read_rows(options.out))
     (options.out / "table.md").write_text(text + "\n")
     sys.stdout.write(text + "\n")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what no earlier run has done: per technique and text the means over all latents."""
-    import torch
-
+    """Do what no earlier run has done: a technique and a text on all latents is an edit of `sharded`'s."""
     from textedit_core import latents
     from textedit_core.models import zoo
-    from textedit_core.training.evaluate import save_grid
     from textedit_core.training.style_edits import PROMPTS
 
     models = zoo.load(options.models)
     classifier = sharded.classifier_of(models, models.generator.size)
     latent = latents.from_seed(models.generator, seed=list(range(options.limit)), truncation=1.0)
+    texts = list(PROMPTS)[: options.texts]
+    sharded.run(
+        options,
+        [
+            (technique, name, text) if technique in options.only and name in texts else None
+            for technique, (name, text) in itertools.product(TECHNIQUES, PROMPTS.items())
+        ],
+        tell=lambda edit: {"technique": edit[0], "text": edit[1]},
+        study=lambda edit: study(models, classifier, latent, *edit, options.out),
+    )
+
+
+def study(models, classifier, latent, technique: str, name: str, text: tuple, out: Path) -> list[dict]:
+    """The means over all latents for every setting; out/TECHNIQUE-NAME.png shows the first of each."""
+    import torch
+
+    from textedit_core.training.evaluate import save_grid
+
     source = latent.image(models.generator).clamp(-1, 1)
-    index, count = (int(part) for part in options.shard.split("/"))
-    jobs = list(itertools.product(options.only.split(","), list(PROMPTS.items())[: options.texts]))
-    for technique, (name, text) in jobs[index::count]:
-        path = options.out / f"{technique}-{name}.json"
-        if path.exists():
-            continue
-        rows, shown = [], [source[:SHOWN]]
-        for setting, pictures, seconds in TECHNIQUES[technique](models, latent, text[0]):
-            scores = score(models, classifier, source, pictures, text)
-            rows.append({"technique": technique, "setting": setting, "seconds": seconds} | scores)
-            shown.append(pictures[:SHOWN])
-        path.write_text(json.dumps(rows))
-        save_grid(torch.cat(shown), min(SHOWN, len(source)), path.with_suffix(".png"))
-        log.info("%s, %s", technique, text[0])
+    rows, shown = [], [source[:SHOWN]]
+    for setting, pictures, seconds in TECHNIQUES[technique](models, latent, text[0]):
+        scores = score(models, classifier, source, pictures, text)
+        rows.append({"setting": setting, "seconds": seconds} | scores)
+        shown.append(pictures[:SHOWN])
+    save_grid(torch.cat(shown), min(SHOWN, len(source)), out / f"{technique}-{name}.png")
+    return rows
 
 
 def directions(models, latent, prompt: str) -> Iterator[tuple]:
@@ -155,11 +159,6 @@ def score(models, classifier, source, pictures, text: tuple[str, str, str]) -> d
         "identity": models.identity.similarity(source, pictures)[rows],
     }
     return {name: values.float().mean().item() for name, values in found.items()}
-
-
-def read(folder: Path) -> list[dict]:
-    """All rows of the study so far."""
-    return [row for path in sorted(folder.glob("*-*.json")) for row in json.loads(path.read_text())]
 
 
 def table(rows: list[dict]) -> str:

@@ -90,10 +90,10 @@ def test_shards_divide_the_edits_and_a_second_run_does_nothing_again(tmp_path):
         done.append(edit)
         return [{"psnr_source": float("inf")}, {"psnr_source": 20.0}]
 
-    for shard in ("0/2", "1/2", "0/1"):
+    for shard, edits in (("0/2", [*"ab", None, *"de"]), ("0/2", "abcde"), ("1/2", "abcde"), ("0/1", "abcde")):
         options = sharded.flags("", limit=5).parse_args(["--out", str(tmp_path), "--shard", shard])
-        sharded.run(options, "abcde", tell=lambda edit: {"part": edit}, study=study)
-    assert done == ["a", "c", "e", "b", "d"]
+        sharded.run(options, edits, tell=lambda edit: {"part": edit}, study=study)
+    assert done == ["a", "e", "c", "b", "d"]
     assert {path.name for path in tmp_path.iterdir()} == {"edits-0.jsonl", "edits-1.jsonl"}
     rows = read_rows(tmp_path)
     assert [row["part"] for row in rows[::2]] == done
