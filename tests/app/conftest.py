@@ -1,6 +1,9 @@
 """One app on the tiny random bundle, served on 127.0.0.1, for every test of this folder."""
 
+import functools
 import json
+from contextlib import contextmanager
+from threading import Event
 
 import numpy as np
 import pytest
@@ -20,11 +23,51 @@ def app(tiny_folder):
 
 
 @pytest.fixture
-def client(app):
-    """A client with a session of its own."""
+def visitor(app):
+    """visitor() -> a client with a session of its own."""
     from gradio_client import Client
 
-    return Client(app, verbose=False, httpx_kwargs={"timeout": 60})  # a busy machine is slow
+    return lambda: Client(app, verbose=False, httpx_kwargs={"timeout": 120})  # a busy machine is slow
+
+
+@pytest.fixture
+def client(visitor):
+    """A client with a session of its own."""
+    return visitor()
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """held(module, name, step) holds the first run of that function to get there until its Stop is pressed.
+
+    However busy the machine: the run cannot end before. Returns what is set when it has got there.
+    """
+    from demos.context import Stops
+
+    real_running, flags = Stops.running, []
+
+    @contextmanager
+    def running(stops, session):
+        with real_running(stops, session) as flag:
+            flags.append(flag)
+            yield flag
+
+    def hold(module, name: str, step: int) -> Event:
+        real, there = getattr(module, name), Event()
+
+        @functools.wraps(real)
+        def run(*args, **kwargs):
+            for number, one in enumerate(real(*args, **kwargs), 1):
+                if number == step and not there.is_set():
+                    there.set()
+                    flags[-1].wait(120)
+                yield one
+
+        monkeypatch.setattr(module, name, run)
+        return there
+
+    monkeypatch.setattr(Stops, "running", running)
+    return hold
 
 
 @pytest.fixture(autouse=True)

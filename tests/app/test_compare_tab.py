@@ -12,6 +12,7 @@ from demos.runs import contenders
 from tests.app.conftest import settings_in
 from tests.app.test_imagic_tab import named, pixels, wait_for
 from textedit_core import cache
+from textedit_core.methods import prompt_to_prompt
 
 CAPTION, TARGET = "a sad woman with a red hat", "a smiling woman with a red hat"
 QUICK = ["sdedit", "p2p_direct"]
@@ -228,9 +229,10 @@ def test_paint_by_example_runs_with_mask_and_exemplar(client, asked, picture, tm
         compare(client, only)
 
 
-def test_stop_keeps_the_finished_rows(client, asked):
+def test_stop_keeps_the_finished_rows(client, asked, held):
+    there = held(prompt_to_prompt, "fit", 2)
     job = client.submit(**asked(methods=["sdedit", "p2p_null_text"], sdedit_steps=2), api_name="/compare")
-    wait_for(lambda: any("null-text inversion, 2 of 2" in shown[0] for shown in job.outputs() if shown[0]))
+    wait_for(there.is_set)
     client.predict(api_name="/compare_stop")
     out = named(client, "/compare", job.result())
     assert "Stopped. 1 of 2" in out["Compare status"]

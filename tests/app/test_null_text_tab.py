@@ -7,6 +7,7 @@ from PIL import Image
 from tests.app.conftest import settings_in
 from tests.app.test_imagic_tab import named, pixels, wait_for
 from tests.app.test_sweep_panel import file_of, unpacked
+from textedit_core.methods import prompt_to_prompt
 
 CAPTION, TARGET = "a smiling man with a red hat", "a sad man with a red hat"
 
@@ -104,12 +105,12 @@ def test_a_weight_of_one_changes_nothing_and_another_does(client, picture):
     assert (pixels(edit(client, source, word_weights="sad=4")["Edit"]) != plain).any()
 
 
-def test_stopping_an_inversion_keeps_nothing_and_says_so(client, picture, inverted):
-    source = picture()
+def test_stopping_an_inversion_keeps_nothing_and_says_so(client, picture, inverted, held):
+    source, there = picture(), held(prompt_to_prompt, "fit", 3)
     job = client.submit(
         **ask(source, inversion="null_text", steps=50, inner_steps=50), api_name="/prompt_to_prompt_edit"
     )
-    wait_for(lambda: inverted["fit"] > 2)
+    wait_for(there.is_set)
     client.predict(api_name="/prompt_to_prompt_stop")
     job.result()
     said = " ".join(str(update) for update in job.outputs()[-2:])

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from gradio_client import Client, handle_file
+from gradio_client import handle_file
 from PIL import Image, ImageDraw
 
 from demos.components.mask import canvas
@@ -13,6 +13,7 @@ from tests.app.conftest import settings_in
 from tests.app.test_imagic_tab import named, pixels, wait_for
 from tests.app.test_sweep_panel import file_of, unpacked
 from tests.app.test_uploads import write
+from textedit_core.methods import paint_by_example
 
 SIZE = (52, 40)
 BOX = (18, 12, 34, 26)
@@ -183,9 +184,10 @@ def test_a_bad_upload_is_a_sentence_in_each_of_the_three_places(client, asked, t
     assert f"{field}: {name}:" in str(caught.value) and "Traceback" not in str(caught.value)
 
 
-def test_stop_keeps_the_page_and_the_next_edit_works(app, client, asked, painted_steps):
+def test_stop_keeps_the_page_and_the_next_edit_works(client, asked, painted_steps, held):
+    there = held(paint_by_example, "edit", 3)
     job = client.submit(**asked(steps=200), api_name="/paint_by_example_edit")
-    wait_for(lambda: len(painted_steps) > 2, 60)
+    wait_for(there.is_set)
     client.predict(api_name="/paint_by_example_stop")
     job.result()
     assert any("Stopped. The last result" in str(update) for update in job.outputs())
@@ -211,11 +213,10 @@ def test_models_without_the_part_are_one_sentence(client, asked, tiny_folder, tm
     assert "Traceback" not in str(caught.value)
 
 
-def test_two_sessions_paint_their_own_masks(app, client, asked, drawn):
-    other = Client(app, verbose=False)
+def test_two_sessions_paint_their_own_masks(visitor, asked, drawn):
     jobs = [
-        one.submit(**asked(mask=layers(drawn(box, name=f"m{at}"))), api_name="/paint_by_example_edit")
-        for at, (one, box) in enumerate([(client, BOX), (other, (2, 2, 20, 20))])
+        visitor().submit(**asked(mask=layers(drawn(box, name=f"m{at}"))), api_name="/paint_by_example_edit")
+        for at, box in enumerate([BOX, (2, 2, 20, 20)])
     ]
     first, second = (settings_in(job.result()[0])["knobs"]["mask_sha256"] for job in jobs)
     assert first != second

@@ -9,6 +9,7 @@ from PIL import Image
 
 from tests.app.conftest import settings_in
 from tests.app.test_imagic_tab import ask, wait_for
+from textedit_core.methods import imagic
 
 
 def sweep(client, path: str, **axes):
@@ -48,11 +49,11 @@ def test_a_wider_sweep_computes_only_its_new_cells(client, picture, counted):
     assert counted["fit"] == before["fit"] and counted["edit"] == before["edit"] + 3
 
 
-def test_stop_keeps_the_finished_cells_and_the_next_run_adds_the_others(client, picture, counted):
-    source = picture()
+def test_stop_keeps_the_finished_cells_and_the_next_run_adds_the_others(client, picture, held):
+    source, there = picture(), held(imagic, "edit", 3)  # the first cell has one step
     axes = {"x": "steps", "x_values": "1, 40, 41, 42", "y": "", "y_values": ""}
     job = sweep(client, source, **axes)
-    wait_for(lambda: counted["edit"] > 5)
+    wait_for(there.is_set)
     client.predict(api_name="/imagic_stop")
     status, grid, _, sheet, archive = job.result()
     kept = grid.count("data-cell=")
