@@ -38,7 +38,8 @@ class Recall:
                 chosen = dict(zip(panel.restore_outputs, panel.restore(about), strict=True))
                 updates = [chosen.get(one, gr.skip()) for one in outputs]
             except ValueError as error:
-                return [note(str(error), "problem"), gr.skip(), gr.skip(), *([gr.skip()] * len(outputs))]
+                words = f"Recall: {str(error).removeprefix('Recall: ')}"  # a knob names itself alone
+                return [note(words, "problem"), gr.skip(), gr.skip(), *([gr.skip()] * len(outputs))]
             return [
                 note(self.words(about, panel.left_out), "done"),
                 gr.update(selected=panel.place),

@@ -59,7 +59,7 @@ def test_a_knob_out_of_range_in_a_file_is_a_sentence(client, picture, tmp_path):
 
     path = tmp_path / "wild.png"
     save_png(Image.open(picture()), path, Record(method="imagic", models="toon", knobs={"eta": 99.0}))
-    assert "Eta: 99.0" in restored(client, str(path))["Recall status"]
+    assert "Recall: Eta: 99.0" in restored(client, str(path))["Recall status"]
 
 
 def test_the_picker_says_what_a_hub_model_would_fetch_and_fetches_nothing(client):
