@@ -34,8 +34,8 @@ def problems(ctx: Context, values: dict) -> dict[str, str]:
     """The sentence for each text or knob that leaves nothing to do; CLIP, generator, relevance are there."""
     models, found = ctx.models(values["models"]), {}
     empty = {
-        "neutral": "Write what the picture shows now, such as: a face",
-        "target": "Write what it is to show, such as: a smiling face",
+        "neutral": "Write what the picture shows now, such as 'a face'.",
+        "target": "Write what it is to show, such as 'a smiling face'.",
     }
     found = {name: styleclip.text_problem(models.clip, values[name], words) for name, words in empty.items()}
     for name, reader in (

@@ -11,7 +11,7 @@ from tests.app.test_styleclip_tab import DIRECTIONS, MAPPING, OPTIMIZER, SAMPLE,
 @pytest.mark.parametrize(
     ("technique", "asked", "says"),
     [
-        (DIRECTIONS, {"target": " "}, "target: Write what it is to show"),
+        (DIRECTIONS, {"target": " "}, r"target: Write what it is to show, such as 'a smiling face'\.$"),
         (DIRECTIONS, {"neutral": ""}, "neutral: Write what the picture shows now"),
         (DIRECTIONS, {"neutral": "a man", "target": "a  man "}, "target: Both texts are the same"),
         (DIRECTIONS, {"beta": 1}, "beta: No channel is left at β 1"),
