@@ -20,6 +20,7 @@ from textedit_core.training import (
     loop,
     style_edits,
     text,
+    toon,
 )
 from textedit_core.training.captions import vocabulary
 from textedit_core.training.data import held_out_portraits
@@ -174,6 +175,7 @@ def test_the_command_trains_and_writes_a_bundle_that_loads(tmp_path, caplog, mon
     monkeypatch.setattr(command, "STEPS", dict.fromkeys(command.PARTS, 2))
     for module in (clip, diffusion, classifier, text, generator, encoder, identity):
         monkeypatch.setattr(module, "BATCH", 4)
+    monkeypatch.setattr(toon, "PREVIEW_CAPTIONS", 12)  # one row of the grid
     small = ["--scenes", "40", "--held-out", "8", "--samples", "4", "--threads", "1"]
     command.main(["toon", "--out", str(out), "--only", "vae", *small])
     assert "no bundle yet" in caplog.text
@@ -188,6 +190,7 @@ def test_the_command_trains_and_writes_a_bundle_that_loads(tmp_path, caplog, mon
     assert {"encoder", "identity"} <= set(manifest["scores"]) & set(models.sources)
     assert models.diffusion.size == models.generator.size == 64 and "sunglasses" in models.vocabulary
     assert models.diffusion.decode(models.diffusion.encode(torch.zeros(1, 3, 64, 64))).shape == (1, 3, 64, 64)
+    monkeypatch.setattr(toon, "measure", lambda *_: manifest["scores"])  # of these weights, and done
     command.main(
         ["toon", "--out", str(tmp_path / "next"), "--start", str(out / "bundle"), "--only", "", *small]
     )
