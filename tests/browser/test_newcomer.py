@@ -9,7 +9,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from tests.app.conftest import settings_in
-from tests.browser.test_walk import drag
+from tests.browser.test_walk import at_rest, drag
 
 pytestmark = pytest.mark.browser
 PROMPT = "an angry person with sunglasses"
@@ -41,18 +41,17 @@ def test_an_example_is_edited_dragged_swept_and_downloaded(visit, tmp_path):
 
     page.locator("#imagic-edit").click()
     status = page.locator("#imagic-prepare-status")
-    expect(status).to_contain_text(
-        re.compile(r"Learning the embedding, step \d+ of 60, about"), timeout=60_000
-    )
+    expect(status).to_contain_text(re.compile(r"Learning the embedding, step \d+ of 60, about"), timeout=LONG)
     expect(status).to_contain_text(re.compile(r"Fine-tuning the model, step \d+ of 60"), timeout=LONG)
     expect(page.locator("#imagic-edited img")).to_be_visible(timeout=LONG)
     expect(status).to_contain_text("Prepared for this image and prompt")
     expect(page.get_by_text(re.compile("CLIP score .*similarity to the source"))).to_be_visible()
 
+    at_rest(page, "#imagic-edit-status")
     first = page.locator("#imagic-edited img").get_attribute("src")
     drag(page, "Eta", 0.9)
     page.locator("#imagic-edit").click()
-    expect(page.locator("#imagic-edited img")).not_to_have_attribute("src", first, timeout=60_000)
+    expect(page.locator("#imagic-edited img")).not_to_have_attribute("src", first)
     with page.expect_download() as download:
         page.get_by_text("Download PNG").click()
     download.value.save_as(tmp_path / "edit.png")
@@ -65,9 +64,9 @@ def test_an_example_is_edited_dragged_swept_and_downloaded(visit, tmp_path):
     values.press("Tab")
     expect(page.locator("#imagic-sweep-plan")).to_contain_text("4 cells")
     page.get_by_role("button", name="3 Sweep", exact=True).click()
-    expect(page.locator("#imagic-sweep-grid [data-cell]")).to_have_count(4, timeout=120_000)
+    expect(page.locator("#imagic-sweep-grid [data-cell]")).to_have_count(4, timeout=LONG)
     with page.expect_download() as download:
-        page.get_by_text("Download ZIP of the cells").click(timeout=60_000)
+        page.get_by_text("Download ZIP of the cells").click()
     download.value.save_as(tmp_path / "sweep.zip")
     with zipfile.ZipFile(tmp_path / "sweep.zip") as pack:
         cells = json.loads(pack.read("sweep.json"))["cells"]
