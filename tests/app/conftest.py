@@ -17,7 +17,8 @@ def app(tiny_folder):
     from textedit_core.models import zoo
 
     demo = create_app(zoo, models=str(tiny_folder), device="cpu", max_cells=12)
-    _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, **LAUNCH_KWARGS)
+    # Not _frontend: it asks the page once, for three seconds, and on a busy machine finds that it is not there.
+    _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, _frontend=False, **LAUNCH_KWARGS)
     yield address
     demo.close()
 

@@ -23,7 +23,7 @@ def app():
     from textedit_core.models import zoo
 
     demo = create_app(zoo)
-    _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, **LAUNCH_KWARGS)
+    _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, _frontend=False, **LAUNCH_KWARGS)
     yield address
     demo.close()
 
