@@ -17,7 +17,7 @@ def app(tiny_folder):
     from textedit_core.models import zoo
 
     demo = create_app(zoo, models=str(tiny_folder), device="cpu", max_cells=12)
-    # Not _frontend: it asks the page once, for three seconds, and on a busy machine finds that it is not there.
+    # Not _frontend: it asks the page once, for three seconds, and a busy machine may take longer.
     _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, _frontend=False, **LAUNCH_KWARGS)
     yield address
     demo.close()
