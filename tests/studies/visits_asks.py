@@ -128,6 +128,7 @@ class Library:
         from textedit_core.images import to_pil
         from textedit_core.jobs import read_job
         from textedit_core.knobs import hand_over
+        from textedit_core.methods import prompt_to_prompt
         from textedit_core.steps import last
 
         name, options = self.options(method, mine, turn)
@@ -135,6 +136,10 @@ class Library:
         arguments = job.arguments
         if job.fit:
             arguments = hand_over(job.edit, job.given, last(job.fit(*arguments, **job.fit_settings)))
+        if method == "prompt_to_prompt":  # keeping the maps rounds otherwise, in the last bit of a pixel
+            *given, target = arguments
+            kept = prompt_to_prompt.edit_many(*given, [target], keep_maps=True, **job.edit_settings)
+            return np.asarray(to_pil(last(kept).images)[0])
         return np.asarray(to_pil(last(job.edit(*arguments, **job.edit_settings)))[0])
 
     def options(self, method: str, mine: Pictures, turn: int) -> tuple[str, dict[str, str]]:
