@@ -1,5 +1,7 @@
 """What follows what on the page: notes, knobs without use, examples, weights, names on tiles, captions."""
 
+from pathlib import Path
+
 import gradio as gr
 import pytest
 
@@ -159,6 +161,6 @@ def test_a_sweep_that_first_prepares_does_not_say_that_it_edits():
     from demos.components.cells import status
     from demos.runs.sweeping import Sweeping
 
-    assert "0 of 4 cells, preparing and editing the first" in status(Sweeping("eta", {}, 4))
-    assert "editing" not in status(Sweeping("eta", {}, 4, loss=0.5))
-    assert "1 of 4 cells, editing" in status(Sweeping("eta", {}, 4, shown=[{}]))
+    assert "0 of 4 cells, preparing and editing the first" in status(Sweeping("eta", {}, 4, Path()))
+    assert "editing" not in status(Sweeping("eta", {}, 4, Path(), loss=0.5))
+    assert "1 of 4 cells, editing" in status(Sweeping("eta", {}, 4, Path(), shown=[{}]))
