@@ -141,6 +141,15 @@ def test_recall_sets_the_page_as_it_was(visit, picture, tmp_path):
     expect(fresh.get_by_role("tab", name="Imagic")).to_have_attribute("aria-selected", "true")
 
 
+def test_the_result_stays_in_sight_beside_the_button_that_asks_for_it(visit):
+    page = visit()
+    for name, method in (("Null-text + P2P", "prompt_to_prompt"), ("Paint by Example", "paint_by_example")):
+        page.get_by_role("tab", name=name, exact=True).click()
+        page.locator(f"#{method}-edit").scroll_into_view_if_needed()
+        assert page.evaluate("scrollY") > 100
+        expect(page.locator(".answer:visible")).to_be_in_viewport(ratio=0.9)
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_phone_shows_everything_without_sideways_scrolling(visit, picture, theme):
     page = visit(390, theme)
