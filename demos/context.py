@@ -115,7 +115,7 @@ class Context:
 
     def models(self, name: str):
         """The models called `name`, shared by everybody. Nothing is fetched before a part is used."""
-        name = (self.named(name) or self.default).strip()
+        name = self.named(name).strip()
         if name not in (*self.zoo.NAMES, self.default) and not self.folders:
             raise ValueError(f"Models: this host offers {' and '.join(self.zoo.NAMES)} only, no folders.")
         with self._lock:
@@ -127,12 +127,11 @@ class Context:
                 self._models[name] = replace(models, checker=self.checker) if judged else models
             return self._models[name]
 
-    @staticmethod
-    def named(name: str | None) -> str:
-        """What was sent as the name of models, "" for none; ValueError, a sentence, for what is no text."""
+    def named(self, name: str | None) -> str:
+        """What was sent as the name of models, else the default's; ValueError, a sentence, for no text."""
         if name is not None and not isinstance(name, str):
             raise ValueError("Models: choose one of the list, or type the path of a folder.")
-        return name or ""
+        return name or self.default
 
     def load(self, name: str, part: str = "diffusion"):
         """The models with this part in memory, fetching what is missing; one load at a time."""
@@ -144,7 +143,7 @@ class Context:
 
     def loaded(self, name: str, part: str = "diffusion") -> bool:
         """Whether this part of these models is in memory, so that reading it fetches nothing."""
-        known = self._models.get((self.named(name) or self.default).strip())
+        known = self._models.get(self.named(name).strip())
         return known is not None and part in vars(known)  # where a cached property keeps what it has made
 
     def warm(self) -> None:
@@ -157,7 +156,7 @@ class Context:
 
         ValueError for an unknown name.
         """
-        name, parts = self.named(name) or self.default, () if part == "diffusion" else (part,)
+        name, parts = self.named(name), () if part == "diffusion" else (part,)
         if (name, part) not in self._ready and self.zoo.describe(name, *parts)["local"]:
             self._ready.add((name, part))
         return (name, part) in self._ready
