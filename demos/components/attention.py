@@ -29,11 +29,16 @@ class AttentionView:
 
 
 def target_strip(results: list[dict]) -> str:
-    """The results of one batch, to choose from."""
+    """The results of one batch, to choose from; one that is refused says so in its place."""
     if len(results) < 2:
         return ""
     tiles = [
-        Tile(one["edit"], f"{one['target']}, {one['words']}", (one["target"], one["edit_type"]), i)
+        Tile(
+            one["edit"],
+            f"{one['target']}, {one['words']}" if one["edit"] else one["words"],
+            (one["target"], one["edit_type"]),
+            i,
+        )
         for i, one in enumerate(results)
     ]
     return f"<h4>All targets of this batch</h4>{strip(tiles, 'wide')}"

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from demos.context import Context
-from demos.runs import common, inverting
+from demos.runs import common, inverting, safety
 from demos.runs.common import Ask, Axes, Method, Stage
 from textedit_core import alignment, cache, images, metrics
 from textedit_core.ddim import Inversion
+from textedit_core.knobs import quoted
 from textedit_core.methods import prompt_to_prompt
 from textedit_core.models.latent_diffusion import LatentDiffusion
 from textedit_core.models.prompt_control import plan
@@ -151,27 +152,40 @@ def edit_all(ctx: Context, asks: list[Ask], fitted: Inversion) -> Iterator[Step]
 
 
 def present_all(asks: list[Ask], edited: prompt_to_prompt.Edited, folder: Path, seconds: float) -> list[dict]:
-    """One result for each ask, with its edit type, and attention and mask as pictures."""
+    """One result for each ask, with its edit type, and attention and mask as pictures.
+
+    One that is refused has no picture, and says so. Refused, a sentence, where none is left.
+    """
     results = []
     for row, ask in enumerate(asks):
-        image = edited.images[row : row + 1]
-        result = common.present(ask, image, folder, f"edit-{row + 1}", seconds)
-        result |= {"edit_type": edited.edit_types[row], "target": ask.texts["target"]}
-        result["words"] = f"{edited.edit_types[row].capitalize()}, {result['words']}"
-        shown = {"caption": (ask.source, edited.maps[0]), "target": (image, edited.maps[row + 1])}
-        result["maps"] = {
-            key: [
-                (word, common.save_plain(images.to_pil(lit(over, one))[0], folder, f"map-{key}"))
-                for word, one in maps.items()
-            ]
-            for key, (over, maps) in shown.items()
-        }
-        result["mask"] = None
-        if ask.settings["blend_words"].strip():
-            through = tinted(ask.source, edited.masks[row : row + 1])
-            result["mask"] = common.save_plain(images.to_pil(through)[0], folder, "mask")
-        results.append(result)
+        about = {"edit_type": edited.edit_types[row], "target": ask.texts["target"]}
+        try:
+            results.append(about | presented(ask, edited, row, folder, seconds))
+        except safety.Refused:
+            results.append(about | safety.in_its_place(common.describe(ask).to_json()))
+    if not any(one["edit"] for one in results):
+        raise safety.Refused(safety.REFUSED if len(asks) == 1 else safety.ALL_REFUSED.format(len(asks)))
     return results
+
+
+def presented(ask: Ask, edited: prompt_to_prompt.Edited, row: int, folder: Path, seconds: float) -> dict:
+    """The result of one row of a batch, with attention and mask. Refused where that is so."""
+    image = edited.images[row : row + 1]
+    result = common.present(ask, image, folder, f"edit-{row + 1}", seconds)
+    result["words"] = f"{edited.edit_types[row].capitalize()}, {result['words']}"
+    shown = {"caption": (ask.source, edited.maps[0]), "target": (image, edited.maps[row + 1])}
+    result["maps"] = {
+        key: [
+            (word, common.save_plain(images.to_pil(lit(over, one))[0], folder, f"map-{key}"))
+            for word, one in maps.items()
+        ]
+        for key, (over, maps) in shown.items()
+    }
+    result["mask"] = None
+    if ask.settings["blend_words"].strip():
+        through = tinted(ask.source, edited.masks[row : row + 1])
+        result["mask"] = common.save_plain(images.to_pil(through)[0], folder, "mask")
+    return result
 
 
 def lit(image: Tensor, attention: Tensor) -> Tensor:
@@ -197,12 +211,16 @@ def edit_types(ctx: Context, values: dict) -> list[str]:
 
 
 def problems(ctx: Context, values: dict) -> dict[str, str]:
-    """The sentences for settings that do not suit the two prompts, which must be readable, by field."""
+    """The sentences for settings that do not suit the two prompts, which must be readable, by field.
+
+    Of several targets it is named which one, unless the setting suits none of them for one reason.
+    """
     diffusion, settings = ctx.models(values["models"]).diffusion, METHOD.settings(values)
-    lines, found = targets(values["target"]), {}
+    lines = targets(values["target"])
     source = alignment.read(diffusion.tokenizer, values["prompt"])
     names = ("edit_type", *OF_WORDS)
-    for line in lines:
+    said: dict[str, list[str]] = {name: [""] * len(lines) for name in names}
+    for row, line in enumerate(lines):
         target = alignment.read(diffusion.tokenizer, line)
         own = fitting_words(diffusion, values["prompt"], line, lines, settings)
         for name in names:
@@ -212,10 +230,22 @@ def problems(ctx: Context, values: dict) -> dict[str, str]:
             try:
                 planned(source, target, own | plain)
             except ValueError as error:
-                found.setdefault(name, str(error))
+                said[name][row] = str(error)
+    found = {name: of_target(lines, words) for name, words in said.items() if any(words)}
     if "blend_words" in found:
         found.pop("subtract_words", None)
     return found
+
+
+def of_target(lines: list[str], said: list[str]) -> str:
+    """The first of the sentences said of each target, "" for none, with the target it is said of by name.
+
+    What is said of all in the same words is no matter of one target.
+    """
+    row = next((row for row, words in enumerate(said) if words), None)
+    if row is None or len(set(said)) == 1:
+        return said[0]
+    return f"Target {row + 1}, {quoted(lines[row])}: {said[row]}"
 
 
 def planned(source: alignment.Tokens, target: alignment.Tokens, settings: dict) -> None:

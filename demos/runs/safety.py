@@ -9,10 +9,20 @@ from textedit_core.models import safety
 
 NOT_SHOWN = "The safety checker of this host refuses this picture, so it is not shown"
 REFUSED = f"{NOT_SHOWN}: change the prompt, the seed or the source image."
+ALL_REFUSED = (
+    "The safety checker of this host refuses all {} pictures, so none is shown: change the prompts or the "
+    "source image."
+)
 
 
 class Refused(ValueError):
     """One result is refused; of many the others go on."""
+
+
+def in_its_place(record: str) -> dict:
+    """What stands among other results in the place of one that is refused: no picture, and a sentence."""
+    return {"edit": "", "pictures": {}, "captions": {}, "record": record,
+            "scores": None, "words": f"{NOT_SHOWN}."}  # fmt: skip
 
 
 def prepared(device: Any) -> safety.SafetyChecker:

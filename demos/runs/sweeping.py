@@ -159,8 +159,7 @@ def placed(ask: Ask, image: Tensor, coords: dict, folder: Path, name: str, secon
     try:
         result = present(ask, image, folder, name, seconds)
     except safety.Refused:
-        result = {"edit": "", "pictures": {}, "captions": {}, "record": describe(ask).to_json(),
-                  "scores": None, "words": f"{safety.NOT_SHOWN}."}  # fmt: skip
+        result = safety.in_its_place(describe(ask).to_json())
     return result | {"coords": coords}
 
 

@@ -45,10 +45,10 @@ Returns the status as HTML and, for null_text, the loss of every step as SVG. Th
 server under a key of its content: call /prompt_to_prompt_edit with the same settings."""
     about_edit = """Edit an image by changing its caption `prompt` to `target`, inverting first where needed.
 
-`target` may have several lines: each is edited, in one batch, and the first one is returned. Returns the
-edited picture (a PNG with its settings as text), the settings as JSON, the scores, the source beside the
-edit, the source, what the autoencoder and the inversion make of it, the PSNR of each, and where the words
-look."""
+`target` may have several lines: each is edited, in one batch, and the first that is not refused is returned.
+Returns the edited picture (a PNG with its settings as text), the settings as JSON, the scores, the source
+beside the edit, the source, what the autoencoder and the inversion make of it, the PSNR of each, and where
+the words look."""
 
     # --- drawing ------------------------------------------------------------------------------------------
 
@@ -135,7 +135,7 @@ look."""
         found = {
             "image": image_problem(values["image"]),
             "prompt": prompt_problem(self.ctx, models, values["prompt"], NO_CAPTION),
-            "target": next(filter(None, wrong), ""),
+            "target": runs.of_target(read, wrong),
         }
         if len(lines) > runs.MOST_TARGETS:
             found["target"] = runs.TOO_MANY.format(len(lines))
@@ -224,14 +224,20 @@ look."""
         return note(words, "hint")
 
     def show_target(self, results: list, chosen: gr.EventData) -> dict:
-        """Put another target of the batch on the page."""
-        return self.result.show(results[int(chosen._data["index"])] | {"siblings": results})
+        """Put another target of the batch on the page; one that is refused has nothing to show."""
+        result = results[int(chosen._data["index"])]
+        shown = result["edit"] and self.result.show(result | {"siblings": results})
+        return shown or {self.result.shown: gr.skip()}
 
     def finish(self, ask: common.Ask, fitted, stop, values: dict):
-        """Edit to all targets at once; the first is shown, the others wait below it."""
+        """Edit to all targets at once; the first that is not refused is shown, the others wait below it."""
         asks, start = runs.read_all(self.ctx, values), time.monotonic()
         edited = yield from self.stepping(runs.edit_all(self.ctx, asks, fitted), stop, "Editing")
         if edited is not None:
             seconds = time.monotonic() - start
             results = runs.present_all(asks, edited, self.ctx.folder(), seconds)
-            yield self.result.show(results[0] | {"siblings": results}) | {self.edit_status: ""}
+            passed = [one for one in results if one["edit"]]
+            refused = len(results) - len(passed)
+            words = f"{len(results)} targets, {refused} refused by the safety checker." if refused else ""
+            shown = self.result.show(passed[0] | {"siblings": results})
+            yield shown | {self.edit_status: note(words, "done")}

@@ -123,7 +123,7 @@ def test_stopping_an_inversion_keeps_nothing_and_says_so(client, picture, invert
     [
         ({"prompt": " "}, "prompt: Write the caption"),
         ({"target": " \n "}, "target: Write the target"),
-        ({"target": f"{TARGET}\n{'red ' * 60}"}, "target: This prompt has 60 tokens"),
+        ({"target": f"{TARGET}\n{'red ' * 60}"}, "target: Target 2, 'red .*This prompt has 60 tokens"),
         ({"target": "a man", "edit_type": "replace"}, "edit_type: Replace needs as many words"),
         ({"blend_words": "zebra"}, "blend_words: Blend words: 'zebra' is in neither prompt"),
         ({"subtract_words": "hat"}, "subtract_words: Protected words take from the place of the blend"),
