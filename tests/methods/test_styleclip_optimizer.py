@@ -8,7 +8,7 @@ from tests.methods.style import untouched
 from textedit_core import latents
 from textedit_core.latents import Latent, learning_rate
 from textedit_core.methods import styleclip_optimizer
-from textedit_core.models.clip_input import clip_input, features
+from textedit_core.models.clip_input import augmented, clip_input, features
 from textedit_core.steps import last
 
 PROMPT = "a man in a red hat"
@@ -134,6 +134,18 @@ def test_what_clip_sees_is_a_choice(tiny, latent):
         last(fit(tiny, latent, steps=1, clip_preprocess=kind)).losses[0] for kind in ("upstream", "proper")
     ]
     assert losses[0] != losses[1]
+
+
+def test_views_are_the_mean_of_what_clip_sees_of_them(tiny, latent):
+    image, text = latent.image(tiny.generator), tiny.clip.text_features([PROMPT])
+    seen = torch.cat([features(tiny.clip, view[None]) for view in augmented(image, 4, seed=0)])
+    found = last(fit(tiny, latent, steps=3, views=4))
+    assert found.clip_losses[0] == pytest.approx(1 - (seen @ text.T).mean().item(), abs=1e-5)
+    again = last(fit(tiny, latent, steps=3, views=4))
+    assert torch.equal(found.path, again.path) and found.losses == again.losses
+    assert not torch.equal(found.path, last(fit(tiny, latent, steps=3)).path)
+    stopped = last(fit(tiny, latent, steps=3, views=4, stop_after=2))
+    assert stopped.losses == found.losses[:2]
 
 
 def test_no_steps_are_the_source(tiny, latent):

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.models.golden import Largest, random
-from textedit_core.models.clip_input import averages, clip_input
+from textedit_core.models.clip_input import augmented, averages, clip_input
 
 
 def published(image, zoom, cell):
@@ -71,3 +71,24 @@ def test_nothing_larger_than_the_image_is_made():
     with Largest() as theirs:
         published(image, 7, 8)
     assert (ours.elements, theirs.elements) == (3 * 256 * 256, 49 * 3 * 256 * 256)
+
+
+def test_views_are_drawn_by_the_seed_image_by_image():
+    images = random(2, 3, 16, 16).float().requires_grad_()
+    assert augmented(images, 0, seed=1) is images
+    seen = augmented(images, 3, seed=1)
+    assert seen.shape == (6, 3, 16, 16) and torch.equal(seen, augmented(images, 3, seed=1))
+    assert all(not torch.equal(one, other) for i, one in enumerate(seen) for other in seen[:i])
+    assert not torch.equal(seen, augmented(images, 3, seed=2))
+    (gradient,) = torch.autograd.grad(seen[:3].sum(), images)
+    assert gradient[0].abs().sum() > 0 and gradient[1].abs().sum() == 0
+
+
+def test_a_view_shows_most_of_the_image_and_nothing_else():
+    """A flat image stays flat but for noise; of a ramp every view shows three quarters."""
+    flat = augmented(torch.full((1, 3, 32, 32), 0.5), 64, seed=0)
+    assert 0.04 < flat.std(dim=(1, 2, 3)).mean() < 0.06
+    assert 0.05 < flat.mean(dim=(1, 2, 3)).std() < 0.2
+    ramp = torch.linspace(-1, 1, 32).view(1, 1, 1, 32).expand(1, 3, 32, 32)
+    rows = augmented(ramp, 64, seed=0).mean(dim=(1, 2))
+    assert ((rows[:, -1] - rows[:, 0]) > 0.75 * 2 * 0.7).all()

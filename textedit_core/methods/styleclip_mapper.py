@@ -28,6 +28,9 @@ Preprocess = Annotated[
     Literal["upstream", "proper"],
     Knob(label="CLIP sees", help="upstream skips its preprocessing, as published; proper does not"),
 ]
+Views = Annotated[
+    int, Knob(0, 16, 1, label="Views", help="chance views that CLIP sees of an image; 0 as published")
+]
 Coarse = Annotated[bool, Knob(label="Coarse", help="layers 0 to 3: pose, hair, shape of the face")]
 Medium = Annotated[bool, Knob(label="Medium", help="layers 4 to 7: features of the face, expression")]
 Fine = Annotated[bool, Knob(label="Fine", help="layers from 8 on: colours")]
@@ -54,6 +57,7 @@ def fit(
     fine: Fine = True,
     truncation: Annotated[float, Knob(0, 1, 0.05, label="Truncation", help="of the training images")] = 1.0,
     clip_preprocess: Preprocess = "upstream",
+    views: Views = 0,
     seed: Seed = 0,
     start: StyleMapper | None = None,
 ) -> Iterator[Step[StyleMapper]]:
@@ -80,6 +84,7 @@ def fit(
         levels=levels,
         truncation=truncation,
         clip_preprocess=clip_preprocess,
+        views=views,
         seed=seed,
         start=start,
     )

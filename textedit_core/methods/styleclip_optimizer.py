@@ -15,7 +15,7 @@ from textedit_core.batch import spread
 from textedit_core.knobs import Knob, batches
 from textedit_core.latents import Latent
 from textedit_core.models.clip import Clip
-from textedit_core.models.clip_input import features
+from textedit_core.models.clip_input import augmented, features
 from textedit_core.models.style import FaceIdentity, StyleGenerator
 from textedit_core.steps import Step
 
@@ -28,6 +28,9 @@ Mode = Annotated[
 Preprocess = Annotated[
     Literal["upstream", "proper"],
     Knob(label="CLIP sees", help="upstream skips its preprocessing, as published; proper does not"),
+]
+Views = Annotated[
+    int, Knob(0, 16, 1, label="Views", help="chance views that CLIP sees each step; 0 as published")
 ]
 
 
@@ -95,6 +98,7 @@ def fit(
     space: Space = "w_plus",
     mode: Mode = "edit",
     clip_preprocess: Preprocess = "upstream",
+    views: Views = 0,
     keep_every: Annotated[int, Knob(1, 100, 1, label="Keep every", help="steps, for the strip")] = 20,
     patience: Annotated[
         int, Knob(0, 500, 10, label="Patience", help="stop after so many steps without a gain; 0 never")
@@ -108,7 +112,8 @@ def fit(
     The loss is 1 - cos(image, text) in CLIP, and in "edit" also l2_lambda times the *sum* of the squares of
     code - source and id_lambda (1 - cos of the identities). Adam follows `latents.learning_rate`.
     space: W+, or the S codes, of which ToRGB's stay as they are.  mode: "free_generation" starts from the
-    mean face where no latent is given.
+    mean face where no latent is given.  views: CLIP sees so many chance views of the image, other ones at
+    each step (`clip_input.augmented`), and the loss is their mean; 0 shows it the image itself.
     Unlike the published program, whose result is one step old, this one renders it after the last step.
 
     Any step's value may be used: its path ends with the code before that step, whose image it has.
@@ -120,7 +125,7 @@ def fit(
         raise ValueError(f"Space: {space!r} is none of w_plus, s.")
     latent = _checked(generator, identity, latent, prompt, mode, id_lambda)
     task = _Task(
-        generator, clip, identity, latent, prompt, space, mode, (l2_lambda, id_lambda), clip_preprocess
+        generator, clip, identity, latent, prompt, space, mode, (l2_lambda, id_lambda), clip_preprocess, views
     )
     code = task.begin.clone().requires_grad_()
     adam = torch.optim.Adam([code], lr=lr)
@@ -134,7 +139,7 @@ def fit(
     best, since = float("inf"), 0
     for step in range(steps):
         adam.param_groups[0]["lr"] = latents.learning_rate(step, steps, lr)
-        image, loss, gradient = task.look(code)
+        image, loss, gradient = task.look(code, step)
         code.grad = gradient
         losses.append(loss[0])
         clip_losses.append(loss[1])
@@ -185,6 +190,7 @@ class _Task:
     mode: str
     weights: tuple[float, float]
     clip_preprocess: str
+    views: int
 
     @cached_property
     def begin(self) -> Tensor:
@@ -213,10 +219,11 @@ class _Task:
         return generator.render(generator.styles(code.view(1, generator.n_latent, generator.style_dim)))
 
     @torch.enable_grad()
-    def look(self, code: Tensor) -> tuple[Tensor, tuple[float, float], Tensor]:
+    def look(self, code: Tensor, step: int) -> tuple[Tensor, tuple[float, float], Tensor]:
         """The image of a code, its loss and CLIP's part of that, and the gradient."""
         image = self.render(code)
-        towards = 1 - (features(self.clip, image, self.clip_preprocess) @ self.text.T).mean()
+        seen = augmented(image, self.views, seed=step)
+        towards = 1 - (features(self.clip, seen, self.clip_preprocess) @ self.text.T).mean()
         loss = towards
         if self.mode == "edit":
             l2_lambda, id_lambda = self.weights

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from textedit_core.models.clip import Clip
 
 ZOOM = 7
 PREPROCESSES = ("upstream", "proper")
+# Views of an image: the least and the greatest side of what is cut out, of the image's; the deviations of
+# contrast, brightness and of the noise of each value, in an image's units of -1 to 1.
+CROP = 0.75, 1.05
+TINT, GRAIN = 0.1, 0.05
 
 
 def clip_input(image: Tensor, size: int = 224) -> Tensor:
@@ -35,6 +40,29 @@ def features(clip: Clip, image: Tensor, preprocess: str = "upstream") -> Tensor:
     if preprocess == "proper":
         return clip.image_features(image)
     return clip.prepared_features(clip_input(image, clip.size))
+
+
+def augmented(image: Tensor, views: int, seed: int) -> Tensor:
+    """(B,3,H,W) about [-1,1] -> (B views,3,H,W), differentiable: chance views of every image, image by image.
+
+    A loss of CLIP's that is the mean over views is not lowered by the faint patterns which CLIP takes for
+    what a text asks for, and nobody else does (AugCLIP, arXiv 2112.01573). A view is a crop, of another
+    contrast and brightness and with a little noise. The same seed gives the same views, on every device.
+    With 0 views the images stay as they are.
+    """
+    if not views:
+        return image
+    chance, rows = torch.Generator().manual_seed(seed), len(image) * views
+    side = torch.empty(rows).uniform_(*CROP, generator=chance)
+    shift = torch.empty(rows, 2).uniform_(-1, 1, generator=chance) * (1 - side).abs()[:, None]
+    tint = TINT * torch.randn(2, rows, 1, 1, 1, generator=chance)
+    grain = GRAIN * torch.randn(rows, *image.shape[1:], generator=chance)
+    where = torch.cat([torch.diag_embed(side[:, None].expand(-1, 2)), shift[:, :, None]], dim=2)
+    tint, grain, where = (drawn.to(image) for drawn in (tint, grain, where))
+    large = image.repeat_interleave(views, dim=0)
+    grid = F.affine_grid(where, large.shape, align_corners=False)
+    seen = F.grid_sample(large, grid, padding_mode="border", align_corners=False)
+    return seen * (1 + tint[0]) + tint[1] + grain
 
 
 def averages(side: int, size: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from textedit_core.models.clip import Clip
-from textedit_core.models.clip_input import features
+from textedit_core.models.clip_input import augmented, features
 from textedit_core.models.mapper import LEVELS, LevelsMapper, SingleMapper, StyleSpaceMapper
 from textedit_core.models.ranger import Ranger
 from textedit_core.models.style import FaceIdentity, StyleGenerator, StyleMapper
@@ -38,6 +38,7 @@ def train(
     strength: float = 0.1,
     truncation: float = 1.0,
     clip_preprocess: str = "upstream",
+    views: int = 0,
     seed: int = 0,
     start: StyleMapper | None = None,
 ) -> Iterator[Step[StyleMapper]]:
@@ -46,7 +47,9 @@ def train(
     The loss is clip_lambda (1 - cos of image and prompt in CLIP) + id_lambda (1 - cos of the identities)
     + l2_lambda mean((w' - w)^2), in StyleSpace the sum of that over the layers.
     kind: "levels" has a network for each of `levels`, "single" one for all rows of W+, "s" one for each
-    layer's S code.  start: an earlier value under the same settings; training goes on as if never stopped.
+    layer's S code.  views: CLIP sees so many chance views of each image (`clip_input.augmented`), and its
+    loss is their mean; 0 shows it the images themselves.  start: an earlier value under the same settings;
+    training goes on as if never stopped.
 
     Step k trains on the seeds k B, k B + 1, ... of noise for `batch_size` B, shifted by `seed`. The value of
     an unfinished step is a live view, valid until the next step is drawn; its `network` is a copy.
@@ -67,13 +70,13 @@ def train(
     if begun >= steps:
         yield Step(1, 1, start or StyleMapper(network.state_dict(), prompt))
     text = clip.text_features([prompt])
-    settings = clip_lambda, id_lambda, l2_lambda, strength, clip_preprocess
+    settings = clip_lambda, id_lambda, l2_lambda, strength, clip_preprocess, views
     loss_of = partial(_loss, generator, clip, identity, network, text, settings)
     for step in range(begun, steps):
         seeds = [(seed + step * batch_size + row) % 2**31 for row in range(batch_size)]
         z = noise((1, generator.style_dim), seeds, device=generator.device, dtype=generator.dtype)
         w = generator.network.truncate(generator.network.map(z), truncation, generator.latent_avg)
-        losses.append(_descend(network, ranger, partial(loss_of, generator.network.widen(w))))
+        losses.append(_descend(network, ranger, partial(loss_of, generator.network.widen(w), seeds[0])))
         state = _state(network, ranger)
         yield Step(
             step + 1,
@@ -117,9 +120,10 @@ def _loss(
     text: Tensor,
     settings: tuple,
     w_plus: Tensor,
+    seed: int,
 ) -> Tensor:
-    """The weighted sum of the three losses over a batch of codes (B,n,D)."""
-    clip_lambda, id_lambda, l2_lambda, strength, clip_preprocess = settings
+    """The weighted sum of the three losses over a batch of codes (B,n,D), its views by `seed`."""
+    clip_lambda, id_lambda, l2_lambda, strength, clip_preprocess, views = settings
     with torch.no_grad():
         before = generator.styles(w_plus)
         source = generator.render(before) if id_lambda else None
@@ -130,7 +134,7 @@ def _loss(
         moved = w_plus + strength * network(w_plus)
         after, l2 = generator.styles(moved), F.mse_loss(moved, w_plus)
     image = generator.render(after)
-    towards = features(clip, image, clip_preprocess) @ text.T
+    towards = features(clip, augmented(image, views, seed), clip_preprocess) @ text.T
     loss = clip_lambda * (1 - towards).mean() + l2_lambda * l2
     if id_lambda:
         loss = loss + id_lambda * (1 - identity.similarity(image, source)).mean()
