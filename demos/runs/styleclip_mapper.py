@@ -27,6 +27,7 @@ TRAINING = {f"train_{name}": knob for name, knob in knobs(mapping.fit).items()}
 TRAINED = re.compile("trained-([0-9a-f]{64})")  # how one that was trained here is named
 SAVE_EVERY, LOOK_EVERY = 20.0, 4.0  # seconds
 LOOKED_AT = [0, 1, 2, 3]  # seeds of the preview
+MOST_TOLD = 3  # files that cannot be read, each with its reason
 
 
 def shelf() -> Path:
@@ -93,21 +94,24 @@ def choices(ctx: Context, models_name: str, own: list[str] = ()) -> list[tuple[s
         found = [(mapper.prompt, name) for name, mapper in models.mappers.items()]
         generator = models.generator.fingerprint
     except (ValueError, OSError):
-        return []  # `why_none` says why
+        return []  # `unlisted` says why
     names = sorted(path.stem for path in shelf().glob("trained-*.json")) if ctx.folders else own
     shown = [one for one in map(kept, names) if one and one.generator == generator]
     return found + [(one.label, one.name) for one in shown]
 
 
-def why_none(ctx: Context, models_name: str) -> str:
-    """The sentence for an empty list of `choices`: which file cannot be read, or that there is none."""
+def unlisted(ctx: Context, models_name: str, listed: list) -> str:
+    """What is to be said below the list of `choices`: which files cannot be read, or that there are none."""
     try:
         models = ctx.models(models_name)
-        if ctx.ready(models_name, styleclip.PART):
-            _ = models.mappers
+        unread = models.unread_mappers if ctx.ready(models_name, styleclip.PART) else {}
     except (ValueError, OSError) as error:
         return str(error)
-    return "These models bring no mapper: train one below."
+    if unread:
+        told, more = list(unread.values())[:MOST_TOLD], len(unread) - MOST_TOLD
+        told += [f"{more} more of its files cannot be read."] if more > 0 else []
+        return " ".join([*told, *(["The mappers of the list can be used."] if listed else [])])
+    return "" if listed else "These models bring no mapper: train one below."
 
 
 def chosen(models: Any, name: str | None) -> StyleMapper:

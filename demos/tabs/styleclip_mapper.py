@@ -52,7 +52,9 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
             elem_id=f"{name}-mapper",
         )
         as_sent(self.mapper)  # `chosen` judges it
-        self.none = gr.HTML(note("" if known else runs.why_none(self.ctx, self.ctx.default)))
+        self.unlisted = gr.HTML(
+            self.say_unlisted(self.ctx.default, known), label="About the mappers", elem_id=f"{name}-unlisted"
+        )
         with gr.Row(elem_classes="axis levels"):
             self.draw_knobs(["coarse", "medium", "fine"], presets)
         self.draw_knobs(["strength"], presets)
@@ -143,7 +145,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         event = self.train_button.click(
             self.train,
             inputs_kwargs={**asked, "own": self.own},
-            outputs=[self.train_status, self.losses, self.looks, self.mapper, self.own, self.none],
+            outputs=[self.train_status, self.losses, self.looks, self.mapper, self.own, self.unlisted],
             validator=validator(
                 self.ctx, [*asked, "own"], find, self.training_problems, part=self.method.part
             ),
@@ -157,7 +159,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
 
     def open(self, page: gr.Tab) -> None:
         """Look which mappers there are when the tab is opened, and for other models."""
-        asked, listed = [self.models, self.mapper, self.own], [self.mapper, self.none]
+        asked, listed = [self.models, self.mapper, self.own], [self.mapper, self.unlisted]
         follow([self.models.change, page.select], self.list_mappers, asked, listed, **CROWD)
 
     # --- handlers -----------------------------------------------------------------------------------------
@@ -168,7 +170,11 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         names = [one for _, one in known]
         # One that stays is not set: another may have been picked meanwhile.
         picked = {} if name in names else {"value": next(iter(names), None)}
-        return gr.update(choices=known, **picked), note("" if known else runs.why_none(self.ctx, models))
+        return gr.update(choices=known, **picked), self.say_unlisted(models, known)
+
+    def say_unlisted(self, models: str, known: list) -> str:
+        """The files that are not on the list, as HTML, or why it is empty."""
+        return note(runs.unlisted(self.ctx, models, known), "hint")
 
     def use_training_presets(self, models: str) -> list:
         """The settings of a training that suit the chosen models."""
@@ -202,7 +208,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         yield self.progress(state) | {
             self.train_status: note(self.ended(state), "done"),
             self.mapper: gr.update(choices=known, value=state.about.name),
-            self.none: "",
+            self.unlisted: self.say_unlisted(values["models"], known),
             self.own: own,
         }
 

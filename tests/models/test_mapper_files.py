@@ -1,13 +1,15 @@
 """Mappers in a folder: a bundle's files and published checkpoints, side by side."""
 
+import os
 import shutil
 
+import gradio as gr
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from demos.context import Context
-from demos.runs.styleclip_mapper import choices, why_none
+from demos.runs.styleclip_mapper import choices, unlisted
 from tests.style_bundle import MAPPER
 from textedit_core import latents
 from textedit_core.methods import styleclip_mapper
@@ -65,15 +67,79 @@ def test_its_files_are_here_and_counted(folder):
     assert not source.is_local()
 
 
-def test_the_tab_lists_both_or_says_what_is_wrong(folder):
-    listed = choices(Context(zoo, str(folder), "cpu"), str(folder))
-    assert listed == [("afro hair", "afro"), (MAPPER, "smiling")]
-    torch.save({"a": torch.zeros(1)}, folder / "mappers" / "broken.pt")
+def looked(folder) -> tuple[list, str]:
+    """What the tab lists of a folder, and says below."""
     ctx = Context(zoo, str(folder), "cpu")
-    assert choices(ctx, str(folder)) == []
-    assert "broken.pt are not those of a StyleCLIP mapper" in why_none(ctx, str(folder))
+    listed = choices(ctx, str(folder))
+    return listed, unlisted(ctx, str(folder), listed)
+
+
+BOTH = [("afro hair", "afro"), (MAPPER, "smiling")]
+
+
+@pytest.mark.parametrize(
+    ("held", "says"),
+    [
+        ({"a": torch.zeros(1)}, "broken.pt are not those of a StyleCLIP mapper."),
+        ({"state_dict": torch.zeros(1)}, "broken.pt are not those of a StyleCLIP mapper."),
+        ({3: torch.zeros(1)}, "broken.pt are not those of a StyleCLIP mapper."),
+        ({"mapping.mapping.1.weight": torch.tensor(1.0)}, "broken.pt are not those of a StyleCLIP mapper."),
+        ({"mapping.mapping.1.weight": torch.zeros(4, 4)}, "broken.pt have missing tensors"),
+        (None, "broken.pt could not be read"),
+    ],
+)
+def test_a_file_that_cannot_be_read_hides_itself_alone_and_is_named(folder, held, says):
+    assert looked(folder) == (BOTH, "")
+    path = folder / "mappers" / "broken.pt"
+    path.write_bytes(b"no weights") if held is None else torch.save(held, path)
+    listed, said = looked(folder)
+    assert listed == BOTH and says in said and said.endswith(". The mappers of the list can be used.")
+    models = zoo.load(folder)
+    assert list(models.mappers) == ["afro", "smiling"] and list(models.unread_mappers) == ["broken"]
+    assert models.brought("mapper", "afro hair") is models.mappers["afro"]
+    with pytest.raises(ValueError, match=r"broken\.pt"):  # it may be the one; nobody trains another unknowing
+        models.brought("mapper", "a text that no mapper is for")
+
+
+def test_an_empty_list_says_why(folder):
+    for path in (folder / "mappers").iterdir():
+        path.write_bytes(b"no weights")
+    listed, said = looked(folder)
+    assert listed == [] and said.count("could not be read") == 2 and "of the list" not in said
+    for number in range(4):
+        (folder / "mappers" / f"{number}.pt").write_bytes(b"no weights")
+    assert looked(folder)[1].endswith("3 more of its files cannot be read.")
     shutil.rmtree(folder / "mappers")
-    assert why_none(Context(zoo, str(folder), "cpu"), str(folder)).startswith("These models bring no mapper")
+    assert looked(folder) == ([], "These models bring no mapper: train one below.")
+
+
+def test_a_file_that_was_mended_meanwhile_is_read(folder):
+    path = folder / "mappers" / "afro.pt"
+    kept = path.read_bytes()
+    path.write_bytes(b"no weights")
+    models = zoo.load(folder)
+    assert list(models.mappers) == ["smiling"] and "afro.pt" in models.unread_mappers["afro"]
+    first = models.mappers["smiling"]
+    path.write_bytes(kept)
+    os.utime(path, ns=(1, 1))  # a second time within the clock's grain
+    assert list(models.mappers) == ["afro", "smiling"] and models.unread_mappers == {}
+    assert models.mappers["smiling"] is first, "what has been read stays"
+
+
+def test_the_tab_says_which_file_is_left_out_and_edits_with_the_others(folder):
+    from demos.tabs.styleclip_mapper import MapperTab
+    from demos.tabs.styleclip_picker import LatentPicker
+
+    (folder / "mappers" / "broken.pt").write_bytes(b"no weights")
+    ctx = Context(zoo, str(folder), "cpu")
+    with gr.Blocks():
+        models = gr.Dropdown([ctx.default], value=ctx.default)
+        with gr.Tabs() as inner:
+            tab = MapperTab(ctx, models, LatentPicker(ctx, models), inner)
+    assert tab.mapper.choices == BOTH and "broken.pt could not be read" in tab.unlisted.value
+    assert "broken.pt could not be read" in tab.list_mappers(ctx.default, "afro", [])[1]
+    assert tab.own_problems({"models": ctx.default, "mapper": "afro"}) == {}
+    assert "pick one of the list" in tab.own_problems({"models": ctx.default, "mapper": "broken"})["mapper"]
 
 
 def test_a_checkpoint_is_read_as_tensors_and_named_by_its_file_without_a_text(tmp_path):

@@ -35,10 +35,11 @@ def read(path: str | Path) -> dict[str, Any]:
 def part(checkpoint: Mapping[str, Any], name: str) -> dict[str, Tensor]:
     """The tensors of one network: of `name.*` in a checkpoint's "state_dict", or of a bare state dict.
 
-    In a bare state dict the prefix may be there or not. Entries that are no tensors are left out.
+    In a bare state dict the prefix may be there or not. Entries that are no named tensors are left out.
     """
     state = checkpoint.get("state_dict", checkpoint)
-    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    held = state.items() if isinstance(state, Mapping) else ()
+    tensors = {key: value for key, value in held if isinstance(key, str) and isinstance(value, Tensor)}
     inside = {key.removeprefix(f"{name}."): tensors[key] for key in tensors if key.startswith(f"{name}.")}
     return inside or tensors
 

@@ -86,13 +86,15 @@ class StyleModels:
     def identity(self) -> FaceIdentity:
         return FaceIdentity(*self._style_part("identity", _bundled_identity, load_identity))
 
-    @cached_property
+    @property
     def mappers(self) -> dict[str, StyleMapper]:
-        """The trained mappers, by their files' names; empty where there are none."""
-        if "mappers" not in self.sources:
-            return {}
-        source = self.sources["mappers"]
-        return {Path(name).stem: read_mapper(source.file(name)) for name in source.weights}
+        """The trained mappers that can be read, by their files' names; empty where there are none."""
+        return {name: one for name, one in self._mappers().items() if isinstance(one, StyleMapper)}
+
+    @property
+    def unread_mappers(self) -> dict[str, str]:
+        """The sentence why not, by file name, for each file of a mapper that cannot be read."""
+        return {name: one for name, one in self._mappers().items() if isinstance(one, str)}
 
     @cached_property
     def relevance(self) -> Relevance:
@@ -110,10 +112,36 @@ class StyleModels:
         return bundled_relevance(state, self.generator, config["generator"], config["clip"])
 
     def brought(self, name: str, prompt: str) -> Relevance | StyleMapper | None:
-        """What is there of `BROUGHT`: the relevance, or the mapper that was trained for a prompt; or None."""
+        """What is there of `BROUGHT`: the relevance, or the mapper that was trained for a prompt; or None.
+
+        ValueError, too, where no mapper is for the prompt but one cannot be read: it may be that one.
+        """
         if name == "relevance":
             return self.relevance if "relevance" in self.sources else None
-        return next((one for one in self.mappers.values() if one.prompt == prompt.strip()), None)
+        found = next((one for one in self.mappers.values() if one.prompt == prompt.strip()), None)
+        if found is None and (unread := self.unread_mappers):
+            raise ValueError(next(iter(unread.values())))
+        return found
+
+    def _mappers(self) -> dict[str, StyleMapper | str]:
+        """For each file of a mapper what it holds, or why it cannot be read; tried again once it changes."""
+        if "mappers" not in self.sources:
+            return {}
+        source, found = self.sources["mappers"], {}
+        for name in source.weights:
+            path = source.file(name)
+            when = path.stat().st_mtime_ns if path.is_file() else 0
+            tried, held = self._mapper_files.get(name, (None, ""))
+            if isinstance(held, str) and tried != when:
+                held = _mapper_or_why(path)
+                self._mapper_files[name] = when, held
+            found[path.stem] = held
+        return found
+
+    @cached_property
+    def _mapper_files(self) -> dict[str, tuple[int, StyleMapper | str]]:
+        """What `_mappers` has read so far, with the time of the file."""
+        return {}
 
     def _style_part(self, part: str, bundled: Callable, published: Callable) -> tuple[nn.Module, str]:
         """The network of a part, in place, and its fingerprint."""
@@ -147,6 +175,13 @@ def read_mapper(path: Path) -> StyleMapper:
     network = load_mapper(held, f"the mapper in {path}")
     weights = {name: tensor.float() for name, tensor in network.state_dict().items()}
     return StyleMapper(weights, prompt or path.stem.replace("_", " "))
+
+
+def _mapper_or_why(path: Path) -> StyleMapper | str:
+    try:
+        return read_mapper(path)
+    except ValueError as error:
+        return str(error)
 
 
 def folder_sources(folder: Path, source: Callable[[str, tuple[str, ...]], Source]) -> dict[str, Source]:

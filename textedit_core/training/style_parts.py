@@ -116,7 +116,12 @@ class StyleParts:
                 bundle.write_mapper(folder / "mappers" / f"{name}.safetensors", mapper.weights, mapper.prompt)
 
     def adopt_style_edits(self, models: zoo.Models) -> None:
-        """Keep the relevance and the mappers of a bundle, where this folder has none of its own."""
+        """Keep the relevance and the mappers of a bundle, where this folder has none of its own.
+
+        ValueError, a sentence, for a mapper that cannot be read: it would be trained anew.
+        """
+        if unread := models.unread_mappers:
+            raise ValueError(next(iter(unread.values())))
         for name, mapper in models.mappers.items():
             if style_edits.load_mapper(self.out / "mappers", name) is None:
                 style_edits.save_mapper(mapper, self.out / "mappers", name)
