@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.style_bundle import MAPPER
 from textedit_core import latents
+from textedit_core.methods import styleclip_directions
 from textedit_core.models import style_files, zoo
 from textedit_core.models.encoders import E4e, load_e4e
 from textedit_core.models.identity import IRSE50, load_identity
@@ -191,6 +192,43 @@ def test_relevance_of_another_generator_is_refused(tiny, tmp_path):
         published_relevance(tmp_path / "fs3.npy", tmp_path / "S_mean_std", tiny.generator)
     (tmp_path / "fs3.npy").write_text("no array")
     with pytest.raises(ValueError, match="no plain array"):
+        published_relevance(tmp_path / "fs3.npy", tmp_path / "S_mean_std", tiny.generator)
+
+
+def test_a_published_channel_that_changed_nothing_has_a_zero_row(tiny, tmp_path):
+    """The published program divides 0 by 0 there, and what is no number would come first in every count."""
+    write_published(tmp_path, tiny, 48)
+    rows = np.load(tmp_path / "fs3.npy")
+    rows[[3, 40]] = np.nan
+    np.save(tmp_path / "fs3.npy", rows.astype(">f2"))
+    found = published_relevance(tmp_path / "fs3.npy", tmp_path / "S_mean_std", tiny.generator)
+    expected = torch.from_numpy(np.nan_to_num(rows).astype(np.float32))
+    assert torch.equal(found.relevance, expected) and not expected[[3, 40]].any()
+    towards = torch.eye(24)[0]
+    beta = styleclip_directions.beta_for(found, towards, 2)
+    assert styleclip_directions.direction(tiny.generator, found, towards, beta).count == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("fs3.npy", np.full((48, 24), "a"), "array of <U1"),
+        ("fs3.npy", np.ones((48, 24), complex), "array of complex128"),
+        ("fs3.npy", {"a": np.ones((48, 24))}, "no plain array"),
+        ("S_mean_std", [["a"], ["b"]], "not a list of means"),
+        ("S_mean_std", [[None], [None]], "not a list of means"),
+        ("S_mean_std", [[], []], "0 and 0 channels"),
+        ("S_mean_std", [[np.ones(74)], [np.full(74, np.nan)]], "no numbers"),
+    ],
+)
+def test_what_published_files_should_not_hold_is_a_sentence(tiny, tmp_path, name, content, says):
+    write_published(tmp_path, tiny, 48)
+    if name == "S_mean_std":
+        (tmp_path / name).write_bytes(pickle.dumps(content))
+    else:
+        with open(tmp_path / name, "wb") as file:
+            np.savez(file, **content) if isinstance(content, dict) else np.save(file, content)
+    with pytest.raises(ValueError, match=says):
         published_relevance(tmp_path / "fs3.npy", tmp_path / "S_mean_std", tiny.generator)
 
 

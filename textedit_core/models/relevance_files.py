@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,17 +28,28 @@ def published_relevance(fs3: Path, statistics: Path, generator: StyleGenerator) 
     """The published fs3.npy, (n,D) of any precision, and S_mean_std, which holds a mean and a std per S code.
 
     fs3 may end early, as what the published program makes today does: the layers it lacks have zero rows,
-    which no edit touches. Neither file is executed. ValueError for files that are not these.
+    which no edit touches. So has a channel that changed nothing, for which that program divides 0 by 0.
+    Neither file is executed. ValueError for files that are not these.
     """
     try:
-        rows = np.load(fs3, allow_pickle=False)
+        rows = np.lib.format.read_array(io.BytesIO(fs3.read_bytes()), allow_pickle=False)
     except (OSError, ValueError) as error:
         raise ValueError(f"The relevance in {fs3} could not be read: it is no plain array (.npy).") from error
+    if rows.dtype.kind not in "fiu":
+        raise ValueError(f"The relevance in {fs3} could not be read: it is an array of {rows.dtype}.")
+    rows = torch.from_numpy(rows.astype(np.float32))
+    rows[rows.isnan()] = 0
     pairs = read_arrays(statistics)
-    if len(pairs) != 2 or not all(isinstance(one, list) for one in pairs):
+    if len(pairs) != 2 or not all(isinstance(one, list) and all(map(_is_array, one)) for one in pairs):
         raise ValueError(f"The statistics in {statistics} are not a list of means and one of deviations.")
-    mean, std = (torch.from_numpy(np.concatenate([np.ravel(code) for code in one])) for one in pairs)
-    return _checked(torch.from_numpy(rows), mean, std, generator)
+    mean, std = (np.concatenate([np.empty(0), *map(np.ravel, one)]).astype(np.float32) for one in pairs)
+    if not np.isfinite([*mean, *std]).all():
+        raise ValueError(f"The statistics in {statistics} hold values that are no numbers.")
+    return _checked(rows, torch.from_numpy(mean), torch.from_numpy(std), generator)
+
+
+def _is_array(code: object) -> bool:
+    return isinstance(code, np.ndarray)
 
 
 def _checked(rows: Tensor, mean: Tensor, std: Tensor, generator: StyleGenerator, *digests: str) -> Relevance:
