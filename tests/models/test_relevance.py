@@ -3,15 +3,17 @@
 import copy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.models.golden import small_generator
 from textedit_core import latents
 from textedit_core.models import zoo
-from textedit_core.models.relevance import PINNINGS, convolutions, measure, multiply_adds
+from textedit_core.models.relevance import PINNINGS, _eight_bits, convolutions, measure, multiply_adds
 from textedit_core.models.style import StyleGenerator, digest
 from textedit_core.models.style_layers import ModulatedConv
 from textedit_core.models.stylegan2 import Generator
@@ -20,8 +22,11 @@ from textedit_core.steps import last
 FEW = {"samples": 2, "count": 50, "seed": 3}
 
 
-def eight_bits(image):
-    return (127.5 * image + 127.5).clamp(0, 255).to(torch.uint8).to(image.dtype) / 127.5 - 1
+def saved_and_resized(images, size):
+    """In 8 bits, cut off, and resized by Pillow itself; in [-1,1]."""
+    saved = (127.5 * images + 127.5).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    seen = [np.array(Image.fromarray(one).resize((size, size), Image.Resampling.BICUBIC)) for one in saved]
+    return torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2).to(images.dtype) / 127.5 - 1
 
 
 def plain(generator, clip, found, pinning, samples=2, seed=3):
@@ -37,12 +42,21 @@ def plain(generator, clip, found, pinning, samples=2, seed=3):
         for sign in (1, -1):
             codes[:, channel] = (own[:, channel] if pinning == "none" else mean) + sign * swing
             image = generator.render(latents.parted(codes, generator))
-            features.append(clip.image_features(eight_bits(image)))
+            features.append(clip.image_features(_eight_bits(image, clip.size)))
         rows.append(F.normalize(F.normalize(features[0] - features[1], dim=1).mean(dim=0), dim=0))
         codes = own
         if pinning == "cumulative":
             codes[:, channel] = mean
     return torch.stack(rows)
+
+
+@pytest.mark.parametrize(("side", "size"), [(16, 32), (64, 64), (100, 32), (256, 224)])
+def test_images_reach_clip_as_pillow_resizes_them(side, size):
+    image = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found, expected = _eight_bits(image, size), saved_and_resized(image, size)
+    assert found.shape == expected.shape
+    off = ((found - expected).abs() * 127.5).round()
+    assert off.max() <= 1 and off.mean() < 1e-3  # Pillow's weights have 22 bits
 
 
 @pytest.fixture(scope="module")

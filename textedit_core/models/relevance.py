@@ -68,7 +68,7 @@ def measure(
             sums = torch.zeros(end - at, found.relevance.shape[1])
             swing = amplitude * stds[index]
             for channel, images in _pairs(generator, codes, index, means, swing, pinning, batch_size):
-                plus, minus = clip.image_features(_eight_bits(images)).cpu().chunk(2)
+                plus, minus = clip.image_features(_eight_bits(images, clip.size)).cpu().chunk(2)
                 sums[channel] += F.normalize(plus - minus, dim=-1).sum(dim=0)
                 done += 1
                 if done < total:
@@ -188,9 +188,18 @@ def _below(
     return _twice(x), None if image is None else _twice(image)
 
 
-def _eight_bits(images: Tensor) -> Tensor:
-    """The images as they are when saved in 8 bits, cut off rather than rounded, as published; in [-1,1]."""
-    return (127.5 * images + 127.5).clamp(0, 255).floor() / 127.5 - 1
+def _eight_bits(images: Tensor, size: int) -> Tensor:
+    """Square images as CLIP sees them after they were saved in 8 bits, (B,3,size,size) in [-1,1].
+
+    As published: cut off rather than rounded, then resized by Pillow, which does one axis after the other and
+    rounds each to 8 bits.
+    """
+    images = (127.5 * images + 127.5).clamp(0, 255).floor()
+    for shape in ((images.shape[2], size), (size, size)):
+        if tuple(images.shape[2:]) != shape:
+            images = F.interpolate(images, shape, mode="bicubic", antialias=True, align_corners=False)
+            images = (images.clamp(0, 255) + 0.5).floor()
+    return images / 127.5 - 1
 
 
 def _twice(x: Tensor) -> Tensor:
