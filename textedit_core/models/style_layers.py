@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -96,19 +97,45 @@ class ModulatedConv(nn.Module):
         self.modulation = EqualLinear(style_dim, n_in, bias_init=1)
         self.blur = Filter() if up else None
         self.demodulate = demodulate
+        self._kept: tuple[tuple, tuple[Tensor, Tensor | None]] | None = None
 
     def forward(self, x: Tensor, s: Tensor) -> Tensor:
         """x (B,C,H,W), s (B,C) -> (B,C',H,W), or twice the size. Either may have one row."""
-        weight = self.weight[0] / math.sqrt(self.weight[0, 0].numel())
+        kernel, power = self.of_the_weights()
         x = x * s[:, :, None, None]
         if self.blur is None:
-            x = F.conv2d(x, laid_out(weight), padding=weight.shape[-1] // 2)
+            x = F.conv2d(x, kernel, padding=kernel.shape[-1] // 2)
         else:
-            x = self.blur.blur(F.conv_transpose2d(x, laid_out(weight.transpose(0, 1)), stride=2))
-        if self.demodulate:
-            power = s.square() @ weight.square().sum(dim=(2, 3)).T
-            x = x * torch.rsqrt(power + 1e-8)[:, :, None, None]
+            x = self.blur.blur(F.conv_transpose2d(x, kernel, stride=2))
+        if power is not None:
+            x = x * torch.rsqrt(s.square() @ power + 1e-8)[:, :, None, None]
         return x
+
+    def of_the_weights(self) -> tuple[Tensor, Tensor | None]:
+        """What is made of the weights alone: the kernel, scaled and laid out, and its power (C,C').
+
+        That of frozen weights is kept, as large as they are, until they are moved or written to. Whoever
+        writes through `.data` goes unseen; nobody does.
+        """
+        weight = self.weight
+        if weight.requires_grad or weight.is_inference():
+            return self._made()
+        seen = weight._version, weight.data_ptr()
+        kept = self._kept
+        if kept is None or kept[0] != seen:
+            with torch.inference_mode(False):  # what is kept may be needed for a gradient later
+                kept = self._kept = seen, self._made()
+        return kept[1]
+
+    def _made(self) -> tuple[Tensor, Tensor | None]:
+        weight = self.weight[0] / math.sqrt(self.weight[0, 0].numel())
+        power = weight.square().sum(dim=(2, 3)).T if self.demodulate else None
+        return laid_out(weight if self.blur is None else weight.transpose(0, 1)), power
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> ModulatedConv:
+        """Every move to another device or type comes through here: what was kept is of the old place."""
+        self._kept = None
+        return super()._apply(fn, recurse)
 
 
 class ConstantInput(nn.Module):
