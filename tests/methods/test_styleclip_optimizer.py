@@ -148,6 +148,14 @@ def test_views_are_the_mean_of_what_clip_sees_of_them(tiny, latent):
     assert stopped.losses == found.losses[:2]
 
 
+def test_in_s_the_rate_and_the_distance_have_a_unit(tiny, latent):
+    inside = last(fit(tiny, latent, steps=3, space="s", s_unit=4.0, lr=0.1, l2_lambda=0.16))
+    plain = last(fit(tiny, latent, steps=3, space="s", lr=0.4, l2_lambda=0.01))
+    torch.testing.assert_close(inside.path, plain.path, rtol=0, atol=1e-4)
+    assert inside.losses == pytest.approx(plain.losses, abs=1e-5)
+    assert torch.equal(last(fit(tiny, latent, s_unit=4.0)).path, last(fit(tiny, latent)).path)
+
+
 def test_no_steps_are_the_source(tiny, latent):
     found = last(fit(tiny, latent, steps=0))
     assert torch.equal(found.image, found.source) and found.losses == ()

@@ -29,6 +29,9 @@ Preprocess = Annotated[
     Literal["upstream", "proper"],
     Knob(label="CLIP sees", help="upstream skips its preprocessing, as published; proper does not"),
 ]
+Unit = Annotated[
+    float, Knob(0.01, 100, 0.01, label="Unit of S", help="in space s: how much wider S spreads than W")
+]
 Views = Annotated[
     int, Knob(0, 16, 1, label="Views", help="chance views that CLIP sees each step; 0 as published")
 ]
@@ -96,6 +99,7 @@ def fit(
         float, Knob(0, 1, 0.001, label="Same person", help="weight of the identity; 0.005 suits faces")
     ] = 0.0,
     space: Space = "w_plus",
+    s_unit: Unit = 1.0,
     mode: Mode = "edit",
     clip_preprocess: Preprocess = "upstream",
     views: Views = 0,
@@ -111,9 +115,10 @@ def fit(
 
     The loss is 1 - cos(image, text) in CLIP, and in "edit" also l2_lambda times the *sum* of the squares of
     code - source and id_lambda (1 - cos of the identities). Adam follows `latents.learning_rate`.
-    space: W+, or the S codes, of which ToRGB's stay as they are.  mode: "free_generation" starts from the
-    mean face where no latent is given.  views: CLIP sees so many chance views of the image, other ones at
-    each step (`clip_input.augmented`), and the loss is their mean; 0 shows it the image itself.
+    space: W+, or the S codes, of which ToRGB's stay as they are.  s_unit: in S the learning rate is so many
+    times, and a distance counts as so many times less; 1 is published.  mode: "free_generation" starts from
+    the mean face where no latent is given.  views: CLIP sees so many chance views of the image, other ones
+    at each step (`clip_input.augmented`), and the loss is their mean; 0 shows it the image itself.
     Unlike the published program, whose result is one step old, this one renders it after the last step.
 
     Any step's value may be used: its path ends with the code before that step, whose image it has.
@@ -124,11 +129,11 @@ def fit(
     if space not in ("w_plus", "s"):
         raise ValueError(f"Space: {space!r} is none of w_plus, s.")
     latent = _checked(generator, identity, latent, prompt, mode, id_lambda)
-    task = _Task(
-        generator, clip, identity, latent, prompt, space, mode, (l2_lambda, id_lambda), clip_preprocess, views
-    )
+    unit = s_unit if space == "s" else 1.0
+    weights = l2_lambda / unit**2, id_lambda
+    task = _Task(generator, clip, identity, latent, prompt, space, mode, weights, clip_preprocess, views)
     code = task.begin.clone().requires_grad_()
-    adam = torch.optim.Adam([code], lr=lr)
+    adam = torch.optim.Adam([code], lr=lr * unit)
     path, places, losses, clip_losses = [task.begin], [0], [], []
 
     def value(image: Tensor, at: int, score: float | None = None) -> Optimised:
@@ -138,7 +143,7 @@ def fit(
 
     best, since = float("inf"), 0
     for step in range(steps):
-        adam.param_groups[0]["lr"] = latents.learning_rate(step, steps, lr)
+        adam.param_groups[0]["lr"] = latents.learning_rate(step, steps, lr * unit)
         image, loss, gradient = task.look(code, step)
         code.grad = gradient
         losses.append(loss[0])
