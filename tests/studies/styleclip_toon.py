@@ -106,22 +106,28 @@ def mapper(models, latent, prompt: str) -> Iterator[tuple]:
 
 
 def optimizer(models, latent, prompt: str) -> Iterator[tuple]:
-    """(setting, pictures, seconds an edit): the preset, one latent after the other, as it is made to be."""
+    """(setting, pictures, seconds an edit): the preset, without its views, and in S."""
+    from textedit_core.knobs import divide
+    from textedit_core.methods import styleclip_optimizer as method
+
+    preset = divide(models.presets.get("styleclip_optimizer", {}), method.edit, method.fit)[0]
+    for name, changes in (("the preset", {}), ("without views", {"views": 0}), ("in S", {"space": "s"})):
+        yield name, *optimised(models, latent, prompt, preset | changes)
+
+
+def optimised(models, latent, prompt: str, settings: dict) -> tuple:
+    """The pictures and the seconds that one took; one latent after the other, as the method is made to be."""
     import torch
 
-    from textedit_core.knobs import divide
     from textedit_core.latents import Latent
     from textedit_core.methods import styleclip_optimizer as method
     from textedit_core.steps import last
 
-    preset = divide(models.presets.get("styleclip_optimizer", {}), method.edit, method.fit)[0]
     begun, pictures = time.perf_counter(), []
     for row in latent.w_plus.split(1):
-        found = last(
-            method.fit(models.generator, models.clip, models.identity, Latent(row), prompt, **preset)
-        )
-        pictures.append(last(method.edit(models.generator, found)))
-    yield "the preset", torch.cat(pictures).clamp(-1, 1), (time.perf_counter() - begun) / len(latent)
+        fitted = method.fit(models.generator, models.clip, models.identity, Latent(row), prompt, **settings)
+        pictures.append(last(method.edit(models.generator, last(fitted))))
+    return torch.cat(pictures).clamp(-1, 1), (time.perf_counter() - begun) / len(latent)
 
 
 TECHNIQUES: dict[str, Callable] = {"directions": directions, "mapper": mapper, "optimizer": optimizer}
