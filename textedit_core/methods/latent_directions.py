@@ -1,0 +1,198 @@
+"""What StyleCLIP is compared with: a step along a direction of W or one channel of the S codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from textedit_core.batch import spread
+from textedit_core.knobs import Knob, Seed, batches, quoted
+from textedit_core.latents import Latent
+from textedit_core.models import ganspace, interfacegan, stylespace
+from textedit_core.models.clip import Clip
+from textedit_core.models.directions import Channels, WDirections
+from textedit_core.models.style import Relevance, StyleGenerator
+from textedit_core.steps import Step
+
+Technique = Annotated[
+    Literal["ganspace", "interfacegan", "stylespace"],
+    Knob(label="Technique", help="components of W, a boundary in W between two texts, or one channel"),
+]
+Samples = Annotated[int, Knob(100, 100_000, 100, label="Samples", help="random codes to learn from")]
+Share = Annotated[float, Knob(0.005, 0.5, 0.005, label="Share", help="of the samples, surest on each side")]
+Component = Annotated[int, Knob(1, 512, 1, label="Component", help="1 is the widest")]
+Strength = Annotated[
+    float, Knob(-30, 30, 0.1, label="Strength", help="in standard deviations; 0 keeps the source")
+]
+Channel = Annotated[str, Knob(label="Channel", help="its rank for the texts, as 1, or layer:number, as 9:32")]
+_LAYER = 0, 17, 1
+
+
+def fit(
+    generator: StyleGenerator,
+    clip: Clip | None,
+    relevance: Relevance | None,
+    neutral: str = "",
+    target: str = "",
+    *,
+    technique: Technique = "ganspace",
+    samples: Samples = 10_000,
+    share: Share = 0.1,
+    seed: Seed = 0,
+) -> Iterator[Step[WDirections | Channels]]:
+    """Find the directions of a technique, once for a generator or for two texts.
+
+    GANSpace (arXiv 2004.02546) has no use for texts, CLIP and relevance, StyleSpace (2011.12799) only
+    where channels are to be ranked for them. InterFaceGAN (2005.09635) renders all samples and learns from
+    the `share` that shows the target most, and the one that does least. See `models.ganspace`,
+    `models.interfacegan` and `models.stylespace`: what is found, and what a Step is.
+    Raises ValueError for InterFaceGAN without CLIP or one of the texts, or with one text twice.
+    """
+    if technique == "ganspace":
+        yield from ganspace.components(generator, samples=samples, seed=seed)
+    elif technique == "stylespace":
+        given = generator, clip, relevance, neutral, target
+        yield from stylespace.channels(*given, samples=samples, seed=seed)
+    elif clip is None:
+        raise ValueError("Technique: interfacegan needs a CLIP, which these models do not have.")
+    else:
+        given = generator, clip, neutral, target
+        yield from interfacegan.boundary(*given, samples=samples, share=share, seed=seed)
+
+
+@batches("component", "strength", "first_layer", "last_layer", "channel")
+@torch.no_grad()
+def edit(
+    generator: StyleGenerator,
+    directions: WDirections | Channels,
+    latent: Latent,
+    *,
+    strength: Strength = 3.0,
+    component: Component = 1,
+    first_layer: Annotated[int, Knob(*_LAYER, label="First layer", help="of W+ that changes")] = 0,
+    last_layer: Annotated[int, Knob(*_LAYER, label="Last layer", help="17: up to the last there is")] = 17,
+    channel: Channel = "1",
+) -> Iterator[Step[Tensor]]:
+    """Move images along a direction -> (B,3,H,W); at strength 0 they are the source's.
+
+    In W: w + strength deviation v in the rows first_layer to last_layer of W+, v the unit vector of the
+    component (InterFaceGAN has one), its deviation that of the samples along it.
+    One channel: s + strength deviation in that channel alone. One given by its rank moves towards the
+    target; one given as layer:number moves up, may be ToRGB's, and its layer may be a name, as convs.3:32.
+    All knobs may be lists of B values, for a latent of one image or of B.
+    Raises ValueError for a component, layer or channel that is not there, a first layer behind the last, and
+    for a rank where no text was given.
+    """
+    amounts, numbers, firsts, lasts, names = spread(
+        strength=strength,
+        component=component,
+        first_layer=first_layer,
+        last_layer=last_layer,
+        channel=channel,
+    )
+    rows = len(amounts)
+    if rows > 1 and len(latent) not in (1, rows):
+        raise ValueError(f"{len(latent)} latents and {rows} settings make no batch: use one, or as many.")
+    if isinstance(directions, Channels):
+        codes = _with_channels(generator, directions, latent, names, amounts)
+    else:
+        bounds = [_rows(generator, *pair) for pair in zip(firsts, lasts, strict=True)]
+        codes = _along(generator, directions, latent, numbers, amounts, bounds)
+    images = generator.render(codes)
+    yield Step(1, 1, images if rows == 1 else images.expand(rows, -1, -1, -1))
+
+
+def find_channel(generator: StyleGenerator, directions: Channels, text: str) -> tuple[int, int, float]:
+    """(layer, number in it, 1 or -1 for down) of a channel given as its rank or as layer:number.
+
+    Raises ValueError for any other text.
+    """
+    layer, colon, number = text.strip().rpartition(":")
+    if not colon:
+        place, sign = _ranked(directions, text)
+        for index, one in enumerate(generator.layers):
+            if place < one.channels:
+                return index, place, sign
+            place -= one.channels
+    names = [one.name for one in generator.layers]
+    index = names.index(layer) if layer in names else _whole(layer)
+    if index is None or index >= len(names):
+        raise ValueError(f"Channel: {quoted(layer)} is no layer from 0 to {len(names) - 1}.")
+    channel, most = _whole(number), generator.layers[index].channels
+    if channel is None or channel >= most:
+        raise ValueError(f"Channel: {quoted(number)} is no channel of layer {index}; it has 0 to {most - 1}.")
+    return index, channel, 1.0
+
+
+def _ranked(directions: Channels, text: str) -> tuple[int, float]:
+    """The place among all channels, and which way the text is, of a rank."""
+    rank, most = _whole(text.strip()), len(directions.ranked)
+    if not most:
+        raise ValueError(
+            "Channel: without both texts and a relevance no channel has a rank; name one, as 9:32."
+        )
+    if rank is None or not 1 <= rank <= most:
+        raise ValueError(f"Channel: {quoted(text)} is no rank from 1 to {most}, nor a channel such as 9:32.")
+    return int(directions.ranked[rank - 1]), float(directions.signs[rank - 1])
+
+
+def _whole(text: str) -> int | None:
+    """The whole number that a text is."""
+    return int(text) if text.isdecimal() and len(text) < 10 else None
+
+
+def _rows(generator: StyleGenerator, first: int, last: int) -> slice:
+    """The rows of W+ that change."""
+    if first >= generator.n_latent:
+        raise ValueError(
+            f"First layer: {first} is not there; W+ has the layers 0 to {generator.n_latent - 1}."
+        )
+    if first > last:
+        raise ValueError(f"First layer: {first} is behind the last layer, {last}; choose a smaller one.")
+    return slice(first, last + 1)
+
+
+def _with_channels(
+    generator: StyleGenerator,
+    directions: Channels,
+    latent: Latent,
+    names: Sequence[str],
+    amounts: Sequence[float],
+) -> list[Tensor]:
+    """S codes with one channel a row moved; a layer that no row moves stays as it is."""
+    codes, widths = latent.styles(generator), [one.channels for one in generator.layers]
+    if len(directions.deviations) != sum(widths):
+        raise ValueError("The directions belong to another generator: prepare them again.")
+    deviations, changes = directions.deviations.split(widths), {}
+    for row, (name, amount) in enumerate(zip(names, amounts, strict=True)):
+        layer, number, sign = find_channel(generator, directions, name)
+        if amount:
+            change = changes.setdefault(layer, torch.zeros(len(amounts), widths[layer]))
+            change[row, number] = amount * sign * deviations[layer][number]
+    return [code + changes[k].to(code) if k in changes else code for k, code in enumerate(codes)]
+
+
+def _along(
+    generator: StyleGenerator,
+    directions: WDirections,
+    latent: Latent,
+    numbers: Sequence[int],
+    amounts: Sequence[float],
+    bounds: Sequence[slice],
+) -> list[Tensor]:
+    """S codes of W+ codes moved in some of their rows; a layer that reads none of those stays as it is."""
+    count, dim = directions.vectors.shape
+    if dim != generator.style_dim:
+        raise ValueError("The directions belong to another generator: prepare them again.")
+    if max(numbers) > count:
+        raise ValueError(f"Component: {max(numbers)} is not there; this technique has {count}.")
+    offset = torch.zeros(len(amounts), generator.n_latent, dim)
+    for row, (number, amount, bound) in enumerate(zip(numbers, amounts, bounds, strict=True)):
+        offset[row, bound] = amount * directions.deviations[number - 1] * directions.vectors[number - 1]
+    w_plus, touched = latent.wide(generator), offset.any(dim=2).any(dim=0)
+    before, after = generator.styles(w_plus), generator.styles(w_plus + offset.to(w_plus))
+    pairs = zip(generator.layers, before, after, strict=True)
+    return [new if touched[layer.w] else old for layer, old, new in pairs]
