@@ -20,12 +20,13 @@ def follow(changes: Sequence, look: Callable | None, inputs=None, outputs=None, 
 
 
 def ended(*runs) -> Callable:
-    """A change, for `follow`, that comes when one of these events has ended.
+    """A change, for `follow`, that comes when one of these events has ended, well or not.
 
     A look that is chained to each run would be an event of its own beside the one that follows the widgets,
     and of two events the older may answer last.
     """
     state = gr.State(0)
     for run in runs:
-        run.then(time.monotonic_ns, None, state, **QUIET)  # queued: the page is told of no other's changes
+        for comes in (run.then, run.failure):  # gradio sends no .then after an error
+            comes(time.monotonic_ns, None, state, **QUIET)  # queued: the page is told of no other's changes
     return state.change

@@ -65,3 +65,22 @@ def test_a_late_look_from_before_the_edit_does_not_unsay_its_end(
     let_go.set()
     page.wait_for_timeout(2_000)  # the late answer arrives
     expect(page.locator(f"#imagic-{place}")).to_contain_text(says)
+
+
+def test_a_run_that_fails_ends_too(visit, picture, monkeypatch):
+    """The fit is kept, and the plan of the sweep is told of it."""
+
+    def broken(*_):
+        raise RuntimeError("broken")
+        yield
+
+    page = visit()
+    page.locator("#imagic-y-values textarea, #imagic-y-values input").fill("0")
+    give(page, picture())
+    page.locator("#imagic-prompt textarea").fill(PROMPT)
+    expect(page.locator("#imagic-sweep-plan")).to_contain_text("1 preparation first")
+    monkeypatch.setattr(fitting, "edit", broken)
+    page.locator("#imagic-edit").click()
+    expect(page.locator("#imagic-edit-status")).to_contain_text("Something went wrong")
+    expect(page.locator("#imagic-sweep-plan")).not_to_contain_text("preparation")
+    expect(page.locator("#imagic-sweep-plan")).to_contain_text("7 cells")
