@@ -173,6 +173,7 @@ def write_descriptions(folder: Path) -> None:
         "styleclip_optimizer": {"steps": 3, "keep_every": 1},
         "styleclip_mapper": {"steps": 2},
         "styleclip_directions": {"samples": 1, "count": 10},
+        "latent_directions": {"samples": 100},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
     (folder / "presets.json").write_text(json.dumps(presets, indent=1))

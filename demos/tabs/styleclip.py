@@ -1,17 +1,18 @@
-"""The StyleCLIP tab: one latent picker, and below it optimizer, mapper and global directions."""
+"""The StyleCLIP tab: one latent picker, below it the three techniques and what they are compared with."""
 
 import gradio as gr
 
 from demos.components.part import PartNote
 from demos.context import Context
 from demos.runs import styleclip as runs
+from demos.tabs.latent_directions import ComparatorsTab
 from demos.tabs.styleclip_directions import DirectionsTab
 from demos.tabs.styleclip_mapper import MapperTab
 from demos.tabs.styleclip_optimizer import OptimizerTab
 from demos.tabs.styleclip_picker import LatentPicker
 
 NAME, METHOD = "StyleCLIP", "styleclip"
-TECHNIQUES = (DirectionsTab, OptimizerTab, MapperTab)
+TECHNIQUES = (DirectionsTab, OptimizerTab, MapperTab, ComparatorsTab)
 
 
 def build(ctx: Context, models: gr.Dropdown) -> "StyleClip":

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from textedit_core.batch import spread
-from textedit_core.knobs import Knob, Seed, batches, quoted
+from textedit_core.knobs import Knob, batches, quoted
 from textedit_core.latents import Latent
 from textedit_core.models import ganspace, interfacegan, stylespace
 from textedit_core.models.clip import Clip
@@ -22,6 +22,7 @@ Technique = Annotated[
     Knob(label="Technique", help="components of W, a boundary in W between two texts, or one channel"),
 ]
 Samples = Annotated[int, Knob(100, 100_000, 100, label="Samples", help="random codes to learn from")]
+SampleSeed = Annotated[int, Knob(0, 2**31 - 1, 1, label="Seed of the samples")]
 Share = Annotated[float, Knob(0.005, 0.5, 0.005, label="Share", help="of the samples, surest on each side")]
 Component = Annotated[int, Knob(1, 512, 1, label="Component", help="1 is the widest")]
 Strength = Annotated[
@@ -41,7 +42,7 @@ def fit(
     technique: Technique = "ganspace",
     samples: Samples = 10_000,
     share: Share = 0.1,
-    seed: Seed = 0,
+    sample_seed: SampleSeed = 0,
 ) -> Iterator[Step[WDirections | Channels]]:
     """Find the directions of a technique, once for a generator or for two texts.
 
@@ -52,15 +53,15 @@ def fit(
     Raises ValueError for InterFaceGAN without CLIP or one of the texts, or with one text twice.
     """
     if technique == "ganspace":
-        yield from ganspace.components(generator, samples=samples, seed=seed)
+        yield from ganspace.components(generator, samples=samples, seed=sample_seed)
     elif technique == "stylespace":
         given = generator, clip, relevance, neutral, target
-        yield from stylespace.channels(*given, samples=samples, seed=seed)
+        yield from stylespace.channels(*given, samples=samples, seed=sample_seed)
     elif clip is None:
         raise ValueError("Technique: interfacegan needs a CLIP, which these models do not have.")
     else:
         given = generator, clip, neutral, target
-        yield from interfacegan.boundary(*given, samples=samples, share=share, seed=seed)
+        yield from interfacegan.boundary(*given, samples=samples, share=share, seed=sample_seed)
 
 
 @batches("component", "strength", "first_layer", "last_layer", "channel")
