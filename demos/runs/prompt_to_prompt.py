@@ -1,6 +1,5 @@
 """Prompt-to-Prompt's runs: several targets as one batch, the pictures beside, attention as pictures."""
 
-import inspect
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,24 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from demos.context import Context
-from demos.runs import common, inverting, safety
+from demos.runs import common, inverting, safety, targets
 from demos.runs.common import Ask, Axes, Method, Stage
 from textedit_core import alignment, cache, images, metrics
 from textedit_core.ddim import Inversion
-from textedit_core.knobs import quoted
 from textedit_core.methods import prompt_to_prompt
 from textedit_core.models.latent_diffusion import LatentDiffusion
-from textedit_core.models.prompt_control import plan
 from textedit_core.steps import Step, last
-
-MOST_TARGETS = 16  # they are one batch
-TOO_MANY = f"{{}} lines are more than the {MOST_TARGETS} that are edited as one batch: write fewer."
-OF_WORDS = ("word_weights", "word_steps", "blend_words", "subtract_words")
-
-
-def targets(text: str) -> list[str]:
-    """The target prompts of a field with one per line."""
-    return [line.strip() for line in (text or "").splitlines() if line.strip()]
 
 
 def read(ctx: Context, values: dict) -> Ask:
@@ -39,11 +27,11 @@ def read(ctx: Context, values: dict) -> Ask:
 def read_all(ctx: Context, values: dict) -> list[Ask]:
     """Widgets -> one Ask for each target prompt, with those words in its settings that it has."""
     models, caption = ctx.models(values["models"]), values["prompt"].strip()
-    lines = targets(values["target"])
+    lines = targets.lines_of(values["target"])
     if not lines:
         raise ValueError("Target prompt: write the caption as it is to become.")
-    if len(lines) > MOST_TARGETS:
-        raise ValueError(f"Target prompt: {TOO_MANY.format(len(lines))}")
+    if len(lines) > targets.MOST:
+        raise ValueError(f"Target prompt: {targets.TOO_MANY.format(len(lines))}")
     picture, source = common.open_source(models.diffusion, values)
     first = Ask(
         METHOD,
@@ -55,7 +43,7 @@ def read_all(ctx: Context, values: dict) -> list[Ask]:
         source=source,
         sizing=values.get("sizing", "crop"),
     )
-    kept = [fitting_words(models.diffusion, caption, line, lines, first.settings) for line in lines]
+    kept = [targets.fitting_words(models.diffusion, caption, line, lines, first.settings) for line in lines]
     return [
         replace(
             first,
@@ -66,28 +54,6 @@ def read_all(ctx: Context, values: dict) -> list[Ask]:
         )
         for line, own in zip(lines, kept, strict=True)
     ]
-
-
-def fitting_words(
-    diffusion: LatentDiffusion, caption: str, target: str, lines: list[str], settings: dict
-) -> dict:
-    """The settings without those words that are meant for another of the target prompts `lines`."""
-    own, all_of_them = ([alignment.read(diffusion.tokenizer, one) for one in t] for t in ([target], lines))
-    source = alignment.read(diffusion.tokenizer, caption)
-
-    def meant(part: str, field: str) -> bool:
-        word = part.rpartition("=")[0] if field.startswith("word_") else part
-        here = own if field.startswith("word_") else [*own, source]
-        elsewhere = any(prompt.has(word) for prompt in all_of_them)
-        return any(prompt.has(word) for prompt in here) or not elsewhere  # a stranger is left for the error
-
-    kept = {
-        field: " ".join(part for part in alignment.split_words(settings[field]) if meant(part, field))
-        for field in OF_WORDS
-    }
-    if not kept["blend_words"]:
-        kept["subtract_words"] = "" if settings["blend_words"].strip() else kept["subtract_words"]
-    return settings | (kept if len(lines) > 1 else {})
 
 
 def stages(settings: dict) -> tuple[Stage, ...]:
@@ -203,61 +169,37 @@ def tinted(image: Tensor, mask: Tensor) -> Tensor:
     return torch.where(where > 0.5, 0.45 * image + 0.55 * accent, image)
 
 
-def edit_types(ctx: Context, values: dict) -> list[str]:
-    """What turns the caption into each target prompt; ValueError for one that cannot be read."""
-    tokenizer = ctx.models(values["models"]).diffusion.tokenizer
-    source = alignment.read(tokenizer, values["prompt"])
-    return [alignment.edit_type(source, alignment.read(tokenizer, one)) for one in targets(values["target"])]
-
-
 def problems(ctx: Context, values: dict) -> dict[str, str]:
     """The sentences for settings that do not suit the two prompts, which must be readable, by field.
 
     Of several targets it is named which one, unless the setting suits none of them for one reason.
     """
     diffusion, settings = ctx.models(values["models"]).diffusion, METHOD.settings(values)
-    lines = targets(values["target"])
+    lines = targets.lines_of(values["target"])
     source = alignment.read(diffusion.tokenizer, values["prompt"])
-    names = ("edit_type", *OF_WORDS)
+    names = ("edit_type", *targets.OF_WORDS)
     said: dict[str, list[str]] = {name: [""] * len(lines) for name in names}
     for row, line in enumerate(lines):
         target = alignment.read(diffusion.tokenizer, line)
-        own = fitting_words(diffusion, values["prompt"], line, lines, settings)
+        own = targets.fitting_words(diffusion, values["prompt"], line, lines, settings)
         for name in names:
             plain = {one: METHOD.knobs[one].default for one in names if one != name}
             if name == "subtract_words":
                 del plain["blend_words"]  # protected words take from those
             try:
-                planned(source, target, own | plain)
+                targets.planned(source, target, own | plain)
             except ValueError as error:
                 said[name][row] = str(error)
-    found = {name: of_target(lines, words) for name, words in said.items() if any(words)}
+    found = {name: targets.of_target(lines, words) for name, words in said.items() if any(words)}
     if "blend_words" in found:
         found.pop("subtract_words", None)
     return found
 
 
-def of_target(lines: list[str], said: list[str]) -> str:
-    """The first of the sentences said of each target, "" for none, with the target it is said of by name.
-
-    What is said of all in the same words is no matter of one target.
-    """
-    row = next((row for row, words in enumerate(said) if words), None)
-    if row is None or len(set(said)) == 1:
-        return said[0]
-    return f"Target {row + 1}, {quoted(lines[row])}: {said[row]}"
-
-
-def planned(source: alignment.Tokens, target: alignment.Tokens, settings: dict) -> None:
-    """Plan an edit to no other end than its errors."""
-    taken = {name: value for name, value in settings.items() if name in inspect.signature(plan).parameters}
-    plan(source, target, taken.pop("steps"), **taken)
-
-
 def changed_word(values: dict) -> str:
     """The word a person most likely wants to weigh: the first of the target that the caption has not."""
     old = {word.casefold() for word in (values.get("prompt") or "").split()}
-    new = next(iter(targets(values.get("target"))), "").split()
+    new = next(iter(targets.lines_of(values.get("target"))), "").split()
     return next((word for word in new if word.casefold() not in old), max(new, key=len, default="word"))
 
 

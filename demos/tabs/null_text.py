@@ -16,7 +16,7 @@ from demos.components.source import SourceBox
 from demos.components.tab import Tab
 from demos.components.weights import WeightSliders
 from demos.context import Context
-from demos.runs import common, inverting, rewriting
+from demos.runs import common, inverting, rewriting, targets
 from demos.runs import prompt_to_prompt as runs
 
 NAME, METHOD = "Null-text + P2P", "prompt_to_prompt"
@@ -129,16 +129,16 @@ the words look."""
 
     def problems(self, values: dict) -> dict[str, str]:
         """What is wrong with the image, the two prompts, or a setting that does not suit them."""
-        models, lines = values["models"], runs.targets(values["target"]) or [""]
-        read = lines[: runs.MOST_TARGETS]
+        models, lines = values["models"], targets.lines_of(values["target"]) or [""]
+        read = lines[: targets.MOST]
         wrong = [prompt_problem(self.ctx, models, line, NO_TARGET) for line in read]
         found = {
             "image": image_problem(values["image"]),
             "prompt": prompt_problem(self.ctx, models, values["prompt"], NO_CAPTION),
-            "target": runs.of_target(read, wrong),
+            "target": targets.of_target(read, wrong),
         }
-        if len(lines) > runs.MOST_TARGETS:
-            found["target"] = runs.TOO_MANY.format(len(lines))
+        if len(lines) > targets.MOST:
+            found["target"] = targets.TOO_MANY.format(len(lines))
         usable = not (found["prompt"] or found["target"]) and self.ctx.loaded(models)
         if usable and not knobs.problems(self.knobs)(values):
             found |= runs.problems(self.ctx, values)
@@ -200,10 +200,10 @@ the words look."""
             if not values["prompt"].strip() or not self.ctx.ready(models):
                 return ""
             self.ctx.load(models)
-            types = runs.edit_types(self.ctx, values)
+            types = targets.edit_types(self.ctx, values)
         except (ValueError, OSError):
             return ""
-        lines = runs.targets(values["target"])
+        lines = targets.lines_of(values["target"])
         label = self.knobs["keep_to_source"].label
         same = inverting.same_words(inversion, keep, weights, label)
         read = [
