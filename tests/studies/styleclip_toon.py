@@ -1,9 +1,10 @@
-"""python -m tests.studies.styleclip_toon --out DIR: the three techniques of StyleCLIP on the same latents.
+"""python -m tests.studies.styleclip_toon --out DIR: StyleCLIP and its comparators on the same latents.
 
-60 latents by seed (--limit), six texts: the optimizer, the mapper of the text, and global directions at
-several alphas and betas, with the models' presets. Every picture is read by the attribute classifier and
-compared with its source. DIR/edits-*.jsonl gets a line per technique and text, the means over latents; a
-stopped run goes on. DIR/table.md gets the means over texts, DIR/*.png sources and edits of the first latents.
+60 latents by seed (--limit), six texts: the optimizer, the mapper of the text, global directions at several
+alphas and betas, InterFaceGAN and StyleSpace at several strengths, with the models' presets. Every picture
+is read by the attribute classifier and compared with its source. DIR/edits-*.jsonl gets a line per technique
+and text, the means over latents; a stopped run goes on. DIR/table.md gets the means over texts, DIR/*.png
+sources and edits of the first latents.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from tests.studies import sharded
 
 NEUTRAL = "a person"
+STRENGTHS = {"interfacegan": (1.0, 2.0, 4.0, 6.0), "stylespace": (2.0, 5.0, 10.0, 20.0)}
 ALPHAS, BETAS = (1.0, 2.0, 4.0, 8.0), (0.0, 0.05, 0.1, 0.15, 0.2)
 MEASURES = ("asked", "kept", "clip_direction", "identity", "seconds")
 SHOWN = 10
@@ -130,7 +133,35 @@ def optimised(models, latent, prompt: str, settings: dict) -> tuple:
     return torch.cat(pictures).clamp(-1, 1), (time.perf_counter() - begun) / len(latent)
 
 
-TECHNIQUES: dict[str, Callable] = {"directions": directions, "mapper": mapper, "optimizer": optimizer}
+def comparator(technique: str, models, latent, prompt: str) -> Iterator[tuple]:
+    """(setting, pictures, seconds an edit) at several strengths; the fit is the preset's.
+
+    The seconds leave out the fit, which is done once a text.
+    """
+    from textedit_core.knobs import divide
+    from textedit_core.methods import latent_directions as method
+    from textedit_core.steps import last
+
+    preset = models.presets.get("latent_directions", {})
+    fitting, editing = divide(preset | {"technique": technique}, method.edit, method.fit)
+    given = models.generator, models.clip, models.relevance, NEUTRAL, prompt
+    found = last(method.fit(*given, **fitting))
+    for strength in STRENGTHS[technique]:
+        knobs = editing | {"strength": strength}
+        pictures, seconds = timed(
+            lambda knobs=knobs: method.edit(models.generator, found, latent, **knobs), len(latent)
+        )
+        yield f"strength {strength:g}", pictures, seconds
+
+
+# Runs name an edit by its number, so that a new technique comes last.
+TECHNIQUES: dict[str, Callable] = {
+    "directions": directions,
+    "mapper": mapper,
+    "optimizer": optimizer,
+    "interfacegan": partial(comparator, "interfacegan"),
+    "stylespace": partial(comparator, "stylespace"),
+}
 
 
 def timed(edit: Callable, count: int) -> tuple:
