@@ -94,8 +94,9 @@ JSON, the scores, the source beside the edit, and the source."""
 
     def show_used(self, technique: str) -> list:
         """Show the texts and those knobs that the technique uses."""
-        names = ("target", *runs.KNOBS_OF_SOME)
-        return [gr.update(visible=True if runs.used(technique, name) else "hidden") for name in names]
+        shown = [runs.used(technique, name) for name in runs.KNOBS_OF_SOME]
+        texts = gr.update(visible=runs.used(technique, "target"))  # a column knows no "hidden"
+        return [texts, *(gr.update(visible=one or "hidden") for one in shown)]
 
     def finish(self, ask: common.Ask, fitted, stop, values: dict):
         """The edit, and what it went along."""

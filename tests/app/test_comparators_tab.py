@@ -103,7 +103,6 @@ def test_knobs_are_shown_where_the_technique_uses_them(tab, technique):
 
     updates = dict(zip(("texts", *KNOBS_OF_SOME), tab.show_used(technique), strict=True))
     assert {name for name, one in updates.items() if one["visible"] is True} == SHOWN[technique]
-    assert {one["visible"] for one in updates.values()} == {True, "hidden"}
     if technique == "ganspace":  # as the tab is at first
         names = dict(zip(("texts", *KNOBS_OF_SOME), tab.of_some, strict=True))
         assert {name for name, one in names.items() if one.visible is True} == SHOWN[technique]

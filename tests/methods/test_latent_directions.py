@@ -15,11 +15,12 @@ from textedit_core.steps import last
 
 TEXTS = "a man", "a smiling man"
 SAMPLES = 200  # of the 16 dimensions of the tiny generator's W
+KNOBS = {"samples": SAMPLES, "share": 0.1}
 
 
 def found(models, technique="ganspace", texts=TEXTS, **knobs):
     given = models.generator, models.clip, models.relevance, *texts
-    return last(method.fit(*given, technique=technique, **{"samples": SAMPLES} | knobs))
+    return last(method.fit(*given, technique=technique, **KNOBS | knobs))
 
 
 @pytest.fixture(scope="module")
@@ -218,8 +219,8 @@ def test_what_was_found_is_kept_on_disk_and_edits_the_same(tiny, fitted, latent,
     given = tiny.generator, tiny.clip, tiny.relevance, *TEXTS
     for technique, directions in fitted.items():
         for store in (cache.Cache(folder=tmp_path), cache.Cache(folder=tmp_path)):
-            knobs = {"technique": technique, "samples": SAMPLES}
-            steps = list(cache.cached(method.fit, *given, cache=store, **knobs))
+            asked = cache.cached(method.fit, *given, cache=store, technique=technique, **KNOBS)
+            steps = list(asked)
             assert steps[-1].value.fingerprint == directions.fingerprint
         assert torch.equal(run(tiny, steps[-1].value, latent), run(tiny, directions, latent))
 

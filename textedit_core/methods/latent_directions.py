@@ -24,7 +24,7 @@ Technique = Annotated[
 Samples = Annotated[int, Knob(100, 100_000, 100, label="Samples", help="random codes to learn from")]
 SampleSeed = Annotated[int, Knob(0, 2**31 - 1, 1, label="Seed of the samples")]
 Share = Annotated[float, Knob(0.005, 0.5, 0.005, label="Share", help="of the samples, surest on each side")]
-Component = Annotated[int, Knob(1, 512, 1, label="Component", help="1 is the widest")]
+Component = Annotated[int, Knob(1, 100, 1, label="Component", help="1 is the widest")]
 Strength = Annotated[
     float, Knob(-30, 30, 0.1, label="Strength", help="in standard deviations; 0 keeps the source")
 ]
@@ -41,7 +41,7 @@ def fit(
     *,
     technique: Technique = "ganspace",
     samples: Samples = 10_000,
-    share: Share = 0.1,
+    share: Share = 0.02,
     sample_seed: SampleSeed = 0,
 ) -> Iterator[Step[WDirections | Channels]]:
     """Find the directions of a technique, once for a generator or for two texts.

@@ -24,7 +24,7 @@ def boundary(
     target: str,
     *,
     samples: int = 10_000,
-    share: float = 0.1,
+    share: float = 0.02,
     seed: int = 0,
 ) -> Iterator[Step[WDirections]]:
     """The unit normal (1,D) of the boundary, towards the target, and the deviation of the codes along it.
@@ -32,7 +32,7 @@ def boundary(
     `samples` random codes are rendered. The paper scores its images with a classifier for each attribute and
     keeps the surest; a text has none, so that CLIP scores: the cosine to the target less that to the
     neutral text. The `share` with the highest scores is one class, that with the lowest the other. (The paper
-    scores 500,000 and keeps 2 % on each side.)
+    keeps 2 % of 500,000 on each side.)
 
     One Step for each 8 images. The models stay as they are. Raises ValueError as `text_axis`.
     """
