@@ -10,7 +10,13 @@ from tests.style_bundle import MAPPER
 from textedit_core import __main__ as cli
 from textedit_core import latents
 from textedit_core.images import to_pil, to_tensor
-from textedit_core.methods import projection, styleclip_directions, styleclip_mapper, styleclip_optimizer
+from textedit_core.methods import (
+    latent_directions,
+    projection,
+    styleclip_directions,
+    styleclip_mapper,
+    styleclip_optimizer,
+)
 from textedit_core.record import image_sha, read_png
 from textedit_core.steps import last
 
@@ -77,6 +83,20 @@ def test_a_mapper_that_is_there_is_not_trained(run, tiny, tmp_path):
     code, told = run("edit", "styleclip_mapper", "--prompt", "a sad man", "--latent-seed", 4)
     assert code == 0 and "fit 2/2" in told
     assert read_png(tmp_path / "out.png").knobs["fit_coarse"] is True
+
+
+def test_comparators_need_texts_only_where_they_look_for_one(run, tiny, tmp_path):
+    code, told = run("edit", "latent_directions", "--latent-seed", 3, "--component", 2)
+    assert code == 0 and "fit 1/1" in told
+    latent = latents.from_seed(tiny.generator, seed=3)
+    found = last(latent_directions.fit(tiny.generator, None, None, samples=100))
+    wanted = last(latent_directions.edit(tiny.generator, found, latent, component=2))
+    assert same(tmp_path / "out.png", wanted)
+    words = "--latent-seed", 3, "--technique", "interfacegan"
+    code, told = run("edit", "latent_directions", *words)
+    assert code == 2 and "neutral text is empty" in told
+    assert run("edit", "latent_directions", *words, *TEXTS)[0] == 0
+    assert read_png(tmp_path / "out.png").prompts == {"neutral": "a man", "target": "a smiling man"}
 
 
 def test_a_picture_is_projected_first(run, tiny, tmp_path, picture):
