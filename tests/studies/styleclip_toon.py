@@ -108,29 +108,23 @@ def mapper(models, latent, prompt: str) -> Iterator[tuple]:
             yield f"strength {strength:g}", pictures, seconds
 
 
-def optimizer(models, latent, prompt: str) -> Iterator[tuple]:
-    """(setting, pictures, seconds an edit): the preset, without its views, and in S."""
-    from textedit_core.knobs import divide
-    from textedit_core.methods import styleclip_optimizer as method
-
-    preset = divide(models.presets.get("styleclip_optimizer", {}), method.edit, method.fit)[0]
-    for name, changes in (("the preset", {}), ("without views", {"views": 0}), ("in S", {"space": "s"})):
-        yield name, *optimised(models, latent, prompt, preset | changes)
-
-
-def optimised(models, latent, prompt: str, settings: dict) -> tuple:
-    """The pictures and the seconds that one took; one latent after the other, as the method is made to be."""
+def optimizer(changes: dict, models, latent, prompt: str) -> Iterator[tuple]:
+    """(setting, pictures, seconds an edit): the preset with changes, one latent after the other."""
     import torch
 
+    from textedit_core.knobs import divide
     from textedit_core.latents import Latent
     from textedit_core.methods import styleclip_optimizer as method
     from textedit_core.steps import last
 
-    begun, pictures = time.perf_counter(), []
+    preset = divide(models.presets.get("styleclip_optimizer", {}), method.edit, method.fit)[0]
+    begun, pictures = time.process_time(), []
     for row in latent.w_plus.split(1):
-        fitted = method.fit(models.generator, models.clip, models.identity, Latent(row), prompt, **settings)
-        pictures.append(last(method.edit(models.generator, last(fitted))))
-    return torch.cat(pictures).clamp(-1, 1), (time.perf_counter() - begun) / len(latent)
+        given = models.generator, models.clip, models.identity, Latent(row), prompt
+        pictures.append(last(method.edit(models.generator, last(method.fit(*given, **preset | changes)))))
+    seconds = (time.process_time() - begun) / len(latent)
+    name = ", ".join(f"{knob} {value}" for knob, value in changes.items())
+    yield name or "the preset", torch.cat(pictures).clamp(-1, 1), seconds
 
 
 def comparator(technique: str, models, latent, prompt: str) -> Iterator[tuple]:
@@ -158,19 +152,21 @@ def comparator(technique: str, models, latent, prompt: str) -> Iterator[tuple]:
 TECHNIQUES: dict[str, Callable] = {
     "directions": directions,
     "mapper": mapper,
-    "optimizer": optimizer,
+    "optimizer": partial(optimizer, {}),
     "interfacegan": partial(comparator, "interfacegan"),
     "stylespace": partial(comparator, "stylespace"),
+    "optimizer_without_views": partial(optimizer, {"views": 0}),
+    "optimizer_in_s": partial(optimizer, {"space": "s"}),
 }
 
 
 def timed(edit: Callable, count: int) -> tuple:
-    """The pictures in [-1,1] of an edit of `count` images, and the seconds that one took."""
+    """The pictures in [-1,1] of an edit of `count` images, and the processor seconds that one took."""
     from textedit_core.steps import last
 
-    begun = time.perf_counter()
+    begun = time.process_time()
     pictures = last(edit())
-    return pictures.clamp(-1, 1), (time.perf_counter() - begun) / count
+    return pictures.clamp(-1, 1), (time.process_time() - begun) / count
 
 
 def score(models, classifier, source, pictures, text: tuple[str, str, str]) -> dict[str, float]:
