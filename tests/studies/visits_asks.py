@@ -21,6 +21,7 @@ METHODS = (
     "styleclip_directions",
     "styleclip_optimizer",
     "styleclip_mapper",
+    "latent_directions",
     "compare",
 )
 SWEPT = {
@@ -30,6 +31,7 @@ SWEPT = {
     "styleclip_directions": {"x": "alpha", "x_values": "0, 2", "y": ""},
     "styleclip_optimizer": {"x": "position", "x_values": "0, 1"},
     "styleclip_mapper": {"x": "strength", "x_values": "0, 0.1"},
+    "latent_directions": {"x": "strength", "x_values": "0, 2"},
 }
 
 
@@ -76,11 +78,12 @@ def plain(api: str, mine: Pictures) -> dict:
         "styleclip_directions_edit": {"image": mine.image, "beta": 0.05, "projection_steps": 2},
         "styleclip_optimizer_edit": {"image": mine.image, "prompt": PROMPT, "steps": 2},
         "styleclip_mapper_edit": {"image": mine.image},
+        "latent_directions_edit": {"image": mine.image},
         "styleclip_mapper_train": {"train_prompt": PROMPT, "train_steps": 1},
         "compare": {"image": mine.image, **TEXTS, "mask": mine.mask, "exemplar": mine.exemplar}
         | {"methods": ["sdedit"], "sdedit_steps": 2},
     }
-    asks |= {f"{name}_prepare": asks[f"{name}_edit"] for name in METHODS[:2] + METHODS[4:5]}
+    asks |= {f"{name}_prepare": asks[f"{name}_edit"] for name in METHODS[:2] + METHODS[4:7:2]}
     return asks.get(api, {})
 
 
@@ -94,6 +97,7 @@ def asked_of(method: str, mine: Pictures, turn: int) -> tuple[str, dict]:
         "styleclip_directions": {"origin": "picture", "projection_steps": 3, "alpha": 1 + (turn % 80) / 10},
         "styleclip_optimizer": {"latent_seed": turn, "steps": 3},
         "styleclip_mapper": {"latent_seed": turn},
+        "latent_directions": {"latent_seed": turn},
         "compare": {"seed": turn},
     }
     return api, plain(api, mine) | own[method]
@@ -158,6 +162,8 @@ class Library:
         if method == "styleclip_mapper":
             prompt = next(iter(self.models.mappers.values())).prompt
             return method, {"latent_seed": found["latent_seed"], "prompt": prompt}
+        if method == "latent_directions":
+            return method, {"latent_seed": found["latent_seed"]}
         if method == "styleclip_optimizer":
             return method, {name: found[name] for name in ("latent_seed", "prompt", "steps")}
         return method, found
