@@ -134,5 +134,5 @@ def test_sweep_has_the_number_after_that_of_edit_in_every_tab(client):
     edits, sweeps = (
         [one for one in values if one and one.endswith(f"  {name}")] for name in ("Edit", "Sweep")
     )
-    assert len(edits) == 6
+    assert len(edits) == 7
     assert [int(one[0]) for one in sweeps] == [int(one[0]) + 1 for one in edits]
