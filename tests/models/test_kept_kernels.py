@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from tests.models.golden import random, small_generator
 from textedit_core.models import style_layers
-from textedit_core.models.style_layers import ModulatedConv, laid_out
+from textedit_core.models.style_layers import ModulatedConv, StyledConv, laid_out
 from textedit_core.models.stylegan2 import Generator
 
 
@@ -49,9 +49,16 @@ def at_every_call(self, x, s):
     return x
 
 
+def out_of_place(self, x, s, noise):
+    """The layer with a tensor of its own for every sum and product."""
+    x = self.conv(x, s) + self.noise.weight * noise
+    return F.leaky_relu((x + self.activate.bias.view(1, -1, 1, 1)) * math.sqrt(2), 0.2)
+
+
 def image_at_every_call(network, codes, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(ModulatedConv, "forward", at_every_call)
+        patch.setattr(StyledConv, "forward", out_of_place)
         return network(codes)
 
 

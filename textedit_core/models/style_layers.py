@@ -108,7 +108,8 @@ class ModulatedConv(nn.Module):
         else:
             x = self.blur.blur(F.conv_transpose2d(x, kernel, stride=2))
         if power is not None:
-            x = x * torch.rsqrt(s.square() @ power + 1e-8)[:, :, None, None]
+            factor = torch.rsqrt(s.square() @ power + 1e-8)[:, :, None, None]
+            x = x * factor if x.requires_grad else x.mul_(factor)  # in place: no large tensor more
         return x
 
     def of_the_weights(self) -> tuple[Tensor, Tensor | None]:
@@ -156,14 +157,14 @@ class NoiseStrength(nn.Module):
 
 
 class Activation(nn.Module):
-    """A bias per channel, then the scaled leaky ReLU."""
+    """A bias per channel, then the scaled leaky ReLU; computed in place, in x."""
 
     def __init__(self, channels: int):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return scaled_leaky_relu(x + self.bias.view(1, -1, 1, 1))
+        return scaled_leaky_relu(x.add_(self.bias.view(1, -1, 1, 1)))
 
 
 class StyledConv(nn.Module):
@@ -176,7 +177,8 @@ class StyledConv(nn.Module):
         self.activate = Activation(n_out)
 
     def forward(self, x: Tensor, s: Tensor, noise: Tensor) -> Tensor:
-        return self.activate(self.conv(x, s) + self.noise.weight * noise)
+        x, drawn = self.conv(x, s), self.noise.weight * noise
+        return self.activate(x.add_(drawn) if len(drawn) <= len(x) else x + drawn)
 
 
 class ToRGB(nn.Module):
