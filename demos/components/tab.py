@@ -94,13 +94,23 @@ class Tab(Preparing):
         return True
 
     def finish(self, ask: Ask, fitted: Any, stop, values: dict) -> Iterator[dict]:
-        """Yield updates while the edit runs, at last the result; override it to show more."""
+        """Yield updates while the edit runs, at last the result; override it to do more."""
         start = time.monotonic()
         edited = yield from self.stepping(fitting.edit(self.ctx, ask, fitted), stop, "Editing")
         if edited is not None:
             seconds = time.monotonic() - start
             result = common.present(ask, edited, self.ctx.folder(), seconds=seconds)
-            yield self.result.show(result) | {self.edit_status: ""}
+            yield self.result.show(result | self.beside(ask, fitted)) | {
+                self.edit_status: self.told(ask, fitted)
+            }
+
+    def beside(self, ask: Ask, fitted: Any) -> dict:
+        """What the result has for the tab's own view of it."""
+        return {}
+
+    def told(self, ask: Ask, fitted: Any) -> str:
+        """What the line below Edit says of a finished edit, as HTML."""
+        return ""
 
     def from_example(self, values: dict) -> dict:
         """What an example writes into the widgets, by name; override it for one that is no plain value."""

@@ -1,7 +1,7 @@
 """A fit and an edit under way: steps, seconds, losses, and what is kept when the fit is stopped."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from demos.context import Context
-from demos.runs.common import Ask, Stage
+from demos.runs.common import Ask, Method, Stage
 from textedit_core import cache
 from textedit_core.steps import Step
 
@@ -53,6 +53,15 @@ class Fitting:
 def pace_of(ask: Ask, stage: Stage) -> str:
     """The name under which the pace of a stage is remembered."""
     return f"{ask.method.name} {stage.name}"
+
+
+def resting(method: Method, settings: dict, idle: Iterable[str], presets: dict) -> dict:
+    """Checked settings with the knobs that have no use at their presets or defaults.
+
+    So they cost no new preparation, and a sweep takes the values that suit each of its cells.
+    """
+    knobs = {name: method.knobs[name] for name in idle}
+    return settings | {name: knob.check(presets.get(name, knob.default)) for name, knob in knobs.items()}
 
 
 def key(ask: Ask) -> str:

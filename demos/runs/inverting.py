@@ -1,5 +1,6 @@
 """What the kinds of inversion make of the knobs of Prompt-to-Prompt: which they use, what the others are."""
 
+from demos.runs import fitting
 from demos.runs.common import Method
 from textedit_core import alignment
 
@@ -28,8 +29,7 @@ def settings(method: Method, values: dict, presets: dict) -> dict:
     And not as its widget says, which is hidden: a sweep over inversions takes the values that suit each.
     """
     found = method.settings(values)
-    idle = {name: method.knobs[name] for name in unused(found["inversion"])}
-    return found | {name: knob.check(presets.get(name, knob.default)) for name, knob in idle.items()}
+    return fitting.resting(method, found, unused(found["inversion"]), presets)
 
 
 def same_words(inversion: str, keep: float | None, weights: str | None, label: str) -> str:

@@ -3,7 +3,7 @@
 import torch
 
 from demos.context import Context
-from demos.runs import styleclip
+from demos.runs import fitting, styleclip
 from demos.runs.common import Ask, Axes, Method, Stage
 from textedit_core import latents
 from textedit_core.methods import latent_directions as directions
@@ -32,9 +32,9 @@ def used(technique: str, name: str) -> bool:
 
 def settings(values: dict, presets: dict) -> dict:
     """The knobs, checked; one without use is at its preset or default, and costs no new preparation."""
-    found, known = METHOD.settings(values), METHOD.knobs
+    found = METHOD.settings(values)
     idle = [name for name in KNOBS_OF_SOME if not used(found["technique"], name)]
-    return found | {name: known[name].check(presets.get(name, known[name].default)) for name in idle}
+    return fitting.resting(METHOD, found, idle, presets)
 
 
 def read(ctx: Context, values: dict) -> Ask:
@@ -137,6 +137,5 @@ METHOD = Method(
     stages=stages,
     headline=("technique", "strength"),
     edit_steps=lambda settings: 1,
-    memory_hint="Sweep fewer values at once, or use models with a smaller generator.",
     **styleclip.SHARED,
 )

@@ -163,7 +163,14 @@ def batch(ask: Ask) -> int:
     return 32 if ask.models.generator.size <= SMALL else AT_ONCE
 
 
-SHARED = {"pictures": pictures, "captions": captions, "score": score, "batch": batch, "part": PART}
+SHARED = {
+    "pictures": pictures,
+    "captions": captions,
+    "score": score,
+    "batch": batch,
+    "part": PART,
+    "memory_hint": "Sweep fewer values at once, or use models with a smaller generator.",
+}
 
 
 def text_problem(clip: Any, text: str | None, empty: str) -> str:

@@ -121,6 +121,5 @@ METHOD = styleclip.SteppedOutside(
         "α row": lambda values: Axes("alpha", "-6-12 [7]"),
     },
     headline=("alpha", "beta"),
-    memory_hint="Sweep fewer values at once, or use models with a smaller generator.",
     **styleclip.SHARED | {"pictures": pictures},
 )

@@ -255,6 +255,5 @@ METHOD = styleclip.SteppedOutside(
         "Levels": lambda values: Axes("coarse", "true, false", "medium", "true, false"),
     },
     headline=("strength",),
-    memory_hint="Sweep fewer values at once, or use models with a smaller generator.",
     **styleclip.SHARED,
 )

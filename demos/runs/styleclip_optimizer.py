@@ -76,6 +76,5 @@ METHOD = Method(
     keeps=("stop_after",),
     headline=("position", "space"),
     edit_steps=lambda settings: 1,
-    memory_hint="Sweep fewer values at once, or use models with a smaller generator.",
     **styleclip.SHARED,
 )

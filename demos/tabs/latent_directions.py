@@ -1,7 +1,5 @@
 """What StyleCLIP is compared with as a tab: GANSpace, InterFaceGAN and StyleSpace on the same latent."""
 
-import time
-
 import gradio as gr
 
 from demos.components.events import follow
@@ -9,8 +7,8 @@ from demos.components.fit import FitPanel
 from demos.components.marks import CROWD, note
 from demos.components.prompt import PromptBox
 from demos.components.results import ResultPanel
-from demos.runs import common, fitting
 from demos.runs import latent_directions as runs
+from demos.runs.common import Ask
 from demos.tabs.styleclip_tab import TechniqueTab
 
 FIRST_STEPS = (
@@ -98,11 +96,6 @@ JSON, the scores, the source beside the edit, and the source."""
         texts = gr.update(visible=runs.used(technique, "target"))  # a column knows no "hidden"
         return [texts, *(gr.update(visible=one or "hidden") for one in shown)]
 
-    def finish(self, ask: common.Ask, fitted, stop, values: dict):
-        """The edit, and what it went along."""
-        start = time.monotonic()
-        edited = yield from self.stepping(fitting.edit(self.ctx, ask, fitted), stop, "Editing")
-        if edited is not None:
-            seconds = time.monotonic() - start
-            result = common.present(ask, edited, self.ctx.folder(), seconds=seconds)
-            yield self.result.show(result) | {self.edit_status: note(runs.words(ask, fitted), "done")}
+    def told(self, ask: Ask, fitted) -> str:
+        """What the edit went along."""
+        return note(runs.words(ask, fitted), "done")

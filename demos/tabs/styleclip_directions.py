@@ -1,7 +1,5 @@
 """StyleCLIP's global directions as a tab: two texts, alpha and beta live, edits that build on one another."""
 
-import time
-
 import gradio as gr
 
 from demos.components import charts
@@ -11,7 +9,7 @@ from demos.components.marks import QUIET, note
 from demos.components.prompt import PromptBox
 from demos.components.results import ResultPanel
 from demos.context import MODEL_LANE
-from demos.runs import common, fitting
+from demos.runs import common
 from demos.runs import styleclip_directions as runs
 from demos.tabs.styleclip_tab import TechniqueTab
 
@@ -177,14 +175,9 @@ what the accepted edits alone make of it, and a chart of the channels that were 
         ]
         return "<h4>Accepted so far</h4>" + "".join(map(note, lines)) if lines else ""
 
-    def finish(self, ask: common.Ask, fitted, stop, values: dict):
-        """The edit, and how many channels of which layers it changes."""
-        start = time.monotonic()
-        edited = yield from self.stepping(fitting.edit(self.ctx, ask), stop, "Editing")
-        if edited is not None:
-            seconds = time.monotonic() - start
-            result = common.present(ask, edited, self.ctx.folder(), seconds=seconds)
-            yield self.result.show(result | runs.touched(ask)) | {self.edit_status: ""}
+    def beside(self, ask: common.Ask, fitted) -> dict:
+        """How many channels of which layers the edit changes."""
+        return runs.touched(ask)
 
 
 class ChannelView:

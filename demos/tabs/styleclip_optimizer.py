@@ -1,7 +1,5 @@
 """StyleCLIP's optimizer as a tab: one latent follows one text; its path is a strip to scrub."""
 
-import time
-
 import gradio as gr
 
 from demos.components import charts
@@ -11,7 +9,7 @@ from demos.components.marks import CLICK, QUIET, SELECT_JS, Tile, figures, note,
 from demos.components.prompt import PromptBox
 from demos.components.results import ResultPanel
 from demos.context import MODEL_LANE
-from demos.runs import common, fitting, styleclip
+from demos.runs import common, styleclip
 from demos.runs import styleclip_optimizer as runs
 from demos.runs.fitting import Fitting
 from demos.tabs.styleclip_tab import TechniqueTab
@@ -104,14 +102,9 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         with self.ctx.stops.running(request.session_hash) as stop:
             yield from self.finish(ask, fitted, stop, values)
 
-    def finish(self, ask: common.Ask, fitted, stop, values: dict):
-        """The place on the way, and the strip of the whole way below it."""
-        start = time.monotonic()
-        edited = yield from self.stepping(fitting.edit(self.ctx, ask, fitted), stop, "Editing")
-        if edited is not None:
-            seconds = time.monotonic() - start
-            result = common.present(ask, edited, self.ctx.folder(), seconds=seconds)
-            yield self.result.show(result | {"way": runs.way(ask, fitted)}) | {self.edit_status: ""}
+    def beside(self, ask: common.Ask, fitted) -> dict:
+        """The strip of the whole way."""
+        return {"way": runs.way(ask, fitted)}
 
 
 class RunPanel(FitPanel):

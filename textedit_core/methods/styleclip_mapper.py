@@ -12,6 +12,7 @@ from textedit_core.batch import spread
 from textedit_core.knobs import Knob, Seed, batches
 from textedit_core.latents import Latent
 from textedit_core.models.clip import Clip
+from textedit_core.models.clip_input import Preprocess, Views
 from textedit_core.models.mapper import LEVELS, LevelsMapper, StyleSpaceMapper
 from textedit_core.models.mapper_training import train
 from textedit_core.models.style import FaceIdentity, StyleGenerator, StyleMapper
@@ -23,13 +24,6 @@ __all__ = ["LevelsMapper", "edit", "edited_latent", "fit", "read_mapper"]
 Kind = Annotated[
     Literal["levels", "single", "s"],
     Knob(label="Mapper", help="one network a level, one for all, or one for each S code"),
-]
-Preprocess = Annotated[
-    Literal["upstream", "proper"],
-    Knob(label="CLIP sees", help="upstream skips its preprocessing, as published; proper does not"),
-]
-Views = Annotated[
-    int, Knob(0, 16, 1, label="Views", help="chance views that CLIP sees of an image; 0 as published")
 ]
 Coarse = Annotated[bool, Knob(label="Coarse", help="layers 0 to 3: pose, hair, shape of the face")]
 Medium = Annotated[bool, Knob(label="Medium", help="layers 4 to 7: features of the face, expression")]

@@ -15,7 +15,7 @@ from textedit_core.batch import spread
 from textedit_core.knobs import Knob, batches
 from textedit_core.latents import Latent
 from textedit_core.models.clip import Clip
-from textedit_core.models.clip_input import augmented, features
+from textedit_core.models.clip_input import Preprocess, Views, augmented, features
 from textedit_core.models.style import FaceIdentity, StyleGenerator
 from textedit_core.steps import Step
 
@@ -25,15 +25,8 @@ Space = Annotated[
 Mode = Annotated[
     Literal["edit", "free_generation"], Knob(label="Mode", help="edit keeps near the source; free does not")
 ]
-Preprocess = Annotated[
-    Literal["upstream", "proper"],
-    Knob(label="CLIP sees", help="upstream skips its preprocessing, as published; proper does not"),
-]
 Unit = Annotated[
     float, Knob(0.01, 100, 0.01, label="Unit of S", help="in space s: how much wider S spreads than W")
-]
-Views = Annotated[
-    int, Knob(0, 16, 1, label="Views", help="chance views that CLIP sees each step; 0 as published")
 ]
 
 

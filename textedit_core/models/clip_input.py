@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from textedit_core.knobs import Knob
 from textedit_core.models.clip import Clip
 
 ZOOM = 7
 PREPROCESSES = ("upstream", "proper")
+Preprocess = Annotated[
+    Literal["upstream", "proper"],
+    Knob(label="CLIP sees", help="upstream skips its preprocessing, as published; proper does not"),
+]
+Views = Annotated[
+    int, Knob(0, 16, 1, label="Views", help="chance views that CLIP sees of an image; 0 as published")
+]
 # Views of an image: the least and the greatest side of what is cut out, of the image's; the deviations of
 # contrast, brightness and of the noise of each value, in an image's units of -1 to 1.
 CROP = 0.75, 1.05
