@@ -1,4 +1,5 @@
 """The rules of the house, checked in the source: floors, bans, and sizes; and that each check can fail."""
+
 import ast
 from pathlib import Path
 
@@ -9,8 +10,7 @@ FOLDERS = ("textedit_core", "demos", "tests")
 FILES = [*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")))]
 NAMES = [path.relative_to(ROOT).as_posix() for path in FILES]
 
-BASE = {"alignment", "batch", "ddim", "images", "knobs", "masks", "noise",
-        "plms", "steps"}
+BASE = {"alignment", "batch", "ddim", "images", "knobs", "masks", "noise", "plms", "steps"}
 # Which parts of textedit_core each part may import, by the first name below the package.
 FLOORS = {
     **dict.fromkeys(BASE, BASE),
@@ -26,16 +26,40 @@ FLOORS = {
     "methods": BASE | {"inversions", "latents", "models", "metrics"},
     "training": BASE | {"models", "metrics", "training"},
     "jobs": BASE | {"axes", "cache", "latents", "methods", "models", "record", "sheet", "sweep"},
-    "bench": BASE | {"axes", "bench", "cache", "inversions", "jobs", "latents", "methods", "metrics",
-                     "models", "record", "sheet", "sweep", "training"},
+    "bench": BASE
+    | {
+        "axes",
+        "bench",
+        "cache",
+        "inversions",
+        "jobs",
+        "latents",
+        "methods",
+        "metrics",
+        "models",
+        "record",
+        "sheet",
+        "sweep",
+        "training",
+    },
     "__main__": BASE | {"axes", "bench", "cache", "jobs", "methods", "models", "record", "sheet", "sweep"},
     "__init__": set(),
 }
 RANDOM_CALLS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial"}
 UNSEEDABLE_CALLS = {"rand_like", "randn_like", "randint_like"}
-GLOBAL_SEEDS = {"torch.manual_seed", "torch.seed", "torch.cuda.manual_seed", "torch.cuda.manual_seed_all",
-                "torch.random.manual_seed", "random.seed", "np.random.seed", "numpy.random.seed", "set_seed",
-                "transformers.set_seed", "seed_everything"}
+GLOBAL_SEEDS = {
+    "torch.manual_seed",
+    "torch.seed",
+    "torch.cuda.manual_seed",
+    "torch.cuda.manual_seed_all",
+    "torch.random.manual_seed",
+    "random.seed",
+    "np.random.seed",
+    "numpy.random.seed",
+    "set_seed",
+    "transformers.set_seed",
+    "seed_everything",
+}
 HELD = {"no_grad", "inference_mode", "enable_grad", "set_grad_enabled", "autocast", "attention_control"}
 
 
@@ -92,8 +116,12 @@ def import_faults(name: str, tree: ast.AST) -> list[str]:
 
 def random_faults(name: str, tree: ast.AST) -> list[str]:
     """Global seeds outside a `fork_rng` that restores them, and random numbers without a generator."""
-    forked = {id(node) for block in ast.walk(tree) if isinstance(block, ast.With)
-              and "fork_rng" in ast.unparse(block.items[0]) for node in ast.walk(block)}
+    forked = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.With) and "fork_rng" in ast.unparse(block.items[0])
+        for node in ast.walk(block)
+    }
     faults = []
     for called, node in calls(tree):
         loose = id(node) not in forked
@@ -116,16 +144,19 @@ def other_faults(name: str, tree: ast.AST) -> list[str]:
     for called, node in calls(tree):
         if called == "print" and not allows_output(name):
             faults.append("print outside __main__")
-        safe = any(keyword.arg == "weights_only" and getattr(keyword.value, "value", None) is True
-                   for keyword in node.keywords)
+        safe = any(
+            keyword.arg == "weights_only" and getattr(keyword.value, "value", None) is True
+            for keyword in node.keywords
+        )
         if called == "torch.load" and not safe:
             faults.append("torch.load without weights_only=True")
     for block in (node for node in ast.walk(tree) if isinstance(node, ast.With)):
         held = {ast.unparse(item.context_expr).split("(")[0].rpartition(".")[2] for item in block.items}
         if held & HELD and holds_yield(block):
             faults.append(f"a yield inside `with {ast.unparse(block.items[0])}`")
-    if core_part(name) == "methods" and any(isinstance(node, ast.Constant) and node.value == "toon"
-                                            for node in ast.walk(tree)):
+    if core_part(name) == "methods" and any(
+        isinstance(node, ast.Constant) and node.value == "toon" for node in ast.walk(tree)
+    ):
         faults.append("a method that knows which models it has")
     return faults
 
@@ -152,52 +183,66 @@ def test_a_file_keeps_the_rules(name):
     assert faults(name, (ROOT / name).read_text(encoding="utf-8")) == []
 
 
-@pytest.mark.parametrize(("name", "line"), [
-    ("textedit_core/images.py", "import gradio as gr"),
-    ("textedit_core/__main__.py", "def f():\n    from gradio import Blocks"),
-    ("app.py", "import gradio"),
-    ("textedit_core/cache.py", "from textedit_core.models.zoo import load"),
-    ("textedit_core/sweep.py", "from textedit_core import methods"),
-    ("textedit_core/record.py", "import textedit_core.models.clip"),
-    ("textedit_core/knobs.py", "from textedit_core.cache import key"),
-    ("textedit_core/models/clip.py", "from textedit_core.methods.imagic import fit"),
-    ("textedit_core/models/clip.py", "from textedit_core.cache import key"),
-    ("textedit_core/methods/imagic.py", "from textedit_core.methods import sdedit"),
-    ("textedit_core/methods/imagic.py", "from textedit_core.methods.sdedit import edit"),
-    ("textedit_core/methods/imagic.py", "from .sdedit import edit"),
-    ("textedit_core/methods/imagic.py", "from textedit_core.sweep import sweep"),
-    ("textedit_core/training/loop.py", "from textedit_core.methods import imagic"),
-    ("textedit_core/training/loop.py", "import demos.app"),
-    ("demos/app.py", "from tests.bundles import write_tiny_bundle"),
-    ("textedit_core/images.py", "import argparse"),
-    ("textedit_core/training/loop.py", "print('step')"),
-    ("textedit_core/noise.py", "import torch\ntorch.manual_seed(0)"),
-    ("demos/app.py", "import numpy as np\nnp.random.seed(0)"),
-    ("textedit_core/training/loop.py", "import random\nrandom.seed(0)"),
-    ("textedit_core/methods/imagic.py", "import torch\nn = torch.randn(3)"),
-    ("textedit_core/methods/imagic.py", "import torch\nn = torch.randn_like(z)"),
-    ("textedit_core/training/data.py", "import random\nn = random.random()"),
-    ("textedit_core/training/data.py", "import numpy as np\nn = np.random.normal()"),
-    ("textedit_core/models/clip.py", "import torch\nw = torch.load('w.pt')"),
-    ("textedit_core/models/clip.py", "import torch\nw = torch.load('w.pt', weights_only=False)"),
-    ("textedit_core/models/clip.py", "import pickle"),
-    ("textedit_core/methods/imagic.py", "import torch\ndef f():\n    with torch.no_grad():\n        yield 1"),
-    ("textedit_core/methods/imagic.py", "if model.name == 'toon':\n    pass"),
-    ("textedit_core/images.py", "x = 1\n" * 300),
-])
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("textedit_core/images.py", "import gradio as gr"),
+        ("textedit_core/__main__.py", "def f():\n    from gradio import Blocks"),
+        ("app.py", "import gradio"),
+        ("textedit_core/cache.py", "from textedit_core.models.zoo import load"),
+        ("textedit_core/sweep.py", "from textedit_core import methods"),
+        ("textedit_core/record.py", "import textedit_core.models.clip"),
+        ("textedit_core/knobs.py", "from textedit_core.cache import key"),
+        ("textedit_core/models/clip.py", "from textedit_core.methods.imagic import fit"),
+        ("textedit_core/models/clip.py", "from textedit_core.cache import key"),
+        ("textedit_core/methods/imagic.py", "from textedit_core.methods import sdedit"),
+        ("textedit_core/methods/imagic.py", "from textedit_core.methods.sdedit import edit"),
+        ("textedit_core/methods/imagic.py", "from .sdedit import edit"),
+        ("textedit_core/methods/imagic.py", "from textedit_core.sweep import sweep"),
+        ("textedit_core/training/loop.py", "from textedit_core.methods import imagic"),
+        ("textedit_core/training/loop.py", "import demos.app"),
+        ("demos/app.py", "from tests.bundles import write_tiny_bundle"),
+        ("textedit_core/images.py", "import argparse"),
+        ("textedit_core/training/loop.py", "print('step')"),
+        ("textedit_core/noise.py", "import torch\ntorch.manual_seed(0)"),
+        ("demos/app.py", "import numpy as np\nnp.random.seed(0)"),
+        ("textedit_core/training/loop.py", "import random\nrandom.seed(0)"),
+        ("textedit_core/methods/imagic.py", "import torch\nn = torch.randn(3)"),
+        ("textedit_core/methods/imagic.py", "import torch\nn = torch.randn_like(z)"),
+        ("textedit_core/training/data.py", "import random\nn = random.random()"),
+        ("textedit_core/training/data.py", "import numpy as np\nn = np.random.normal()"),
+        ("textedit_core/models/clip.py", "import torch\nw = torch.load('w.pt')"),
+        ("textedit_core/models/clip.py", "import torch\nw = torch.load('w.pt', weights_only=False)"),
+        ("textedit_core/models/clip.py", "import pickle"),
+        (
+            "textedit_core/methods/imagic.py",
+            "import torch\ndef f():\n    with torch.no_grad():\n        yield 1",
+        ),
+        ("textedit_core/methods/imagic.py", "if model.name == 'toon':\n    pass"),
+        ("textedit_core/images.py", "x = 1\n" * 300),
+    ],
+)
 def test_a_broken_rule_is_found(name, line):
     assert len(faults(name, f'"""A file."""\n{line}\n')) >= 1
 
 
-@pytest.mark.parametrize(("name", "line"), [
-    ("textedit_core/methods/imagic.py", "from textedit_core.models.clip import Clip\nimport torch\n"
-     "n = torch.randn(3, generator=g)\ng = torch.Generator().manual_seed(1)"),
-    ("textedit_core/methods/imagic.py",
-     "def f():\n    with torch.no_grad():\n        def g():\n            yield 1"),
-    ("textedit_core/training/loop.py", "with torch.random.fork_rng():\n    torch.manual_seed(0)"),
-    ("textedit_core/training/__main__.py", "import argparse\nprint('done')"),
-    ("demos/app.py", "import gradio\nfrom textedit_core import cache\nprint('http://')"),
-])
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        (
+            "textedit_core/methods/imagic.py",
+            "from textedit_core.models.clip import Clip\nimport torch\n"
+            "n = torch.randn(3, generator=g)\ng = torch.Generator().manual_seed(1)",
+        ),
+        (
+            "textedit_core/methods/imagic.py",
+            "def f():\n    with torch.no_grad():\n        def g():\n            yield 1",
+        ),
+        ("textedit_core/training/loop.py", "with torch.random.fork_rng():\n    torch.manual_seed(0)"),
+        ("textedit_core/training/__main__.py", "import argparse\nprint('done')"),
+        ("demos/app.py", "import gradio\nfrom textedit_core import cache\nprint('http://')"),
+    ],
+)
 def test_what_the_rules_allow_is_no_fault(name, line):
     assert faults(name, f'"""A file."""\n{line}\n') == []
 

@@ -1,4 +1,5 @@
 """The command line, run on tiny models: flags from signatures, presets, records, sweeps, and mistakes."""
+
 import importlib
 import json
 import os
@@ -41,9 +42,11 @@ def run(tiny_folder, tmp_path, capsys):
 
 def test_help_answers_at_once_and_without_torch():
     started = time.perf_counter()
-    script = ("import sys, runpy\nsys.argv[1:] = ['--help']\n"
-              "try: runpy.run_module('textedit_core', run_name='__main__', alter_sys=True)\n"
-              "finally: print('torch' in sys.modules, file=sys.stderr)")
+    script = (
+        "import sys, runpy\nsys.argv[1:] = ['--help']\n"
+        "try: runpy.run_module('textedit_core', run_name='__main__', alter_sys=True)\n"
+        "finally: print('torch' in sys.modules, file=sys.stderr)"
+    )
     helped = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "sweep" in helped.stdout and "edit" in helped.stdout
     assert helped.stderr.strip() == "False"
@@ -54,8 +57,11 @@ def test_help_answers_at_once_and_without_torch():
 def test_the_help_of_a_command_lists_the_methods_that_edit(command, capsys):
     with pytest.raises(SystemExit):
         cli.main([command, "--help"])
-    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("    ")
-              and line[4] != " "]
+    listed = [
+        line.split()[0]
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("    ") and line[4] != " "
+    ]
     modules = {name: importlib.import_module(f"textedit_core.methods.{name}") for name in METHODS}
     edits = [name for name, module in modules.items() if hasattr(module, "edit")]
     assert [name for name in listed if name in METHODS] == edits
@@ -124,9 +130,12 @@ def test_a_sweep_writes_cells_sheet_and_settings(run, tmp_path):
     found = json.loads((folder / "sweep.json").read_text())
     assert found["axes"] == {"eta": [0, 0.5, 1], "seed": [0, 1]} and found["method"] == "imagic"
     assert [cell["coords"] for cell in found["cells"]] == [
-        {"eta": eta, "seed": seed} for eta in (0, 0.5, 1) for seed in (0, 1)]
+        {"eta": eta, "seed": seed} for eta in (0, 0.5, 1) for seed in (0, 1)
+    ]
     assert {path.name for path in folder.iterdir()} == {cell["file"] for cell in found["cells"]} | {
-        "sheet.png", "sweep.json"}
+        "sheet.png",
+        "sweep.json",
+    }
     for cell in found["cells"]:
         assert read_png(folder / cell["file"]).knobs == cell["settings"]
         assert cell["coords"].items() <= cell["settings"].items()
@@ -148,6 +157,7 @@ def test_a_cell_of_a_sweep_is_the_edit_with_its_settings(run, tmp_path):
 
 def _difference(first, second):
     from PIL import ImageChops
+
     return ImageChops.difference(Image.open(first).convert("RGB"), Image.open(second).convert("RGB"))
 
 
@@ -163,8 +173,9 @@ def test_a_stopped_sweep_keeps_its_finished_cells(run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(caches.Cache, "put", put)
     folder = tmp_path / "sweep"
-    code, _, told = run("sweep", "sdedit", "--x", "strength=0.5,1", "--y", "seed=0-2", "--batch-size", "1",
-                        "--out", folder)
+    code, _, told = run(
+        "sweep", "sdedit", "--x", "strength=0.5,1", "--y", "seed=0-2", "--batch-size", "1", "--out", folder
+    )
     assert code == 130 and told.strip().endswith("Stopped.")
     cells = json.loads((folder / "sweep.json").read_text())["cells"]
     assert len(cells) == 2 and (folder / "sheet.png").exists()
@@ -202,10 +213,16 @@ def test_a_mistake_is_one_sentence_and_code_two(run, words, says, tmp_path):
     assert "Traceback" not in error and not (tmp_path / "out.png").exists()
 
 
-@pytest.mark.parametrize(("words", "says"), [
-    ([], "COMMAND"), (["edit"], "METHOD"), (["edit", "magic"], "sdedit"), (["paint"], "edit"),
-    (["edit", "sdedit"], "--image, --prompt"),
-])
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "COMMAND"),
+        (["edit"], "METHOD"),
+        (["edit", "magic"], "sdedit"),
+        (["paint"], "edit"),
+        (["edit", "sdedit"], "--image, --prompt"),
+    ],
+)
 def test_what_is_missing_is_named(words, says, capsys):
     assert cli.main(words) == 2
     assert says in capsys.readouterr().err
@@ -246,8 +263,11 @@ def test_paint_by_example_keeps_the_size_of_the_picture(tiny, tiny_folder, tmp_p
         words += [f"--{name}", str(tmp_path / f"{name}.png")]
     assert cli.main(["edit", "paint_by_example", *words, "--guidance-scale", "3", "--resize", "pad"]) == 0
     example = to_tensor(exemplar, 32, "pad")
-    wanted = last(paint_by_example.edit(tiny.paint_by_example, as_tensor(picture), as_mask(mask), example,
-                                        guidance_scale=3.0, steps=2))
+    wanted = last(
+        paint_by_example.edit(
+            tiny.paint_by_example, as_tensor(picture), as_mask(mask), example, guidance_scale=3.0, steps=2
+        )
+    )
     found = Image.open(tmp_path / "out.png")
     assert found.size == (70, 50) and image_sha(found) == image_sha(to_pil(wanted)[0])
     assert read_png(tmp_path / "out.png").knobs["structure"] == 0

@@ -1,4 +1,5 @@
 """Jobs: what a method of any signature is given, from a person's texts and a folder's presets."""
+
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -16,8 +17,16 @@ from textedit_core.record import image_sha
 PART = SimpleNamespace(size=16, fingerprint="part")
 
 
-def inpaint(model, clip, image: Tensor, mask: "Tensor", exemplar: "torch.Tensor | None", prompt: "str", *,
-            seed: Seed = 0):
+def inpaint(
+    model,
+    clip,
+    image: Tensor,
+    mask: "Tensor",
+    exemplar: "torch.Tensor | None",
+    prompt: "str",
+    *,
+    seed: Seed = 0,
+):
     yield
 
 
@@ -32,6 +41,7 @@ def replace_words(model, fitted: "Fitted", prompt: str, target: "str", *, seed: 
 @pytest.fixture
 def method(monkeypatch):
     """Makes a method file of these functions and returns its name."""
+
     def make(**members):
         module = ModuleType("textedit_core.methods.invented")
         vars(module).update(members)
@@ -43,28 +53,43 @@ def method(monkeypatch):
 
 @pytest.fixture
 def models():
-    return SimpleNamespace(name="toys", diffusion=PART, clip="the clip", device="cpu",
-                           presets={"invented": {"seed": 4}})
+    return SimpleNamespace(
+        name="toys", diffusion=PART, clip="the clip", device="cpu", presets={"invented": {"seed": 4}}
+    )
 
 
 def test_inputs_are_told_by_name_and_type():
-    assert inputs(paint) == {"model": ("diffusion", REQUIRED), "clip": ("clip", REQUIRED),
-                             "image": ("image", REQUIRED), "mask": ("mask", REQUIRED), "prompt": ("text", "")}
+    assert inputs(paint) == {
+        "model": ("diffusion", REQUIRED),
+        "clip": ("clip", REQUIRED),
+        "image": ("image", REQUIRED),
+        "mask": ("mask", REQUIRED),
+        "prompt": ("text", ""),
+    }
     with pytest.raises(ValueError, match="'exemplar'"):
         inputs(inpaint)
 
 
 def test_the_model_is_the_part_of_its_type():
     from textedit_core.methods import paint_by_example, sdedit
+
     assert inputs(sdedit.edit)["model"] == ("diffusion", REQUIRED)
     assert {name: kind for name, (kind, _) in inputs(paint_by_example.edit).items()} == {
-        "model": "paint_by_example", "image": "image", "mask": "mask", "exemplar": "image"}
+        "model": "paint_by_example",
+        "image": "image",
+        "mask": "mask",
+        "exemplar": "image",
+    }
 
 
 def test_after_a_fit_the_texts_of_the_edit_are_added():
     found = inputs(replace_words, fakes.fit)
     assert {name: kind for name, (kind, _) in found.items()} == {
-        "model": "diffusion", "image": "image", "prompt": "text", "target": "text"}
+        "model": "diffusion",
+        "image": "image",
+        "prompt": "text",
+        "target": "text",
+    }
 
 
 def test_a_method_that_only_prepares_is_told(method):

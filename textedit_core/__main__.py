@@ -1,4 +1,5 @@
 """The command line, `python -m textedit_core edit|sweep METHOD ...` or `bench NAME ...`."""
+
 import argparse
 import json
 import sys
@@ -140,8 +141,16 @@ def _sweep(options: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if job.fit and set(values) <= set(knobs(edit)):  # one fit for all cells: tell its steps
         last(_watched("fit", cached(fit, *job.arguments, cache=job.cache, **job.fit_settings)))
-    steps = sweep(edit, values, *job.arguments, fit=job.fit, batch_size=options["batch_size"],
-                  cache=job.cache, **job.settings, **job.texts)
+    steps = sweep(
+        edit,
+        values,
+        *job.arguments,
+        fit=job.fit,
+        batch_size=options["batch_size"],
+        cache=job.cache,
+        **job.settings,
+        **job.texts,
+    )
     _write_sweep(folder, _watched("cells", steps), axes, options["cell_size"], job.record)
     print(folder)
 
@@ -169,8 +178,9 @@ def _read(options: Mapping[str, Any], axes: Collection[str] = ()) -> Any:
             for word, alike in models.unknown_words(options[name] or "").items():
                 hint = f"; it knows {', '.join(alike)}" if alike else ""
                 _note(f"{models.name} does not know '{word}'{hint}")
-    return read_job(options["method"], options, models, options["resize"], Cache(folder=options["cache"]),
-                    axes, _watched)
+    return read_job(
+        options["method"], options, models, options["resize"], Cache(folder=options["cache"]), axes, _watched
+    )
 
 
 def _write_sweep(folder: Path, steps: Iterator, axes: Sequence[Any], cell_size: int, record: Any) -> None:
@@ -193,9 +203,15 @@ def _write_sweep(folder: Path, steps: Iterator, axes: Sequence[Any], cell_size: 
         if cells:
             title = ", ".join([f"{record.method} on {record.models}", *record.prompts.values()])
             contact_sheet(cells, *axes, cell_size=cell_size, title=title).save(folder / "sheet.png")
-            found = {"method": record.method, "models": record.models, "prompts": record.prompts,
-                     "image": record.image, "resize": record.resize,
-                     "axes": {axis.name: axis.values for axis in axes}, "cells": summary(cells)}
+            found = {
+                "method": record.method,
+                "models": record.models,
+                "prompts": record.prompts,
+                "image": record.image,
+                "resize": record.resize,
+                "axes": {axis.name: axis.values for axis in axes},
+                "cells": summary(cells),
+            }
             (folder / "sweep.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 

@@ -1,4 +1,5 @@
 """The axes of a sweep, read from what a person types, and the cells on them."""
+
 import csv
 import math
 import re

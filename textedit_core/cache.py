@@ -1,4 +1,5 @@
 """Finished results by content: a sha256 key of what was asked, a memory LRU, and an atomic folder on disk."""
+
 import hashlib
 import importlib
 import inspect
@@ -27,8 +28,9 @@ _STALE_SECONDS = 3600
 _log = logging.getLogger(__name__)
 
 
-def cached(fn: Callable[..., Iterator[Step]], model: Any, *args: Any, cache: "Cache | None" = None,
-           **settings: Any) -> Iterator[Step]:
+def cached(
+    fn: Callable[..., Iterator[Step]], model: Any, *args: Any, cache: "Cache | None" = None, **settings: Any
+) -> Iterator[Step]:
     """`fn(model, *args, **settings)`, or one finished Step with the value it had the last time.
 
     Only a value that was finished is stored; a run that fails or is closed midway leaves nothing. What comes
@@ -85,6 +87,7 @@ def _normalised(value: Any, knob: BoundKnob | None) -> Any:
 
 def _feed(digest: Any, value: Any, name: str) -> None:
     """Add one argument to the digest, each part with its kind and length, so that no two calls read alike."""
+
     def add(kind: str, data: bytes) -> None:
         digest.update(f"{kind}:{len(data)}:".encode() + data)
 
@@ -132,8 +135,14 @@ class Cache:
     With a `folder` every other entry is also written there, up to `disk_bytes`; a broken file is a miss.
     """
 
-    def __init__(self, items: int = 512, memory_bytes: int = 2**30, huge_bytes: int = 2**29,
-                 folder: str | os.PathLike | None = None, disk_bytes: int = 8 * 2**30):
+    def __init__(
+        self,
+        items: int = 512,
+        memory_bytes: int = 2**30,
+        huge_bytes: int = 2**29,
+        folder: str | os.PathLike | None = None,
+        disk_bytes: int = 8 * 2**30,
+    ):
         self.items, self.memory_bytes, self.huge_bytes = items, memory_bytes, min(huge_bytes, memory_bytes)
         self.folder = Path(folder) if folder is not None else None
         self.disk_bytes = disk_bytes
@@ -265,8 +274,12 @@ def _decode(value: Any) -> Any:
 
 
 def _is_ours(kind: type) -> bool:
-    return (isinstance(kind, type) and is_dataclass(kind) and kind.__dataclass_params__.frozen
-            and kind.__module__.partition(".")[0] == _PACKAGE)
+    return (
+        isinstance(kind, type)
+        and is_dataclass(kind)
+        and kind.__dataclass_params__.frozen
+        and kind.__module__.partition(".")[0] == _PACKAGE
+    )
 
 
 def _size(value: Any) -> int:

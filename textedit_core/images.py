@@ -1,4 +1,5 @@
 """Images in and out: safe opening, PIL <-> tensors (B,3,H,W) in [-1,1], masks (B,1,H,W), 1 = change."""
+
 import io
 import os
 import struct
@@ -59,8 +60,9 @@ def as_tensor(image: Image.Image) -> torch.Tensor:
 def to_pil(images: torch.Tensor) -> list[Image.Image]:
     """Tensors (B,3,H,W) as B images; values outside [-1,1] are clamped, NaN is a ValueError, never black."""
     if torch.isnan(images).any():
-        raise ValueError("The result holds values that are not numbers; "
-                         "use 32-bit precision or a smaller learning rate.")
+        raise ValueError(
+            "The result holds values that are not numbers; use 32-bit precision or a smaller learning rate."
+        )
     pixels = ((images.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return [Image.fromarray(one.permute(1, 2, 0).contiguous().numpy()) for one in pixels]
 
@@ -78,15 +80,17 @@ def as_mask(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(_to_binary(image)) >= 128).to(torch.float32)[None, None]
 
 
-def crop_box(image: Image.Image, left: float, top: float, right: float, bottom: float,
-             field: str = "Crop box") -> Image.Image:
+def crop_box(
+    image: Image.Image, left: float, top: float, right: float, bottom: float, field: str = "Crop box"
+) -> Image.Image:
     """The part of an image between sides given in percent of its width and height.
 
     ValueError, a sentence that starts with `field`, for sides out of order or outside of 0 to 100.
     """
     if not (0 <= left < right <= 100 and 0 <= top < bottom <= 100):
-        raise ValueError(f"{field}: left must be less than right and top less than bottom, "
-                         "all from 0 to 100 percent.")
+        raise ValueError(
+            f"{field}: left must be less than right and top less than bottom, all from 0 to 100 percent."
+        )
     x, y = image.width / 100, image.height / 100
     corner = int(left * x), int(top * y)
     end = max(corner[0] + 1, round(right * x)), max(corner[1] + 1, round(bottom * y))
@@ -99,8 +103,9 @@ def mask_to_pil(masks: torch.Tensor) -> list[Image.Image]:
     return [Image.fromarray(one[0].contiguous().numpy()) for one in pixels]
 
 
-def _decode(source: str | os.PathLike | bytes | Image.Image, field: str,
-            convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+def _decode(
+    source: str | os.PathLike | bytes | Image.Image, field: str, convert: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
     opened = source if isinstance(source, Image.Image) else _open_header(source, field)
     _check_pixels(opened.size, field)
     try:
@@ -111,8 +116,9 @@ def _decode(source: str | os.PathLike | bytes | Image.Image, field: str,
         opened.load()
         return convert(ImageOps.exif_transpose(opened))
     except Exception as error:  # a decoder may raise anything on a damaged file
-        raise ValueError(f"{field}: the file is damaged or cut short; "
-                         "save it again as PNG or JPEG.") from error
+        raise ValueError(
+            f"{field}: the file is damaged or cut short; save it again as PNG or JPEG."
+        ) from error
 
 
 def _open_header(source: str | os.PathLike | bytes, field: str) -> Image.Image:
@@ -125,11 +131,14 @@ def _open_header(source: str | os.PathLike | bytes, field: str) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"{field}: the image has far too many pixels; "
-                         f"use one of at most {MAX_PIXELS // 1_000_000} megapixels.") from error
+        raise ValueError(
+            f"{field}: the image has far too many pixels; "
+            f"use one of at most {MAX_PIXELS // 1_000_000} megapixels."
+        ) from error
     except Exception as error:  # a header may break a decoder in any way
-        raise ValueError(f"{field}: this is not an image the studio can read; use PNG, JPEG, WebP, GIF, BMP, "
-                         "TIFF or AVIF.") from error
+        raise ValueError(
+            f"{field}: this is not an image the studio can read; use PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF."
+        ) from error
 
 
 def _read(path: Path, field: str) -> bytes:
@@ -150,8 +159,10 @@ def _too_large(size: int, field: str) -> str:
 def _check_pixels(size: tuple[int, int], field: str) -> None:
     width, height = size
     if width * height > MAX_PIXELS:
-        raise ValueError(f"{field}: the image is {width} x {height}, {width * height / 1e6:.0f} megapixels; "
-                         f"use one of at most {MAX_PIXELS // 1_000_000} megapixels.")
+        raise ValueError(
+            f"{field}: the image is {width} x {height}, {width * height / 1e6:.0f} megapixels; "
+            f"use one of at most {MAX_PIXELS // 1_000_000} megapixels."
+        )
     if width * height == 0:
         raise ValueError(f"{field}: the image is empty; use one with at least one pixel.")
 
@@ -253,8 +264,9 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     return grey
 
 
-def _square(image: Image.Image, size: int, fit: Fit, colour: str | int,
-            resampling: Image.Resampling = _RESAMPLING) -> Image.Image:
+def _square(
+    image: Image.Image, size: int, fit: Fit, colour: str | int, resampling: Image.Resampling = _RESAMPLING
+) -> Image.Image:
     if fit == "crop":
         return ImageOps.fit(image, (size, size), resampling)
     if fit == "pad":

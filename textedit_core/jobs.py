@@ -1,4 +1,5 @@
 """A job: a method with its models, inputs and settings, put together from what a command line says."""
+
 import importlib
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -75,8 +76,11 @@ def inputs(edit: Callable, fit: Callable | None = None) -> dict[str, tuple[str, 
     """
     own = inspect.signature(fit or edit).parameters
     later = inspect.signature(edit).parameters if fit else {}
-    texts = {name: one for name, one in later.items()
-             if name not in own and (one.annotation in (str, "str") or _names(one.annotation, "Latent"))}
+    texts = {
+        name: one
+        for name, one in later.items()
+        if name not in own and (one.annotation in (str, "str") or _names(one.annotation, "Latent"))
+    }
     found = {}
     for name, one in [*own.items(), *texts.items()]:
         if one.kind != one.KEYWORD_ONLY:
@@ -116,9 +120,15 @@ def _part_of(annotation: Any) -> str:
     return "diffusion"
 
 
-def read_job(method: str, options: Mapping[str, str | None], models: zoo.Models, resize: str = "crop",
-             cache: Cache | None = None, axes: Collection[str] = (),
-             watch: Callable[[str, Iterator[Step]], Iterator[Step]] = lambda title, steps: steps) -> Job:
+def read_job(
+    method: str,
+    options: Mapping[str, str | None],
+    models: zoo.Models,
+    resize: str = "crop",
+    cache: Cache | None = None,
+    axes: Collection[str] = (),
+    watch: Callable[[str, Iterator[Step]], Iterator[Step]] = lambda title, steps: steps,
+) -> Job:
     """Put a job together: `options` are texts by parameter name, None where the person gave none.
 
     A knob is the text given, else the models' preset, else its default. Pictures are opened and made square
@@ -135,12 +145,18 @@ def read_job(method: str, options: Mapping[str, str | None], models: zoo.Models,
     asked = {name: kind for name, (kind, _) in kinds.items() if kind in INPUTS and name in options}
     texts = {name: options[name] for name, kind in asked.items() if kind == "text"}
     openers = {"image": open_image, "mask": open_mask}
-    opened = {name: openers[kind](options[name], f"--{name.replace('_', '-')}")
-              for name, kind in asked.items() if kind in openers}
+    opened = {
+        name: openers[kind](options[name], f"--{name.replace('_', '-')}")
+        for name, kind in asked.items()
+        if kind in openers
+    }
     settings = {name: knob.default for name, knob in known.items()} | presets(models, method, known) | typed
     given = {name: default for name, (_, default) in kinds.items()} | texts
-    given |= {name: _part(models, kind, default) for name, (kind, default) in kinds.items()
-              if kind not in INPUTS and kind != "latent"}
+    given |= {
+        name: _part(models, kind, default)
+        for name, (kind, default) in kinds.items()
+        if kind not in INPUTS and kind != "latent"
+    }
     for name, picture in opened.items():
         convert = to_mask if asked[name] == "mask" else to_tensor
         side = given["model" if "model" in given else "generator"].size
@@ -169,16 +185,22 @@ def _part(models: zoo.Models, kind: str, default: Any) -> Any:
     return None if default is None and kind not in models.sources else getattr(models, kind)
 
 
-def _brought(edit: Callable, fit: Callable | None, given: Mapping[str, Any], models: zoo.Models,
-             texts: Mapping[str, str]) -> dict[str, Any]:
+def _brought(
+    edit: Callable,
+    fit: Callable | None,
+    given: Mapping[str, Any],
+    models: zoo.Models,
+    texts: Mapping[str, str],
+) -> dict[str, Any]:
     """What the models bring of what the fit would make, by the name `edit` has for it; empty for nothing."""
     left = set(positionals(edit)) - set(given) if fit else set()
     found = {name: models.brought(name, texts.get("prompt", "")) for name in left & set(zoo.BROUGHT)}
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _latent(models: zoo.Models, options: Mapping[str, str], picture: Any, resize: str, cache: Cache,
-            watch: Callable) -> tuple[latents.Latent | None, dict[str, float]]:
+def _latent(
+    models: zoo.Models, options: Mapping[str, str], picture: Any, resize: str, cache: Cache, watch: Callable
+) -> tuple[latents.Latent | None, dict[str, float]]:
     """The latent that was asked for, None for none, and what it was picked by, for the record."""
     from textedit_core.methods import projection
 
@@ -188,8 +210,14 @@ def _latent(models: zoo.Models, options: Mapping[str, str], picture: Any, resize
             raise ValueError("--latent-seed: the latent comes from --image already; give one of the two.")
         parts = [_part(models, part, None) for part in ("encoder", "clip", "identity")]
         chosen = presets(models, "projection", knobs(projection.fit))
-        steps = cached(projection.fit, models.generator, *parts,
-                       to_tensor(picture, models.generator.size, resize), cache=cache, **chosen)
+        steps = cached(
+            projection.fit,
+            models.generator,
+            *parts,
+            to_tensor(picture, models.generator.size, resize),
+            cache=cache,
+            **chosen,
+        )
         return last(watch("projection", steps)).latent, {}
     if not facts:
         return None, {}

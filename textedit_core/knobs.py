@@ -1,4 +1,5 @@
 """Knobs: keyword-only parameters that carry their range and label, read back from a function's signature."""
+
 import inspect
 import reprlib
 import sys
@@ -32,8 +33,9 @@ class Knob:
             raise TypeError(f"The knob '{self.label}' needs both a minimum and a maximum, or neither.")
 
 
-GuidanceScale = Annotated[float, Knob(1, 20, 0.5, label="Guidance λ",
-                                      help="how strongly the prompt pulls; 1 is none")]
+GuidanceScale = Annotated[
+    float, Knob(1, 20, 0.5, label="Guidance λ", help="how strongly the prompt pulls; 1 is none")
+]
 Seed = Annotated[int, Knob(0, 2**31 - 1, 1, label="Seed", help="names the noise: same seed, same result")]
 Steps = Annotated[int, Knob(1, 200, 1, label="Sampling steps", help="more steps, finer and slower")]
 Eta = Annotated[float, Knob(-0.5, 2, 0.05, label="Eta", help="0 rebuilds the source, 1 follows the prompt")]
@@ -174,6 +176,7 @@ def batches(*names: str) -> Callable[[Callable], Callable]:
     All lists have one length B, single values stand for every row, and row i of the (B,3,H,W) result equals,
     to rounding, the edit with the i-th values alone. Readable afterwards as `edit.batched`.
     """
+
     def declare(edit: Callable) -> Callable:
         unknown = set(names) - set(knobs(edit))
         if unknown:
@@ -217,8 +220,16 @@ def _bound(function: Callable, parameter: inspect.Parameter, kind: Any, knob: Kn
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
-_SWITCH = {"true": True, "yes": True, "on": True, "1": True,
-           "false": False, "no": False, "off": False, "0": False}
+_SWITCH = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
 
 
 class _NotANumber(Exception):

@@ -1,11 +1,17 @@
 """Gaussian noise named by a seed: the same numbers on every device, alone or in a batch."""
+
 from collections.abc import Sequence
 
 import torch
 
 
-def noise(shape: Sequence[int], seed: int | Sequence[int], *, device: str | torch.device = "cpu",
-          dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def noise(
+    shape: Sequence[int],
+    seed: int | Sequence[int],
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:
     """Standard normal noise of `shape`, drawn in float32 on the CPU and then moved.
 
     With one seed, all of `shape` comes from it. With B seeds the result is (B, *shape[1:]) and row i is
@@ -14,8 +20,10 @@ def noise(shape: Sequence[int], seed: int | Sequence[int], *, device: str | torc
     """
     if isinstance(seed, Sequence):
         if not seed or shape[0] not in (1, len(seed)):
-            raise ValueError(f"Noise for {len(seed)} seeds cannot have the shape {tuple(shape)}: "
-                             "its first size must be 1 or the number of seeds.")
+            raise ValueError(
+                f"Noise for {len(seed)} seeds cannot have the shape {tuple(shape)}: "
+                "its first size must be 1 or the number of seeds."
+            )
         rows = [noise((1, *shape[1:]), one, device=device, dtype=dtype) for one in seed]
         return torch.cat(rows)
     generator = torch.Generator("cpu").manual_seed(int(seed))

@@ -1,4 +1,5 @@
 """The settings of a result: as JSON, in the PNG itself, and read back to make the result again."""
+
 import hashlib
 import io
 import json
@@ -73,8 +74,10 @@ def read_png(source: str | os.PathLike | bytes) -> Record:
     except Exception as error:  # a header may break a decoder in any way
         raise ValueError("Recall: this is not a PNG file; use a PNG that this studio saved.") from error
     if not isinstance(text, str):
-        raise ValueError("Recall: this PNG carries no settings; use one that this studio saved "
-                         "and no other program changed.")
+        raise ValueError(
+            "Recall: this PNG carries no settings; use one that this studio saved "
+            "and no other program changed."
+        )
     return Record.from_json(text)
 
 

@@ -1,4 +1,5 @@
 """Finished cells of a sweep for people: file names, the list in sweep.json, and the contact sheet."""
+
 import hashlib
 import itertools
 import re
@@ -25,12 +26,20 @@ def cell_name(cell: Cell) -> str:
 
 def summary(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """What sweep.json holds of each cell: its file name, place, settings and seconds."""
-    return [{"file": cell_name(cell), "coords": cell.coords, "settings": cell.settings,
-             "seconds": round(cell.seconds, 3)} for cell in cells]
+    return [
+        {
+            "file": cell_name(cell),
+            "coords": cell.coords,
+            "settings": cell.settings,
+            "seconds": round(cell.seconds, 3),
+        }
+        for cell in cells
+    ]
 
 
-def contact_sheet(cells: Sequence[Cell], x: str | Axis, y: str | Axis | None = None, cell_size: int = 192,
-                  title: str = "") -> Image.Image:
+def contact_sheet(
+    cells: Sequence[Cell], x: str | Axis, y: str | Axis | None = None, cell_size: int = 192, title: str = ""
+) -> Image.Image:
     """The cells as one RGB picture: axis `x` to the right, `y` downwards, every further axis as further rows.
 
     Values stand at the columns and rows; `title` and the settings that all cells share stand below. An `Axis`
@@ -51,13 +60,23 @@ def contact_sheet(cells: Sequence[Cell], x: str | Axis, y: str | Axis | None = N
     return sheet
 
 
-def _grid(cells: dict[frozenset, Cell], columns: list[dict], rows: list[dict], cell_size: int,
-          font: ImageFont.FreeTypeFont) -> Image.Image:
+def _grid(
+    cells: dict[frozenset, Cell],
+    columns: list[dict],
+    rows: list[dict],
+    cell_size: int,
+    font: ImageFont.FreeTypeFont,
+) -> Image.Image:
     """The images in their places, with the names of the axes and the values beside them."""
     gap, line = _spacing(cell_size, font)
     corner = next(iter(rows[0]), "") if len(rows[0]) < 2 else ""
-    row_texts = [[_cut(_label(value) if corner else f"{name} {_label(value)}", font, cell_size)
-                  for name, value in row.items()] for row in rows]
+    row_texts = [
+        [
+            _cut(_label(value) if corner else f"{name} {_label(value)}", font, cell_size)
+            for name, value in row.items()
+        ]
+        for row in rows
+    ]
     gutter = round(max(map(font.getlength, [corner, *itertools.chain(*row_texts)]))) + 3 * gap
     top, pitch = 2 * line + 2 * gap, cell_size + gap
     grid = Image.new("RGB", (max(gutter + pitch * len(columns), 20 * line), top + pitch * len(rows)), _PAPER)
@@ -88,8 +107,10 @@ def _places(cells: Sequence[Cell], x: str | Axis, y: str | Axis | None) -> tuple
     asked = [axis if isinstance(axis, Axis) else Axis(axis, ()) for axis in (x, y) if axis is not None]
     for axis in asked:
         if axis.name not in cells[0].coords:
-            raise ValueError(f"Contact sheet: '{axis.name}' is no axis of these cells; "
-                             f"use one of {', '.join(cells[0].coords)}.")
+            raise ValueError(
+                f"Contact sheet: '{axis.name}' is no axis of these cells; "
+                f"use one of {', '.join(cells[0].coords)}."
+            )
     values = {name: list(dict.fromkeys(cell.coords[name] for cell in cells)) for name in cells[0].coords}
     values |= {axis.name: list(axis.values) for axis in asked if axis.values}
     across, *down = asked
@@ -112,8 +133,11 @@ def _spacing(cell_size: int, font: ImageFont.FreeTypeFont) -> tuple[int, int]:
 def _shared(cells: Sequence[Cell]) -> str:
     """The settings that all cells have in common, as one line."""
     first = cells[0].settings
-    same = {name: value for name, value in first.items() if name not in cells[0].coords
-            and all(cell.settings.get(name) == value for cell in cells)}
+    same = {
+        name: value
+        for name, value in first.items()
+        if name not in cells[0].coords and all(cell.settings.get(name) == value for cell in cells)
+    }
     return ", ".join(f"{name} {_label(value)}" for name, value in same.items())
 
 

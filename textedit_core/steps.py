@@ -1,4 +1,5 @@
 """Step: what every long computation yields, one per denoising or optimisation step."""
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar

@@ -1,4 +1,5 @@
 """Sweeps: any knobs of a method over lists of values, batched, cached cell by cell, and streamed."""
+
 import itertools
 import time
 from collections import deque
@@ -15,8 +16,17 @@ from textedit_core.knobs import divide, hand_over, knobs, method_knobs, position
 from textedit_core.sheet import cell_name, contact_sheet, summary
 from textedit_core.steps import Step
 
-__all__ = ["Axis", "Cell", "cell_name", "contact_sheet", "parse_axis", "parse_values", "plan", "summary",
-           "sweep"]
+__all__ = [
+    "Axis",
+    "Cell",
+    "cell_name",
+    "contact_sheet",
+    "parse_axis",
+    "parse_values",
+    "plan",
+    "summary",
+    "sweep",
+]
 
 
 def plan(axes: Mapping[str, Sequence], edit: Callable, fit: Callable | None = None) -> list[dict[str, Any]]:
@@ -34,14 +44,23 @@ def plan(axes: Mapping[str, Sequence], edit: Callable, fit: Callable | None = No
         if not checked[name]:
             raise ValueError(f"{knob.label}: there are no values to sweep; give at least one.")
     ordered = sorted(checked, key=lambda name: (name in of_edit) + (name in batched))
-    found = (dict(zip(ordered, values, strict=True))
-             for values in itertools.product(*(checked[name] for name in ordered)))
+    found = (
+        dict(zip(ordered, values, strict=True))
+        for values in itertools.product(*(checked[name] for name in ordered))
+    )
     return [{name: cell[name] for name in axes} for cell in found]
 
 
-def sweep(edit: Callable, axes: Mapping[str, Sequence], *args: Any, fit: Callable | None = None,
-          batch_size: int = 8, cache: caches.Cache | None = None,
-          keep: Callable[[Cell], Cell] = lambda cell: cell, **fixed: Any) -> Iterator[Step[tuple[Cell, ...]]]:
+def sweep(
+    edit: Callable,
+    axes: Mapping[str, Sequence],
+    *args: Any,
+    fit: Callable | None = None,
+    batch_size: int = 8,
+    cache: caches.Cache | None = None,
+    keep: Callable[[Cell], Cell] = lambda cell: cell,
+    **fixed: Any,
+) -> Iterator[Step[tuple[Cell, ...]]]:
     """Run `edit` at every point of `axes`, {knob: values}, other knobs as in `fixed` or at their defaults.
 
     `args` are the positional arguments of `edit`. With `fit` they are the fit's: each distinct setting of the
@@ -104,7 +123,7 @@ class _Run:
         yield self._progress()
         waiting = deque()
         for _, alike in self._grouped([one for one in group if one not in self.finished], self._unbatched):
-            waiting.extend(alike[at:at + self.batch_size] for at in range(0, len(alike), self.batch_size))
+            waiting.extend(alike[at : at + self.batch_size] for at in range(0, len(alike), self.batch_size))
         while waiting:
             batch = waiting.popleft()
             try:
@@ -118,8 +137,10 @@ class _Run:
     def _edit_batch(self, arguments: tuple, batch: list[int], names: dict[int, str]) -> Iterator[Step]:
         settings = [self._of_edit(index) for index in batch]
         merged = {name: [one[name] for one in settings] for name in settings[0]}
-        merged = {name: values if values.count(values[0]) < len(values) else values[0]
-                  for name, values in merged.items()}
+        merged = {
+            name: values if values.count(values[0]) < len(values) else values[0]
+            for name, values in merged.items()
+        }
         seconds, started, step = 0.0, time.perf_counter(), None
         with closing(self.edit(*arguments, **merged)) as steps:
             for step in steps:
@@ -129,7 +150,7 @@ class _Run:
         if step is None or step.value is None or len(step.value) != len(batch):
             raise TypeError(f"{self.edit.__qualname__} did not return {len(batch)} images, one a setting.")
         for row, index in enumerate(batch):
-            image = step.value[row:row + 1].clone()
+            image = step.value[row : row + 1].clone()
             self.cache.put(names[index], caches.Entry(image, step.total, step.loss))
             self._finish(index, image, seconds / len(batch))
         yield self._progress()

@@ -1,4 +1,5 @@
 """A fit and an edit of a few numbers, which note every call: what caches and sweeps are tested on."""
+
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -40,8 +41,9 @@ def fit(model: Model, image: torch.Tensor, prompt: str, *, rounds: Rounds = 2, s
 
 @batches("eta", "seed")
 @torch.no_grad()
-def edit(model: Model, fitted: Fitted, *, eta: Eta = 0.5, steps: Steps = 3,
-         seed: Seed = 0) -> Iterator[Step[torch.Tensor]]:
+def edit(
+    model: Model, fitted: Fitted, *, eta: Eta = 0.5, steps: Steps = 3, seed: Seed = 0
+) -> Iterator[Step[torch.Tensor]]:
     etas, seeds = [value if isinstance(value, list) else [value] for value in (eta, seed)]
     rows = max(len(etas), len(seeds))
     etas, seeds = [values * rows if len(values) == 1 else values for values in (etas, seeds)]
@@ -57,8 +59,9 @@ def edit(model: Model, fitted: Fitted, *, eta: Eta = 0.5, steps: Steps = 3,
         model.closed += 1
 
 
-def paint(model: Model, image: torch.Tensor, prompt: str, *, eta: Eta = 0.5, steps: Steps = 3,
-          seed: Seed = 0) -> Iterator[Step[torch.Tensor]]:
+def paint(
+    model: Model, image: torch.Tensor, prompt: str, *, eta: Eta = 0.5, steps: Steps = 3, seed: Seed = 0
+) -> Iterator[Step[torch.Tensor]]:
     """An edit without a fit, and without batches."""
     model.calls.append(("paint", eta, steps, seed))
     try:

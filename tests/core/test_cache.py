@@ -1,4 +1,5 @@
 """The cache: what a key tells apart, and what is stored when."""
+
 from pathlib import Path
 
 import pytest
@@ -37,12 +38,47 @@ def test_every_argument_changes_the_key():
     other = palette.copy()
     other.putpalette([9] * 768)
     values = [
-        None, True, False, 0, 1, 1.0, 0.1, 1.5, 1.5000001, "", "0", "1", "None", "ab", [], (1, 2), [[1], 2],
-        [1, [2]], ["a", "b"], {}, {"a": 1}, {"b": 1}, {"a": "1"}, float("inf"), IMAGE, IMAGE + 1,
-        IMAGE.double(), IMAGE.view(1, 3, 64),
-        torch.zeros(2), torch.zeros(2, dtype=torch.int32), torch.zeros(()), torch.zeros(0), IMAGE.bfloat16(),
-        grey, Image.new("L", (2, 4)), Image.new("RGB", (4, 2)), palette, other,
-        fakes.Model(), fakes.Model("other"), fakes.Fitted(1.0, "fake"),
+        None,
+        True,
+        False,
+        0,
+        1,
+        1.0,
+        0.1,
+        1.5,
+        1.5000001,
+        "",
+        "0",
+        "1",
+        "None",
+        "ab",
+        [],
+        (1, 2),
+        [[1], 2],
+        [1, [2]],
+        ["a", "b"],
+        {},
+        {"a": 1},
+        {"b": 1},
+        {"a": "1"},
+        float("inf"),
+        IMAGE,
+        IMAGE + 1,
+        IMAGE.double(),
+        IMAGE.view(1, 3, 64),
+        torch.zeros(2),
+        torch.zeros(2, dtype=torch.int32),
+        torch.zeros(()),
+        torch.zeros(0),
+        IMAGE.bfloat16(),
+        grey,
+        Image.new("L", (2, 4)),
+        Image.new("RGB", (4, 2)),
+        palette,
+        other,
+        fakes.Model(),
+        fakes.Model("other"),
+        fakes.Fitted(1.0, "fake"),
     ]
     keys = [key(of_anything, (None, value), {}) for value in values]
     keys += [key(of_anything, (None, value, value), {}) for value in values]
@@ -55,8 +91,9 @@ def test_a_dictionary_is_keyed_by_content_and_not_by_order():
     assert key(of_anything, ({"a": 1, "b": 2},), {}) == key(of_anything, ({"b": 2, "a": 1},), {})
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, Path("a"), b"bytes", len, [object()], {"a": object()},
-                                   1j])
+@pytest.mark.parametrize(
+    "value", [object(), {1, 2}, Path("a"), b"bytes", len, [object()], {"a": object()}, 1j]
+)
 def test_what_cannot_be_keyed_raises(value):
     with pytest.raises(TypeError, match="'args' is a"):
         key(of_anything, (None, value), {})

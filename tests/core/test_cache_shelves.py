@@ -1,4 +1,5 @@
 """Where the cache keeps things: bounds of memory and disk, broken files, threads and processes."""
+
 import itertools
 import os
 import subprocess
@@ -75,7 +76,7 @@ def test_a_broken_file_is_a_miss_and_is_made_again(tmp_path):
     model, path = fakes.Model(), tmp_path / f"{key(fakes.paint, (fakes.Model(), IMAGE, 'x'), {})}.pt"
     value = last(cached(fakes.paint, model, IMAGE, "x", cache=Cache(folder=tmp_path)))
     whole = path.read_bytes()
-    for broken in (b"", b"text", whole[:10], whole[:len(whole) // 2], whole[:-1], b"\0" * len(whole)):
+    for broken in (b"", b"text", whole[:10], whole[: len(whole) // 2], whole[:-1], b"\0" * len(whole)):
         path.write_bytes(broken)
         again = last(cached(fakes.paint, model, IMAGE, "x", cache=Cache(folder=tmp_path)))
         assert torch.equal(again, value) and path.read_bytes() == whole
@@ -87,9 +88,14 @@ def test_a_file_of_another_shape_is_a_miss_and_no_code_in_it_runs(tmp_path):
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "exploded"),)
 
-    contents = [Bomb(), {"__dataclass__": ["os", "system"], "fields": {}}, 3, {"value": 1},
-                {"__dataclass__": ["textedit_core.record", "Record"], "fields": {"nothing": 1}},
-                {"__dataclass__": ["textedit_core.cache", "Cache"], "fields": {}}]
+    contents = [
+        Bomb(),
+        {"__dataclass__": ["os", "system"], "fields": {}},
+        3,
+        {"value": 1},
+        {"__dataclass__": ["textedit_core.record", "Record"], "fields": {"nothing": 1}},
+        {"__dataclass__": ["textedit_core.cache", "Cache"], "fields": {}},
+    ]
     for content in contents:
         torch.save(content, tmp_path / "name.pt")
         assert Cache(folder=tmp_path).get("name") is None

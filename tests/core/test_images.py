@@ -1,4 +1,5 @@
 """Images: every mode opens, hostile and broken files are refused in one sentence, tensors and masks agree."""
+
 import io
 import struct
 import zlib
@@ -25,6 +26,7 @@ def gradient(size: tuple[int, int] = (40, 30), mode: str = "RGB") -> Image.Image
 
 def header_only_png(width: int, height: int) -> bytes:
     """A valid PNG header for any size, with a single byte of pixels: a decompression bomb in little."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -34,19 +36,52 @@ def header_only_png(width: int, height: int) -> bytes:
 
 
 def half(data: bytes) -> bytes:
-    return data[:len(data) // 2]
+    return data[: len(data) // 2]
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "PA",
-                                  "La", "RGBa", "I", "F", "I;16", "I;16B"])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "1",
+        "L",
+        "P",
+        "LA",
+        "RGB",
+        "RGBA",
+        "CMYK",
+        "YCbCr",
+        "HSV",
+        "LAB",
+        "PA",
+        "La",
+        "RGBa",
+        "I",
+        "F",
+        "I;16",
+        "I;16B",
+    ],
+)
 def test_every_mode_of_a_decoded_image_opens(mode):
     opened = open_image(Image.new(mode, (5, 4)))
     assert (opened.mode, opened.size) == ("RGB", (5, 4))
 
 
-@pytest.mark.parametrize(("mode", "kind"), [("L", "PNG"), ("P", "PNG"), ("P", "GIF"), ("RGB", "PNG"),
-                                            ("RGBA", "PNG"), ("LA", "PNG"), ("RGB", "WEBP"), ("RGB", "BMP"),
-                                            ("RGB", "TIFF"), ("CMYK", "TIFF"), ("RGB", "PPM")])
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [
+        ("L", "PNG"),
+        ("P", "PNG"),
+        ("P", "GIF"),
+        ("RGB", "PNG"),
+        ("RGBA", "PNG"),
+        ("LA", "PNG"),
+        ("RGB", "WEBP"),
+        ("RGB", "BMP"),
+        ("RGB", "TIFF"),
+        ("CMYK", "TIFF"),
+        ("RGB", "PPM"),
+    ],
+)
 def test_files_of_many_kinds_keep_their_colours(mode, kind, tmp_path):
     source = gradient(mode=mode)
     path = tmp_path / "picture"
@@ -115,18 +150,22 @@ def test_an_animation_gives_its_first_frame():
     assert open_image(moving).getpixel((4, 4)) == (255, 0, 0)
 
 
-@pytest.mark.parametrize(("data", "says"), [
-    (b"this is only text, whatever its name", "not an image"),
-    (b"", "not an image"),
-    (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not an image"),
-    (half(encode(gradient((400, 300)))), "cut short"),
-    (half(encode(gradient((400, 300)), "JPEG")), "cut short"),
-    (half(encode(gradient((400, 300)), "GIF")), "cut short"),
-    (half(encode(gradient((400, 300)), "WEBP")), "cut short|not an image"),
-    (header_only_png(10000, 5001), "50 megapixels"),
-    (header_only_png(60000, 60000), "50 megapixels"),
-    (header_only_png(30, 30), "cut short"),
-], ids=lambda part: part if isinstance(part, str) else "file")
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"this is only text, whatever its name", "not an image"),
+        (b"", "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not an image"),
+        (half(encode(gradient((400, 300)))), "cut short"),
+        (half(encode(gradient((400, 300)), "JPEG")), "cut short"),
+        (half(encode(gradient((400, 300)), "GIF")), "cut short"),
+        (half(encode(gradient((400, 300)), "WEBP")), "cut short|not an image"),
+        (header_only_png(10000, 5001), "50 megapixels"),
+        (header_only_png(60000, 60000), "50 megapixels"),
+        (header_only_png(30, 30), "cut short"),
+    ],
+    ids=lambda part: part if isinstance(part, str) else "file",
+)
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_broken_and_hostile_files_are_refused_in_one_sentence(data, says, tmp_path):
     path = tmp_path / "upload.png"

@@ -1,4 +1,5 @@
 """Knobs: read from signatures, parsed and checked with sentences, split between a fit and its edit."""
+
 from functools import wraps
 from typing import Annotated, Literal
 
@@ -22,10 +23,19 @@ from textedit_core.knobs import (
 )
 
 
-def everything(model, image, prompt="", *, eta: Eta = 0.5, count: Annotated[int, Knob(0, 10, 1)] = 3,
-               kind: Annotated[str, Knob(choices=("full", "lora"))] = "full",
-               how: Annotated[Literal["slow", "fast"], Knob(label="Way")] = "slow",
-               note: Annotated[str, Knob()] = "", sharp: Annotated[bool, Knob()] = False, other: int = 1):
+def everything(
+    model,
+    image,
+    prompt="",
+    *,
+    eta: Eta = 0.5,
+    count: Annotated[int, Knob(0, 10, 1)] = 3,
+    kind: Annotated[str, Knob(choices=("full", "lora"))] = "full",
+    how: Annotated[Literal["slow", "fast"], Knob(label="Way")] = "slow",
+    note: Annotated[str, Knob()] = "",
+    sharp: Annotated[bool, Knob()] = False,
+    other: int = 1,
+):
     yield
 
 
@@ -48,8 +58,11 @@ def test_they_are_read_once_and_what_a_caller_gets_is_its_own():
 
 def test_they_are_read_through_decorators_and_from_annotations_as_text():
     scope = {"Eta": Eta}
-    exec("from __future__ import annotations\n"
-         "def late(model, missing: NotImported, *, eta: Eta = 1) -> AlsoMissing: yield", scope)
+    exec(
+        "from __future__ import annotations\n"
+        "def late(model, missing: NotImported, *, eta: Eta = 1) -> AlsoMissing: yield",
+        scope,
+    )
 
     @wraps(scope["late"])
     def wrapped(*args, **kwargs):
@@ -59,35 +72,70 @@ def test_they_are_read_through_decorators_and_from_annotations_as_text():
     assert knobs(wrapped)["eta"].default == 1.0
 
 
-@pytest.mark.parametrize(("name", "text", "value"), [
-    ("eta", "0.25", 0.25), ("eta", " -0.5 ", -0.5), ("eta", "2", 2.0), ("eta", "1e-1", 0.1),
-    ("count", "7", 7), ("count", "7.0", 7), ("count", "1e1", 10), ("kind", "lora", "lora"),
-    ("how", "fast", "fast"), ("note", "a, b", "a, b"), ("sharp", "true", True),
-    ("sharp", "OFF", False), ("sharp", "1", True),
-])
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("eta", "0.25", 0.25),
+        ("eta", " -0.5 ", -0.5),
+        ("eta", "2", 2.0),
+        ("eta", "1e-1", 0.1),
+        ("count", "7", 7),
+        ("count", "7.0", 7),
+        ("count", "1e1", 10),
+        ("kind", "lora", "lora"),
+        ("how", "fast", "fast"),
+        ("note", "a, b", "a, b"),
+        ("sharp", "true", True),
+        ("sharp", "OFF", False),
+        ("sharp", "1", True),
+    ],
+)
 def test_what_a_person_types(name, text, value):
     parsed = KNOBS[name].parse(text)
     assert parsed == value and type(parsed) is KNOBS[name].type
 
 
-@pytest.mark.parametrize(("name", "text", "says"), [
-    ("eta", "2.01", "Eta: 2.01 is not a number from -0.5 to 2."), ("eta", "high", "'high' is not a number"),
-    ("eta", "", "Eta: ''"), ("eta", "nan", "Eta: nan"), ("eta", "inf", "Eta: inf"), ("count", "2.5", "whole"),
-    ("count", "-1", "from 0 to 10"), ("count", "99999999999999999999999", "from 0 to 10"),
-    ("kind", "attention", "one of full, lora"), ("how", "", "Way: '' is not one of slow, fast."),
-    ("sharp", "maybe", "true or false"),
-])
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("eta", "2.01", "Eta: 2.01 is not a number from -0.5 to 2."),
+        ("eta", "high", "'high' is not a number"),
+        ("eta", "", "Eta: ''"),
+        ("eta", "nan", "Eta: nan"),
+        ("eta", "inf", "Eta: inf"),
+        ("count", "2.5", "whole"),
+        ("count", "-1", "from 0 to 10"),
+        ("count", "99999999999999999999999", "from 0 to 10"),
+        ("kind", "attention", "one of full, lora"),
+        ("how", "", "Way: '' is not one of slow, fast."),
+        ("sharp", "maybe", "true or false"),
+    ],
+)
 def test_mistakes_are_sentences_with_label_and_range(name, text, says):
     with pytest.raises(ValueError) as refusal:
         KNOBS[name].parse(text)
     assert says in str(refusal.value) and str(refusal.value).endswith(".")
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("eta", True), ("eta", "1"), ("eta", None), ("count", [1]), ("count", float("nan")), ("kind", 1),
-    ("sharp", 1), ("note", None), ("count", 10**400), ("eta", -(10**400)), ("eta", "x" * 100_000),
-    ("count", {"a": ["x" * 500] * 500}), ("kind", "y" * 5000), ("note", "z" * 20_001),
-])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("eta", True),
+        ("eta", "1"),
+        ("eta", None),
+        ("count", [1]),
+        ("count", float("nan")),
+        ("kind", 1),
+        ("sharp", 1),
+        ("note", None),
+        ("count", 10**400),
+        ("eta", -(10**400)),
+        ("eta", "x" * 100_000),
+        ("count", {"a": ["x" * 500] * 500}),
+        ("kind", "y" * 5000),
+        ("note", "z" * 20_001),
+    ],
+)
 def test_values_of_a_wrong_kind_are_refused_in_a_short_sentence(name, value):
     with pytest.raises(ValueError, match=KNOBS[name].label) as refusal:
         KNOBS[name].check(value)

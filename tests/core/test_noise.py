@@ -1,4 +1,5 @@
 """Noise by seed: equal alone and in a batch, normal, and without a trace on the global generator."""
+
 import pytest
 import torch
 

@@ -1,4 +1,5 @@
 """Records: through JSON and PNG and back, and a sentence for everything that is none."""
+
 import io
 import json
 
@@ -8,9 +9,14 @@ from PIL import Image, PngImagePlugin
 from textedit_core import __version__
 from textedit_core.record import Record, image_sha, read_png, save_png
 
-RECORD = Record("imagic", "toon", {"prompt": "a smiling man, λ \"and\" ü"},
-                {"eta": 0.7, "seed": 2**31 - 1, "tune": "full", "gradient_checkpointing": False},
-                "ab" * 32, "pad")
+RECORD = Record(
+    "imagic",
+    "toon",
+    {"prompt": 'a smiling man, λ "and" ü'},
+    {"eta": 0.7, "seed": 2**31 - 1, "tune": "full", "gradient_checkpointing": False},
+    "ab" * 32,
+    "pad",
+)
 
 
 def png(record: Record | None = None, text: str | None = None) -> bytes:
@@ -51,19 +57,23 @@ def test_one_picture_has_one_sha_and_others_have_others(tmp_path):
     assert image_sha(Image.new("RGB", (4, 6), "red")) not in shas
 
 
-@pytest.mark.parametrize(("data", "says"), [
-    (png(), "no settings"),
-    (b"not a png at all", "not a PNG"),
-    (png(RECORD)[:20], "not a PNG"),
-    (png(text="{broken"), "damaged"),
-    (png(text="[" * 100_000), "damaged"),
-    (png(text="[1, 2]"), "not a record"),
-    (png(text='{"method": "imagic"}'), "'models'"),
-    (png(text='{"method": 3, "models": "toon"}'), "'method'"),
-    (png(text='{"method": "imagic", "models": "toon", "knobs": {"eta": NaN}}'), "'knobs'"),
-    (png(text='{"method": "imagic", "models": "toon", "knobs": {"eta": [1]}}'), "'knobs'"),
-    (png(text='{"method": "imagic", "models": "toon", "prompts": {"prompt": 3}}'), "'prompts'"),
-], ids=lambda part: part if isinstance(part, str) else "file")
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (png(), "no settings"),
+        (b"not a png at all", "not a PNG"),
+        (png(RECORD)[:20], "not a PNG"),
+        (png(text="{broken"), "damaged"),
+        (png(text="[" * 100_000), "damaged"),
+        (png(text="[1, 2]"), "not a record"),
+        (png(text='{"method": "imagic"}'), "'models'"),
+        (png(text='{"method": 3, "models": "toon"}'), "'method'"),
+        (png(text='{"method": "imagic", "models": "toon", "knobs": {"eta": NaN}}'), "'knobs'"),
+        (png(text='{"method": "imagic", "models": "toon", "knobs": {"eta": [1]}}'), "'knobs'"),
+        (png(text='{"method": "imagic", "models": "toon", "prompts": {"prompt": 3}}'), "'prompts'"),
+    ],
+    ids=lambda part: part if isinstance(part, str) else "file",
+)
 def test_what_is_no_record_is_refused_in_one_sentence(data, says):
     with pytest.raises(ValueError, match=says) as refusal:
         read_png(data)

@@ -1,4 +1,5 @@
 """Contact sheets and file names: every cell in its place, every value readable, every name different."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -36,11 +37,16 @@ def blocks(picture: Image.Image, size: int) -> list[list[tuple[int, int, int]]]:
 
 def test_every_cell_is_in_its_place():
     picture = contact_sheet(grid(), "eta", "seed", cell_size=32)
-    assert blocks(picture, 32) == [[(0, 0, 0), (128, 0, 0), (255, 0, 0)],
-                                   [(0, 255, 0), (128, 255, 0), (255, 255, 0)]]
+    assert blocks(picture, 32) == [
+        [(0, 0, 0), (128, 0, 0), (255, 0, 0)],
+        [(0, 255, 0), (128, 255, 0), (255, 255, 0)],
+    ]
     turned = contact_sheet(grid(), "seed", "eta", cell_size=32)
-    assert blocks(turned, 32) == [[(0, 0, 0), (0, 255, 0)], [(128, 0, 0), (128, 255, 0)],
-                                  [(255, 0, 0), (255, 255, 0)]]
+    assert blocks(turned, 32) == [
+        [(0, 0, 0), (0, 255, 0)],
+        [(128, 0, 0), (128, 255, 0)],
+        [(255, 0, 0), (255, 255, 0)],
+    ]
 
 
 def test_places_that_are_not_finished_stay_empty():
@@ -52,8 +58,11 @@ def test_places_that_are_not_finished_stay_empty():
 
 
 def test_further_axes_become_rows():
-    cells = [Cell(one.coords | {"steps": steps}, one.settings | {"steps": steps}, one.image, 0)
-             for steps in (10, 20) for one in grid()]
+    cells = [
+        Cell(one.coords | {"steps": steps}, one.settings | {"steps": steps}, one.image, 0)
+        for steps in (10, 20)
+        for one in grid()
+    ]
     assert len(blocks(contact_sheet(cells, "eta", "seed", cell_size=32), 32)) == 4
     assert len(blocks(contact_sheet(cells, "eta", cell_size=32), 32)) == 4
     assert len(blocks(contact_sheet(grid(seeds=(0,)), "eta", cell_size=32), 32)) == 1
@@ -126,5 +135,11 @@ def test_names_are_plain_and_different():
 
 
 def test_the_summary_is_what_sweep_json_needs():
-    assert summary([cell(eta=0.5)]) == [{"file": "eta=0.5.png", "coords": {"eta": 0.5}, "seconds": 0.25,
-                                       "settings": {"eta": 0.5, "seed": 0, "steps": 20, "tune": "full"}}]
+    assert summary([cell(eta=0.5)]) == [
+        {
+            "file": "eta=0.5.png",
+            "coords": {"eta": 0.5},
+            "seconds": 0.25,
+            "settings": {"eta": 0.5, "seed": 0, "steps": 20, "tune": "full"},
+        }
+    ]

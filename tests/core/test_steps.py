@@ -1,4 +1,5 @@
 """Step and last: the final value, or a ValueError that says what is missing."""
+
 from dataclasses import FrozenInstanceError
 
 import pytest

@@ -1,4 +1,5 @@
 """Sweeps: the plan, one fit for many cells, batches, the cache, streaming and stopping."""
+
 from dataclasses import replace
 
 import pytest
@@ -31,15 +32,27 @@ def alone(model, rounds=2, fit_seed=0, **settings) -> torch.Tensor:
 def test_the_costliest_axis_is_the_outermost():
     cells = plan({"eta": [0, 1], "rounds": [1, 2], "steps": [3, 4]}, fakes.edit, fakes.fit)
     assert [(cell["rounds"], cell["steps"], cell["eta"]) for cell in cells] == [
-        (1, 3, 0), (1, 3, 1), (1, 4, 0), (1, 4, 1), (2, 3, 0), (2, 3, 1), (2, 4, 0), (2, 4, 1)]
+        (1, 3, 0),
+        (1, 3, 1),
+        (1, 4, 0),
+        (1, 4, 1),
+        (2, 3, 0),
+        (2, 3, 1),
+        (2, 4, 0),
+        (2, 4, 1),
+    ]
     assert all(list(cell) == ["eta", "rounds", "steps"] for cell in cells)
 
 
 def test_a_plan_checks_its_values_and_drops_doubles():
     assert plan({"eta": [0, 0.0, 1]}, fakes.edit) == [{"eta": 0.0}, {"eta": 1.0}]
     assert plan({}, fakes.edit) == [{}]
-    for axes, says in (({"mood": [1]}, "no knob called 'mood'"), ({"rounds": [1]}, "no knob called 'rounds'"),
-                       ({"eta": [3]}, "Eta: 3"), ({"eta": []}, "Eta: there are no values")):
+    for axes, says in (
+        ({"mood": [1]}, "no knob called 'mood'"),
+        ({"rounds": [1]}, "no knob called 'rounds'"),
+        ({"eta": [3]}, "Eta: 3"),
+        ({"eta": []}, "Eta: there are no values"),
+    ):
         with pytest.raises(ValueError, match=says):
             plan(axes, fakes.edit)
 
@@ -101,8 +114,9 @@ def test_a_wider_sweep_computes_only_its_new_cells():
     model.calls.clear()
     cells = last(swept(model, {"eta": [0, 0.5, 1], "seed": [0, 1, 2]}, cache))
     assert (count(model, "fit"), count(model, "edit")) == (0, 5)
-    assert [cell.seconds > 0 for cell in cells] == [cell.coords["eta"] == 0.5 or cell.coords["seed"] == 2
-                                                  for cell in cells]
+    assert [cell.seconds > 0 for cell in cells] == [
+        cell.coords["eta"] == 0.5 or cell.coords["seed"] == 2 for cell in cells
+    ]
     same = {tuple(cell.coords.values()): cell.image for cell in cells}
     assert all(torch.equal(same[tuple(cell.coords.values())], cell.image) for cell in first)
 
@@ -122,7 +136,7 @@ def test_the_cells_and_a_single_edit_share_the_cache():
 def test_a_cell_does_not_hold_its_whole_batch():
     cache = Cache()
     cells = last(swept(fakes.Model(), {"eta": [0, 0.5, 1]}, cache))
-    kept, = last(swept(fakes.Model(), {"eta": [0.5]}, cache))
+    (kept,) = last(swept(fakes.Model(), {"eta": [0.5]}, cache))
     assert kept.seconds == 0
     assert {cell.image.untyped_storage().nbytes() for cell in (*cells, kept)} == {3 * 8 * 8 * 4}
 
@@ -182,7 +196,7 @@ def test_without_a_fit():
 
 
 def test_no_axis_is_one_cell():
-    cell, = last(swept(fakes.Model(), {}, seed=3))
+    (cell,) = last(swept(fakes.Model(), {}, seed=3))
     torch.testing.assert_close(cell.image, alone(fakes.Model(), seed=3))
 
 

@@ -94,9 +94,10 @@ def test_stopping_early_is_a_shorter_fit(model, image, tune):
     for step in run:
         if step.done == 5:
             run.close()
-    assert step.value.fingerprint == last(
-        imagic.fit(model, image, PROMPT, **SHORT | {"finetune_steps": 2}, tune=tune)
-    ).fingerprint
+    assert (
+        step.value.fingerprint
+        == last(imagic.fit(model, image, PROMPT, **SHORT | {"finetune_steps": 2}, tune=tune)).fingerprint
+    )
     out = last(imagic.edit(model, step.value, steps=2))
     assert out.isfinite().all()
 
