@@ -7,11 +7,16 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
-from demos.components.models import Picker
-from demos.components.recall import Recall
+from demos.about import tab as about
+from demos.compare import tab as compare
 from demos.context import Context
-from demos.runs import safety as safety_runs
-from demos.tabs import about, compare, imagic, null_text, paint_by_example, styleclip
+from demos.imagic import tab as imagic
+from demos.inversion import tab as null_text
+from demos.paint_by_example import tab as paint_by_example
+from demos.shared import safety as safety_runs
+from demos.shared.models import Picker
+from demos.shared.recall import Recall
+from demos.styleclip import tab as styleclip
 from demos.theme import CSS, JS, THEME
 
 TABS = (imagic, null_text, styleclip, paint_by_example, compare)

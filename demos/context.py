@@ -18,7 +18,7 @@ from types import ModuleType
 import torch
 from gradio.utils import get_upload_folder
 
-from textedit_core.models.safety import SafetyChecker
+from textedit_core.models.diffusion.safety import SafetyChecker
 
 log = logging.getLogger("textedit")
 MODEL_LANE = {"concurrency_id": "model", "concurrency_limit": 1}

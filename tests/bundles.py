@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from tests.style_bundle import write_tiny_style
-from textedit_core.models.exemplar import ExemplarEncoder
+from textedit_core.models.diffusion.exemplar import ExemplarEncoder
 from textedit_core.training.tokenizer import build_tokenizer
 
 SENTENCE = "a portrait photo of the man and woman person with in red green blue hat glasses smiling sad"

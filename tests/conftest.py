@@ -48,8 +48,8 @@ def toon():
 def portrait(toon):
     """A toon portrait (1,3,H,W) of a man with glasses, at the size of the shipped models."""
     from textedit_core.images import to_tensor
-    from textedit_core.training.render import render
-    from textedit_core.training.world import Scene
+    from textedit_core.toon.render import render
+    from textedit_core.toon.world import Scene
 
     size = toon.diffusion.size
     return to_tensor(render(Scene(glasses="glasses", clothes_color="red", background="green"), size), size)

@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from textedit_core.models.encoders import E4e
-from textedit_core.models.identity import IRSE50
-from textedit_core.models.mapper import LevelsMapper
-from textedit_core.models.style import digest
-from textedit_core.models.stylegan2 import Generator
+from textedit_core.models.style.encoders import E4e
+from textedit_core.models.style.identity import IRSE50
+from textedit_core.models.style.mapper import LevelsMapper
+from textedit_core.models.style.models import digest
+from textedit_core.models.style.stylegan2 import Generator
 
 WIDTH = 16
 GENERATOR = {"style_dim": WIDTH, "n_mlp": 2, "channels": {"4": 8, "8": 8, "16": 6, "32": 4}}

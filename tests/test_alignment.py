@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.bundles import WORDS
-from textedit_core.alignment import (
+from textedit_core.models.diffusion.alignment import (
     Tokens,
     align,
     cross_alphas,

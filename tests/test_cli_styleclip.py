@@ -8,7 +8,6 @@ from PIL import Image
 
 from tests.style_bundle import MAPPER
 from textedit_core import __main__ as cli
-from textedit_core import latents
 from textedit_core.images import to_pil, to_tensor
 from textedit_core.methods import (
     latent_directions,
@@ -17,6 +16,7 @@ from textedit_core.methods import (
     styleclip_mapper,
     styleclip_optimizer,
 )
+from textedit_core.models.style import latents
 from textedit_core.record import image_sha, read_png
 from textedit_core.steps import last
 

@@ -6,7 +6,14 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, PNDMScheduler
 
-from textedit_core.ddim import Inversion, Schedule, add_noise, ddim_step, invert, velocity_to_eps
+from textedit_core.models.diffusion.ddim import (
+    Inversion,
+    Schedule,
+    add_noise,
+    ddim_step,
+    invert,
+    velocity_to_eps,
+)
 from textedit_core.steps import last
 
 CONFIG = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

@@ -7,13 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from textedit_core import inversions
 from textedit_core.cache import Cache, cached
-from textedit_core.ddim import Schedule, invert
 from textedit_core.knobs import knobs
 from textedit_core.methods import direct_inversion, null_text, prompt_to_prompt
 from textedit_core.metrics import psnr
-from textedit_core.models.latent_diffusion import count_rows
+from textedit_core.models.diffusion import inversions
+from textedit_core.models.diffusion.ddim import Schedule, invert
+from textedit_core.models.diffusion.latent_diffusion import count_rows
 from textedit_core.steps import last
 
 CAPTION = "a man in a red hat"

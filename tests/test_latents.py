@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from textedit_core import latents
-from textedit_core.latents import Latent
 from textedit_core.models import zoo
+from textedit_core.models.style import latents
+from textedit_core.models.style.latents import Latent
 
 
 def test_a_seed_names_a_latent_alone_and_in_a_batch(tiny):

@@ -24,6 +24,12 @@ from textedit_core.knobs import BoundKnob, knobs
 from textedit_core.steps import Step
 
 _PACKAGE = "textedit_core"
+# Where the types of stored results were in earlier versions, and where they are now.
+_MOVED = {
+    "textedit_core.ddim": "textedit_core.models.diffusion.ddim",
+    "textedit_core.latents": "textedit_core.models.style.latents",
+    "textedit_core.models.style": "textedit_core.models.style.models",
+}
 _STALE_SECONDS = 3600
 _log = logging.getLogger(__name__)
 
@@ -267,7 +273,7 @@ def _decode(value: Any) -> Any:
     module, name = value["__dataclass__"]
     if module.partition(".")[0] != _PACKAGE:
         raise ValueError(f"{module}.{name} is not a type of this package")
-    kind = getattr(importlib.import_module(module), name)
+    kind = getattr(importlib.import_module(_MOVED.get(module, module)), name)
     if not _is_ours(kind):
         raise ValueError(f"{module}.{name} is not a frozen dataclass")
     return kind(**{label: _decode(one) for label, one in value["fields"].items()})

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from textedit_core import latents
 from textedit_core.cache import Cache, cached
 from textedit_core.images import as_mask, as_tensor, open_image, open_mask, to_mask, to_tensor
 from textedit_core.knobs import BoundKnob, divide, knobs, method_knobs, positionals
 from textedit_core.models import zoo
+from textedit_core.models.style import latents
 from textedit_core.record import Record, image_sha
 from textedit_core.steps import Step, last
 

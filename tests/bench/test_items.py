@@ -13,10 +13,10 @@ from tests.bench.conftest import write_picture
 from textedit_core.bench import items, toon
 from textedit_core.bench.item import Item, Pictures
 from textedit_core.bench.plan import Contestant
-from textedit_core.training.edits import held_out_edits
-from textedit_core.training.render import parts
-from textedit_core.training.toon_parts import PartEdit
-from textedit_core.training.world import scene_of_seed
+from textedit_core.toon.edits import held_out_edits
+from textedit_core.toon.parts import PartEdit
+from textedit_core.toon.render import parts
+from textedit_core.toon.world import scene_of_seed
 
 
 def test_our_own_layout_is_read_line_by_line(folder):

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.app.conftest import settings_in
 from tests.browser.test_walk import at_rest, drag
+from tests.demos.conftest import settings_in
 
 pytestmark = pytest.mark.browser
 PROMPT = "an angry person with sunglasses"

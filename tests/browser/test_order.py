@@ -5,7 +5,7 @@ from threading import Event
 import pytest
 from playwright.sync_api import expect
 
-from demos.runs import fitting, sweeping
+from demos.shared import fitting, sweeping
 from tests.browser.test_walk import PROMPT, edit, give
 
 pytestmark = pytest.mark.browser

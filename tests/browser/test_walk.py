@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.app.conftest import settings_in
+from tests.demos.conftest import settings_in
 
 pytestmark = pytest.mark.browser
 PROMPT = "a smiling woman with a red hat"

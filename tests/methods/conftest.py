@@ -5,8 +5,8 @@ import torch
 
 from tests.methods.fits import PROMPT
 from tests.methods.inverted import SOURCE, T
-from textedit_core import inversions
 from textedit_core.methods import imagic
+from textedit_core.models.diffusion import inversions
 from textedit_core.steps import last
 
 

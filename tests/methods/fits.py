@@ -2,7 +2,7 @@
 
 import torch
 
-from textedit_core.ddim import add_noise
+from textedit_core.models.diffusion.ddim import add_noise
 
 PROMPT = "a photo of the man in a red hat"
 SHORT = {"embedding_steps": 3, "finetune_steps": 3, "finetune_lr": 1e-3}

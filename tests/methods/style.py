@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 
-from textedit_core.models.style import digest
+from textedit_core.models.style.models import digest
 
 
 def state(models):

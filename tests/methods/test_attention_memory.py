@@ -1,6 +1,6 @@
 """An edit at Stable Diffusion's 64 x 64 latents needs a fraction of the memory that attention maps take."""
 
-from tests.studies.attention_memory import compare
+from studies.attention_memory import compare
 
 
 def test_the_peak_is_at_most_a_quarter_of_a_version_that_makes_every_map(model):

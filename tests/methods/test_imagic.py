@@ -10,7 +10,7 @@ from tests.methods.fits import PROMPT, SHORT, held_out_loss
 from textedit_core import metrics
 from textedit_core.knobs import knobs, method_knobs
 from textedit_core.methods import imagic
-from textedit_core.models.latent_diffusion import count_rows
+from textedit_core.models.diffusion.latent_diffusion import count_rows
 from textedit_core.steps import last
 
 ETAS = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2]

@@ -7,7 +7,7 @@ from tests.methods.fits import PROMPT
 from textedit_core import metrics
 from textedit_core.knobs import knobs
 from textedit_core.methods import imagic
-from textedit_core.models.latent_diffusion import count_rows
+from textedit_core.models.diffusion.latent_diffusion import count_rows
 from textedit_core.steps import last
 
 

@@ -10,7 +10,7 @@ from tests.methods.fits import PROMPT, SHORT, held_out_loss
 from textedit_core import metrics
 from textedit_core.cache import Cache, cached, key
 from textedit_core.methods import imagic
-from textedit_core.models.latent_diffusion import count_rows
+from textedit_core.models.diffusion.latent_diffusion import count_rows
 from textedit_core.steps import last
 
 

@@ -2,9 +2,9 @@
 
 import torch
 
-from textedit_core import inversions
 from textedit_core.methods import prompt_to_prompt
 from textedit_core.metrics import psnr
+from textedit_core.models.diffusion import inversions
 from textedit_core.steps import last
 
 CAPTION = "a person with glasses in red clothes on a green background"

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from tests.methods.style import untouched
-from textedit_core import cache, latents
-from textedit_core.latents import Latent
+from textedit_core import cache
 from textedit_core.methods import latent_directions as method
-from textedit_core.models import ganspace
-from textedit_core.models.directions import Channels, drawn, text_axis
+from textedit_core.models.style import ganspace, latents
+from textedit_core.models.style.directions import Channels, drawn, text_axis
+from textedit_core.models.style.latents import Latent
 from textedit_core.steps import last
 
 TEXTS = "a man", "a smiling man"

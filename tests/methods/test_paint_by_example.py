@@ -9,10 +9,10 @@ from diffusers.pipelines.deprecated.paint_by_example import PaintByExamplePipeli
 from diffusers.pipelines.deprecated.paint_by_example.image_encoder import PaintByExampleImageEncoder
 
 from textedit_core import metrics
-from textedit_core.ddim import ddim_step
 from textedit_core.knobs import knobs
 from textedit_core.methods import paint_by_example
-from textedit_core.models.latent_diffusion import count_rows
+from textedit_core.models.diffusion.ddim import ddim_step
+from textedit_core.models.diffusion.latent_diffusion import count_rows
 from textedit_core.noise import noise
 from textedit_core.steps import last
 

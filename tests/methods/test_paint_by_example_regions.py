@@ -7,8 +7,8 @@ import torch
 
 from textedit_core import masks
 from textedit_core.methods import paint_by_example
-from textedit_core.models.latent_diffusion import count_rows
-from textedit_core.models.structure import Lender
+from textedit_core.models.diffusion.latent_diffusion import count_rows
+from textedit_core.models.diffusion.structure import Lender
 from textedit_core.noise import noise
 from textedit_core.steps import last
 

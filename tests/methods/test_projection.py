@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from tests.methods.style import untouched
-from textedit_core import latents
 from textedit_core.methods import projection
 from textedit_core.metrics import psnr
-from textedit_core.models.style import StyleEncoder
+from textedit_core.models.style import latents
+from textedit_core.models.style.models import StyleEncoder
 from textedit_core.steps import last
 
 

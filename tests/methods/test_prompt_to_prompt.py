@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from tests.methods.inverted import ADD, MILD, SOURCE, SWAP, T, edited
-from textedit_core import alignment, inversions
-from textedit_core.ddim import ddim_step
 from textedit_core.methods import prompt_to_prompt
-from textedit_core.models.latent_diffusion import count_rows
+from textedit_core.models.diffusion import alignment, inversions
+from textedit_core.models.diffusion.ddim import ddim_step
+from textedit_core.models.diffusion.latent_diffusion import count_rows
 from textedit_core.steps import last
 
 

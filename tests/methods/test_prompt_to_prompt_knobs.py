@@ -10,14 +10,14 @@ from tests.bundles import tiny_unet
 from tests.methods.inverted import ADD, MILD, SOURCE, SWAP, edited
 from textedit_core import __main__ as cli
 from textedit_core.cache import Cache
-from textedit_core.ddim import Inversion
 from textedit_core.images import to_pil, to_tensor
 from textedit_core.knobs import knobs, method_knobs
 from textedit_core.methods import prompt_to_prompt
 from textedit_core.models import zoo
-from textedit_core.models.attention import Control, attention_control
-from textedit_core.models.latent_diffusion import count_rows
-from textedit_core.models.prompt_control import MapSum
+from textedit_core.models.diffusion.attention import Control, attention_control
+from textedit_core.models.diffusion.ddim import Inversion
+from textedit_core.models.diffusion.latent_diffusion import count_rows
+from textedit_core.models.diffusion.prompt_control import MapSum
 from textedit_core.record import image_sha, read_png
 from textedit_core.steps import last
 from textedit_core.sweep import sweep

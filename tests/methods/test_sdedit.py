@@ -7,11 +7,11 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
 
 from textedit_core import metrics
-from textedit_core.ddim import Schedule
 from textedit_core.images import to_pil
 from textedit_core.knobs import knobs
 from textedit_core.methods import sdedit
-from textedit_core.models.latent_diffusion import count_rows
+from textedit_core.models.diffusion.ddim import Schedule
+from textedit_core.models.diffusion.latent_diffusion import count_rows
 from textedit_core.steps import last
 
 PROMPT = "a portrait of the man in a red hat"

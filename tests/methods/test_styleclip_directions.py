@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from tests.methods.style import untouched
-from textedit_core import latents
 from textedit_core.methods import styleclip_directions as directions
 from textedit_core.methods.styleclip_directions import DirectionEdit, edit
+from textedit_core.models.style import latents
 from textedit_core.steps import last
 
 NEUTRAL, TARGET = "a man", "a smiling man"

@@ -5,13 +5,12 @@ import torch
 import torch.nn.functional as F
 
 from tests.methods.style import untouched
-from textedit_core import latents
-from textedit_core.latents import Latent
 from textedit_core.methods import styleclip_mapper
 from textedit_core.methods.styleclip_mapper import LevelsMapper, edit, edited_latent
-from textedit_core.models import mapper, mapper_training
-from textedit_core.models.clip_input import features
-from textedit_core.models.style import StyleMapper
+from textedit_core.models.style import latents, mapper, mapper_training
+from textedit_core.models.style.clip_input import features
+from textedit_core.models.style.latents import Latent
+from textedit_core.models.style.models import StyleMapper
 from textedit_core.noise import noise
 from textedit_core.steps import last
 

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from tests.methods.style import untouched
-from textedit_core import latents
-from textedit_core.latents import Latent, learning_rate
 from textedit_core.methods import styleclip_optimizer
-from textedit_core.models.clip_input import augmented, clip_input, features
+from textedit_core.models.style import latents
+from textedit_core.models.style.clip_input import augmented, clip_input, features
+from textedit_core.models.style.latents import Latent, learning_rate
 from textedit_core.steps import last
 
 PROMPT = "a man in a red hat"

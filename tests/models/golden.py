@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from textedit_core.models.stylegan2 import Generator
+from textedit_core.models.style.stylegan2 import Generator
 
 TABLE = {4: 6, 8: 5, 16: 4}
 

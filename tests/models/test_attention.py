@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from textedit_core.models.attention import Control, attention_control, grid
+from textedit_core.models.diffusion.attention import Control, attention_control, grid
 
 
 @pytest.fixture(scope="module")

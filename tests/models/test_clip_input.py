@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.models.golden import Largest, random
-from textedit_core.models.clip_input import augmented, averages, clip_input
+from textedit_core.models.style.clip_input import augmented, averages, clip_input
 
 
 def published(image, zoom, cell):

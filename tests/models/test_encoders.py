@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.models.golden import portraits, with_statistics
-from textedit_core.models.encoders import E4e, load_e4e
+from textedit_core.models.style.encoders import E4e, load_e4e
 
 SHAPE = {"style_dim": 5, "depths": (1, 1, 2, 1), "widths": (4, 6, 7, 8), "input_size": 32}
 

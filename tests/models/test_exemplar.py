@@ -8,8 +8,8 @@ from diffusers.pipelines.deprecated.paint_by_example.image_encoder import PaintB
 from transformers import CLIPVisionConfig
 
 from tests.bundles import tiny_exemplar_encoder, tiny_unet
-from textedit_core.models.exemplar import ExemplarEncoder
-from textedit_core.models.one_key import OneKey, one_key
+from textedit_core.models.diffusion.exemplar import ExemplarEncoder
+from textedit_core.models.diffusion.one_key import OneKey, one_key
 from textedit_core.models.source import Source
 
 

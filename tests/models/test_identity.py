@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.models.golden import portraits, with_statistics
-from textedit_core.models.identity import (
+from textedit_core.models.style.identity import (
     IRSE50,
     ResidualBlock,
     face_crop,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from textedit_core.models import interfacegan
+from textedit_core.models.style import interfacegan
 
 
 def blobs(distance: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from tests.models.golden import random, small_generator
-from textedit_core.models import style_layers
-from textedit_core.models.style_layers import ModulatedConv, StyledConv, laid_out
-from textedit_core.models.stylegan2 import Generator
+from textedit_core.models.style import layers as style_layers
+from textedit_core.models.style.layers import ModulatedConv, StyledConv, laid_out
+from textedit_core.models.style.stylegan2 import Generator
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def test_the_pixels_are_the_same_to_the_byte_and_the_weights_are_laid_out_once(
 
 
 def test_the_toon_generator_draws_the_same_bytes(monkeypatch):
-    from textedit_core import latents
     from textedit_core.models import zoo
+    from textedit_core.models.style import latents
 
     generator = zoo.load("toon", "cpu").generator
     codes = latents.from_seed(generator, seed=[0, 1, 2]).w_plus

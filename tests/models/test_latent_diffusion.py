@@ -6,8 +6,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
-from textedit_core.ddim import Schedule
-from textedit_core.models.latent_diffusion import count_rows
+from textedit_core.models.diffusion.ddim import Schedule
+from textedit_core.models.diffusion.latent_diffusion import count_rows
 
 
 @pytest.fixture(scope="module")

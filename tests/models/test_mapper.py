@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tests.models.golden import fill_by_rule, random, small_generator
-from textedit_core.models.mapper import LevelsMapper, SingleMapper, StyleSpaceMapper, load_mapper
-from textedit_core.models.stylegan2 import load_generator
+from textedit_core.models.style.mapper import LevelsMapper, SingleMapper, StyleSpaceMapper, load_mapper
+from textedit_core.models.style.stylegan2 import load_generator
 
 
 def test_the_numbers_of_the_reference_implementation():

@@ -9,13 +9,13 @@ import torch
 from safetensors.torch import save_file
 
 from demos.context import Context
-from demos.runs.styleclip_mapper import choices, unlisted
+from demos.styleclip.mapper import choices, unlisted
 from tests.style_bundle import MAPPER
-from textedit_core import latents
 from textedit_core.methods import styleclip_mapper
 from textedit_core.models import zoo
-from textedit_core.models.mapper import LevelsMapper, SingleMapper
-from textedit_core.models.style_files import read_mapper
+from textedit_core.models.style import latents
+from textedit_core.models.style.files import read_mapper
+from textedit_core.models.style.mapper import LevelsMapper, SingleMapper
 from textedit_core.steps import last
 
 
@@ -127,8 +127,8 @@ def test_a_file_that_was_mended_meanwhile_is_read(folder):
 
 
 def test_the_tab_says_which_file_is_left_out_and_edits_with_the_others(folder):
-    from demos.tabs.styleclip_mapper import MapperTab
-    from demos.tabs.styleclip_picker import LatentPicker
+    from demos.styleclip.mapper_tab import MapperTab
+    from demos.styleclip.picker import LatentPicker
 
     (folder / "mappers" / "broken.pt").write_bytes(b"no weights")
     ctx = Context(zoo, str(folder), "cpu")

@@ -10,7 +10,7 @@ from diffusers import PNDMScheduler
 from safetensors.torch import load_file
 
 from textedit_core.models import zoo
-from textedit_core.models.paint_by_example import PaintByExample
+from textedit_core.models.diffusion.paint_by_example import PaintByExample
 
 
 @pytest.fixture

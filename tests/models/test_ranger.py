@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from textedit_core.models.ranger import Ranger
+from textedit_core.models.style.ranger import Ranger
 
 
 def run(optimizer, p, gradients):

@@ -11,9 +11,9 @@ import torch
 
 from tests.models.golden import fill_by_rule, wave
 from tests.models.test_stylegan2 import published_rule
-from textedit_core.models.encoders import E4e
-from textedit_core.models.identity import IRSE50
-from textedit_core.models.stylegan2 import Generator
+from textedit_core.models.style.encoders import E4e
+from textedit_core.models.style.identity import IRSE50
+from textedit_core.models.style.stylegan2 import Generator
 
 WIDTHS = (16, 32, 48, 64)
 

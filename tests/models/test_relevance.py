@@ -11,12 +11,12 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.models.golden import small_generator
-from textedit_core import latents
 from textedit_core.models import zoo
-from textedit_core.models.relevance import PINNINGS, _eight_bits, convolutions, measure, multiply_adds
-from textedit_core.models.style import StyleGenerator, digest
-from textedit_core.models.style_layers import ModulatedConv
-from textedit_core.models.stylegan2 import Generator
+from textedit_core.models.style import latents
+from textedit_core.models.style.layers import ModulatedConv
+from textedit_core.models.style.models import StyleGenerator, digest
+from textedit_core.models.style.relevance import PINNINGS, _eight_bits, convolutions, measure, multiply_adds
+from textedit_core.models.style.stylegan2 import Generator
 from textedit_core.steps import last
 
 FEW = {"samples": 2, "count": 50, "seed": 3}

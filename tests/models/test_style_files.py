@@ -11,14 +11,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.style_bundle import MAPPER
-from textedit_core import latents
 from textedit_core.methods import styleclip_directions
-from textedit_core.models import style_files, zoo
-from textedit_core.models.encoders import E4e, load_e4e
-from textedit_core.models.identity import IRSE50, load_identity
+from textedit_core.models import zoo
 from textedit_core.models.numpy_pickle import read_arrays
-from textedit_core.models.relevance_files import published_relevance
-from textedit_core.models.style import digest
+from textedit_core.models.style import files as style_files
+from textedit_core.models.style import latents
+from textedit_core.models.style.encoders import E4e, load_e4e
+from textedit_core.models.style.identity import IRSE50, load_identity
+from textedit_core.models.style.models import digest
+from textedit_core.models.style.relevance_files import published_relevance
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch
 
 from tests.models.golden import TABLE, Largest, fill_by_rule, random, small_generator
 from tests.models.stylegan2_definition import image_of_the_definition
-from textedit_core.models.stylegan2 import Generator
+from textedit_core.models.style.stylegan2 import Generator
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.models.golden import random, small_generator
-from textedit_core.models.stylegan2 import load_generator
+from textedit_core.models.style.stylegan2 import load_generator
 
 
 @pytest.fixture(scope="module")

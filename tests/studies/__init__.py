@@ -1,1 +1,1 @@
-"""Longer measurements, run by hand: each is a module with a command line and says what it measures."""
+"""Tests of the studies."""

@@ -6,13 +6,13 @@ import json
 import pytest
 import torch
 
-from tests.studies import inversions_beside, sharded
-from tests.studies.imagic_beside_sdedit import table
-from tests.studies.sharded import read_rows
-from textedit_core.training.captions import describe
-from textedit_core.training.classifier import AttributeClassifier
-from textedit_core.training.edits import ASKED, NAMED, held_out_edits, score
-from textedit_core.training.world import ATTRIBUTES
+from studies import inversions_beside, sharded
+from studies.imagic_beside_sdedit import table
+from studies.sharded import read_rows
+from textedit_core.toon.captions import describe
+from textedit_core.toon.classifier import AttributeClassifier
+from textedit_core.toon.edits import ASKED, NAMED, held_out_edits, score
+from textedit_core.toon.world import ATTRIBUTES
 
 
 def test_an_edit_changes_the_asked_attribute_alone():

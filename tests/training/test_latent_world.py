@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from textedit_core.training import latent_world
-from textedit_core.training.latent_world import SLOTS, STYLE_DIM
-from textedit_core.training.world import ATTRIBUTES, scene_of_seed
+from textedit_core.toon import latent_world
+from textedit_core.toon.latent_world import SLOTS, STYLE_DIM
+from textedit_core.toon.world import ATTRIBUTES, scene_of_seed
 
 MANY = 20_000
 

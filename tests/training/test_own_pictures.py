@@ -8,8 +8,11 @@ from PIL import Image
 
 from tests.bench.conftest import write_picture
 from textedit_core.models import zoo
+from textedit_core.toon import parts as toon_parts
+from textedit_core.toon import portraits as data
+from textedit_core.toon import render
 from textedit_core.training import __main__ as command
-from textedit_core.training import data, example_parts, paint_by_example, render, toon, toon_parts
+from textedit_core.training import example_parts, paint_by_example, toon
 from textedit_core.training.loop import trained
 
 TOON = zoo.BUNDLES / "toon"

@@ -8,13 +8,14 @@ import torch
 from PIL import Image
 
 from textedit_core.models import zoo
-from textedit_core.training import exemplar_data, exemplar_scores, paint_by_example
-from textedit_core.training.classifier import AttributeClassifier
+from textedit_core.toon import exemplar_data
+from textedit_core.toon.classifier import AttributeClassifier
+from textedit_core.toon.exemplar_data import Boxed, Folder, draw
+from textedit_core.toon.parts import SHOWS, held_out_part_edits, part_boxes
+from textedit_core.toon.world import Scene
+from textedit_core.training import exemplar_scores, paint_by_example
 from textedit_core.training.example_parts import ExampleParts
-from textedit_core.training.exemplar_data import Boxed, Folder, draw
 from textedit_core.training.loop import Budget, trained
-from textedit_core.training.toon_parts import SHOWS, held_out_part_edits, part_boxes
-from textedit_core.training.world import Scene
 
 BOX, WIDTH, HEIGHT = (60, 40, 160, 120), 300, 200
 

@@ -7,11 +7,11 @@ import torch
 
 from tests.bundles import write_tiny_bundle
 from textedit_core.models import zoo
-from textedit_core.models.style import digest
-from textedit_core.models.style_files import read_mapper
-from textedit_core.models.stylegan2 import Generator
+from textedit_core.models.style.files import read_mapper
+from textedit_core.models.style.models import digest
+from textedit_core.models.style.stylegan2 import Generator
+from textedit_core.toon.classifier import AttributeClassifier
 from textedit_core.training import bundle, style_edits
-from textedit_core.training.classifier import AttributeClassifier
 from textedit_core.training.loop import Budget
 
 

@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from textedit_core.training import encoder, generator, identity, latent_world, loop, mapping, style_scores
-from textedit_core.training.data import face_weights, held_out_portraits
+from textedit_core.toon import latent_world
+from textedit_core.toon.portraits import face_weights, held_out_portraits
+from textedit_core.toon.world import Scene, scene_of_seed
+from textedit_core.training import encoder, generator, identity, loop, mapping, style_scores
 from textedit_core.training.loop import Budget
-from textedit_core.training.world import Scene, scene_of_seed
 
 SIZE = 16
 

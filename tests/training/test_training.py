@@ -9,6 +9,9 @@ import torch
 from torch import nn
 
 from textedit_core.models import zoo
+from textedit_core.toon.captions import vocabulary
+from textedit_core.toon.portraits import held_out_portraits
+from textedit_core.toon.world import ATTRIBUTES
 from textedit_core.training import __main__ as command
 from textedit_core.training import (
     classifier,
@@ -22,12 +25,9 @@ from textedit_core.training import (
     text,
     toon,
 )
-from textedit_core.training.captions import vocabulary
-from textedit_core.training.data import held_out_portraits
 from textedit_core.training.loop import Budget, load_ema, train, trained
 from textedit_core.training.readers import attribute_loss
 from textedit_core.training.tokenizer import build_tokenizer
-from textedit_core.training.world import ATTRIBUTES
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 
-from textedit_core.training.captions import FEWEST, MOST, caption, describe, vocabulary
-from textedit_core.training.render import parts, render
-from textedit_core.training.world import (
+from textedit_core.toon.captions import FEWEST, MOST, caption, describe, vocabulary
+from textedit_core.toon.render import parts, render
+from textedit_core.toon.world import (
     ATTRIBUTES,
     HELD_OUT_SEEDS,
     TRAINING_SEEDS,

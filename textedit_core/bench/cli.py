@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,16 +13,16 @@ PUBLIC = ("pie", "tedbench", "cocoee")
 HELP = "measure methods on many pictures"
 ABOUT = (
     "Measure methods on a set of pictures. NAME: toon (rendered, the true answers known), pie, tedbench or "
-    "cocoee (with --data), the path of a folder with items.jsonl, or speed (what shortcuts save). Run the "
-    "same command again to go on where it was stopped. Several processes split the work: accelerate launch "
-    "--multi_gpu --num_processes 2 -m textedit_core bench ..., with --device cpu where there is no GPU."
+    "cocoee (with --data), or the path of a folder with items.jsonl. Run the same command again to go on "
+    "where it was stopped. Several processes split the work: accelerate launch --multi_gpu --num_processes 2 "
+    "-m textedit_core bench ..., with --device cpu where there is no GPU."
 )
 
 
 def add_flags(parser: Any, given: Sequence[str]) -> None:
     """Add the flags to a parser; each other --KNOB of the command line is a setting of the methods."""
     add = parser.add_argument
-    add("name", metavar="NAME", help="toon, pie, tedbench, cocoee, speed, or a folder")
+    add("name", metavar="NAME", help="toon, pie, tedbench, cocoee, or a folder")
     add("--methods", metavar="LIST", help="sdedit,imagic,prompt_to_prompt:inversion=npi:steps=25")
     add("--out", required=True, metavar="DIR", help="folder for lines, pictures and the report")
     add("--data", metavar="DIR", help="where pie, tedbench or cocoee was unpacked")
@@ -39,7 +38,6 @@ def add_flags(parser: Any, given: Sequence[str]) -> None:
     add("--fetch", action="store_true", help="allow what --extras needs and says")
     add("--batch-size", type=int, default=8, metavar="N", help="cells of a sweep at once (default 8)")
     add("--threads", type=int, default=1, metavar="N", help="of a process on the CPU (default 1)")
-    add("--repeats", type=int, default=3, metavar="N", help="of bench speed (default 3)")
     known = set(parser._option_string_actions)
     for word in dict.fromkeys(word.partition("=")[0] for word in given if word.startswith("--")):
         if word not in known and len(word) > 2:
@@ -55,7 +53,7 @@ def run(options: Mapping[str, Any], say: Callable[[str], None], note: Callable[[
     """Do what the flags ask for; `say` gets results, `note` progress. ValueError for a mistake."""
     import torch
 
-    for flag in ("threads", "repeats", "batch_size", "limit"):
+    for flag in ("threads", "batch_size", "limit"):
         if options[flag] is not None and not 1 <= options[flag] <= 100_000:
             raise ValueError(
                 f"--{flag.replace('_', '-')}: {options[flag]} is not a whole number from 1 to 100000."
@@ -64,7 +62,7 @@ def run(options: Mapping[str, Any], say: Callable[[str], None], note: Callable[[
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out: '{out}' is a file; name a folder.")
     torch.set_num_threads(options["threads"])  # the same numbers, however many processes share the work
-    (_speed if options["name"] == "speed" else _bench)(options, out, say, note)
+    _bench(options, out, say, note)
 
 
 def _bench(options: Mapping[str, Any], out: Path, say: Callable, note: Callable) -> None:
@@ -137,7 +135,7 @@ def command_line(options: Mapping[str, Any]) -> str:
     """The command that makes these results, without --out: what the report quotes."""
     words = ["python", "-m", "textedit_core", "bench", options["name"]]
     plain = {"models": "toon", "device": "auto", "batch_size": 8, "threads": 1, "extras": ""}
-    skipped = {"command", "name", "out", "repeats", "fetch"}
+    skipped = {"command", "name", "out", "fetch"}
     skipped |= {one for one in plain if options[one] == plain[one]}
     for name, value in options.items():
         flag = f"--{name.removeprefix('knob ').replace('_', '-')}"
@@ -145,26 +143,6 @@ def command_line(options: Mapping[str, Any]) -> str:
             if name not in skipped and one is not None:
                 words += [flag, str(one)]
     return shlex.join(words)
-
-
-def _speed(options: Mapping[str, Any], out: Path, say: Callable, note: Callable) -> None:
-    from dataclasses import asdict
-
-    from textedit_core.bench import speed
-    from textedit_core.models import zoo
-
-    models = zoo.load(options["models"], _device(options["device"]))
-    stages = []
-    for stage in speed.measure(models, options["repeats"]):
-        note(f"{stage.name}: {stage.seconds:.3f} s")
-        stages.append(stage)
-    peak = speed.peak_memory(models.device)
-    out.mkdir(parents=True, exist_ok=True)
-    found = {"device": str(models.device), "models": models.name, "peak_mb": round(peak, 1)}
-    found["stages"] = [asdict(one) | {"ratio": one.ratio} for one in stages]
-    (out / "speed.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
-    (out / "speed.md").write_text(speed.table(stages, peak) + "\n", encoding="utf-8")
-    say(speed.table(stages, peak))
 
 
 def _device(name: str) -> str:

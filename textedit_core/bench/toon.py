@@ -34,9 +34,9 @@ def items(count: int, classifier: Path | None = None) -> list[Item]:
     is of a part, is that part of another portrait. ValueError where the renderer is not installed.
     """
     try:
-        from textedit_core.training.edits import held_out_edits
-        from textedit_core.training.render import render
-        from textedit_core.training.world import Scene
+        from textedit_core.toon.edits import held_out_edits
+        from textedit_core.toon.render import render
+        from textedit_core.toon.world import Scene
 
         render(Scene(), 8)
     except ImportError as error:
@@ -73,8 +73,8 @@ class _Reader:
 
     @torch.no_grad()
     def score(self, edit, picture: Tensor) -> dict[str, float]:
-        from textedit_core.training.bundle import load_classifier
-        from textedit_core.training.edits import score
+        from textedit_core.toon.classifier import load_classifier
+        from textedit_core.toon.edits import score
 
         if self.classifier is None:
             self.classifier = load_classifier(self.folder, picture.shape[-1])
@@ -84,7 +84,7 @@ class _Reader:
 
 def _region(edit, size: int) -> Tensor:
     """Where a method may paint, (1,1,size,size): the change, and all of its box where a part is asked."""
-    from textedit_core.training.exemplar_data import filled
+    from textedit_core.toon.exemplar_data import filled
 
     changed = edit.changed(size)
     if edit.asked not in PARTS or not changed.any():
@@ -97,10 +97,10 @@ def _exemplar(edit, number: int, size: int) -> Tensor:
 
     That is, of a portrait drawn at this size: the toon models learned from such, `training.toon_parts`.
     """
-    from textedit_core.training.exemplar_data import scaled
-    from textedit_core.training.render import parts
-    from textedit_core.training.toon_parts import cut_out
-    from textedit_core.training.world import scene_of_seed
+    from textedit_core.toon.exemplar_data import scaled
+    from textedit_core.toon.parts import cut_out
+    from textedit_core.toon.render import parts
+    from textedit_core.toon.world import scene_of_seed
 
     part, along = PARTS[edit.asked]
     shown = {name: getattr(edit.wanted, name) for name in (edit.asked, *along)}

@@ -25,7 +25,7 @@ from textedit_core.images import as_tensor, mask_to_pil, to_pil
 from textedit_core.jobs import INPUTS, REQUIRED, WHOLE, presets
 from textedit_core.knobs import divide, hand_over, knobs, positionals
 from textedit_core.models import zoo
-from textedit_core.models.latent_diffusion import count_rows
+from textedit_core.models.diffusion.latent_diffusion import count_rows
 from textedit_core.record import Record, image_sha, save_png
 from textedit_core.sheet import cell_name
 from textedit_core.steps import last

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from textedit_core import metrics
 from textedit_core.batch import spread
-from textedit_core.ddim import add_noise, ddim_step
 from textedit_core.knobs import Eta, GuidanceScale, Knob, Seed, Steps, batches
-from textedit_core.models import tuning
 from textedit_core.models.clip import Clip
-from textedit_core.models.latent_diffusion import LatentDiffusion
+from textedit_core.models.diffusion import tuning
+from textedit_core.models.diffusion.ddim import add_noise, ddim_step
+from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.noise import noise
 from textedit_core.steps import Step
 

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from textedit_core.batch import spread
 from textedit_core.knobs import Knob, batches, quoted
-from textedit_core.latents import Latent
-from textedit_core.models import ganspace, interfacegan, stylespace
 from textedit_core.models.clip import Clip
-from textedit_core.models.directions import Channels, WDirections
-from textedit_core.models.style import Relevance, StyleGenerator
+from textedit_core.models.style import ganspace, interfacegan, stylespace
+from textedit_core.models.style.directions import Channels, WDirections
+from textedit_core.models.style.latents import Latent
+from textedit_core.models.style.models import Relevance, StyleGenerator
 from textedit_core.steps import Step
 
 Technique = Annotated[

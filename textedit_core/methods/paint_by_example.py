@@ -12,12 +12,12 @@ from torch import Tensor
 
 from textedit_core import masks
 from textedit_core.batch import spread
-from textedit_core.ddim import add_noise, ddim_step
 from textedit_core.knobs import Knob, Seed, Steps, batches
-from textedit_core.models.paint_by_example import PaintByExample
-from textedit_core.models.structure import Lender
+from textedit_core.models.diffusion.ddim import add_noise, ddim_step
+from textedit_core.models.diffusion.paint_by_example import PaintByExample
+from textedit_core.models.diffusion.plms import Plms
+from textedit_core.models.diffusion.structure import Lender
 from textedit_core.noise import noise
-from textedit_core.plms import Plms
 from textedit_core.steps import Step
 
 # The shares of the crop that a mask had in training.

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from textedit_core import latents
 from textedit_core.knobs import Knob
-from textedit_core.latents import Latent
 from textedit_core.metrics import psnr
 from textedit_core.models.clip import Clip
-from textedit_core.models.style import FaceIdentity, StyleEncoder, StyleGenerator
+from textedit_core.models.style import latents
+from textedit_core.models.style.latents import Latent
+from textedit_core.models.style.models import FaceIdentity, StyleEncoder, StyleGenerator
 from textedit_core.steps import Step
 
 SMALLEST = 8  # pixels, of the coarsest image that is compared

@@ -9,15 +9,22 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from textedit_core import alignment, inversions
-from textedit_core.alignment import Tokens
 from textedit_core.batch import spread
-from textedit_core.ddim import Inversion, ddim_step
-from textedit_core.inversions import Checkpointing, EarlyStop, InnerSteps, NullLr, Precision, SkipConverged
 from textedit_core.knobs import GuidanceScale, Knob, Steps, batches, knobs
-from textedit_core.models.attention import Control, attention_control
-from textedit_core.models.latent_diffusion import LatentDiffusion
-from textedit_core.models.prompt_control import MapSum, Plan, PlanControl, blend_mask, plan
+from textedit_core.models.diffusion import alignment, inversions
+from textedit_core.models.diffusion.alignment import Tokens
+from textedit_core.models.diffusion.attention import Control, attention_control
+from textedit_core.models.diffusion.ddim import Inversion, ddim_step
+from textedit_core.models.diffusion.inversions import (
+    Checkpointing,
+    EarlyStop,
+    InnerSteps,
+    NullLr,
+    Precision,
+    SkipConverged,
+)
+from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
+from textedit_core.models.diffusion.prompt_control import MapSum, Plan, PlanControl, blend_mask, plan
 from textedit_core.steps import Step
 
 Kind = Annotated[
@@ -49,7 +56,7 @@ def fit(
 ) -> Iterator[Step[Inversion]]:
     """Invert an image (1,3,H,W) in [-1,1] under its caption `prompt`, which should name what is to change.
 
-    See textedit_core.inversions. Guidance is of null_text and ddim; the knobs after it are of null_text.
+    See models.diffusion.inversions. Guidance is of null_text and ddim; the knobs after it are of null_text.
     """
     given = model, image, prompt
     if inversion == "null_text":

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from textedit_core.batch import spread
-from textedit_core.ddim import add_noise, ddim_step
 from textedit_core.knobs import GuidanceScale, Seed, Steps, Strength, batches
-from textedit_core.models.latent_diffusion import LatentDiffusion
+from textedit_core.models.diffusion.ddim import add_noise, ddim_step
+from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.noise import noise
 from textedit_core.steps import Step
 

@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from textedit_core import latents
 from textedit_core.batch import spread
 from textedit_core.knobs import Knob, Seed, batches, quoted
-from textedit_core.latents import Latent
 from textedit_core.models.clip import Clip
-from textedit_core.models.relevance import measure
-from textedit_core.models.style import Relevance, StyleGenerator
+from textedit_core.models.style import latents
+from textedit_core.models.style.latents import Latent
+from textedit_core.models.style.models import Relevance, StyleGenerator
+from textedit_core.models.style.relevance import measure
 from textedit_core.steps import Step
 
 TEMPLATES = Path(__file__).with_name("styleclip_templates.txt")

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from textedit_core.batch import spread
 from textedit_core.knobs import Knob, Seed, batches
-from textedit_core.latents import Latent
 from textedit_core.models.clip import Clip
-from textedit_core.models.clip_input import Preprocess, Views
-from textedit_core.models.mapper import LEVELS, LevelsMapper, StyleSpaceMapper
-from textedit_core.models.mapper_training import train
-from textedit_core.models.style import FaceIdentity, StyleGenerator, StyleMapper
-from textedit_core.models.style_files import read_mapper
+from textedit_core.models.style.clip_input import Preprocess, Views
+from textedit_core.models.style.files import read_mapper
+from textedit_core.models.style.latents import Latent
+from textedit_core.models.style.mapper import LEVELS, LevelsMapper, StyleSpaceMapper
+from textedit_core.models.style.mapper_training import train
+from textedit_core.models.style.models import FaceIdentity, StyleGenerator, StyleMapper
 from textedit_core.steps import Step
 
 __all__ = ["LevelsMapper", "edit", "edited_latent", "fit", "read_mapper"]

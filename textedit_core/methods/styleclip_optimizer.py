@@ -10,13 +10,13 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from textedit_core import latents
 from textedit_core.batch import spread
 from textedit_core.knobs import Knob, batches
-from textedit_core.latents import Latent
 from textedit_core.models.clip import Clip
-from textedit_core.models.clip_input import Preprocess, Views, augmented, features
-from textedit_core.models.style import FaceIdentity, StyleGenerator
+from textedit_core.models.style import latents
+from textedit_core.models.style.clip_input import Preprocess, Views, augmented, features
+from textedit_core.models.style.latents import Latent
+from textedit_core.models.style.models import FaceIdentity, StyleGenerator
 from textedit_core.steps import Step
 
 Space = Annotated[

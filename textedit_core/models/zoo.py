@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 
-from textedit_core.ddim import Schedule
 from textedit_core.models.clip import Clip
-from textedit_core.models.latent_diffusion import LatentDiffusion
-from textedit_core.models.paint_by_example import PaintByExample
-from textedit_core.models.safety import SafetyChecker
+from textedit_core.models.diffusion.ddim import Schedule
+from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
+from textedit_core.models.diffusion.paint_by_example import PaintByExample
+from textedit_core.models.diffusion.safety import SafetyChecker
 from textedit_core.models.source import Source
-from textedit_core.models.style_files import BROUGHT, PUBLISHED, StyleModels, folder_sources
+from textedit_core.models.style.files import BROUGHT, PUBLISHED, StyleModels, folder_sources
 
 BUNDLES = Path(__file__).parents[1] / "weights"
 DIFFUSION_WEIGHTS = ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model")
@@ -114,7 +114,7 @@ class Models(StyleModels):
         """
         from diffusers import AutoencoderKL, UNet2DConditionModel
 
-        from textedit_core.models.exemplar import ExemplarEncoder
+        from textedit_core.models.diffusion.exemplar import ExemplarEncoder
 
         source = self._source("paint_by_example")
         of_vae = source if EXAMPLE_WEIGHTS[1] in source.weights else self._source("diffusion")

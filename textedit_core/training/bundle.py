@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from transformers import CLIPTokenizer
 
-from textedit_core.training.captions import vocabulary
+from textedit_core.toon.captions import vocabulary
+from textedit_core.toon.classifier import load_classifier
 from textedit_core.training.clip import MEAN, STD
 from textedit_core.training.diffusion import build_scheduler
 
@@ -97,22 +98,6 @@ def adoptable(folder: Path, size: int) -> dict[str, nn.Module]:
     """Part -> the module to go on training: the attribute classifier, if the bundle holds it."""
     held = (folder / "classifier" / "model.safetensors").exists()
     return {"classifier": load_classifier(folder, size)} if held else {}
-
-
-def load_classifier(folder: Path, size: int = 64):
-    """The attribute classifier of a bundle, in float32. ValueError where the bundle has none."""
-    from safetensors.torch import load_file
-
-    from textedit_core.training.classifier import AttributeClassifier
-
-    path = folder / "classifier" / "model.safetensors"
-    if not path.exists():
-        raise ValueError(
-            f"The bundle has no attribute classifier ({path} is missing): train with --only classifier."
-        )
-    model = AttributeClassifier(size)
-    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()})
-    return model.eval()
 
 
 def _save_tensors(

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
+from textedit_core.toon.portraits import Portraits
 from textedit_core.training import ranks
-from textedit_core.training.data import Portraits
 from textedit_core.training.loop import Budget, train
 from textedit_core.training.readers import attribute_loss, reader
 from textedit_core.training.text import tokens

@@ -10,8 +10,8 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
+from textedit_core.toon.portraits import Portraits, face_weights
 from textedit_core.training import ranks
-from textedit_core.training.data import Portraits, face_weights
 from textedit_core.training.latent_reader import LatentReader
 from textedit_core.training.loop import Budget, train
 from textedit_core.training.readers import attribute_loss

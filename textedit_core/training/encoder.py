@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from textedit_core.models.encoders import E4e
-from textedit_core.models.stylegan2 import Generator
-from textedit_core.training import latent_world, ranks
-from textedit_core.training.data import Portraits, face_weights
+from textedit_core.models.style.encoders import E4e
+from textedit_core.models.style.stylegan2 import Generator
+from textedit_core.toon import latent_world
+from textedit_core.toon.portraits import Portraits, face_weights
+from textedit_core.training import ranks
 from textedit_core.training.generator import picture_loss
 from textedit_core.training.loop import Budget, train
 

@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from textedit_core.ddim import ddim_step
 from textedit_core.images import to_pil
+from textedit_core.models.diffusion.ddim import ddim_step
 from textedit_core.noise import noise
-from textedit_core.training.captions import describe
-from textedit_core.training.classifier import AttributeClassifier, accuracy
-from textedit_core.training.data import Portraits
-from textedit_core.training.world import ATTRIBUTES, Scene
+from textedit_core.toon.captions import describe
+from textedit_core.toon.classifier import AttributeClassifier, accuracy
+from textedit_core.toon.portraits import Portraits
+from textedit_core.toon.world import ATTRIBUTES, Scene
 
 log = logging.getLogger(__name__)
 

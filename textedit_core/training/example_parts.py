@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from textedit_core.models import zoo
+from textedit_core.toon.classifier import AttributeClassifier
+from textedit_core.toon.exemplar_data import Boxed, Folder, draw
+from textedit_core.toon.parts import held_out_part_edits, part_boxes
+from textedit_core.toon.portraits import Portraits
 from textedit_core.training import bundle, evaluate, exemplar_scores, paint_by_example
-from textedit_core.training.classifier import AttributeClassifier
-from textedit_core.training.data import Portraits
-from textedit_core.training.exemplar_data import Boxed, Folder, draw
-from textedit_core.training.toon_parts import held_out_part_edits, part_boxes
 
 log = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from textedit_core import masks, metrics
-from textedit_core.ddim import ddim_step
-from textedit_core.models.paint_by_example import PaintByExample
+from textedit_core.models.diffusion.ddim import ddim_step
+from textedit_core.models.diffusion.paint_by_example import PaintByExample
 from textedit_core.noise import noise
-from textedit_core.training.classifier import AttributeClassifier
-from textedit_core.training.toon_parts import PartEdit
+from textedit_core.toon.classifier import AttributeClassifier
+from textedit_core.toon.parts import PartEdit
 
 SAMPLING_STEPS = 25
 GUIDANCE_SCALE = 5.0

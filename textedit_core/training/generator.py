@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from textedit_core.models.stylegan2 import Generator
-from textedit_core.training import latent_world, ranks
-from textedit_core.training.data import Portraits, face_weights
-from textedit_core.training.latent_world import STYLE_DIM
+from textedit_core.models.style.stylegan2 import Generator
+from textedit_core.toon import latent_world
+from textedit_core.toon.latent_world import STYLE_DIM
+from textedit_core.toon.portraits import Portraits, face_weights
+from textedit_core.training import ranks
 from textedit_core.training.loop import Budget, train
 from textedit_core.training.mapping import LAYERS
 from textedit_core.training.vae import edges

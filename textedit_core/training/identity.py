@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from textedit_core.models.identity import IRSE50
+from textedit_core.models.style.identity import IRSE50
+from textedit_core.toon.portraits import Portraits
+from textedit_core.toon.world import ATTRIBUTES, Scene, edited
 from textedit_core.training import ranks
-from textedit_core.training.data import Portraits
 from textedit_core.training.loop import Budget, train
-from textedit_core.training.world import ATTRIBUTES, Scene, edited
 
 PERSON = ("top", "hair_color", "skin", "beard")
 PASSING = tuple(name for name in ATTRIBUTES if name not in PERSON)

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from textedit_core.toon.portraits import Portraits
 from textedit_core.training import ranks
-from textedit_core.training.data import Portraits
 from textedit_core.training.loop import Budget, train
 from textedit_core.training.readers import attribute_loss, reader
 

@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from textedit_core.models import style_layers
-from textedit_core.training import latent_world, ranks
-from textedit_core.training.latent_world import COUNTS, SLOTS, STYLE_DIM
+from textedit_core.models.style import layers as style_layers
+from textedit_core.toon import latent_world
+from textedit_core.toon.latent_world import COUNTS, SLOTS, STYLE_DIM
+from textedit_core.training import ranks
 from textedit_core.training.loop import Budget, train
 
 LAYERS = 12  # 8, as published, miss by 0.05

@@ -20,15 +20,15 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPModel
 
-from textedit_core.ddim import Schedule
-from textedit_core.models import autoencoder
-from textedit_core.models.exemplar import ExemplarEncoder
-from textedit_core.models.one_key import one_key
-from textedit_core.models.paint_by_example import CHANNELS, PaintByExample
+from textedit_core.models.diffusion import autoencoder
+from textedit_core.models.diffusion.ddim import Schedule
+from textedit_core.models.diffusion.exemplar import ExemplarEncoder
+from textedit_core.models.diffusion.one_key import one_key
+from textedit_core.models.diffusion.paint_by_example import CHANNELS, PaintByExample
+from textedit_core.toon.exemplar_data import Boxed, Folder, draw
 from textedit_core.training import ranks
 from textedit_core.training.clip import MEAN, STD
 from textedit_core.training.diffusion import NOISE_OFFSET, build_scheduler, loss_weights, spread_timesteps
-from textedit_core.training.exemplar_data import Boxed, Folder, draw
 from textedit_core.training.loop import Budget, train
 
 BATCH = 32

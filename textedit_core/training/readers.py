@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from textedit_core.training.world import ATTRIBUTES
+from textedit_core.toon.world import ATTRIBUTES
 
 LABEL_SMOOTHING = 0.02
 

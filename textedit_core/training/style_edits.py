@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from textedit_core.models import mapper_training, relevance
 from textedit_core.models.clip import Clip
-from textedit_core.models.style import FaceIdentity, Relevance, StyleGenerator, StyleMapper, digest
+from textedit_core.models.style import mapper_training, relevance
+from textedit_core.models.style.models import FaceIdentity, Relevance, StyleGenerator, StyleMapper, digest
 from textedit_core.noise import noise
-from textedit_core.training.classifier import AttributeClassifier
+from textedit_core.toon.classifier import AttributeClassifier
+from textedit_core.toon.world import ATTRIBUTES
 from textedit_core.training.loop import LOG_EVERY_SECONDS, SAVE_EVERY_SECONDS, Budget
-from textedit_core.training.world import ATTRIBUTES
 
 log = logging.getLogger(__name__)
 

@@ -9,24 +9,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from textedit_core.models import zoo
-from textedit_core.models.encoders import E4e
-from textedit_core.models.identity import IRSE50
-from textedit_core.models.stylegan2 import Generator
+from textedit_core.models.style.encoders import E4e
+from textedit_core.models.style.identity import IRSE50
+from textedit_core.models.style.stylegan2 import Generator
 from textedit_core.noise import noise
-from textedit_core.training import (
-    bundle,
-    encoder,
-    evaluate,
-    generator,
-    identity,
-    latent_world,
-    mapping,
-    ranks,
-    style_edits,
-)
+from textedit_core.toon import latent_world
+from textedit_core.toon.classifier import AttributeClassifier
+from textedit_core.toon.portraits import Portraits, held_out_portraits
+from textedit_core.training import bundle, encoder, evaluate, generator, identity, mapping, ranks, style_edits
 from textedit_core.training import style_scores as scores
-from textedit_core.training.classifier import AttributeClassifier
-from textedit_core.training.data import Portraits, held_out_portraits
 from textedit_core.training.loop import Budget
 
 PARTS = ("mapping", "generator", "encoder", "identity", "relevance", "mappers")

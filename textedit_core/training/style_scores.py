@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 
 from textedit_core import images, metrics
-from textedit_core.models.encoders import E4e
-from textedit_core.models.identity import IRSE50
-from textedit_core.models.stylegan2 import Generator
-from textedit_core.training import latent_world
-from textedit_core.training.classifier import AttributeClassifier, accuracy
-from textedit_core.training.data import Portraits
+from textedit_core.models.style.encoders import E4e
+from textedit_core.models.style.identity import IRSE50
+from textedit_core.models.style.stylegan2 import Generator
+from textedit_core.toon import latent_world
+from textedit_core.toon.classifier import AttributeClassifier, accuracy
+from textedit_core.toon.portraits import Portraits
+from textedit_core.toon.render import render
+from textedit_core.toon.world import Scene
 from textedit_core.training.identity import another_person, same_person
-from textedit_core.training.render import render
-from textedit_core.training.world import Scene
 
 ROWS = 50  # portraits at a time
 

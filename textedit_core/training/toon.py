@@ -13,6 +13,8 @@ import torch
 from transformers import CLIPTokenizer
 
 from textedit_core.models import zoo
+from textedit_core.toon.captions import vocabulary
+from textedit_core.toon.portraits import Portraits, held_out_portraits, training_portraits
 from textedit_core.training import (
     bundle,
     classifier,
@@ -26,8 +28,6 @@ from textedit_core.training import (
     text,
     vae,
 )
-from textedit_core.training.captions import vocabulary
-from textedit_core.training.data import Portraits, held_out_portraits, training_portraits
 from textedit_core.training.loop import Budget, begin_from, load_ema, trained
 from textedit_core.training.tokenizer import build_tokenizer
 
@@ -218,8 +218,8 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
 
     def _preview(self, both: diffusion.TextToLatent, step: int) -> None:
         """A sample grid of held-out captions, as the training goes on."""
-        from textedit_core.ddim import Schedule
-        from textedit_core.models.latent_diffusion import LatentDiffusion
+        from textedit_core.models.diffusion.ddim import Schedule
+        from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 
         schedule = Schedule.from_config(diffusion.build_scheduler().config)
         model = LatentDiffusion(

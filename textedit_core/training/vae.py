@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from textedit_core.toon.portraits import Portraits, face_weights
 from textedit_core.training import ranks
-from textedit_core.training.data import Portraits, face_weights
 from textedit_core.training.loop import Budget, train, trained
 
 NOTE = "scaling.json"

@@ -1,0 +1,207 @@
+"""What the Compare tab asks: the picture, its texts, the methods and what single ones of them need."""
+
+import gradio as gr
+
+from demos.compare.contenders import BY_NAME, SDEDIT_KNOBS, SEED, offered, painting_values
+from demos.context import Context
+from demos.shared import knobs, painting
+from demos.shared.checks import image_problem, models_problem, prompt_problem
+from demos.shared.common import helper
+from demos.shared.events import follow
+from demos.shared.marks import CROWD, QUIET
+from demos.shared.mask import follow_source, painting_editor
+from demos.shared.prompt import PromptBox, caption_box
+from demos.shared.sent import as_sent
+from demos.shared.source import SourceBox, source_image
+from demos.styleclip import latents as styleclip
+from textedit_core.knobs import quoted
+
+METHOD = "compare"
+AT_FIRST = ("sdedit", "imagic")
+# Where the buttons are that fetch a part.
+FETCHED = {"diffusion": "at the top of the page", "paint_by_example": "on the Paint by Example tab"}
+NO_TARGET = "Write the target prompt: what should the edited picture show?"
+NO_CAPTION = "Write the caption: {} starts from what the source shows now."
+KNOBS = {"seed": SEED} | SDEDIT_KNOBS
+
+
+class Asking:
+    """The left third: widgets as attributes, `fields` by name, `problems` as a validator wants them."""
+
+    def __init__(self, ctx: Context, models: gr.Dropdown) -> None:
+        self.ctx, self.models = ctx, models
+        self.draw()
+
+    # --- drawing --------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        """Source, caption and target, the methods and what single ones need, the seed."""
+        self.source = SourceBox(METHOD)
+        info = "for the methods that start from it, and for the column Direction"
+        self.caption = caption_box(self.ctx, self.models, METHOD, info=info)
+        example = "all that the edited picture shows: an angry man with glasses"
+        self.target = PromptBox(
+            self.ctx, self.models, "Target prompt", f"{METHOD}-target", placeholder=example
+        )
+        choices = self.choices(self.ctx.default)
+        names = [name for _, name in choices]
+        ticked = [name for name in AT_FIRST if name in names] or names[:1]
+        self.methods = gr.CheckboxGroup(choices, value=ticked, label="Methods", elem_id=f"{METHOD}-methods")
+        as_sent(self.methods)  # the validator judges it
+        shown = self.paints(self.ctx.default)
+        title = "Mask and exemplar, for Paint by Example"
+        with gr.Accordion(title, open=False, visible=shown, elem_id=f"{METHOD}-painting") as self.painting:
+            self.draw_painting()
+        self.seed = knobs.control(SEED, elem_id=f"{METHOD}-seed")
+        with gr.Accordion("Settings of SDEdit", open=False):
+            self.sdedit = knobs.controls(SDEDIT_KNOBS, SDEDIT_KNOBS, self.presets(self.ctx.default))
+
+    def draw_painting(self) -> None:
+        """Where to repaint, and after what; all else as the Paint by Example tab has it at first."""
+        self.mask = painting_editor(
+            label="Mask: paint over what is to change",
+            height=340,
+            elem_id=f"{METHOD}-mask",
+            elem_classes="painting",
+        )
+        self.upload_mask = gr.UploadButton(
+            "Upload a mask (white: repaint)", file_types=["image"], size="sm", elem_id=f"{METHOD}-upload-mask"
+        )
+        self.mask_note = gr.HTML(label="About the mask", elem_id=f"{METHOD}-mask-note")
+        self.exemplar = source_image(
+            190, label="Exemplar", elem_id=f"{METHOD}-exemplar", elem_classes="source"
+        )
+
+    def choices(self, models: str) -> list[tuple[str, str]]:
+        """The tick boxes: what the models can run."""
+        return [(one.title, one.name) for one in offered(self.ctx, models)]
+
+    def paints(self, models: str) -> bool:
+        """Whether the models can run a method that asks for mask and exemplar."""
+        return any(one.painted for one in offered(self.ctx, models))
+
+    def presets(self, models: str) -> dict:
+        """SDEdit's settings for these models, by the names they have here."""
+        return {f"sdedit_{name}": value for name, value in self.ctx.presets(models, "sdedit").items()}
+
+    # --- what is asked --------------------------------------------------------------------------------------
+
+    @property
+    def fields(self) -> dict:
+        """The inputs by name."""
+        return {
+            **self.source.fields,
+            "prompt": self.caption.text,
+            "target": self.target.text,
+            "methods": self.methods,
+            "mask": self.mask,
+            "exemplar": self.exemplar,
+            "seed": self.seed,
+            **self.sdedit,
+        }
+
+    def problems(self, values: dict) -> dict[str, str]:
+        """The sentence for each field that cannot be used: each ticked method asks for its own."""
+        models = values["models"]
+        try:
+            self.ctx.models(models)
+        except (ValueError, OSError) as error:
+            return {"models": str(error)}
+        found = {
+            "image": image_problem(values["image"]),
+            "methods": self.methods_problem(models, values["methods"] or []),
+        }
+        if found["methods"]:
+            return found
+        ticked = [BY_NAME[name] for name in values["methods"]]
+        for field, empty in (("target", NO_TARGET), ("prompt", NO_CAPTION)):
+            asking = [one.title for one in ticked if field in one.texts.values()]
+            empty = empty.format(asking[0]) if asking else ""
+            found[field] = self.text_problem(models, values[field], empty)
+        if any(one.painted for one in ticked) and not found["image"]:
+            found |= self.painting_problems(values)
+        return found
+
+    def text_problem(self, models: str, text: str | None, empty: str) -> str:
+        """The sentence for a text that is missing (`empty`), or too long for what edits and what scores."""
+        if wrong := prompt_problem(self.ctx, models, text, empty):
+            return wrong
+        try:
+            clip = helper(self.ctx.models(models), "clip")
+            return styleclip.text_problem(clip, text, empty) if clip is not None else ""
+        except (ValueError, OSError) as error:
+            return str(error)
+
+    def methods_problem(self, models: str, names: list[str]) -> str:
+        """Nothing ticked, something these models cannot run, or something that is still to be fetched."""
+        if not names:
+            return "Tick at least one method."
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            return "Methods: tick some of the list."
+        known = {one.name: one for one in offered(self.ctx, models)}
+        if strange := [name for name in names if name not in known]:
+            title = BY_NAME[strange[0]].title if strange[0] in BY_NAME else quoted(strange[0])
+            return f"The chosen models cannot run {title}: untick it, or choose other models."
+        for one in (known[name] for name in names):
+            for part in one.parts:
+                if not self.ctx.ready(models, part):
+                    where = FETCHED.get(part, "on the StyleCLIP tab")
+                    return f"{one.title}: press Fetch and load {where} first, or untick it."
+                if wrong := models_problem(self.ctx, models, part):
+                    return f"{one.title}: {wrong}"
+        return ""
+
+    def painting_problems(self, values: dict) -> dict[str, str]:
+        """What is wrong with the mask or the exemplar."""
+        given = painting_values({name: values[name] for name in ("image", "mask", "exemplar")})
+        mask = next(iter(painting.mask_problems(given).values()), "")
+        exemplar = next(iter(painting.exemplar_problems(given).values()), "")
+        return {name: words for name, words in (("mask", mask), ("exemplar", exemplar)) if words}
+
+    # --- Recall, of an SDEdit picture -----------------------------------------------------------------------
+
+    @property
+    def restore_outputs(self) -> list:
+        """What Recall sets."""
+        widgets = [self.target.text, self.source.sizing, self.methods, self.seed]
+        return [*widgets, *self.sdedit.values()]
+
+    def restore(self, about) -> list:
+        """Updates for `restore_outputs` from a record of SDEdit's."""
+        names = {name.removeprefix("sdedit_"): name for name in KNOBS}
+        made = {
+            names[name]: KNOBS[names[name]].check(value)
+            for name, value in about.knobs.items()
+            if name in names
+        }
+        sizing = about.resize if about.resize in ("crop", "pad") else "crop"
+        return [about.prompts.get("prompt", ""), sizing, ["sdedit"], *knobs.restored(KNOBS, made, {})]
+
+    # --- wiring and handlers --------------------------------------------------------------------------------
+
+    def wire(self) -> None:
+        """Examples, what the models can run, the mask."""
+        self.source.examples.on_pick(self.fields, {}, lambda values: values)
+        follow([self.methods.change], self.open_painting, self.methods, self.painting, **QUIET)
+        offers = [self.methods, self.painting]
+        follow([self.models.change], self.use_models, [self.models, self.methods], offers, **QUIET)
+        follow([self.models.input], self.use_presets, self.models, list(self.sdedit.values()), **CROWD)
+        follow_source(METHOD, self.source.image, self.upload_mask, [self.mask, self.mask_note])
+
+    def open_painting(self, ticked: list[str]) -> dict:
+        """Unfold mask and exemplar when a method that needs them is ticked."""
+        needed = any(BY_NAME[name].painted for name in ticked or [] if name in BY_NAME)
+        return gr.update(open=True) if needed else gr.skip()
+
+    def use_models(self, models: str, ticked: list[str]) -> tuple:
+        """Offer what the chosen models can run, and ask for what that needs; what they cannot is unticked."""
+        choices = self.choices(models)
+        names = {name for _, name in choices}
+        kept = [name for name in ticked or [] if name in names]
+        # Where all stay they are not set: more may have been ticked meanwhile.
+        changed = {"value": kept} if kept != ticked else {}
+        return gr.update(choices=choices, **changed), gr.update(visible=self.paints(models))
+
+    def use_presets(self, models: str) -> list:
+        """SDEdit's settings as they suit the chosen models."""
+        return knobs.restored(SDEDIT_KNOBS, {}, self.presets(models))

@@ -1,0 +1,156 @@
+"""Any two pictures beside one another: rows of a comparison, pins of the tabs, PNGs that were made here."""
+
+from pathlib import Path
+
+import gradio as gr
+
+from demos.compare import comparison, runs
+from demos.shared.events import follow
+from demos.shared.marks import note
+from demos.shared.pictures import before_after
+from demos.shared.results import pin_captions
+from demos.shared.sent import as_sent
+from textedit_core import images, record
+
+SOURCE = "source"
+MOST_ADDED = 12
+# All that shows a pair waits in one line: what is asked last is answered last.
+LANE = {"concurrency_id": "pair", "concurrency_limit": 1}
+
+
+class Pair:
+    """A slider between A and B, the settings in which they differ, both to download.
+
+    What can be chosen is a shelf: {key: {"label", "path", "record", "source"}}, made anew from the states.
+    `rows` is the state of the comparison's rows; `see` adds the pins of other tabs.
+    """
+
+    def __init__(self, method: str, rows: gr.State) -> None:
+        self.rows, self.added = rows, gr.State([])
+        self.pins, self.names, self.headlines = [], [], []
+        with gr.Column(visible=False) as self.body:
+            with gr.Row(elem_classes="sides"):
+                self.a = side("A", f"{method}-a")
+                self.b = side("B", f"{method}-b")
+            look = {"elem_classes": "compare", "elem_id": f"{method}-slider"}
+            self.slider = before_after("A and B", 520, **look)
+            with gr.Row(elem_classes="actions"):
+                self.downloads = [gr.DownloadButton(f"Download {x}", size="sm", min_width=110) for x in "AB"]
+            self.differs = gr.HTML(label="What the settings differ in", elem_id=f"{method}-differs")
+        self.upload = gr.UploadButton(
+            "Add a PNG made here to A and B", file_types=[".png"], size="sm", elem_id=f"{method}-add"
+        )
+        self.note = gr.HTML(label="About the PNG", elem_id=f"{method}-note")
+
+    @property
+    def outputs(self) -> list:
+        """What `show` sets."""
+        return [self.a, self.b, self.slider, self.differs, self.body, *self.downloads]
+
+    @property
+    def states(self) -> list:
+        """What the shelf is made of."""
+        return [self.rows, self.added, *self.pins]
+
+    def see(self, panels: dict) -> None:
+        """Offer what is pinned in other tabs too; `panels`: method name -> its tab."""
+        for panel in panels.values():
+            if (result := getattr(panel, "result", None)) is not None:
+                self.pins.append(result.pins)
+                self.names.append(
+                    getattr(panel, "title", "") or panel.method.name.replace("_", " ").capitalize()
+                )
+                self.headlines.append(result.headline)
+
+    def wire(self) -> None:
+        """Show a choice at once, offer a new pin at once, take a PNG in."""
+        chosen = [self.a, self.b, *self.states]
+        changed = [self.a.input, self.b.input, *(pin.change for pin in self.pins)]
+        asked = LANE | {"show_progress": "hidden"}
+        follow(changed, self.choose, chosen, self.outputs, api_name="compare_pair", **asked)
+        outputs = [self.added, self.note, *self.outputs]
+        self.upload.upload(self.add, [self.upload, *chosen], outputs, api_name="compare_add", **asked)
+
+    # --- the shelf ----------------------------------------------------------------------------------------
+
+    def shelf(self, rows: list, added: list, *pins: list) -> dict[str, dict]:
+        """All that can be A or B, by key."""
+        found = {}
+        for row in rows:
+            if not row["problem"]:
+                found.setdefault(SOURCE, {"label": "Source", "path": row["source"], "record": ""})
+                found[row["name"]] = {"label": row["title"], "path": row["edit"], **_made(row)}
+        for name, headline, pinned in zip(self.names, self.headlines, pins, strict=True):
+            for number, pin in enumerate(pinned, 1):
+                said = " · ".join(filter(None, pin_captions(pin, headline)))
+                made = {"path": pin["edit"], "record": pin["record"], "source": pin["pictures"][SOURCE]}
+                found[f"{name} pin {number}"] = {"label": f"Pinned in {name}, {number}: {said}", **made}
+        return found | {f"png {number}": one for number, one in enumerate(added, 1)}
+
+    def show(self, shelf: dict, a: str | None, b: str | None) -> dict:
+        """Updates that put two of the shelf beside one another; a key that is not on it gives way."""
+        if len(shelf) < 2:
+            return {self.body: gr.update(visible=False)}
+        keys = list(shelf)
+        a = a if a in shelf else keys[0]
+        b = b if b in shelf else next(key for key in keys[::-1] if key != a)
+        choices = [(one["label"], key) for key, one in shelf.items()]
+        paths = [self.path(shelf, *two) for two in ((a, b), (b, a))]
+        updates = {
+            self.a: gr.update(choices=choices, value=a),
+            self.b: gr.update(choices=choices, value=b),
+            self.slider: tuple(paths),
+            self.differs: self.say(shelf[a], shelf[b]),
+            self.body: gr.update(visible=True),
+        }
+        return updates | dict(zip(self.downloads, paths, strict=True))
+
+    def path(self, shelf: dict, key: str, other: str) -> str:
+        """The picture of `key`; the source is that of the other side, in the frame which that one has."""
+        return shelf[other].get("source") or shelf[key]["path"] if key == SOURCE else shelf[key]["path"]
+
+    def say(self, a: dict, b: dict) -> str:
+        """What the settings differ in, as HTML."""
+        if not (a["record"] and b["record"]):
+            return note("The source has no settings: choose two edits to see in what theirs differ.")
+        return comparison.settings(runs.differences(a["record"], b["record"]), a["label"], b["label"])
+
+    # --- handlers -----------------------------------------------------------------------------------------
+
+    def choose(self, a: str | None, b: str | None, *states: list) -> dict:
+        """Put two pictures beside one another: rows of the comparison by name, "source", pins, added PNGs.
+
+        Returns both choices, the two pictures, what their settings differ in as HTML, and both files."""
+        updates = self.show(self.shelf(*states), a, b)
+        for one, asked in ((self.a, a), (self.b, b)):  # one that stays is not set: it may have moved on since
+            if one in updates and updates[one]["value"] == asked:
+                del updates[one]["value"]
+        return updates
+
+    def add(self, file: str, a: str | None, b: str | None, rows: list, added: list, *pins: list) -> dict:
+        """Offer a PNG that the studio saved as A and B, and show it as B."""
+        try:
+            about = record.read_png(file)
+            images.open_image(file, "PNG")
+        except ValueError as error:
+            words = str(error).replace("Recall:", "PNG:", 1)
+            return {self.note: note(words, "problem")}
+        label = f"{Path(file).name}: {about.method.replace('_', ' ')}"
+        added = [*added, {"label": label, "path": file, "record": about.to_json()}][-MOST_ADDED:]
+        shelf = self.shelf(rows, added, *pins)
+        words = f"{label} can be A or B now." + ("" if len(shelf) > 1 else " Add another, or compare.")
+        return {
+            self.added: added,
+            self.note: note(words, "done"),
+            **self.show(shelf, a, f"png {len(added)}"),
+        }
+
+
+def side(name: str, elem_id: str) -> gr.Dropdown:
+    """A drop-down whose choices come and go; the shelf judges its value."""
+    found = gr.Dropdown([], label=name, elem_id=elem_id, min_width=140, filterable=False)
+    return as_sent(found)
+
+
+def _made(row: dict) -> dict:
+    return {"record": row["record"], "source": row["source"]}

@@ -1,0 +1,213 @@
+"""The Compare tab: one picture and prompt through several methods; then any two pictures side by side."""
+
+from collections.abc import Iterator
+
+import gradio as gr
+
+from demos.compare import comparison, runs
+from demos.compare.asking import KNOBS, Asking
+from demos.compare.contenders import offered
+from demos.compare.pair import LANE, SOURCE, Pair
+from demos.context import MODEL_LANE, STOP_LANE, Context
+from demos.shared import knobs
+from demos.shared.checks import guarded, sentence, validator
+from demos.shared.events import ended, follow
+from demos.shared.marks import CLICK, CROWD, QUIET, SELECT_JS, bar, note
+from demos.shared.results import invitation
+from textedit_core.knobs import BoundKnob, Knob
+
+NAME, METHOD = "Compare", "compare"
+FIRST_STEPS = (
+    "Pick an example, or add a picture with its caption.",
+    "Write the target prompt and tick the methods.",
+    "Press Compare: a row appears as each method ends.",
+)
+
+WEIGHING = "weighs CLIP similarity against CLIP score, each from the worst row (0) to the best (1)"
+BEST_OF = "Best of: 0 is faithful to the source, 1 to the text"
+WEIGHT = BoundKnob("weight", float, 0.5, Knob(0, 1, 0.05, label=BEST_OF, help=WEIGHING))
+
+
+def build(ctx: Context, models: gr.Dropdown) -> "CompareTab":
+    """Draw the tab inside the current gr.Tab and wire it; `models` is the picker's drop-down."""
+    return CompareTab(ctx, models)
+
+
+class CompareTab:
+    """Asking on the left; the table, its best row and A beside B on the right. For Recall it is SDEdit's."""
+
+    left_out = "its source image: add that again"
+    place = METHOD
+    memory_hint = "Tick fewer methods, or leave Imagic and null-text out."
+
+    def __init__(self, ctx: Context, models: gr.Dropdown) -> None:
+        self.ctx, self.models, self.panels = ctx, models, {"sdedit": self}
+        with gr.Row(elem_classes="workbench"):
+            with gr.Column(scale=1, min_width=320, elem_classes="asking"):
+                self.asking = Asking(ctx, models)
+                self.draw_run()
+            with gr.Column(scale=2, min_width=320):
+                self.draw_answer()
+
+    # --- drawing ------------------------------------------------------------------------------------------
+
+    def draw_run(self) -> None:
+        """Compare, Stop and the line below them."""
+        with gr.Row(elem_classes="run"):
+            self.button = gr.Button(
+                "Compare", variant="primary", scale=3, min_width=140, elem_id=f"{METHOD}-run"
+            )
+            self.stop_button = gr.Button("Stop", variant="stop", scale=1, min_width=70)
+        self.status = gr.HTML(label="Compare status", elem_id=f"{METHOD}-status")
+
+    def draw_answer(self) -> None:
+        """The table and who is best at a weight, then A beside B."""
+        self.rows = gr.State([])
+        self.empty = gr.HTML(invitation(FIRST_STEPS), label="Invitation")
+        self.table = gr.HTML(js_on_load=SELECT_JS, label="Methods compared", elem_id=f"{METHOD}-table")
+        with gr.Column(visible=False) as self.best_of:
+            self.weight = knobs.control(WEIGHT, elem_id=f"{METHOD}-weight")
+            self.best = gr.HTML(label="Best of", elem_id=f"{METHOD}-best")
+        self.pair = Pair(METHOD, self.rows)
+
+    # --- wiring -------------------------------------------------------------------------------------------
+
+    def see(self, panels: dict) -> None:
+        """Wire the tab when those beside it stand; what is pinned in them can be A or B here."""
+        self.pair.see(panels)
+        self.pair.wire()
+        self.asking.wire()
+        event = self.wire_run()
+        # At the end of a comparison too: the weight may have been moved while it ran.
+        moved = [self.weight.change, ended(event)]
+        rank = CROWD | {"api_name": "compare_rank", "api_visibility": "public"}
+        follow(moved, self.rank, [self.weight, self.rows], [self.table, self.best], **rank)
+        chosen = [self.pair.a, *self.pair.states]
+        self.table.select(self.show_row, chosen, self.pair.outputs, **CLICK, **LANE)
+
+    def wire_run(self):
+        """Compare in the model's lane, and Stop; returns the event of the first."""
+        inputs = {**self.asking.fields, "models": self.models, "weight": self.weight}
+        clear = [self.button.click, self.asking.target.text.submit]
+        cleared = gr.on(clear, None, None, self.status, js="() => ''", **QUIET)
+        event = cleared.then(
+            self.compare,
+            inputs_kwargs=inputs,
+            outputs=[self.status, self.table, self.best, self.best_of, self.empty, self.rows],
+            validator=validator(
+                self.ctx,
+                list(inputs),
+                self.asking.problems,
+                knobs.problems(KNOBS | {"weight": WEIGHT}),
+                part=None,
+            ),
+            api_name=METHOD,
+            show_progress="minimal",
+            show_progress_on=self.status,
+            **MODEL_LANE,
+        )
+        event.success(self.show_best, [self.weight, *self.pair.states], self.pair.outputs, **QUIET, **LANE)
+        asked = {"api_name": f"{METHOD}_stop", "show_progress": "hidden", **STOP_LANE}
+        self.stop_button.click(self.stop, **asked).then(None, cancels=[event])
+        return event
+
+    @property
+    def restore_outputs(self) -> list:
+        """What Recall of an SDEdit picture sets."""
+        return self.asking.restore_outputs
+
+    def restore(self, about) -> list:
+        """Updates for `restore_outputs` from a record."""
+        return self.asking.restore(about)
+
+    # --- handlers -----------------------------------------------------------------------------------------
+
+    def stop(self, request: gr.Request) -> None:
+        """End the comparison of this session after the step in hand; finished rows stay."""
+        self.ctx.stops.ask(request.session_hash)
+
+    @guarded("status")
+    def compare(self, request: gr.Request, *, weight: float, **values):
+        """Run each ticked method on one picture, one after the other, with the same prompt and seed.
+
+        `prompt` is the caption of the source, `target` what it is to become, `methods` the names of the rows.
+        `mask` and `exemplar` are for paint_by_example alone: the mask {"background": None, "layers": [FILE],
+        "composite": None}. Each method has the presets of the models; what was computed before is taken from
+        the cache. Returns the status, the table and who is best, as HTML; /compare_pair gives the pictures.
+        """
+        ticked = [one for one in offered(self.ctx, values["models"]) if one.name in values["methods"]]
+        rows, folder = [], self.ctx.folder()
+        with self.ctx.stops.running(request.session_hash) as stop:
+            for number, one in enumerate(ticked):
+                left = [other.title for other in ticked[number:]]
+                yield self.show(rows, weight, left)
+                row = yield from self.run(one, values, folder, stop, (number, len(ticked)))
+                if row is not None:
+                    rows.append(row)
+                if stop.is_set():
+                    break
+        words = f"{len(rows)} of {len(ticked)} methods are done."
+        if unable := sum(bool(row["problem"]) for row in rows):
+            words += f" {unable} could not run: the table says why."
+        said = f"Stopped. {words}" if len(rows) < len(ticked) else words
+        yield self.show(rows, weight) | {self.status: note(said, "done")}
+
+    def run(self, one, values: dict, folder, stop, place: tuple[int, int]) -> Iterator[dict]:
+        """Yield the status at each step of a method; returns its row, or None once stopped."""
+        steps = runs.row_of(self.ctx, one, values, folder)
+        try:
+            while True:
+                doing, step = next(steps)
+                where = f"{doing}, step {step.done} of {step.total}"
+                words = f"{one.title}, {place[0] + 1} of {place[1]}: {where}"
+                done = place[0] + step.done / max(1, step.total)
+                yield {self.status: bar(round(1000 * done), 1000 * place[1], words)}
+                if stop.is_set() and step.done < step.total:
+                    return None
+        except StopIteration as end:
+            return end.value
+        except (ValueError, RuntimeError, MemoryError) as error:  # one method must not end the others
+            return runs.failed(one, sentence(error, self.memory_hint))
+        finally:
+            steps.close()
+
+    def show(self, rows: list, weight: float, waiting: list[str] = ()) -> dict:
+        """Updates with the rows so far."""
+        return {
+            self.table: comparison.board(rows, runs.ranked(rows, weight), waiting),
+            self.best: self.say_best(rows, weight),
+            self.best_of: gr.update(visible=len(runs.ranked(rows, weight)) > 1),
+            self.empty: gr.update(visible=not rows and not waiting),
+            self.rows: list(rows),
+        }
+
+    def show_best(self, weight: float, rows: list, *others: list) -> dict:
+        """The best row, else the last that worked, as B beside the source."""
+        names = [row["name"] for row, _ in runs.ranked(rows, weight)]
+        names += [row["name"] for row in rows[::-1] if not row["problem"]]
+        shelf = self.pair.shelf(rows, *others)
+        return self.pair.show(shelf, SOURCE, names[0]) if names else {self.pair.a: gr.skip()}
+
+    def say_best(self, rows: list, weight: float) -> str:
+        """Who is best at a weight, as HTML."""
+        ranked = runs.ranked(rows, weight)
+        if len(ranked) < 2:
+            return ""
+        (first, value), (second, behind) = ranked[:2]
+        words = f"{first['title']} ({value:.2f}), then {second['title']} ({behind:.2f})."
+        return note(f"Best at this weight: {words}", "done")
+
+    def rank(self, weight: float, rows: list) -> tuple[str, str]:
+        """Order the rows of the last comparison anew; nothing is computed again.
+
+        `weight` from 0, the source alone counts, to 1, the text alone. Returns the table and who is best."""
+        try:
+            WEIGHT.check(weight)
+        except ValueError as error:
+            raise gr.Error(str(error), print_exception=False, title="Not done") from None
+        return comparison.board(rows, runs.ranked(rows, weight)), self.say_best(rows, weight)
+
+    def show_row(self, chosen: gr.EventData, a: str | None, rows: list, *others: list) -> dict:
+        """Show the clicked row as B."""
+        name = rows[int(chosen._data["index"])]["name"]
+        return self.pair.show(self.pair.shelf(rows, *others), a, name)

@@ -1,0 +1,127 @@
+"""The Imagic tab: fit a photo to a prompt once, then drag eta; SDEdit stands beside it for comparison."""
+
+import time
+
+import gradio as gr
+
+from demos.context import Context
+from demos.imagic import runs
+from demos.shared import common, fitting, knobs
+from demos.shared.checks import image_problem, prompt_problem
+from demos.shared.events import follow
+from demos.shared.fit import FitPanel
+from demos.shared.marks import CROWD
+from demos.shared.prompt import PromptBox
+from demos.shared.results import ResultPanel
+from demos.shared.source import SourceBox
+from demos.shared.tab import Tab
+from textedit_core.knobs import BoundKnob, Knob
+
+NAME, METHOD = "Imagic", "imagic"
+FIRST_STEPS = (
+    "Pick an example or add a picture of your own.",
+    "Say what the edited picture should show.",
+    "Press Edit, then drag eta: 0 rebuilds the source, 1 follows the prompt.",
+)
+
+BESIDE = BoundKnob("sdedit", bool, False, Knob(label="Show an SDEdit result beside the edit"))
+
+
+def build(ctx: Context, models: gr.Dropdown) -> "ImagicTab":
+    """Draw the tab inside the current gr.Tab and wire it; `models` is the picker's drop-down."""
+    return ImagicTab(ctx, models)
+
+
+class ImagicTab(Tab):
+    """One prompt, a fit of two stages, eta; an SDEdit result if asked."""
+
+    method = runs.METHOD
+    about_prepare = """Fit Imagic to an image and a prompt: the embedding first, then the model on the image.
+
+Returns the status as HTML, the losses as SVG, and the step counts of both stages (changed by Stop).
+The fit stays on the server under a key of its content: call /imagic_edit with the same settings."""
+    about_edit = """Edit an image by text with Imagic, preparing first where that has not been done.
+
+Returns the edited picture (a PNG with its settings as text), the settings as JSON, the scores, the
+source beside the edit, the source, its reconstruction by the autoencoder, an SDEdit result if asked."""
+
+    def draw_asking(self, presets: dict) -> None:
+        """Source, prompt, Prepare, eta, seeds, Edit, and the quieter knobs."""
+        self.source = SourceBox(METHOD)
+        self.examples = self.source.examples
+        example = "what the edited picture shows, all of it: an angry man with sunglasses"
+        self.prompt = PromptBox(
+            self.ctx, self.models, "Target prompt", f"{METHOD}-prompt", placeholder=example
+        )
+        self.fit = FitPanel(METHOD, "this image and prompt", "Learns this image and prompt, once.")
+        with gr.Accordion("Preparation settings", open=False):
+            self.draw_knobs(self.method.fit_knobs, presets)
+            self.controls["tune"].choices = [(one, one) for one in runs.tunings()]
+        self.draw_knobs(["eta"], presets)
+        self.draw_seeds()
+        self.draw_run()
+        with gr.Accordion("Sampling settings", open=False):
+            self.draw_knobs([name for name in self.method.edit_knobs if name not in self.controls], presets)
+        with gr.Accordion("Compare with SDEdit", open=False):
+            self.sdedit = knobs.control(BESIDE)
+            suited = runs.baseline_presets(self.ctx.presets(self.ctx.default, "sdedit"))
+            self.baseline = knobs.controls(runs.BASELINE, runs.BASELINE, suited)
+
+    def draw_answer(self) -> ResultPanel:
+        """The slider, with source, reconstruction, edit and SDEdit beside it."""
+        pictures = {
+            "source": "Source",
+            "reconstruction": "Reconstruction",
+            "edit": "Edit",
+            "baseline": "SDEdit",
+        }
+        return ResultPanel(self.method, FIRST_STEPS, pictures, optional=("baseline",), saved=("baseline",))
+
+    @property
+    def fields(self) -> dict:
+        """Image, sizing rule, prompt."""
+        return self.source.fields | self.texts
+
+    @property
+    def texts(self) -> dict:
+        """The target prompt."""
+        return {"prompt": self.prompt.text}
+
+    @property
+    def extra(self) -> dict:
+        """Whether SDEdit is shown, and its own knobs."""
+        return {"sdedit": self.sdedit, **self.baseline}
+
+    def problems(self, values: dict) -> dict[str, str]:
+        """What is wrong with the image, the prompt, or the knobs of an SDEdit result that is asked for."""
+        asked = {name: values[name] for name in runs.BASELINE} if values.get("sdedit") else {}
+        asked |= {"sdedit": values["sdedit"]} if "sdedit" in values else {}
+        return {
+            "image": image_problem(values["image"]),
+            "prompt": prompt_problem(self.ctx, values["models"], values["prompt"]),
+            **knobs.problems(runs.BASELINE | {"sdedit": BESIDE})(asked),
+        }
+
+    def wire(self) -> None:
+        """What Tab wires; SDEdit's knobs follow the models too."""
+        super().wire()
+        follow([self.models.input], self.suit_baseline, self.models, list(self.baseline.values()), **CROWD)
+
+    def suit_baseline(self, models: str) -> list:
+        """SDEdit's knobs as they suit the chosen models."""
+        return list(runs.baseline_presets(self.ctx.presets(models, "sdedit")).values())
+
+    def finish(self, ask: common.Ask, fitted, stop, values: dict):
+        """The edit, then SDEdit where it is asked for, then both at once."""
+        start = time.monotonic()
+        edited = yield from self.stepping(fitting.edit(self.ctx, ask, fitted), stop, "Editing")
+        if edited is None:
+            return
+        result = common.present(ask, edited, folder := self.ctx.folder(), seconds=time.monotonic() - start)
+        if values["sdedit"]:
+            settings = runs.baseline_settings(ask, values)
+            other = yield from self.stepping(runs.baseline(ask, settings), stop, "SDEdit")
+            if other is not None:
+                result["pictures"] |= runs.beside(ask, other, settings, folder)
+                result["labels"] = {"baseline": f"SDEdit, strength {settings['strength']:g}"}
+        yield self.result.show(result) | {self.edit_status: ""}

@@ -1,0 +1,1 @@
+"""Null-text inversion and Prompt-to-Prompt."""

@@ -1,0 +1,104 @@
+"""The cells of a sweep as HTML: the grid over two axes, the ranking of seeds, what may be swept."""
+
+import functools
+import json
+
+from demos.shared import knobs, sweeping
+from demos.shared.common import Method
+from demos.shared.marks import Tile, bar, strip, table
+from textedit_core.jobs import functions
+from textedit_core.knobs import method_knobs
+
+NO_AXIS = "{} axis: pick a knob of the list."
+
+
+def sweep_problems(method: Method, most: int):
+    """For `validator`: the sentences for axes that cannot be swept, by field."""
+
+    def fits(axis: str, name) -> bool:
+        return isinstance(name, str) and (name in method.knobs or (axis == "y" and not name))
+
+    def find(values: dict) -> dict[str, str]:
+        problems, count = knobs.problems(method.knobs)(values), 1
+        if wrong := {name: NO_AXIS.format(name.upper()) for name in "xy" if not fits(name, values[name])}:
+            return problems | wrong
+        if values["x"] == values["y"]:
+            problems["y"] = "Choose another knob than X has, or none."
+        for axis in ("x", "y"):
+            try:
+                axes = sweeping.axes_of(method, values[axis], values[f"{axis}_values"], "", "")
+                count *= len(axes.get(values[axis], [0]))
+            except ValueError as error:
+                problems[f"{axis}_values"] = str(error)
+        if count > most:
+            problems["x_values"] = (
+                f"{count} cells are more than the {most} this host allows; use fewer values."
+            )
+        return problems
+
+    return find
+
+
+def status(state: sweeping.Sweeping) -> str:
+    """The bar above the grid."""
+    doing = "editing" if state.shown else "preparing and editing the first"  # some fits have no loss to tell
+    doing = doing if state.loss is None else f"preparing, loss {state.loss:.3g}"
+    return bar(len(state.shown), state.total, f"{len(state.shown)} of {state.total} cells, {doing}")
+
+
+def score_lines(method: Method, cell: dict) -> tuple[str, ...]:
+    """The scores, short enough for a tile."""
+    scores = cell["scores"]
+    return tuple(scale.tile.format(scores[key]) for key, scale in method.scales.items()) if scores else ()
+
+
+def grid(
+    method: Method, axes: dict[str, list], x: str, y: str, cells: list[dict], marked: float | None = None
+) -> str:
+    """The grid as HTML: both values on each cell, its scores, grey squares for what is still to come."""
+    xs, ys = axes[x], axes.get(y, [None])
+    tiles = {}
+    for index, cell in enumerate(cells):
+        place = place_words(cell)
+        spot = (ys.index(cell["coords"][y]) if y else 0, xs.index(cell["coords"][x]))
+        label = f"{place}, {cell['words']}" if cell["edit"] else cell["words"]
+        tiles[spot] = Tile(cell["edit"], label, (place, *score_lines(method, cell)), index)
+    names = method.labels
+    rows = [shown(value) if y else "" for value in ys]
+    column = xs.index(marked) if marked is not None else None
+    return table([shown(v) for v in xs], rows, tiles, names[x], names[y] if y else "", column)
+
+
+def place_words(cell: dict) -> str:
+    """Where a cell stands: each knob on an axis, as the page calls it, and its value."""
+    names = short_labels(json.loads(cell["record"])["method"])
+    return " · ".join(f"{names.get(name, name)} {shown(value)}" for name, value in cell["coords"].items())
+
+
+@functools.cache
+def short_labels(method: str) -> dict[str, str]:
+    """The labels of a method's knobs by name, as they stand within a line: "eta", "LoRA rank"."""
+    known = method_knobs(*functions(method))
+    return {name: in_line(knob.label) for name, knob in known.items()}
+
+
+def in_line(label: str) -> str:
+    """A label without its capital, unless the first word is written with others too."""
+    first = label.split()[0]
+    return label if first[1:] != first[1:].lower() else label[:1].lower() + label[1:]
+
+
+def shown(value) -> str:
+    """A knob's value in few characters."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def ranking(method: Method, cells: list[dict]) -> str:
+    """Cells of one knob, the seed, best first."""
+    tiles = []
+    for place, cell in enumerate(cells):
+        seed = f"seed {cell['coords']['seed']}"
+        name = f"{place + 1}. {seed}" if place else f"best {seed}"
+        name, label = (name, f"{name}, {cell['words']}") if cell["edit"] else (seed, cell["words"])
+        tiles.append(Tile(cell["edit"], label, (name, *score_lines(method, cell)), place))
+    return strip(tiles)

@@ -1,0 +1,134 @@
+"""Mistakes answered beside their field, hints for unknown words, and a net under every handler."""
+
+import functools
+import operator
+from collections.abc import Callable
+
+import gradio as gr
+import torch
+
+from demos.context import Context, log
+from demos.shared.knobs import problems as knob_problems
+from demos.shared.marks import note
+from textedit_core import cache, images
+from textedit_core.knobs import BoundKnob, Knob
+
+MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+# Fields of more than one tab that are choices and no knobs.
+SIZING = BoundKnob("sizing", str, "crop", Knob(label="How it is made square", choices=("crop", "pad")))
+ORIGIN = BoundKnob("origin", str, "sample", Knob(label="Start from", choices=("sample", "picture")))
+MODELS = BoundKnob("models", str, "", Knob(label="Models"))
+SORRY = "Something went wrong on the server. Inputs and the last result are kept; its log has the details."
+
+
+def image_problem(path: str | None, field: str = "Source image") -> str:
+    """The sentence for a source image that cannot be used, or nothing; `field` is what the page calls it."""
+    if not path:
+        return "Add a source image first."
+    try:
+        images.open_image(path, field)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def models_problem(ctx: Context, models: str, part: str = "diffusion") -> str:
+    """The sentence for models whose `part` cannot be used now, or nothing; they are loaded then."""
+    try:
+        if not ctx.ready(models, part):
+            return "Press Fetch and load first: what this needs is not on this machine yet."
+        ctx.load(models, part)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def prompt_problem(
+    ctx: Context,
+    models: str,
+    prompt: str | None,
+    empty: str = "Write the target prompt: what should the edited picture show?",
+) -> str:
+    """The sentence for a prompt that cannot be used, or nothing; `empty` is the one for none at all."""
+    if not (prompt or "").strip():
+        return empty
+    if not ctx.loaded(models, "diffusion"):
+        return ""  # the field of the models says why
+    diffusion = ctx.models(models).diffusion
+    tokens, most = diffusion.token_count(prompt), diffusion.max_tokens
+    return f"This prompt has {tokens} tokens, the model reads {most}: shorten it." if tokens > most else ""
+
+
+def validator(
+    ctx: Context, names: list[str], *finders: Callable[[dict], dict[str, str]], part: str | None = "diffusion"
+) -> Callable:
+    """A gradio validator for a handler bound by keyword: one verdict per name, in the order of `names`.
+
+    The `part` of the models is looked at first (None: a finder asks for what is needed), then each finder
+    gets the values by name and returns {name: sentence}.
+    """
+
+    def check(**values):
+        problems = knob_problems({one.name: one for one in (MODELS, SIZING, ORIGIN)})(values)
+        if not problems:  # or a finder might stumble over what is no text
+            problems = {"models": models_problem(ctx, values["models"], part)} if part else {}
+            for find in finders:
+                problems |= find(values)
+        return [gr.validate(not problems.get(name), problems.get(name, "")) for name in names]
+
+    return check
+
+
+def word_hint(ctx: Context, models: str, prompt: str) -> str:
+    """A hint, as HTML, naming the words a small model was never shown, with the nearest ones it was."""
+    try:
+        strange = ctx.models(models).unknown_words(prompt or "")
+    except (ValueError, OSError):
+        return ""
+    hints = [f"'{word}'" + (f" (close: {', '.join(near)})" if near else "") for word, near in strange.items()]
+    name = "toon" if models == "toon" else "chosen"
+    return note(f"The {name} model does not know {', '.join(hints[:3])}.", "hint") if hints else ""
+
+
+def is_memory(error: Exception) -> bool:
+    """Whether an exception says that memory ran out."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and any(words in str(error).lower() for words in MEMORY_WORDS)
+    )
+
+
+def sentence(error: Exception, memory_hint: str = "") -> str:
+    """What a person is told about an exception; the unexpected is logged, and memory is given back."""
+    if isinstance(error, ValueError):
+        return str(error)
+    if is_memory(error):
+        cache.default.clear()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        log.warning("out of memory: caches dropped")
+        return f"Memory ran out, so the caches were dropped. {memory_hint}".strip()
+    log.exception("unexpected error in a handler", exc_info=error)
+    return SORRY
+
+
+def guarded(status: str) -> Callable:
+    """Decorate a generator method: an error becomes one sentence in self.<status> and a gr.Error.
+
+    Where memory ran out the sentence ends with `self.memory_hint`, if there is one.
+    """
+
+    def decorate(handler: Callable) -> Callable:
+        @functools.wraps(handler)
+        def run(self, *args, **kwargs):
+            try:
+                yield from handler(self, *args, **kwargs)
+            except gr.Error:
+                raise
+            except Exception as error:
+                words = sentence(error, getattr(self, "memory_hint", ""))
+                yield {operator.attrgetter(status)(self): note(words, "problem")}
+                raise gr.Error(words, print_exception=False, title="Not done") from None
+
+        return run
+
+    return decorate

@@ -1,0 +1,58 @@
+"""The source image: upload or paste. The file reaches the handler untouched, so that core can judge it."""
+
+import gradio as gr
+
+from demos.shared.checks import image_problem
+from demos.shared.events import follow
+from demos.shared.examples import ExampleStrip
+from demos.shared.marks import QUIET, note
+from demos.shared.sent import altered, as_sent, forgiving
+from textedit_core import images
+
+
+def source_image(height: int = 280, **look) -> gr.Image:
+    """A gr.Image whose value is the uploaded file's own path, readable or not; no webcam."""
+    image = gr.Image(
+        type="filepath",
+        format="png",
+        height=height,
+        sources=["upload", "clipboard"],
+        buttons=["fullscreen"],
+        **look,
+    )
+    return altered(
+        image,
+        preprocess=lambda self, payload: None if payload is None else payload.path,
+        data_model=forgiving(image.data_model),
+    )
+
+
+def sizing_radio(**look) -> gr.Radio:
+    """How a picture that is not square is made so; hidden until `say_image` has seen one."""
+    choices = [("crop to the centre", "crop"), ("pad with white", "pad")]
+    return as_sent(gr.Radio(choices, value="crop", label="It is not square", visible=False, **look))
+
+
+def say_image(image: str | None, field: str = "Source image") -> tuple:
+    """Answer at once an upload that cannot be used; ask how to make it square only if it is not."""
+    problem = image_problem(image, field) if image else ""
+    if problem or not image:
+        return note(problem, "problem"), gr.update(visible=False)
+    width, height = images.open_image(image).size
+    return "", gr.update(visible=width != height, label=f"It is {width} × {height}, so")
+
+
+class SourceBox:
+    """The source image of a tab, its examples, and the rule for one that is not square."""
+
+    def __init__(self, method: str) -> None:
+        self.image = source_image(label="Source image", elem_id=f"{method}-source", elem_classes="source")
+        self.note = gr.HTML()
+        self.examples = ExampleStrip(method)
+        self.sizing = sizing_radio(elem_classes="inline")
+        follow([self.image.change], say_image, self.image, [self.note, self.sizing], **QUIET)
+
+    @property
+    def fields(self) -> dict:
+        """The inputs by name."""
+        return {"image": self.image, "sizing": self.sizing}

@@ -1,0 +1,284 @@
+"""What the tab of a method is: widgets on the left, the result on the right, the sweep below, all wired.
+
+runs/common.py says how a new tab is made of it.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from demos.context import MODEL_LANE, STOP_LANE, Context
+from demos.shared import common, fitting, knobs
+from demos.shared.checks import guarded, validator
+from demos.shared.common import Ask, Method
+from demos.shared.events import follow
+from demos.shared.examples import ExampleStrip
+from demos.shared.marks import CROWD, QUIET, bar, note
+from demos.shared.preparing import Preparing
+from demos.shared.results import ResultPanel
+from demos.shared.seeds import SeedRow
+from demos.shared.sweep import SweepPanel
+from textedit_core.steps import Step
+
+
+class Tab(Preparing):
+    """Widgets as attributes; handlers are functions of the widgets' values and the cache alone.
+
+    A tab of its own sets `method`, `about_edit`, `about_prepare` (texts for the API) and the methods up to
+    `fields`; `draw_run` is called where the Edit button is to stand, and fills `edit_button`, `edit_status`.
+    """
+
+    method: Method
+    about_prepare = ""
+    about_edit = ""
+    left_out = "its source image: add that again"  # what a PNG does not carry
+    seeds: SeedRow | None = None
+    examples: ExampleStrip | None = None
+
+    def __init__(self, ctx: Context, models: gr.Dropdown) -> None:
+        self.ctx, self.models, self.controls = ctx, models, {}
+        self.knobs, self.memory_hint = self.method.knobs, self.method.memory_hint
+        with gr.Row(elem_classes="workbench"):
+            with gr.Column(scale=1, min_width=320, elem_classes="asking"):
+                self.draw_asking(ctx.presets(ctx.default, self.method.name))
+            with gr.Column(scale=2, min_width=320, elem_classes="answer"):
+                self.result = self.draw_answer()
+        self.sweep = SweepPanel(ctx, self)
+        self.wire()
+
+    # --- what a tab says of itself ------------------------------------------------------------------------
+
+    def draw_asking(self, presets: dict) -> None:
+        """Draw the left third; every knob gets a widget in `controls`, by `draw_knobs` or by hand."""
+        raise NotImplementedError
+
+    def draw_answer(self) -> ResultPanel:
+        """Draw the result panel."""
+        raise NotImplementedError
+
+    @property
+    def fields(self) -> dict:
+        """The inputs that are no knobs, by name; the source image is "image"."""
+        raise NotImplementedError
+
+    @property
+    def texts(self) -> dict:
+        """The widgets of the prompts in a record, by name; also what submits an edit with Enter."""
+        return {}
+
+    def problems(self, values: dict) -> dict[str, str]:
+        """The sentence for each field that cannot be used; `values` has the fields and "models"."""
+        raise NotImplementedError
+
+    @property
+    def extra(self) -> dict:
+        """Inputs of an edit that a sweep does not have."""
+        return {}
+
+    @property
+    def place(self) -> str:
+        """The id of the gr.Tab that the page shows for this one."""
+        return self.method.name
+
+    @property
+    def edit_number(self) -> int:
+        """The place of Edit among the numbered buttons; Sweep is the next."""
+        return 2 if self.method.fit else 1
+
+    def before(self, values: dict, stop, status: gr.HTML) -> Iterator[dict]:
+        """Yield updates while what `method.read` needs is made, told in `status`; False once stopped."""
+        yield from ()
+        return True
+
+    def finish(self, ask: Ask, fitted: Any, stop, values: dict) -> Iterator[dict]:
+        """Yield updates while the edit runs, at last the result; override it to do more."""
+        start = time.monotonic()
+        edited = yield from self.stepping(fitting.edit(self.ctx, ask, fitted), stop, "Editing")
+        if edited is not None:
+            seconds = time.monotonic() - start
+            result = common.present(ask, edited, self.ctx.folder(), seconds=seconds)
+            yield self.result.show(result | self.beside(ask, fitted)) | {
+                self.edit_status: self.told(ask, fitted)
+            }
+
+    def beside(self, ask: Ask, fitted: Any) -> dict:
+        """What the result has for the tab's own view of it."""
+        return {}
+
+    def told(self, ask: Ask, fitted: Any) -> str:
+        """What the line below Edit says of a finished edit, as HTML."""
+        return ""
+
+    def from_example(self, values: dict) -> dict:
+        """What an example writes into the widgets, by name; override it for one that is no plain value."""
+        return values
+
+    # --- pieces to draw with ------------------------------------------------------------------------------
+
+    def draw_knobs(self, names, presets: dict) -> None:
+        """One widget per knob."""
+        self.controls |= knobs.controls(self.knobs, names, presets)
+
+    def draw_seeds(self) -> None:
+        """The seed row, for a method that has a seed."""
+        self.seeds = SeedRow(self.method.name, self.knobs["seed"])
+        self.controls["seed"] = self.seeds.number
+
+    def draw_run(self) -> None:
+        """Edit, Stop and the line below them."""
+        label, name = f"{self.edit_number}  Edit", self.method.name
+        with gr.Row(elem_classes="run"):
+            self.edit_button = gr.Button(
+                label, variant="primary", scale=3, min_width=140, elem_id=f"{name}-edit"
+            )
+            self.edit_stop = gr.Button("Stop", variant="stop", scale=1, min_width=70)
+        self.edit_status = gr.HTML(label="Edit status", elem_id=f"{name}-edit-status")
+
+    # --- wiring -------------------------------------------------------------------------------------------
+
+    @property
+    def inputs(self) -> dict:
+        """What every run of this tab is asked with, by keyword."""
+        return {**self.fields, "models": self.models, **{name: self.controls[name] for name in self.knobs}}
+
+    @property
+    def triggers(self) -> list:
+        """The events that start an edit."""
+        return [self.edit_button.click, *(text.submit for text in self.texts.values())]
+
+    @property
+    def widgets(self) -> list:
+        """The widget of every knob, in the order of the method's."""
+        return [self.controls[name] for name in self.knobs]
+
+    def wire(self) -> None:
+        """Presets as the models change, examples, seeds, then the runs and what follows them."""
+        # .input and not .change: Recall sets the models too, and must not lose its knobs to presets.
+        follow([self.models.input], self.use_presets, self.models, self.widgets, **CROWD)
+        if self.examples:
+            self.examples.on_pick(self.fields, self.controls, self.from_example, self.models, self.at_first)
+        if self.seeds:
+            self.seeds.use_from(self.result)
+        runs = self.wire_runs()
+        self.sweep.wire(runs)
+        if self.fit:
+            self.follow_fit()
+
+    def wire_runs(self) -> list:
+        """Prepare and Edit in the model's lane, Stop for both; returns their events."""
+        events = []
+        if self.fit:
+            inputs = self.inputs | self.planned
+            options = self.run_options("prepare", self.about_prepare, inputs, self.fit.status)
+            events.append(self.fit.button.click(self.prepare, outputs=self.fit_outputs, **options))
+        inputs = self.inputs | self.extra | self.planned
+        options = self.run_options("edit", self.about_edit, inputs, self.edit_status)
+        outputs = [*self.result.outputs, self.edit_status, *self.fit_outputs]
+        events.append(self.before_edit(self.triggers).then(self.edit, outputs=outputs, **options))
+        # First the run ends by itself and keeps what it has; then one still waiting in the queue is dropped.
+        if self.fit:
+            stopped = self.fit.stop.click(self.stop, **QUIET, **STOP_LANE)
+            stopped.then(None, cancels=events[:1])
+        asked = {"api_name": f"{self.method.name}_stop", "show_progress": "hidden", **STOP_LANE}
+        self.edit_stop.click(self.stop, **asked).then(None, cancels=events[-1:])
+        return events
+
+    def before_edit(self, triggers: list):
+        """The event in which a press of Edit clears the status and draws a seed; the edit follows it."""
+        if self.seeds:
+            return self.seeds.draw(triggers, self.edit_status)
+        return gr.on(triggers, None, None, self.edit_status, js="() => ''", **QUIET)
+
+    def run_options(self, name: str, about: str, inputs: dict, status: gr.HTML) -> dict:
+        """What the events of Prepare and Edit have in common."""
+        find = knobs.problems(self.knobs)
+        return {
+            "inputs_kwargs": inputs,
+            "validator": validator(self.ctx, list(inputs), self.problems, find, part=self.method.part),
+            "api_name": f"{self.method.name}_{name}",
+            "api_description": about or None,
+            "show_progress": "minimal",
+            "show_progress_on": status,
+            **MODEL_LANE,
+        }
+
+    # --- Recall, sweeps -----------------------------------------------------------------------------------
+
+    @property
+    def restore_outputs(self) -> list:
+        """What Recall sets."""
+        row = [self.seeds.mode] if self.seeds else []
+        sizing = [self.fields["sizing"]] if "sizing" in self.fields else []
+        return [*self.texts.values(), *row, *sizing, *self.widgets, *self.planned.values()]
+
+    def restore(self, about) -> list:
+        """Updates for `restore_outputs` from a record; a knob it does not have takes its default."""
+        known = {n: knob.check(about.knobs[n]) for n, knob in self.knobs.items() if n in about.knobs}
+        texts = [about.prompts.get(name, "") for name in self.texts]
+        row = ["fixed"] if self.seeds else []
+        sizing = [about.resize if about.resize in ("crop", "pad") else "crop"]
+        return [
+            *texts,
+            *row,
+            *(sizing if "sizing" in self.fields else []),
+            *knobs.restored(self.knobs, known, {}),
+            *({} for _ in self.planned),  # what a Stop has changed is of no more interest
+        ]
+
+    @property
+    def send_outputs(self) -> list:
+        """What "Send to the tab" sets: the knobs and the result panel."""
+        row = [self.seeds.mode] if self.seeds else []
+        return [*self.widgets, *row, *self.result.outputs]
+
+    def send(self, cell: dict | None) -> dict:
+        """Set the tab as a cell of a sweep was made, and show it as the result."""
+        if not cell:
+            return {self.widgets[0]: gr.skip()}
+        made = knobs.settings_of(cell)
+        set_knobs = {self.controls[name]: gr.update(value=made[name]) for name in self.knobs}
+        row = {self.seeds.mode: "fixed"} if self.seeds else {}  # or the next edit would show another picture
+        return set_knobs | row | self.result.show(cell)
+
+    # --- handlers -----------------------------------------------------------------------------------------
+
+    def use_presets(self, models: str) -> list:
+        """The values that suit the chosen models."""
+        return knobs.restored(self.knobs, {}, self.ctx.presets(models, self.method.name))
+
+    def at_first(self, models: str) -> dict:
+        """The knobs as an example finds them: as suits the models, whatever was set; the seed stays."""
+        suited = zip(self.knobs, self.use_presets(models), strict=True)
+        return {name: value for name, value in suited if name != "seed"}
+
+    def stop(self, request: gr.Request) -> None:
+        """End the run of this session after the step in hand; what has been done is kept and usable."""
+        self.ctx.stops.ask(request.session_hash)
+
+    def stepping(self, steps: Iterator[Step], stop, doing: str):
+        """Yield page updates for each step; returns the value, or None once stopped."""
+        for step in steps:
+            yield {self.edit_status: bar(step.done, step.total, f"{doing}, step {step.done} of {step.total}")}
+            if stop.is_set() and step.done < step.total:
+                yield {self.edit_status: note("Stopped. The last result is still shown.")}
+                return None
+        return step.value
+
+    @guarded("edit_status")
+    def edit(self, request: gr.Request, **values):
+        """Edit, preparing first where that has not been done."""
+        with self.ctx.stops.running(request.session_hash) as stop:
+            yield {self.edit_status: ""}
+            if not (yield from self.before(values, stop, self.edit_status)):
+                return
+            ask, fitted = self.method.read(self.ctx, values), None
+            if self.method.fit:
+                run = yield from self.fitting(ask, stop, values.get("planned"))
+                if run.stopped:
+                    words = " Press Edit to use what has been learnt." if run.kept else ""
+                    yield {self.edit_status: note(f"Stopped while preparing.{words}")}
+                    return
+                fitted = run.step.value
+            yield from self.finish(ask, fitted, stop, values)

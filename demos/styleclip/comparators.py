@@ -1,0 +1,142 @@
+"""The runs of what StyleCLIP is compared with: which knobs a technique uses, and what it has found."""
+
+import torch
+
+from demos.context import Context
+from demos.shared import fitting
+from demos.shared.common import Ask, Axes, Method, Stage
+from demos.styleclip import latents as styleclip
+from textedit_core.methods import latent_directions as directions
+from textedit_core.models.style import latents
+from textedit_core.models.style.directions import ROWS, Channels
+from textedit_core.models.style.interfacegan import AT_ONCE
+
+GANSPACE, INTERFACEGAN, STYLESPACE = "ganspace", "interfacegan", "stylespace"
+LAYERS = ("first_layer", "last_layer")
+OF_SOME = {  # the knobs that not every technique uses, and the texts
+    GANSPACE: ("component", *LAYERS),
+    INTERFACEGAN: ("neutral", "target", *LAYERS, "share"),
+    STYLESPACE: ("neutral", "target", "channel"),
+}
+KNOBS_OF_SOME = ("component", "channel", *LAYERS, "share")
+DOING = {
+    GANSPACE: "Drawing codes",
+    INTERFACEGAN: "Looking at samples",
+    STYLESPACE: "Drawing codes",
+}
+
+
+def used(technique: str, name: str) -> bool:
+    """Whether a technique uses one of the knobs or texts that not all of them do."""
+    return name in OF_SOME.get(technique, ())
+
+
+def settings(values: dict, presets: dict) -> dict:
+    """The knobs, checked; one without use is at its preset or default, and costs no new preparation."""
+    found = METHOD.settings(values)
+    idle = [name for name in KNOBS_OF_SOME if not used(found["technique"], name)]
+    return fitting.resting(METHOD, found, idle, presets)
+
+
+def read(ctx: Context, values: dict) -> Ask:
+    """Widgets -> Ask; ValueError, a sentence, for what cannot be used."""
+    models, begun = ctx.models(values["models"]), styleclip.start(ctx, values)
+    chosen = settings(values, ctx.presets(values["models"], METHOD.name))
+    textual = used(chosen["technique"], "target")
+    texts = {name: values[name].strip() if textual else "" for name in ("neutral", "target")}
+    helpers = [styleclip.helper(models, part) if textual else None for part in ("clip", "relevance")]
+    return styleclip.asked(
+        METHOD,
+        values | chosen,
+        models,
+        begun,
+        (models.generator, *helpers, *texts.values()),
+        prompts=texts if textual else {},
+        texts={"latent": begun.latent},
+        goal=texts["target"],
+    )
+
+
+def problems(ctx: Context, values: dict) -> dict[str, str]:
+    """The sentence for each text or knob that leaves nothing to do; the generator is there."""
+    models, technique = ctx.models(values["models"]), values["technique"]
+    if used(technique, "first_layer"):
+        first, rows = values["first_layer"], models.generator.n_latent
+        if first >= rows:
+            return {"first_layer": f"First layer: choose less; these models have the layers 0 to {rows - 1}."}
+        if first > values["last_layer"]:
+            return {"first_layer": "First layer: choose no more than the last layer."}
+    if technique == GANSPACE:
+        dim = models.generator.style_dim
+        wrong = f"Component: choose at most {dim}; these models have no more." * (values["component"] > dim)
+        return {"component": wrong}
+    return _of_texts(models, values)
+
+
+def _of_texts(models, values: dict) -> dict[str, str]:
+    """The same where texts are used."""
+    if values["technique"] == STYLESPACE:
+        try:
+            directions.find_channel(models.generator, _any_ranking(models.generator), values["channel"])
+        except ValueError as error:
+            return {"channel": str(error)}
+        if ":" in values["channel"]:
+            return {}
+        if styleclip.helper(models, "relevance") is None:
+            return {"channel": "These models have no relevance to rank channels by: name one, as 9:32."}
+    if styleclip.helper(models, "clip") is None:
+        return {"technique": "These models have no CLIP on this machine: choose ganspace."}
+    empty = {
+        "neutral": "Write what the picture shows now, such as 'a person'.",
+        "target": "Write what it is to show, such as 'a surprised person'.",
+    }
+    found = {name: styleclip.text_problem(models.clip, values[name], words) for name, words in empty.items()}
+    if not any(found.values()) and values["neutral"].split() == values["target"].split():
+        found["target"] = "Both texts are the same: say in the target what is to change."
+    return found
+
+
+def _any_ranking(generator) -> Channels:
+    """As many ranks as a text can give, to check one before there are any."""
+    count = int(latents.editable(generator).sum())
+    return Channels(torch.zeros(0), torch.arange(count), torch.ones(count))
+
+
+def stages(settings: dict) -> tuple[Stage, ...]:
+    """One stage, as many steps as the fit has."""
+    technique = settings["technique"]
+    steps = -(-settings["samples"] // (AT_ONCE if technique == INTERFACEGAN else ROWS))
+    return (Stage(f"{technique} samples", DOING[technique], steps),)
+
+
+def words(ask: Ask, fitted) -> str:
+    """What the edit went along, in one sentence."""
+    chosen, generator = ask.settings, ask.args[0]
+    if isinstance(fitted, Channels):
+        layer, number, sign = directions.find_channel(generator, fitted, chosen["channel"])
+        way = "down" if sign < 0 else "up"
+        return f"Channel {number} of layer {layer} ({generator.layers[layer].name}), turned {way}."
+    if chosen["technique"] == GANSPACE:
+        variances = fitted.deviations.square()
+        part = variances[chosen["component"] - 1] / variances.sum()
+        return (
+            f"Component {chosen['component']} of {len(variances)}: {100 * part:.1f} % of the variance of W."
+        )
+    return f"Across the boundary that {chosen['samples']:,} samples tell."
+
+
+METHOD = Method(
+    directions,
+    read,
+    Axes("strength", "-6-6 [7]"),
+    sweeps={
+        "Strength": lambda values: Axes("strength", "-6-6 [7]"),
+        "Techniques": lambda values: Axes(
+            "strength", "-6-6 [5]", "technique", f"{INTERFACEGAN}, {STYLESPACE}, {GANSPACE}"
+        ),
+    },
+    stages=stages,
+    headline=("technique", "strength"),
+    edit_steps=lambda settings: 1,
+    **styleclip.SHARED,
+)

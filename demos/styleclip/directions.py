@@ -1,0 +1,125 @@
+"""The runs of StyleCLIP's global directions: the channels touched, a beta for so many, edits in a chain."""
+
+import json
+import math
+
+from demos.context import Context
+from demos.shared.common import Ask, Axes
+from demos.styleclip import latents as styleclip
+from textedit_core import images
+from textedit_core.methods import styleclip_directions as directions
+from textedit_core.methods.styleclip_directions import DirectionEdit, read_chain, write_chain
+
+RELEVANCE = "relevance"
+SETTLED = ("alpha", "beta", "layers")  # the knobs of one edit of a chain
+
+
+def read(ctx: Context, values: dict) -> Ask:
+    """Widgets -> Ask; ValueError, a sentence, for what cannot be used."""
+    models, texts = (
+        ctx.models(values["models"]),
+        {name: values[name].strip() for name in ("neutral", "target")},
+    )
+    begun = styleclip.start(ctx, values)
+    args = models.generator, models.clip, models.relevance, begun.latent, *texts.values()
+    return styleclip.asked(METHOD, values, models, begun, args, prompts=texts, goal=texts["target"])
+
+
+def towards(clip, values: dict):
+    """The direction between the two texts in CLIP's space."""
+    return directions.text_direction(clip, values["neutral"], values["target"], values["templates"])
+
+
+def problems(ctx: Context, values: dict) -> dict[str, str]:
+    """The sentence for each text or knob that leaves nothing to do; CLIP, generator, relevance are there."""
+    models, found = ctx.models(values["models"]), {}
+    empty = {
+        "neutral": "Write what the picture shows now, such as 'a face'.",
+        "target": "Write what it is to show, such as 'a smiling face'.",
+    }
+    found = {name: styleclip.text_problem(models.clip, values[name], words) for name, words in empty.items()}
+    for name, reader in (
+        ("templates", directions.read_templates),
+        ("accepted", read_chain),
+        ("layers", lambda text: directions.read_layers(text, models.generator)),
+    ):
+        try:
+            reader(values[name])
+        except ValueError as error:
+            found[name] = str(error)
+    if any(found.values()):
+        return found
+    if values["neutral"].split() == values["target"].split():
+        return {"target": "Both texts are the same: say in the target what is to change."}
+    try:
+        return beta_problem(models, values)
+    except ValueError as error:  # a text that is too long in a template
+        return {"target": str(error)}
+
+
+def beta_problem(models, values: dict) -> dict[str, str]:
+    """The sentence for a beta that leaves no channel."""
+    highest = directions.scores(models.relevance, towards(models.clip, values)).abs().max().item()
+    if values["beta"] <= highest:
+        return {}
+    said = f"No channel is left at β {values['beta']:g}: the most relevant one has {highest:.3f}."
+    return {"beta": f"{said} Choose less."}
+
+
+def beta_for(ctx: Context, values: dict, channels: float | None) -> float:
+    """The beta that leaves `channels` channels, in four digits; ValueError, a sentence, for a bad count."""
+    models = ctx.models(values["models"])
+    if channels is None or channels != int(channels):
+        raise ValueError("Channels: write a whole number, such as 20.")
+    exact = directions.beta_for(models.relevance, towards(models.clip, values), int(channels))
+    return math.floor(exact * 10_000) / 10_000
+
+
+def touched(ask: Ask) -> dict:
+    """How many channels of which layers the edit changes, for the chart, and of how many."""
+    generator, clip, relevance, _, neutral, target = ask.args
+    named = directions.text_direction(clip, neutral, target, ask.settings["templates"])
+    found = directions.direction(generator, relevance, named, ask.settings["beta"], ask.settings["layers"])
+    rows = [
+        (f"{index}", layer.size, count)
+        for index, (layer, count) in enumerate(zip(generator.layers, found.counts, strict=True))
+        if not layer.is_rgb
+    ]
+    return {"layers": rows, "of": sum(layer.channels for layer in generator.layers if not layer.is_rgb)}
+
+
+def pictures(ask: Ask) -> dict:
+    """The source, and where edits have been accepted the picture with those alone."""
+    found, chain = styleclip.pictures(ask), read_chain(ask.settings["accepted"])
+    if chain:
+        generator, clip, relevance, latent, *_ = ask.args
+        done = directions.edited_latent(generator, clip, relevance, latent, chain, ask.settings["templates"])
+        found["accepted"] = images.to_pil(done.image(generator))[0]
+    return found
+
+
+def accept(result: dict) -> str:
+    """The chain with a shown result's edit at its end."""
+    about = json.loads(result["record"])
+    made, texts = about["knobs"], about["prompts"]
+    new = DirectionEdit(texts["neutral"], texts["target"], **{name: made[name] for name in SETTLED})
+    return write_chain([*read_chain(made["accepted"]), new])
+
+
+def undo(accepted: str) -> tuple[str, DirectionEdit | None]:
+    """The chain without its last edit, and that edit; None where there is none."""
+    chain = read_chain(accepted)
+    return write_chain(chain[:-1]), chain[-1] if chain else None
+
+
+METHOD = styleclip.SteppedOutside(
+    directions,
+    read,
+    Axes("alpha", "-4, 0, 4, 8, 12", "beta", "0.05-0.2 [5]"),
+    sweeps={
+        "α × β": lambda values: Axes("alpha", "-4, 0, 4, 8, 12", "beta", "0.05-0.2 [5]"),
+        "α row": lambda values: Axes("alpha", "-6-12 [7]"),
+    },
+    headline=("alpha", "beta"),
+    **styleclip.SHARED | {"pictures": pictures},
+)

@@ -1,0 +1,272 @@
+"""The latent picker of the StyleCLIP tab: a seed and a gallery of samples, or a picture of one's own."""
+
+import gradio as gr
+
+from demos.context import MODEL_LANE, STOP_LANE, Context
+from demos.shared import charts, knobs
+from demos.shared.checks import guarded, image_problem, validator
+from demos.shared.events import follow
+from demos.shared.marks import CLICK, CROWD, QUIET, SELECT_JS, Tile, bar, figures, note, strip, tile
+from demos.shared.sent import as_sent
+from demos.shared.source import say_image, sizing_radio, source_image
+from demos.styleclip import latents as runs
+from demos.styleclip.latents import GALLERY, LATENT, PICTURE, PROJECTION, SAMPLE
+
+ABOUT_PROJECT = """Project a picture: find the latent that rebuilds it, for an edit whose origin is "picture".
+
+Returns the status and both pictures as HTML. The latent stays on the server under a key of its content."""
+INVITATION = "Samples of the generator appear here."
+TO_PROJECT = "Finds the latent that rebuilds this picture, once. Edit does it for you if you skip it."
+OWN = "Own picture"  # as its field is called
+
+
+class LatentPicker:
+    """What is edited, for all techniques. `fields` are its inputs by name; `widgets` is what Recall sets."""
+
+    def __init__(self, ctx: Context, models: gr.Dropdown) -> None:
+        self.ctx, self.models, self.memory_hint = ctx, models, "Use models with a smaller generator."
+        self.first = gr.State(0)
+        with gr.Row(elem_classes="workbench"):
+            with gr.Column(scale=1, min_width=320, elem_classes="asking"):
+                starts = [("a sample of the generator", SAMPLE), ("a picture of my own", PICTURE)]
+                self.origin = as_sent(
+                    gr.Radio(starts, value=SAMPLE, label="Start from", elem_id="styleclip-origin")
+                )
+                with gr.Column() as self.sampling:
+                    self.draw_sampling()
+                with gr.Column(visible=False) as self.projecting:
+                    self.draw_projecting()
+            with gr.Column(scale=2, min_width=320), gr.Row():
+                with gr.Column(scale=2, min_width=210):
+                    self.view = gr.HTML(label="The latent", elem_id="styleclip-latent")
+                with gr.Column(scale=3, min_width=260):
+                    self.gallery = gr.HTML(
+                        note(INVITATION),
+                        js_on_load=SELECT_JS,
+                        label="Samples",
+                        elem_id="styleclip-gallery",
+                    )
+                    with gr.Row(elem_classes="offers"):
+                        self.show_button = gr.Button(f"Show {GALLERY} samples", size="sm", min_width=110)
+                        self.more_button = gr.Button(f"Next {GALLERY}", size="sm", min_width=90)
+        self.wire()
+
+    def draw_sampling(self) -> None:
+        """Seed and truncation."""
+        self.seed = knobs.control(LATENT["latent_seed"], info="names the sample", elem_id="styleclip-seed")
+        self.truncation = knobs.control(LATENT["latent_truncation"])
+        self.random = gr.Button("A random seed", size="sm", min_width=110)
+
+    def draw_projecting(self) -> None:
+        """The upload, how it is made square, the settings of the projection, Prepare and Stop."""
+        self.image = source_image(200, label=OWN, elem_id="styleclip-source", elem_classes="source")
+        self.image_note = gr.HTML()
+        self.sizing = sizing_radio()
+        with gr.Accordion("Projection settings", open=False):
+            settings = runs.projection_settings(self.ctx, self.ctx.default)
+            self.projection = knobs.controls(PROJECTION, PROJECTION, settings)
+        with gr.Row(elem_classes="run"):
+            self.prepare_button = gr.Button("1  Prepare", scale=3, min_width=140, elem_id="styleclip-prepare")
+            self.stop_button = gr.Button("Stop", variant="stop", scale=1, min_width=70)
+        self.status = gr.HTML(
+            note(TO_PROJECT),
+            label="Projection status",
+            elem_id="styleclip-prepare-status",
+        )
+
+    # --- inputs -------------------------------------------------------------------------------------------
+
+    @property
+    def fields(self) -> dict:
+        """Every input, by name."""
+        return {
+            "origin": self.origin,
+            "latent_seed": self.seed,
+            "latent_truncation": self.truncation,
+            "image": self.image,
+            "sizing": self.sizing,
+            **self.projection,
+        }
+
+    @property
+    def outputs(self) -> list:
+        """What a projection may update: what is said of it, and the view of the latent."""
+        return [self.status, self.view]
+
+    @property
+    def widgets(self) -> dict:
+        """What Recall sets, by name; the tabs set "sizing"."""
+        return {name: one for name, one in self.fields.items() if name not in ("image", "sizing")}
+
+    def restored(self, about) -> list:
+        """The values for `widgets` from a record."""
+        facts = runs.facts_in(about.knobs)
+        return [facts[name] for name in self.widgets]
+
+    def problems(self, values: dict) -> dict[str, str]:
+        """The sentence of each field that cannot be used."""
+        found = knobs.problems(LATENT | PROJECTION)(values)
+        if values["origin"] == PICTURE and (wrong := image_problem(values["image"], OWN)):
+            found["image"] = wrong
+        return found
+
+    # --- wiring -------------------------------------------------------------------------------------------
+
+    def wire(self) -> None:
+        """The kind of start, the live preview, the gallery, the projection."""
+        # One lane, one after the other: what is asked last is answered last.
+        lane = QUIET | MODEL_LANE
+        again = lane | {"trigger_mode": "always_last"}
+        follow([self.origin.change], self.switch, self.origin, [self.sampling, self.projecting], **QUIET)
+        self.random.click(None, None, self.seed, js="() => Math.floor(Math.random() * 2147483647)", **QUIET)
+        seen = {"inputs_kwargs": {"models": self.models, **self.fields}, "outputs": self.outputs}
+        moved = [self.seed.change, self.truncation.release, self.origin.change]
+        own = [one.change for one in (self.image, self.sizing, *self.projection.values())]
+        follow([*moved, *own], self.look, **seen, **lane)
+        asked = [self.models, self.first, self.truncation]
+        drawn = [self.show_button.click, self.truncation.release]
+        filled = [self.gallery, self.first]
+        follow(drawn, self.fill, asked, filled, **lane)
+        clear, cleared = lambda: ("", note(INVITATION)), [self.view, self.gallery]
+        other = follow([self.models.change], clear, None, cleared, **CROWD)
+        other.then(self.look, **seen, **again).then(self.refill, asked, filled, **again)
+        step = self.more_button.click(lambda first: first + GALLERY, self.first, self.first, **QUIET)
+        step.then(self.fill, asked, filled, **again)
+        self.gallery.select(self.pick, None, [self.seed, self.origin], **CLICK)
+        noted = [self.image_note, self.sizing]
+        follow([self.image.change], lambda image: say_image(image, OWN), self.image, noted, **QUIET)
+        follow([self.models.input], self.use_presets, self.models, list(self.projection.values()), **CROWD)
+        self.prepared = self.prepare_button.click(
+            self.prepare,
+            inputs_kwargs={"models": self.models, **self.fields},
+            outputs=self.outputs,
+            validator=validator(self.ctx, ["models", *self.fields], self.problems_of_picture, part=runs.PART),
+            api_name="styleclip_project",
+            api_description=ABOUT_PROJECT,
+            show_progress="minimal",
+            show_progress_on=self.status,
+            **MODEL_LANE,
+        )
+        self.stop_button.click(self.stop, **QUIET, **STOP_LANE).then(None, cancels=[self.prepared])
+
+    def open(self, page: gr.Tab) -> None:
+        """The first samples come with the tab, where that fetches nothing and takes no time to speak of."""
+        lane, asked = QUIET | MODEL_LANE, [self.models, self.first, self.truncation]
+        seen = {"inputs_kwargs": {"models": self.models, **self.fields}, "outputs": self.outputs}
+        looked = follow([page.select], self.look, **seen, **lane)
+        looked.then(self.fill_first, asked, [self.gallery, self.first], trigger_mode="always_last", **lane)
+
+    # --- handlers -----------------------------------------------------------------------------------------
+
+    def stop(self, request: gr.Request) -> None:
+        """End the run of this session after the step in hand."""
+        self.ctx.stops.ask(request.session_hash)
+
+    def switch(self, origin: str) -> tuple:
+        """Show the widgets of the chosen start."""
+        return gr.update(visible=origin == SAMPLE), gr.update(visible=origin == PICTURE)
+
+    def use_presets(self, models: str) -> list:
+        """The values of the projection that suit the chosen models."""
+        return list(runs.projection_settings(self.ctx, models).values())
+
+    def usable(self, models: str) -> bool:
+        """Whether these models have a generator on this machine."""
+        try:
+            return runs.PART in self.ctx.models(models).sources and self.ctx.ready(models, runs.PART)
+        except (ValueError, OSError):
+            return False
+
+    def look(self, models: str, **values) -> dict:
+        """The image of the latent that is picked, small; nothing where there is none yet.
+
+        Of a picture of one's own that is not projected so, nothing is said but that it can be.
+        """
+        values |= {"models": models}
+        said = {} if values["origin"] != PICTURE else {self.status: note(TO_PROJECT)}
+        if not self.usable(models) or any(self.problems(values).values()):
+            return {self.view: ""} | said
+        try:
+            begun = runs.start(self.ctx, values)
+        except ValueError:
+            return {self.view: ""} | said  # a picture that has not been projected
+        if begun.picture:
+            return self.beside(values)
+        sample = Tile(runs.thumbnail(begun.source), "The picked sample", (self.words(values),))
+        return {self.view: figures([sample], "Source", "latent")}
+
+    def words(self, values: dict) -> str:
+        return f"seed {int(values['latent_seed'])}, truncation {values['latent_truncation']:g}"
+
+    def beside(self, values: dict) -> dict:
+        """Updates that show the own picture and its projection, how alike they are, and the loss."""
+        found = runs.projected(self.ctx, values)
+        same = "" if found.identity is None else f", identity {found.identity:.2f}"
+        words = f"Projected: {found.psnr:.1f} dB to your picture{same}."
+        tiles = [
+            Tile(runs.thumbnail(found.source), "Your picture", ("your picture",)),
+            Tile(runs.thumbnail(found.image), "Its projection", ("projection", f"{found.psnr:.1f} dB{same}")),
+        ]
+        curve = charts.losses([("projection", found.losses, len(found.losses))])
+        return {self.status: note(words, "done") + curve, self.view: figures(tiles, "Source", "latent")}
+
+    def pick(self, chosen: gr.EventData) -> tuple:
+        """A click on a sample picks its seed, which is the number of its tile."""
+        return int(chosen._data["index"]), SAMPLE
+
+    def fill_first(self, models: str, first: int, truncation: float):
+        """The gallery when the tab is opened, for generators that fill it in no time."""
+        small = self.usable(models) and self.ctx.load(models, runs.PART).generator.size <= runs.SMALL
+        if small:
+            yield from self.fill(models, first, truncation)
+        else:
+            yield {self.first: first}
+
+    def refill(self, models: str, first: int, truncation: float):
+        """The gallery of other models: what those before have drawn up to now is no longer theirs."""
+        yield {self.gallery: note(INVITATION)}
+        yield from self.fill_first(models, first, truncation)
+
+    def fill(self, models: str, first: int, truncation: float):
+        """Render the samples of twelve seeds, a few at a time."""
+        wrong = knobs.problems(LATENT)({"latent_truncation": truncation})
+        if wrong or not self.usable(models):
+            yield {self.gallery: note(*wrong.values(), "problem") if wrong else note(INVITATION)}
+            return
+        for found in runs.gallery(self.ctx, models, int(first), truncation):
+            yield {self.gallery: tiles(found, int(first))}
+
+    def problems_of_picture(self, values: dict) -> dict[str, str]:
+        """What stands in the way of a projection."""
+        return self.problems(values | {"origin": PICTURE})
+
+    @guarded("status")
+    def prepare(self, request: gr.Request, **values):
+        """Project the own picture; what it returns stands in ABOUT_PROJECT."""
+        with self.ctx.stops.running(request.session_hash) as stop:
+            yield from self.project(values, stop, self.status)
+
+    def project(self, values: dict, stop, status: gr.HTML, shows: bool = True):
+        """Yield page updates while the own picture is projected; returns whether it has been.
+
+        shows: whether the run may update `outputs` too.
+        """
+        for step in runs.projecting(self.ctx, values):
+            if step.done == step.total:
+                break
+            loss = "" if step.loss is None else f", loss {step.loss:.3f}"
+            words = f"Projecting, step {step.done} of {step.total}{loss}"
+            yield {status: bar(step.done, step.total, words)}
+            if stop.is_set():
+                yield {status: note("Stopped while projecting. Fewer projection steps are quicker.")}
+                return False
+        if shows:
+            yield self.beside(values)
+        return True
+
+
+def tiles(found: list[str], first: int) -> str:
+    """The gallery as HTML: the samples so far, grey squares for those to come."""
+    shown = [Tile(one, f"Pick seed {k}", (f"seed {k}",), k) for k, one in enumerate(found, first)]
+    waiting = "".join(tile(None, f"seed {first + k}, waiting") for k in range(len(found), GALLERY))
+    return f"<h4>Samples, click to pick</h4>{strip(shown, 'samples').removesuffix('</div>')}{waiting}</div>"

@@ -1,0 +1,53 @@
+"""The StyleCLIP tab: one latent picker, below it the three techniques and what they are compared with."""
+
+import gradio as gr
+
+from demos.context import Context
+from demos.shared.part import PartNote
+from demos.styleclip import latents as runs
+from demos.styleclip.comparators_tab import ComparatorsTab
+from demos.styleclip.directions_tab import DirectionsTab
+from demos.styleclip.mapper_tab import MapperTab
+from demos.styleclip.optimizer_tab import OptimizerTab
+from demos.styleclip.picker import LatentPicker
+
+NAME, METHOD = "StyleCLIP", "styleclip"
+TECHNIQUES = (DirectionsTab, OptimizerTab, MapperTab, ComparatorsTab)
+
+
+def build(ctx: Context, models: gr.Dropdown) -> "StyleClip":
+    """Draw the tab inside the current gr.Tab and wire it; `models` is the picker's drop-down."""
+    return StyleClip(ctx, models)
+
+
+class StyleClip:
+    """`panels` are the tabs of the techniques by their method's name, for Recall."""
+
+    def __init__(self, ctx: Context, models: gr.Dropdown) -> None:
+        PartNote(ctx, models, runs.PART, NAME)
+        for part in runs.HELPERS:
+            Helper(ctx, models, part, f"The {part} that {NAME} uses")
+        self.picker = LatentPicker(ctx, models)
+        self.panels = {}
+        with gr.Tabs(elem_id=METHOD) as tabs:
+            for technique in TECHNIQUES:
+                name = technique.method.name
+                with gr.Tab(technique.title, id=name, elem_id=f"{name}-tab"):
+                    self.panels[name] = technique(ctx, models, self.picker, tabs)
+
+    def on_open(self, page: gr.Tab) -> None:
+        """What is looked up when a person opens the tab: first samples, mappers trained meanwhile."""
+        self.picker.open(page)
+        self.panels[MapperTab.method.name].open(page)
+
+
+class Helper(PartNote):
+    """A part that is used where there is one: only what would be fetched is said."""
+
+    def state(self, name: str) -> tuple[str, bool]:
+        """The sentence as HTML, and whether there is something to fetch."""
+        try:
+            missing = self.part in self.ctx.models(name).sources
+        except (ValueError, OSError):
+            missing = False  # the picker of the models says what is wrong
+        return super().state(name) if missing else ("", False)

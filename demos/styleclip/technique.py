@@ -1,0 +1,99 @@
+"""What the tabs of StyleCLIP's techniques share: the latent picker, live sliders, Recall of the latent."""
+
+import gradio as gr
+
+from demos.context import Context
+from demos.shared import knobs
+from demos.shared.checks import models_problem
+from demos.shared.results import ResultPanel
+from demos.shared.tab import Tab
+from demos.styleclip import latents as runs
+from demos.styleclip.picker import LatentPicker
+
+
+class TechniqueTab(Tab):
+    """A technique: `title` names its inner tab, `needs` the parts of the models beside the generator."""
+
+    title = ""
+    needs: tuple[str, ...] = ("clip",)
+    left_out = "a picture of your own: if it started from one, add that again"
+
+    def __init__(self, ctx: Context, models: gr.Dropdown, picker: LatentPicker, tabs: gr.Tabs) -> None:
+        self.picker, self.tabs = picker, tabs
+        super().__init__(ctx, models)
+
+    def panel(self, steps: tuple[str, ...], pictures: dict[str, str], details, **look) -> ResultPanel:
+        """The result panel: each picture with a line under it, and what the technique has to show."""
+        return ResultPanel(self.method, steps, pictures, captioned=True, details=details, **look)
+
+    # --- what is asked ------------------------------------------------------------------------------------
+
+    @property
+    def place(self) -> str:
+        return "styleclip"
+
+    @property
+    def fields(self) -> dict:
+        """The latent, and the texts."""
+        return self.picker.fields | self.texts
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return (self.method.part, *self.needs)
+
+    def pictured(self, values: dict) -> bool:
+        """Whether there is a latent, or a picture that may have been projected."""
+        return values["origin"] != runs.PICTURE or super().pictured(values)
+
+    def problems(self, values: dict) -> dict[str, str]:
+        """What is wrong with models, latent, or what the technique is asked."""
+        for part in self.parts:
+            if wrong := models_problem(self.ctx, values["models"], part):
+                return {"models": wrong}
+        found = self.picker.problems(values)
+        unfit = found or knobs.problems(self.knobs)(values)
+        return found if unfit else self.own_problems(values)
+
+    def own_problems(self, values: dict) -> dict[str, str]:
+        """The sentence of each field of the technique; models, latent and knobs can be used."""
+        raise NotImplementedError
+
+    def before(self, values: dict, stop, status: gr.HTML):
+        """Project a picture of one's own, where that has not been done, and show it, but from a sweep."""
+        if values["origin"] != runs.PICTURE:
+            return True
+        shows = status is not self.sweep.status
+        return (yield from self.picker.project(values, stop, status, shows))
+
+    @property
+    def fit_outputs(self) -> list:
+        """What a run may update before the edit: the picker too, where it projects."""
+        return [*super().fit_outputs, *self.picker.outputs]
+
+    # --- live ---------------------------------------------------------------------------------------------
+
+    @property
+    def live(self) -> list:
+        """Events of widgets that are followed at once."""
+        return []
+
+    @property
+    def triggers(self) -> list:
+        return [*super().triggers, *self.live]
+
+    def run_options(self, name: str, about: str, inputs: dict, status: gr.HTML) -> dict:
+        """As of every tab, but what is dragged while an edit runs is edited next."""
+        last = {"trigger_mode": "always_last"} if self.live and name == "edit" else {}
+        return super().run_options(name, about, inputs, status) | last
+
+    # --- Recall -------------------------------------------------------------------------------------------
+
+    @property
+    def restore_outputs(self) -> list:
+        """What Recall sets: the inner tab and the latent too."""
+        return [*super().restore_outputs, self.tabs, *self.picker.widgets.values()]
+
+    def restore(self, about) -> list:
+        """Updates for `restore_outputs` from a record."""
+        opened = gr.update(selected=self.method.name)
+        return [*super().restore(about), opened, *self.picker.restored(about)]

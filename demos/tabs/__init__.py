@@ -1,1 +1,0 @@
-"""One file per tab, each with NAME, and build(ctx, models), which draws and wires it."""

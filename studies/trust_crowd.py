@@ -1,0 +1,102 @@
+"""The half of the study of trust about time: runs that are cancelled, and many visitors at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from studies.visits import ANSWER_SECONDS, visitor
+from studies.visits_asks import METHODS, Library, Pictures, picture_of, plain
+
+# Runs that take long enough to be cancelled: the endpoint, what makes it long, and whose edit follows.
+LONG = (
+    ("imagic_prepare", {"embedding_steps": 400, "finetune_steps": 400}, "imagic"),
+    (
+        "prompt_to_prompt_prepare",
+        {"inversion": "null_text", "steps": 100, "inner_steps": 20},
+        "prompt_to_prompt",
+    ),
+    ("paint_by_example_edit", {"steps": 200}, "paint_by_example"),
+    ("styleclip_optimizer_prepare", {"steps": 300}, "styleclip_optimizer"),
+    ("styleclip_project", {"projection_steps": 500}, "styleclip_directions"),
+    ("imagic_sweep", {"x_values": "0-1 [8]", "y": "seed", "y_values": "0-7", "steps": 60}, "imagic"),
+    ("styleclip_mapper_train", {"train_steps": 5000}, "styleclip_mapper"),
+    ("prompt_to_prompt_edit", {"steps": 200}, "prompt_to_prompt"),
+    ("compare", {"methods": ["sdedit", "p2p_null_text", "imagic"], "sdedit_steps": 200}, "compare"),
+    ("imagic_edit", {"steps": 200, "eta": 0.3}, "imagic"),
+    ("paint_by_example_sweep", {"x_values": "1-8 [8]", "steps": 100}, "paint_by_example"),
+    ("imagic_best_of_seeds", {"seeds": 16, "steps": 100}, "imagic"),
+)
+
+
+def cancels(address: str, work: Path, count: int, seed: int, library: Library, tally) -> None:
+    """The runs of LONG in turn; the moment is drawn. Half are cancelled by the client, half by Stop."""
+    client, rng, equal, at_work = visitor(address, work), np.random.default_rng(seed), 0, 0
+    for number in range(count):
+        api, longer, method = LONG[number % len(LONG)]
+        mine = Pictures(work, 1000 + number)
+        wanted = library.edit(method, mine, number)
+        job = client.submit(**plain(api, mine) | longer, api_name=f"/{api}")
+        end = time.monotonic() + ANSWER_SECONDS
+        while not job.outputs() and not job.done() and time.monotonic() < end:
+            time.sleep(0.02)
+        time.sleep(float(rng.uniform(0, 1)))
+        at_work += not job.done()
+        if number // len(LONG) % 2:
+            client.predict(api_name="/imagic_stop")  # of the whole visit, whatever runs
+        else:
+            job.cancel()
+        kind, words, shown = picture_of(client, method, mine, number)
+        if kind == "edit" and (shown == wanted).all():
+            equal += 1
+        else:
+            tally.fault(f"{method} after cancel {number}, of {api}: {kind}: {words[:300]}")
+    found = f"{at_work} while at work; {equal} equal to a fresh one"
+    tally.add(f"{count} cancels of {len(LONG)} kinds of run, each followed by an edit", found)
+
+
+def crowd(
+    address: str,
+    work: Path,
+    clients: int,
+    minutes: float,
+    library: Library,
+    process: psutil.Process,
+    tally,
+) -> None:
+    """Clients at once, each with a picture of its own, every method in turn; and the app's memory."""
+    end, seen, lock = time.monotonic() + 60 * minutes, [], threading.Lock()
+    pictures = [Pictures(work, 100 + number) for number in range(clients)]
+
+    def visit(number: int) -> None:
+        client, turn = visitor(address, work), 0
+        while time.monotonic() < end:
+            method, place = METHODS[(number + turn) % len(METHODS)], 1000 * number + turn
+            found = picture_of(client, method, pictures[number], place)
+            with lock:
+                seen.append((number, method, place, *found))
+            turn += 1
+
+    threads = [threading.Thread(target=visit, args=(number,)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    memory = []
+    while any(thread.is_alive() for thread in threads):
+        memory.append(process.memory_info().rss / 2**20)
+        time.sleep(max(0.1, minutes / 10))
+    own = 0
+    for number, method, place, kind, words, shown in seen:
+        if kind == "edit" and (shown == library.edit(method, pictures[number], place)).all():
+            own += 1
+        else:
+            tally.fault(f"client {number}, {method} {place}: {kind}, not its own picture: {words[:300]}")
+    tally.add(f"{clients} clients for {minutes:g} minutes", f"{len(seen)} edits, {own} its own to the byte")
+    quarter = max(1, len(memory) // 4)
+    warm, late = (float(np.median(part)) for part in (memory[quarter : 2 * quarter], memory[-quarter:]))
+    tally.add("memory of the app, second and last quarter", f"{warm:.0f} MB, {late:.0f} MB")
+    if late > 1.05 * warm + 10:
+        tally.fault(f"memory grew from {warm:.0f} to {late:.0f} MB after warming up")

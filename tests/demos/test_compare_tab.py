@@ -1,0 +1,267 @@
+"""The Compare tab through its API: rows, the cache shared with the tabs, ranking, A and B, stop, mistakes."""
+
+import json
+import math
+
+import pytest
+from gradio_client import handle_file
+from PIL import Image, ImageDraw
+
+from demos.compare import contenders, runs
+from tests.demos.conftest import settings_in
+from tests.demos.test_imagic_tab import named, pixels, wait_for
+from textedit_core import cache
+from textedit_core.methods import prompt_to_prompt
+
+CAPTION, TARGET = "a sad woman with a red hat", "a smiling woman with a red hat"
+QUICK = ["sdedit", "p2p_direct"]
+
+
+@pytest.fixture
+def asked(picture):
+    """asked(**more) -> what a comparison is asked with."""
+
+    def values(**more) -> dict:
+        given = {"image": handle_file(picture()), "prompt": CAPTION, "target": TARGET, "methods": QUICK}
+        return given | {"exemplar": None, "mask": None, "seed": 3} | more
+
+    return values
+
+
+def compare(client, values: dict) -> dict:
+    found = client.predict(**values, api_name="/compare")
+    return named(client, "/compare", found)
+
+
+def pair(client, a: str, b: str) -> dict:
+    return named(client, "/compare_pair", client.predict(a, b, api_name="/compare_pair"))
+
+
+def path(shown) -> str:
+    shown = shown["value"] if isinstance(shown, dict) and "value" in shown else shown
+    return shown["path"] if isinstance(shown, dict) else shown
+
+
+def pictures(shown: dict) -> list[str]:
+    return [path(shown["Download A"]), path(shown["Download B"])]
+
+
+def test_each_ticked_method_becomes_a_row_with_its_costs_and_scores(client, asked):
+    job = client.submit(**asked(), api_name="/compare")
+    out = named(client, "/compare", job.result())
+    table = out["Methods compared"]
+    assert "2 of 2 methods are done" in out["Compare status"]
+    assert table.count("<tr") == 3 and "SDEdit" in table and "P2P, direct inversion" in table
+    assert "from the cache" not in table and "waiting" not in table
+    assert "Best at this weight" in out["Best of"]
+    streamed = [shown[1] for shown in job.outputs() if isinstance(shown[1], str)]
+    assert any("data-cell" in one and "waiting" in one for one in streamed), (
+        "the first row came before the last"
+    )
+
+
+def test_a_png_carries_the_settings_of_its_own_method(client, asked):
+    compare(client, asked())
+    first, second = (settings_in(one) for one in pictures(pair(client, "sdedit", "p2p_direct")))
+    assert first["method"] == "sdedit" and first["prompts"] == {"prompt": TARGET}
+    assert first["knobs"]["steps"] == 4 and first["knobs"]["seed"] == 3, "the preset, and the asked seed"
+    assert second["method"] == "prompt_to_prompt" and second["knobs"]["inversion"] == "direct"
+    assert second["prompts"] == {"prompt": CAPTION, "target": TARGET}
+
+
+def test_what_a_tab_has_computed_is_not_computed_again(client, asked, picture, counted):
+    one = {"image": handle_file(picture()), "prompt": TARGET, "seed": 3}
+    edited = named(client, "/imagic_edit", client.predict(**one, api_name="/imagic_edit"))["Edit"]
+    assert counted == {"fit": 6, "edit": 3}
+    out = compare(client, asked(methods=["imagic"], prompt=""))
+    assert counted == {"fit": 6, "edit": 3} and "from the cache" in out["Methods compared"]
+    assert (pixels(pictures(pair(client, "source", "imagic"))[1]) == pixels(edited)).all()
+
+
+def test_rows_of_the_unet_are_those_of_fit_and_edit(tiny, tiny_folder, picture, tmp_path):
+    row = made(tiny_folder, picture(), tmp_path, "imagic")
+    # Three steps that learn the embedding, three that tune; three guided ones that edit.
+    assert row["rows"] == 3 + 3 + 2 * 3 and (row["computed"], row["reused"]) == (2, 0)
+    again = made(tiny_folder, picture(), tmp_path, "imagic")
+    assert again["rows"] == 0 and (again["computed"], again["reused"]) == (0, 2)
+    assert again["scores"] == row["scores"]
+
+
+def test_no_hook_stays_when_a_row_is_left_in_the_middle(tiny_folder, picture, tmp_path):
+    ctx, given = context(tiny_folder, picture())
+    steps = runs.row_of(ctx, contenders.BY_NAME["sdedit"], given, tmp_path)
+    next(steps)
+    unet = ctx.models(str(tiny_folder)).diffusion.unet
+    assert not unet._forward_pre_hooks
+    steps.close()
+    assert not unet._forward_pre_hooks
+
+
+def context(folder, image: str, **more):
+    """A context of its own, and the fields of a comparison."""
+    from demos.context import Context
+    from textedit_core.models import zoo
+
+    given = dict.fromkeys(contenders.SHARED) | {"image": image, "sizing": "crop"}
+    given |= {"models": str(folder), "prompt": CAPTION, "target": TARGET, "seed": 0} | more
+    return Context(zoo, str(folder), "cpu"), given
+
+
+def made(folder, image: str, out, name: str, **more) -> dict:
+    """The finished row of one method."""
+    ctx, given = context(folder, image, **more)
+    steps = runs.row_of(ctx, contenders.BY_NAME[name], given, out)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def test_without_a_caption_there_is_no_direction(tiny_folder, picture, tmp_path):
+    without = made(tiny_folder, picture(), tmp_path, "sdedit", prompt="")["scores"]
+    with_caption = made(tiny_folder, picture(), tmp_path, "sdedit")["scores"]
+    assert without["direction"] is None and isinstance(with_caption["direction"], float)
+    assert without["clip"] == with_caption["clip"] and without["identity"] is not None
+
+
+def test_directions_are_judged_against_the_picture_and_not_its_projection(tiny_folder, picture, tmp_path):
+    row = made(tiny_folder, picture(), tmp_path, "styleclip_directions")
+    assert row["rows"] is None and not row["problem"]
+    assert (pixels(row["source"]) == pixels(made(tiny_folder, picture(), tmp_path, "sdedit")["source"])).all()
+    assert json.loads(row["record"])["knobs"]["projection_steps"] == 3
+
+
+def test_a_method_that_cannot_run_says_why_and_the_others_go_on(client, asked, monkeypatch):
+    from textedit_core.methods import prompt_to_prompt
+
+    def refuse(*args, **kwargs):
+        raise ValueError("Target prompt: this one cannot be aligned.")
+        yield
+
+    refuse.__wrapped__ = prompt_to_prompt.edit
+    monkeypatch.setattr(prompt_to_prompt, "edit", refuse)
+    out = compare(client, asked(methods=["p2p_direct", "sdedit"]))
+    assert "cannot be aligned" in out["Methods compared"] and "data-cell" in out["Methods compared"]
+    assert "2 of 2" in out["Compare status"] and "1 could not run" in out["Compare status"]
+
+
+def rows_of(*scores: tuple[float | None, float | None]) -> list[dict]:
+    return [
+        {"name": f"{i}", "title": f"{i}", "problem": "", "scores": {"clip": clip, "similarity": similarity}}
+        for i, (clip, similarity) in enumerate(scores)
+    ]
+
+
+def test_the_weight_moves_the_best_from_the_source_to_the_text():
+    rows = rows_of((20.0, 0.9), (30.0, 0.3), (28.0, 0.8), (None, None))
+    rows.append({"name": "4", "title": "4", "problem": "broken"})
+    order = {weight: [row["name"] for row, _ in runs.ranked(rows, weight)] for weight in (0, 0.5, 1)}
+    assert order == {0: ["0", "2", "1"], 0.5: ["2", "0", "1"], 1: ["1", "2", "0"]}
+    values = dict(zip(order[0.5], (value for _, value in runs.ranked(rows, 0.5)), strict=True))
+    assert math.isclose(values["2"], 0.5 * 0.8 + 0.5 * (0.5 / 0.6)) and values["0"] == values["1"] == 0.5
+    assert runs.ranked(rows_of((5.0, 0.5)), 0.3)[0][1] == 0.5, "one row alone is neither best nor worst"
+    assert runs.ranked([], 0.5) == []
+
+
+def test_ranking_computes_nothing(client, asked, counted):
+    out = compare(client, asked(methods=["imagic", "sdedit"]))
+    counted.update(fit=0, edit=0)
+    cache.default.clear()
+    text, source = (client.predict(weight, api_name="/compare_rank") for weight in (1, 0))
+    assert "(1.00)" in text[1] and "(1.00)" in source[1] and "Best at this weight" in out["Best of"]
+    assert text[0].count("<tr") == source[0].count("<tr") == 3
+    assert counted == {"fit": 0, "edit": 0}, "not even with an empty cache"
+
+
+def test_two_records_differ_in_what_differs(client, asked):
+    compare(client, asked(methods=["p2p_direct", "p2p_npi"]))
+    shown = pair(client, "p2p_direct", "p2p_npi")
+    table = shown["What the settings differ in"]
+    assert "inversion" in table and "direct" in table and "npi" in table and table.count("<tr") == 2
+    same = pair(client, "p2p_npi", "p2p_npi")["What the settings differ in"]
+    assert "same settings" in same
+    assert "no settings" in pair(client, "source", "p2p_npi")["What the settings differ in"]
+
+
+def test_a_png_made_here_can_be_a_or_b(client, asked, picture):
+    compare(client, asked())
+    saved = pictures(pair(client, "source", "sdedit"))[1]
+    client.predict(**asked(sdedit_strength=0.3), api_name="/compare")
+    out = client.predict(handle_file(saved), "sdedit", None, api_name="/compare_add")
+    shown = named(client, "/compare_add", out)
+    assert "can be A or B" in shown["About the PNG"] and "strength" in shown["What the settings differ in"]
+    assert (pixels(pictures(shown)[1]) == pixels(saved)).all()
+    refused = client.predict(handle_file(picture(5)), None, None, api_name="/compare_add")
+    assert "carries no settings" in named(client, "/compare_add", refused)["About the PNG"]
+
+
+def test_pins_of_the_tabs_are_offered():
+    from demos.compare.pair import Pair
+
+    offered = Pair.__new__(Pair)
+    offered.names, offered.headlines = ["Imagic"], [("eta",)]
+    record = json.dumps({"method": "imagic", "knobs": {"eta": 0.7}, "prompts": {"prompt": "smiling"}})
+    pin = {"edit": "e.png", "record": record, "pictures": {"source": "s.png"}}
+    found = offered.shelf([], [], [pin])
+    assert list(found) == ["Imagic pin 1"] and found["Imagic pin 1"]["path"] == "e.png"
+    assert "smiling" in found["Imagic pin 1"]["label"] and "eta 0.7" in found["Imagic pin 1"]["label"]
+
+
+def test_the_pins_of_every_tab_are_wired(client):
+    asked = next(one for one in client.config["dependencies"] if one["api_name"] == "compare_pair")
+    # A, B, the rows, the added PNGs; then a state of pins for each method that has a tab.
+    styleclip = {"directions", "optimizer", "mapper", "comparators"}
+    assert len(asked["inputs"]) == 4 + len({"imagic", "p2p", "paint"} | styleclip)
+
+
+def test_paint_by_example_runs_with_mask_and_exemplar(client, asked, picture, tmp_path):
+    mask = Image.new("L", (40, 40))
+    ImageDraw.Draw(mask).rectangle((10, 10, 26, 26), fill=255)
+    mask.save(tmp_path / "mask.png")
+    layers = {"background": None, "layers": [handle_file(str(tmp_path / "mask.png"))], "composite": None}
+    only = asked(methods=["paint_by_example"], prompt="", exemplar=handle_file(picture(4)))
+    out = compare(client, only | {"mask": layers})
+    assert "1 of 1" in out["Compare status"] and "data-cell" in out["Methods compared"]
+    shown = pair(client, "source", "paint_by_example")
+    assert settings_in(pictures(shown)[1])["method"] == "paint_by_example"
+    with pytest.raises(Exception, match="Mask"):
+        compare(client, only)
+
+
+def test_stop_keeps_the_finished_rows(client, asked, held):
+    there = held(prompt_to_prompt, "fit", 2)
+    job = client.submit(**asked(methods=["sdedit", "p2p_null_text"], sdedit_steps=2), api_name="/compare")
+    wait_for(there.is_set)
+    client.predict(api_name="/compare_stop")
+    out = named(client, "/compare", job.result())
+    assert "Stopped. 1 of 2" in out["Compare status"]
+    assert out["Methods compared"].count("data-cell") == 1
+    assert settings_in(pictures(pair(client, "source", "sdedit"))[1])["method"] == "sdedit"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"image": None}, "Add a source image first"),
+        ({"target": " "}, "Write the target prompt"),
+        ({"methods": []}, "Tick at least one method"),
+        ({"methods": ["nothing"]}, "cannot run 'nothing'"),
+        ({"prompt": ""}, "Write the caption: P2P, direct inversion"),
+        ({"prompt": "man " * 60}, "tokens"),
+        ({"seed": -1}, "Seed"),
+        ({"sdedit_strength": 3}, "trength"),
+        ({"methods": ["paint_by_example"]}, "mask"),
+    ],
+)
+def test_a_mistake_is_a_sentence_beside_its_field(client, asked, wrong, sentence):
+    with pytest.raises(Exception, match=sentence):
+        compare(client, asked(**wrong))
+
+
+def test_recall_of_an_sdedit_picture_opens_this_tab(client, asked):
+    compare(client, asked(methods=["sdedit"], sdedit_strength=0.35))
+    saved = pictures(pair(client, "source", "sdedit"))[1]
+    out = client.predict(handle_file(saved), api_name="/recall")
+    assert "Settings restored" in out[0]
+    assert 0.35 in [one.get("value") if isinstance(one, dict) else one for one in out]

@@ -1,0 +1,153 @@
+"""What the Prepare panel says after a change, and the step counts after a Stop: the handlers of the tabs."""
+
+from threading import Event
+
+import gradio as gr
+import pytest
+
+from textedit_core import cache
+
+LATENT = {"origin": "sample", "latent_seed": 3, "latent_truncation": 0.7, "image": None, "sizing": "crop"}
+
+
+@pytest.fixture(scope="module")
+def tabs(tiny_folder):
+    """The three tabs that prepare, by method, on the tiny bundle in memory."""
+    from demos.context import Context
+    from demos.imagic import tab as imagic
+    from demos.inversion import tab as null_text
+    from demos.styleclip.optimizer_tab import OptimizerTab
+    from demos.styleclip.picker import LatentPicker
+    from textedit_core.models import zoo
+
+    ctx = Context(zoo, str(tiny_folder), "cpu")
+    for part in ("diffusion", "generator", "clip"):
+        ctx.load(ctx.default, part)
+    with gr.Blocks():
+        models = gr.Dropdown([ctx.default], value=ctx.default)
+        made = [imagic.build(ctx, models), null_text.build(ctx, models)]
+        with gr.Tabs() as inner:
+            made.append(OptimizerTab(ctx, models, LatentPicker(ctx, models), inner))
+    return {tab.method.name: tab for tab in made}
+
+
+def asked(tab, path: str, **more) -> dict:
+    """The values of every widget of a tab as it is at first, with a picture and a text."""
+    knobs = tab.method.knobs
+    values = dict(zip(knobs, tab.use_presets(tab.ctx.default), strict=True)) | {"models": tab.ctx.default}
+    values |= {"image": path, "sizing": "crop", "prompt": "a smiling man", "target": "a sad man"}
+    if tab.method.name == "styleclip_optimizer":
+        values |= LATENT | {name: one.value for name, one in tab.picker.projection.items()}
+    return values | more
+
+
+def prepared(tab, values: dict, stop_at: int | None = None, planned: dict | None = None) -> dict:
+    """The updates of a preparation together, stopped after so many of its steps."""
+    stop, merged = Event(), {}
+    for done, updates in enumerate(tab.fitting(tab.method.read(tab.ctx, values), stop, planned), 1):
+        merged |= updates
+        if stop_at is not None and done + 1 >= stop_at:
+            stop.set()
+    return merged
+
+
+OTHERS = [
+    ("imagic", {"prompt": "a sad man"}),
+    ("imagic", {"sizing": "pad", "embedding_steps": 2}),
+    ("imagic", {"image": None}),
+    ("prompt_to_prompt", {"prompt": "a man"}),
+    ("prompt_to_prompt", {"steps": 3}),
+    ("styleclip_optimizer", {"latent_seed": 4}),
+    ("styleclip_optimizer", {"l2_lambda": 0.5}),
+]
+
+
+@pytest.mark.parametrize(("method", "change"), OTHERS)
+def test_what_was_prepared_is_said_of_nothing_else_and_again_when_it_is_asked(tabs, picture, method, change):
+    tab, values = tabs[method], asked(tabs[method], picture())
+    fit = tab.fit
+    ended = prepared(tab, values)
+    assert "Prepared for" in ended[fit.status] and " s." in ended[fit.status]
+    same = tab.say_fit(told=ended[fit.told], **values)
+    assert same == {fit.told: ended[fit.told]}, "what the run said of its end stays"
+    other = tab.say_fit(told=ended[fit.told], **values | change)
+    assert other == {fit.status: fit.invitation, fit.losses: "", fit.told: ""}
+    back = tab.say_fit(told="", **values)
+    assert "from the cache" in back[fit.status] and back[fit.told] == ended[fit.told]
+    assert back[fit.losses].count("<polyline") == ended[fit.losses].count("<polyline")
+
+
+def test_another_target_leaves_the_inversion_and_what_is_said_of_it(tabs, picture):
+    tab = tabs["prompt_to_prompt"]
+    values = asked(tab, picture())
+    told = prepared(tab, values)[tab.fit.told]
+    for target in ("", "a man with glasses"):
+        assert tab.say_fit(told=told, **values | {"target": target}) == {tab.fit.told: told}
+
+
+def test_models_that_are_not_in_memory_are_not_loaded_to_say_so(tabs, picture):
+    tab = tabs["imagic"]
+    said = tab.say_fit(told="x", **asked(tab, picture()) | {"models": "sd"})
+    assert said[tab.fit.status] == tab.fit.invitation
+
+
+def test_what_stop_writes_is_no_change_and_another_picture_brings_the_step_counts_back(tabs, picture):
+    tab = tabs["imagic"]
+    values = asked(tab, picture(), finetune_steps=40)
+    ended = prepared(tab, values, stop_at=5)
+    kept = {name: ended[tab.controls[name]] for name in tab.method.keeps}
+    assert kept["embedding_steps"] == 3 and 1 <= kept["finetune_steps"] < 40
+    assert "Stopped after 3 embedding" in ended[tab.fit.status]
+    now, told = values | kept, ended[tab.fit.told]
+    assert tab.say_fit(told=told, **now) == {tab.fit.told: told}, "it still says that it was stopped"
+
+    planned = ended[tab.fit.planned]
+    other = now | {"image": picture(1)}
+    back = tab.set_back(planned=planned, **other)
+    assert back[tab.controls["finetune_steps"]] == 40 and back[tab.fit.planned] == {}
+    full = other | {name: back.get(tab.controls[name], other[name]) for name in tab.method.keeps}
+    assert tab.say_fit(told=told, **full)[tab.fit.status] == tab.fit.invitation
+    assert tab.method.read(tab.ctx, full).settings["finetune_steps"] == 40
+    by_hand = tab.set_back(planned=planned, **other | {"finetune_steps": 7})
+    assert tab.controls["finetune_steps"] not in by_hand, "what was set since is left alone"
+
+
+def test_a_second_stop_remembers_what_was_planned_before_the_first(tabs, picture):
+    tab = tabs["imagic"]
+    values = asked(tab, picture(), finetune_steps=40)
+    first = prepared(tab, values, stop_at=8)
+    kept = {name: first[tab.controls[name]] for name in tab.method.keeps}
+    cache.default.clear()
+    second = prepared(tab, values | kept, stop_at=5, planned=first[tab.fit.planned])
+    assert second[tab.controls["finetune_steps"]] < kept["finetune_steps"]
+    assert second[tab.fit.planned]["finetune_steps"][0] == 40
+
+
+def test_a_stopped_way_is_followed_to_its_end_from_the_next_latent(tabs, picture):
+    tab = tabs["styleclip_optimizer"]
+    values = asked(tab, picture(), steps=60)
+    ended = prepared(tab, values, stop_at=4)
+    done = ended[tab.controls["stop_after"]]
+    assert 0 < done < 60
+    back = tab.set_back(planned=ended[tab.fit.planned], **values | {"stop_after": done, "latent_seed": 9})
+    assert back[tab.controls["stop_after"]] == 0
+
+
+@pytest.mark.parametrize("method", ["imagic", "prompt_to_prompt", "styleclip_optimizer"])
+def test_the_panel_is_wired_to_all_that_a_preparation_is_made_for(tabs, method):
+    tab = tabs[method]
+    blocks = tab.fit.status.parent
+    while blocks.parent is not None:
+        blocks = blocks.parent
+    found = {"set_back": [], "say_fit": []}
+    for one in blocks.fns.values():
+        if one.fn is not None and one.fn.__name__ in found and getattr(one.fn, "__self__", None) is tab:
+            heard = blocks.fns[one.trigger_after]
+            found[one.fn.__name__].append(
+                {component for component, event in heard.targets if event == "change"}
+            )
+    fields = {one._id for one in tab.fit_fields.values()}
+    assert found["set_back"] == ([fields] if tab.method.keeps else [])
+    knobs = {tab.controls[name]._id for name in tab.method.fit_knobs}
+    all_at_once = fields | knobs | {tab.models._id, tab.fit.told._id}
+    assert found["say_fit"] == [all_at_once], "two events may answer in another order than they were asked"

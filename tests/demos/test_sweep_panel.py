@@ -1,0 +1,138 @@
+"""The sweep panel through its API: streaming, resuming, stop, files, best seeds, mistakes."""
+
+import json
+import threading
+import zipfile
+
+import pytest
+from PIL import Image
+
+from tests.demos.conftest import settings_in
+from tests.demos.test_imagic_tab import ask, wait_for
+from textedit_core.methods import imagic
+
+
+def sweep(client, path: str, **axes):
+    axes = {"x": "eta", "x_values": "0, 0.5, 1", "y": "seed", "y_values": "0, 1"} | axes
+    return client.submit(**ask(path), **axes, api_name="/imagic_sweep")
+
+
+def unpacked(path: str) -> tuple[dict, list[str]]:
+    with zipfile.ZipFile(path) as pack:
+        return json.loads(pack.read("sweep.json")), pack.namelist()
+
+
+def file_of(update) -> str:
+    """The path in a download button's update."""
+    value = update["value"] if isinstance(update, dict) else update
+    return value["path"] if isinstance(value, dict) else value
+
+
+def test_cells_stream_in_with_both_values_and_scores_on_each(client, picture, counted):
+    job = sweep(client, picture())
+    status, grid, chart, _, _ = job.result()
+    assert "6 cells" in status
+    assert grid.count("data-cell=") == 6 and "eta 0.5 · seed 1" in grid and "CLIP" in grid
+    assert "suggested" in chart and "similarity to the source" in chart
+    arrived = [shown[1].count("data-cell=") for shown in job.outputs() if isinstance(shown[1], str)]
+    assert arrived[0] == 0 and arrived == sorted(arrived) and any(0 < n <= 6 for n in arrived)
+    assert counted["fit"] == 6, "one fit serves every cell"
+    assert counted["edit"] == 3, "cells that differ in eta and seed are one batch"
+
+
+def test_a_wider_sweep_computes_only_its_new_cells(client, picture, counted):
+    source = picture()
+    sweep(client, source).result()
+    before = dict(counted)
+    grid = sweep(client, source, x_values="0, 0.5, 1, 1.2", y_values="0").result()[1]
+    assert grid.count("data-cell=") == 4 and grid.count("from the cache") >= 3
+    assert counted["fit"] == before["fit"] and counted["edit"] == before["edit"] + 3
+
+
+def test_stop_keeps_the_finished_cells_and_the_next_run_adds_the_others(client, picture, held):
+    source, there = picture(), held(imagic, "edit", 3)  # the first cell has one step
+    axes = {"x": "steps", "x_values": "1, 40, 41, 42", "y": "", "y_values": ""}
+    job = sweep(client, source, **axes)
+    wait_for(there.is_set)
+    client.predict(api_name="/imagic_stop")
+    status, grid, _, sheet, archive = job.result()
+    kept = grid.count("data-cell=")
+    assert "stopped; what came is kept" in status and 1 <= kept < 4
+    listing, _ = unpacked(file_of(archive))
+    assert listing["complete"] is False and len(listing["cells"]) == kept
+    with Image.open(file_of(sheet)) as image:
+        assert image.width > 100
+    grid = sweep(client, source, **axes).result()[1]
+    assert grid.count("data-cell=") == 4 and grid.count("from the cache") >= kept
+
+
+def test_the_zip_holds_every_cell_with_its_settings(client, picture, tmp_path):
+    *_, archive = sweep(client, picture()).result()
+    listing, names = unpacked(file_of(archive))
+    assert {"sweep.json", "sheet.png"} < set(names) and len(names) == 8
+    assert listing["axes"] == {"eta": [0.0, 0.5, 1.0], "seed": [0, 1]} and listing["complete"] is True
+    with zipfile.ZipFile(file_of(archive)) as pack:
+        for cell in listing["cells"]:
+            record = settings_in(pack.extract(cell["file"], tmp_path))
+            assert record["knobs"] == cell["settings"]
+            assert {name: record["knobs"][name] for name in cell["coords"]} == cell["coords"]
+            assert -1 <= cell["similarity"] <= 1 and 0 <= cell["clip"] <= 100
+
+
+def test_a_knob_of_the_fit_can_be_an_axis(client, picture, counted):
+    axes = {"x": "finetune_steps", "x_values": "0, 2", "y": "tune", "y_values": "full, attention"}
+    grid = sweep(client, picture(), **axes).result()[1]
+    assert grid.count("data-cell=") == 4
+    assert counted["fit"] == 2 * (3 + 0) + 2 * (3 + 2)
+
+
+@pytest.mark.parametrize(
+    ("axes", "says"),
+    [
+        ({"x_values": "0, red"}, "x_values: Eta: 'red' is not a number from -0.5 to 2"),
+        ({"x_values": ""}, "x_values: Eta: there are no values"),
+        ({"y": "eta"}, "y: Choose another knob than X has"),
+        ({"x_values": "0-1 [7]"}, "14 cells are more than the 12 this host allows"),
+        ({"y_values": "0.5"}, "y_values: Seed: "),
+    ],
+)
+def test_axes_that_cannot_be_swept_are_answered_beside_the_field(client, picture, axes, says):
+    with pytest.raises(Exception, match=says):
+        sweep(client, picture(), **axes).result()
+
+
+def test_the_best_of_several_seeds_come_ranked(client, picture):
+    status, grid, *_ = client.predict(**ask(picture(), seed=5), seeds=4, api_name="/imagic_best_of_seeds")
+    assert "4 seeds, best first" in status
+    assert all(f"seed {seed}" in grid for seed in (5, 6, 7, 8)) and grid.index("best seed") < grid.index(
+        "2. seed"
+    )
+
+
+def test_the_outlook_counts_cells_and_what_the_cache_has(tiny_folder, picture):
+    from demos.context import Context
+    from demos.imagic import runs
+    from demos.shared import fitting, sweeping
+    from textedit_core.models import zoo
+    from textedit_core.steps import last
+
+    ctx = Context(zoo, str(tiny_folder), "cpu")
+    values = {"models": ctx.default, "image": picture(), "sizing": "crop", "prompt": "a red hat"}
+    values |= ctx.presets(ctx.default, "imagic")
+    ask_ = runs.read(ctx, values)
+    axes = sweeping.axes_of(runs.METHOD, "eta", "0-1 [3]", "seed", "0, 1")
+    assert sweeping.outlook(ctx, ask_, axes) == sweeping.Outlook(6, 0, 1, None)
+    *_, fit = fitting.prepare(ctx, ask_, threading.Event())
+    last(fitting.edit(ctx, ask_.at({"eta": 0.5}), fit.step.value))
+    after = sweeping.outlook(ctx, ask_, axes)
+    assert (after.cells, after.known, after.fits) == (6, 1, 0) and after.seconds > 0
+    assert after.words.startswith("6 cells, 1 already made, about ")
+
+
+def test_sweep_has_the_number_after_that_of_edit_in_every_tab(client):
+    values = [one["props"].get("value") for one in client.config["components"] if one["type"] == "button"]
+    edits, sweeps = (
+        [one for one in values if one and one.endswith(f"  {name}")] for name in ("Edit", "Sweep")
+    )
+    assert len(edits) == 7
+    assert [int(one[0]) for one in sweeps] == [int(one[0]) + 1 for one in edits]

@@ -1,0 +1,1 @@
+"""Latent diffusion: the model, its schedules, attention under a control, inversions, tuning."""

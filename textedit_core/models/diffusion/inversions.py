@@ -1,0 +1,214 @@
+"""Four ways to invert a real image into an `Inversion`: direct, null-text, negative prompt, plain DDIM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
+from functools import partial
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from textedit_core.knobs import GuidanceScale, Knob, Steps
+from textedit_core.models.diffusion import tuning
+from textedit_core.models.diffusion.ddim import Inversion, Schedule, ddim_step, invert
+from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
+from textedit_core.steps import Step
+
+PRECISIONS = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+InnerSteps = Annotated[
+    int, Knob(1, 100, 1, label="Optimisation steps", help="of null-text, at most, for every sampling step")
+]
+NullLr = Annotated[float, Knob(1e-5, 1, 1e-5, label="Null-text learning rate")]
+EarlyStop = Annotated[float, Knob(0, 0.1, 1e-6, label="Early stop", help="the loss that is good enough")]
+SkipConverged = Annotated[
+    bool, Knob(label="Skip what is good", help="no update where the loss is good enough already: cheaper")
+]
+Checkpointing = Annotated[bool, Knob(label="Checkpointing", help="null-text in less memory, slower")]
+Precision = Annotated[
+    Literal["no", "fp16", "bf16"], Knob(label="Mixed precision", help="null-text in less memory, by autocast")
+]
+
+
+@torch.no_grad()
+def direct(
+    model: LatentDiffusion, image: Tensor, prompt: str, *, steps: Steps = 50
+) -> Iterator[Step[Inversion]]:
+    """Direct inversion (arXiv 2310.01506): the source of an edit is kept on the inverted latents themselves.
+
+    One UNet row a step; its reconstruction is the autoencoder's. The distance of a guided step to that path
+    is added back to the source alone, so that even an edit to the caption itself drifts from it, unlike with
+    the others; `keep_to_source` of prompt_to_prompt.edit takes it back there too.
+    Raises ValueError, as all here, for an empty or too long caption and for more than one image.
+    """
+    z0, text, null = _begin(model, image, prompt)
+    pivots = yield from _pivots(lambda z, t: model.eps(z, t, text), model, z0, steps, steps)
+    yield Step(steps, steps, Inversion("direct", prompt, _size(image), pivots, null[None]))
+
+
+@torch.no_grad()
+def npi(
+    model: LatentDiffusion, image: Tensor, prompt: str, *, steps: Steps = 50
+) -> Iterator[Step[Inversion]]:
+    """Negative prompt inversion (arXiv 2305.16807): the caption stands in for the empty prompt.
+
+    Guidance then cancels in the source; its path is sampled down from z_T under the caption alone. Two rows
+    a step.
+    """
+    z0, text, _ = _begin(model, image, prompt)
+    pivots = yield from _pivots(lambda z, t: model.eps(z, t, text), model, z0, steps, 2 * steps)
+    path = yield from _sampled(model, pivots[-1:], text, text, 1.0, steps)
+    yield Step(2 * steps, 2 * steps, Inversion("npi", prompt, _size(image), path, text[None]))
+
+
+@torch.no_grad()
+def ddim(
+    model: LatentDiffusion,
+    image: Tensor,
+    prompt: str,
+    *,
+    steps: Steps = 50,
+    guidance_scale: GuidanceScale = 7.5,
+) -> Iterator[Step[Inversion]]:
+    """Plain DDIM inversion, sampled down again at `guidance_scale`, which drifts off. The baseline.
+
+    Three rows a step, two without guidance.
+    """
+    z0, text, null = _begin(model, image, prompt)
+    pivots = yield from _pivots(lambda z, t: model.eps(z, t, text), model, z0, steps, 2 * steps)
+    path = yield from _sampled(model, pivots[-1:], text, null, guidance_scale, steps)
+    found = Inversion("ddim", prompt, _size(image), path, null[None], float(guidance_scale))
+    yield Step(2 * steps, 2 * steps, found)
+
+
+@torch.no_grad()
+def null_text(
+    model: LatentDiffusion,
+    image: Tensor,
+    prompt: str,
+    *,
+    steps: Steps = 50,
+    guidance_scale: GuidanceScale = 7.5,
+    inner_steps: InnerSteps = 10,
+    null_lr: NullLr = 1e-2,
+    early_stop: EarlyStop = 1e-5,
+    skip_converged: SkipConverged = False,
+    gradient_checkpointing: Checkpointing = False,
+    mixed_precision: Precision = "no",
+) -> Iterator[Step[Inversion]]:
+    """Null-text inversion (arXiv 2211.09794): per step an empty-prompt embedding that keeps to the pivots.
+
+    The rate falls as null_lr (1 - i / 2T); step i stops below early_stop + i / 1000 T, as the published code
+    does at T = 50. Rows: T, then for each step the caption's once, one an update, and one under the result;
+    `skip_converged` saves that update and that last row where the loss is below already.
+    The guidance is baked in: an edit at another one uses embeddings that were not made for it.
+    The model stays as it is, and is needed in float32 memory once more if it is in half precision.
+    """
+    z0, text, null = _begin(model, image, prompt)
+    if mixed_precision not in PRECISIONS:
+        raise ValueError(f"Mixed precision: {mixed_precision!r} is none of {', '.join(PRECISIONS)}.")
+    frozen = tuning.trainable(model, "none", gradient_checkpointing=gradient_checkpointing).model
+    half, scale, stride = PRECISIONS[mixed_precision], guidance_scale, model.schedule.stride(steps)
+    scaler = torch.amp.GradScaler(model.device.type, enabled=half is torch.float16)
+
+    def eps(z: Tensor, t: int, embedding: Tensor) -> Tensor:
+        with torch.autocast(model.device.type, dtype=half) if half else nullcontext():
+            return frozen.eps(z, t, embedding)
+
+    pivots = yield from _pivots(lambda z, t: eps(z, t, text), model, z0, steps, 2 * steps)
+    path, nulls, losses = [pivots[-1:]], [], []
+    for i, t in enumerate(model.schedule.timesteps(steps)):
+        of_null, eps_text = partial(eps, path[-1], t), eps(path[-1], t, text)
+        step = partial(_guided_step, model.schedule, path[-1], eps_text, scale, t, t - stride)
+        lr, stop = null_lr * (1 - 0.5 * i / steps), early_stop + 1e-3 * i / steps
+        target = pivots[steps - i - 1 : steps - i]
+        null, eps_null, loss = _descend(
+            of_null, step, target, null, lr, inner_steps, stop, skip_converged, scaler
+        )
+        path.append(step(of_null(null) if eps_null is None else eps_null))
+        nulls.append(null)
+        losses.append(loss)
+        if i + 1 < steps:
+            yield Step(steps + i + 1, 2 * steps, None, loss)
+    latents, embeddings = torch.cat(path[::-1]), torch.stack(nulls)
+    made = Inversion("null_text", prompt, _size(image), latents, embeddings, float(scale), tuple(losses))
+    yield Step(2 * steps, 2 * steps, made, losses[-1])
+
+
+def _guided_step(
+    schedule: Schedule, z: Tensor, eps_text: Tensor, scale: float, t: int, t_to: int, eps_null: Tensor
+) -> Tensor:
+    return ddim_step(schedule, z, eps_null + scale * (eps_text - eps_null), t, t_to)
+
+
+@torch.enable_grad()
+def _descend(
+    eps: Callable[[Tensor], Tensor],
+    step: Callable[[Tensor], Tensor],
+    target: Tensor,
+    null: Tensor,
+    lr: float,
+    inner_steps: int,
+    stop: float,
+    skip_converged: bool,
+    scaler: torch.amp.GradScaler,
+) -> tuple[Tensor, Tensor | None, float]:
+    """Adam on ||step(eps(null)) - target||^2: the embedding, the noise under it if known, the last loss.
+
+    The loss is the one before the update, and the update is made also where that is below `stop`, as in the
+    published code, unless `skip_converged`.
+    """
+    null = null.detach().clone().requires_grad_()
+    adam = torch.optim.Adam([null], lr=lr)
+    for _ in range(inner_steps):
+        eps_null = eps(null)
+        loss = F.mse_loss(step(eps_null), target)
+        value = loss.item()
+        if skip_converged and value < stop:
+            return null.detach(), eps_null.detach(), value
+        (null.grad,) = torch.autograd.grad(scaler.scale(loss), [null])
+        scaler.step(adam)
+        scaler.update()
+        if value < stop:
+            break
+    return null.detach(), None, value
+
+
+def _begin(model: LatentDiffusion, image: Tensor, prompt: str) -> tuple[Tensor, Tensor, Tensor]:
+    """The image's latent, the caption's embedding and that of the empty prompt, both (1,L,D) float32."""
+    if not prompt.strip():
+        raise ValueError("The source caption is empty: say what the image shows.")
+    if len(image) != 1:
+        raise ValueError(f"One image is inverted at a time, not {len(image)}.")
+    text, null = model.encode_text([prompt, ""]).float().split(1)
+    return model.encode(image), text, null
+
+
+def _size(image: Tensor) -> tuple[int, int]:
+    return (image.shape[2], image.shape[3])
+
+
+def _pivots(
+    eps: Callable[[Tensor, int], Tensor], model: LatentDiffusion, z0: Tensor, steps: int, total: int
+) -> Generator[Step[Inversion], None, Tensor]:
+    """The inverted latents (T+1,4,h,w); yields a Step of `total` for each but the very last of all."""
+    for step in invert(model.schedule, eps, z0, steps):
+        if step.done < total:
+            yield Step(step.done, total)
+    return step.value
+
+
+def _sampled(
+    model: LatentDiffusion, z: Tensor, text: Tensor, null: Tensor, guidance_scale: float, steps: int
+) -> Generator[Step[Inversion], None, Tensor]:
+    """The path (T+1,4,h,w) of sampling z_T down, its end first; the second half of 2T steps."""
+    path = [z]
+    for done, t in enumerate(model.schedule.timesteps(steps), start=1):
+        eps = model.guided_eps(path[-1], t, text, null, guidance_scale)
+        path.append(ddim_step(model.schedule, path[-1], eps, t, t - model.schedule.stride(steps)))
+        if done < steps:
+            yield Step(steps + done, 2 * steps)
+    return torch.cat(path[::-1])

@@ -1,0 +1,128 @@
+"""A text-to-image latent diffusion model (arXiv 2112.10752): encode, decode, encode_text, eps, guided_eps."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from textedit_core.models import clip
+from textedit_core.models.diffusion import autoencoder
+from textedit_core.models.diffusion.ddim import Schedule
+from textedit_core.models.diffusion.latent_model import LatentModel
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+
+@dataclass(frozen=True, eq=False)
+class LatentDiffusion(LatentModel):
+    """Stable Diffusion's parts, frozen. Latents z are float32 (B,4,h,w); images are (B,3,H,W) in [-1,1].
+
+    fingerprint: says which weights these are, for the cache; None if no file holds them (`with_weights`).
+    """
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    schedule: Schedule
+    fingerprint: str | None
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens a prompt may have, not counting start and end."""
+        return self.tokenizer.model_max_length - 2
+
+    def token_count(self, prompt: str) -> int:
+        """How many tokens the prompt has, not counting start and end."""
+        return clip.token_count(self.tokenizer, prompt)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """The posterior mean of (B,3,H,W) images in [-1,1], times the scaling factor: (B,4,h,w).
+
+        Raises ValueError unless the sides are multiples of `latent_scale`.
+        """
+        return autoencoder.encode(self.vae, image)
+
+    def encode_text(self, prompts: Sequence[str]) -> Tensor:
+        """B prompts -> (B,L,D), the last hidden states of the text encoder after its final layer norm.
+
+        Raises ValueError, with the count and the limit, for a prompt that is too long; nothing is cut.
+        """
+        tokens = clip.tokenize(self.tokenizer, prompts).to(self.device)
+        return self.text_encoder(tokens).last_hidden_state
+
+    def eps(self, z: Tensor, t: int | Tensor, text: Tensor) -> Tensor:
+        """The noise the UNet sees in z (B,4,h,w) at timestep t under text (B or 1,L,D): (B,4,h,w).
+
+        t is an int, or (B,) with one timestep per row.
+        """
+        return self.predicted(z, t, z, text)
+
+    def guided_eps(
+        self, z: Tensor, t: int, text: Tensor, null: Tensor, guidance_scale: float | Sequence[float] | Tensor
+    ) -> Tensor:
+        """Classifier-free guidance, null + s (text - null) (arXiv 2207.12598, s = 1 is none), like `eps`.
+
+        `guidance_scale` is one number or one per row. Where all are 1 the null rows are not evaluated.
+        """
+        scale = torch.as_tensor(guidance_scale, dtype=z.dtype).reshape(-1, 1, 1, 1)
+        if bool((scale == 1).all()):
+            return self.eps(z, t, text)
+        both = torch.cat([null.expand(len(z), -1, -1), text.expand(len(z), -1, -1)])
+        eps_null, eps_text = self.eps(z.repeat(2, 1, 1, 1), t, both).chunk(2)
+        return eps_null + scale.to(z.device) * (eps_text - eps_null)
+
+    def with_weights(
+        self, weights: Mapping[str, Tensor], dtype: torch.dtype | None = None
+    ) -> LatentDiffusion:
+        """The same model with these UNet weights in place of its own; the others are shared, not copied.
+
+        The copy has its own module tree, parameters and hooks, so that nothing done to it reaches this model;
+        only values that are shared must not be written in place. dtype: of all its weights, this model's
+        unless given. Raises ValueError for a name or shape the UNet does not have.
+        """
+        own, device, dtype = dict(self.unet.named_parameters()), self.device, dtype or self.dtype
+        for name, value in weights.items():
+            if name not in own or own[name].shape != value.shape:
+                raise ValueError(f"The weight {name} {tuple(value.shape)} does not belong to this UNet.")
+        replaced = {id(buffer): buffer for buffer in self.unet.buffers()}
+        for name, parameter in own.items():
+            value = weights.get(name, parameter).detach().to(device, dtype)
+            replaced[id(parameter)] = nn.Parameter(value, requires_grad=False)
+        return dataclasses.replace(self, unet=copy.deepcopy(self.unet, replaced), fingerprint=None)
+
+
+@dataclass
+class RowCount:
+    """What a UNet was asked for: `rows` images in `calls` forward passes, some of them `with_gradient`."""
+
+    rows: int = 0
+    calls: int = 0
+    with_gradient: int = 0
+
+
+@contextmanager
+def count_rows(model: LatentDiffusion) -> Iterator[RowCount]:
+    """Count the UNet evaluations inside the block, those of copies made in it included."""
+    count = RowCount()
+
+    def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
+        rows = len(args[0] if args else kwargs["sample"])
+        count.rows += rows
+        count.calls += 1
+        count.with_gradient += rows * torch.is_grad_enabled()
+
+    handle = model.unet.register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield count
+    finally:
+        handle.remove()

@@ -1,0 +1,127 @@
+"""Paint by Example's model (arXiv 2211.13227): a UNet that fills a hole after an example picture's token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from textedit_core.models.diffusion import autoencoder
+from textedit_core.models.diffusion.attention import attention_control
+from textedit_core.models.diffusion.ddim import Schedule
+from textedit_core.models.diffusion.latent_model import LatentModel
+from textedit_core.models.diffusion.one_key import one_key
+from textedit_core.models.diffusion.structure import Lender, borrowed
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
+    from textedit_core.models.diffusion.exemplar import ExemplarEncoder
+
+# Noisy latent 4, masked image 4, what is kept 1: in this order, other than Stable Diffusion's inpainting.
+CHANNELS = 9
+
+
+@dataclass(frozen=True, eq=False)
+class PaintByExample(LatentModel):
+    """The parts, frozen. Latents z are float32 (B,4,h,w); images are (B,3,H,W) in [-1,1]; masks 1 = change.
+
+    exemplar_mean, exemplar_std: (3,) of an example picture in [0,1].  fingerprint: says which weights these
+    are, for the cache. The UNet given keeps its attention: this one's is a twin that skips the queries and
+    keys of cross-attention (`one_key`). Raises ValueError for a UNet with other channels.
+    """
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    encoder: ExemplarEncoder
+    exemplar_mean: Tensor
+    exemplar_std: Tensor
+    schedule: Schedule
+    fingerprint: str | None
+
+    def __post_init__(self):
+        if (found := self.unet.config.in_channels) != CHANNELS:
+            raise ValueError(f"Paint by Example needs a UNet of {CHANNELS} input channels, not {found}.")
+        object.__setattr__(self, "unet", one_key(self.unet))
+
+    @property
+    def exemplar_size(self) -> int:
+        """The side in pixels at which the example picture is seen: 224 for ViT-L/14."""
+        return self.encoder.config.image_size
+
+    def surroundings(self, image: Tensor, mask: Tensor) -> Tensor:
+        """What the UNet sees beside the noise, (B,5,h,w): the masked picture's latent, and where it is kept.
+
+        image (B,3,H,W), mask (B,1,H,W). The hole is mid-grey; its latent is the posterior mean, drawn from no
+        seed. Raises ValueError unless the sides are multiples of `latent_scale`.
+        """
+        keep = (1 - mask >= 0.5).to(image)
+        masked = autoencoder.encode(self.vae, image * keep)
+        return torch.cat([masked, F.interpolate(keep.to(masked), masked.shape[-2:])], dim=1)
+
+    def encode_exemplar(self, exemplar: Tensor) -> Tensor:
+        """A square example picture (B,3,s,s) in [-1,1] of any side -> its token (B,1,D).
+
+        Raises ValueError for one that is not square: CLIP's preprocessing would cut it, training squashed it.
+        """
+        if exemplar.ndim != 4 or exemplar.shape[1] != 3 or exemplar.shape[2] != exemplar.shape[3]:
+            raise ValueError(
+                f"Exemplar: a square picture (B,3,S,S) is needed, not {tuple(exemplar.shape)}; crop it."
+            )
+        side = self.exemplar_size
+        if exemplar.shape[-1] != side:
+            exemplar = F.interpolate(
+                exemplar, (side, side), mode="bicubic", antialias=True, align_corners=False
+            )
+        weight = self.encoder.proj_out.weight
+        mean, std = (v.view(1, 3, 1, 1).to(weight.device) for v in (self.exemplar_mean, self.exemplar_std))
+        pixels = ((exemplar.to(weight.device) + 1) / 2 - mean) / std
+        return self.encoder(pixels.to(weight.dtype))
+
+    def eps(self, z: Tensor, t: int | Tensor, surroundings: Tensor, condition: Tensor) -> Tensor:
+        """The noise the UNet sees in z (B,4,h,w) at timestep t: (B,4,h,w).
+
+        surroundings: (B or 1,5,h,w).  condition: (B or 1,1,D).  t: an int, or (B,), one per row.
+        """
+        seen = torch.cat([z, surroundings.to(z).expand(len(z), -1, -1, -1)], dim=1)
+        return self.predicted(z, t, seen, condition)
+
+    def guided_eps(
+        self,
+        z: Tensor,
+        t: int,
+        surroundings: Tensor,
+        condition: Tensor,
+        guidance_scale: float | Sequence[float],
+        lender: Lender | None = None,
+    ) -> Tensor:
+        """eps_v + lambda (eps_c - eps_v), v the learned vector of no example (arXiv 2207.12598): (B,4,h,w).
+
+        `guidance_scale` is one lambda or one per row. A row of lambda 0 costs one UNet row, the
+        unconditional one, a row of lambda 1 the conditional one, any other row both; all are one call, with
+        a lender's rows, which see no example.
+        """
+        scale = torch.as_tensor(guidance_scale, dtype=z.dtype).expand(len(z))
+        blind, seeing = (scale != 1).nonzero().flatten(), (scale != 0).nonzero().flatten()
+        blind, seeing, scale = (part.to(z.device) for part in (blind, seeing, scale.view(-1, 1, 1, 1)))
+        null = self.encoder.uncond_vector.to(condition).expand(len(blind), condition.shape[1], -1)
+        rows = torch.cat([blind, seeing])
+        tokens = torch.cat([null, condition.expand(len(z), -1, -1)[seeing]])
+        around = surroundings.expand(len(z), -1, -1, -1)[rows]
+        if lender is None:
+            found = self.eps(z[rows], t, around, tokens)
+        else:
+            more = len(lender.z)
+            around = torch.cat([around, lender.surroundings.expand(more, -1, -1, -1)])
+            tokens = torch.cat(
+                [tokens, self.encoder.uncond_vector.to(tokens).expand(more, tokens.shape[1], -1)]
+            )
+            with attention_control(self.unet, borrowed(lender, rows, z.device), tuple(z.shape[2:])):
+                found = self.eps(torch.cat([z[rows], lender.z]), t, around, tokens)
+        eps_null = torch.zeros_like(z).index_copy(0, blind, found[: len(blind)])
+        eps_exemplar = torch.zeros_like(z).index_copy(0, seeing, found[len(blind) : len(rows)])
+        return eps_null + scale * (eps_exemplar - eps_null)

@@ -1,0 +1,38 @@
+"""PLMS, the sampler of the published Paint by Example (PNDM, arXiv 2202.09778, without Runge-Kutta steps)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from textedit_core.models.diffusion.ddim import Schedule, ddim_step
+
+# Adams-Bashforth weights of the latest predictions, newest first, by how many there are.
+WEIGHTS = {2: (3 / 2, -1 / 2), 3: (23 / 12, -16 / 12, 5 / 12), 4: (55 / 24, -59 / 24, 37 / 24, -9 / 24)}
+
+
+class Plms:
+    """One run of `steps` steps: as many UNet calls, and one more, for the first step is taken twice.
+
+    Each step is a DDIM step with a mix of the last four predictions in place of the newest one. `timesteps`
+    says where the UNet is to look, call by call; `step` takes what it saw there, in order.
+    """
+
+    def __init__(self, schedule: Schedule, steps: int):
+        plain = schedule.timesteps(steps)
+        self.schedule, self.stride = schedule, schedule.stride(steps)
+        self.timesteps = plain if steps == 1 else (plain[0], plain[1], *plain[1:])
+        self._calls, self._seen, self._start = 0, [], None
+
+    def step(self, z: Tensor, eps: Tensor) -> Tensor:
+        """z (B,4,h,w) after the next call, in which the UNet saw `eps`."""
+        t = self.timesteps[self._calls]
+        self._calls += 1
+        if self._calls == 2:  # the first step again, with the mean of the predictions at its two ends
+            return ddim_step(self.schedule, self._start, (eps + self._seen[0]) / 2, t + self.stride, t)
+        self._seen = [eps, *self._seen[:3]]
+        if self._calls == 1:
+            self._start = z
+        else:
+            weights = WEIGHTS[len(self._seen)]
+            eps = sum(weight * one for weight, one in zip(weights, self._seen, strict=True))
+        return ddim_step(self.schedule, z, eps, t, t - self.stride)

@@ -1,0 +1,97 @@
+"""Private copies of a model whose UNet can be trained: in full, its attention, or low-rank changes."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
+
+KINDS = ("full", "attention", "lora")
+LORA_LAYERS = ["to_q", "to_k", "to_v", "to_out.0"]
+
+
+@dataclass(frozen=True, eq=False)
+class Trainable:
+    """A model in float32 with a UNet of its own.
+
+    parameters: what to train.  weights: gives the changed weights by their names in the original UNet, as
+    they are at the moment; for "full" and "attention" the tensors follow further training.
+    """
+
+    model: LatentDiffusion
+    parameters: list[Tensor]
+    weights: Callable[[], dict[str, Tensor]]
+
+
+def check_kind(tune: str) -> None:
+    """Raise ValueError for an unknown kind, and for "lora" where peft is not installed."""
+    if tune not in KINDS:
+        raise ValueError(f"Tuned weights: {tune!r} is none of {', '.join(KINDS)}.")
+    if tune == "lora" and importlib.util.find_spec("peft") is None:
+        raise ValueError("Tuning by lora needs the package peft: install it, or choose full or attention.")
+
+
+@torch.no_grad()
+def trainable(
+    model: LatentDiffusion,
+    tune: str,
+    lora_rank: int = 8,
+    gradient_checkpointing: bool = False,
+    draw: torch.Generator | None = None,
+) -> Trainable:
+    """Copy a model so that its UNet can be trained without a trace on the original.
+
+    tune: "none" (a frozen copy, for what is trained around it) or one of KINDS. Weights that are not trained
+    are shared where the model is in float32. `draw` gives the start of the low-rank changes.
+    Raises ValueError as `check_kind`.
+    """
+    if tune == "none" or tune == "lora":
+        names = []
+    else:
+        check_kind(tune)
+        names = [name for name, _ in model.unet.named_parameters() if tune == "full" or _in_attention(name)]
+    copies = {name: model.unet.get_parameter(name).to(torch.float32, copy=True) for name in names}
+    private = model.with_weights(copies, torch.float32)
+    if gradient_checkpointing:
+        private.unet.enable_gradient_checkpointing()
+    if tune == "lora":
+        check_kind(tune)
+        return Trainable(private, *_add_lora(private.unet, lora_rank, draw))
+    tuned = {name: private.unet.get_parameter(name).requires_grad_() for name in names}
+    views = {name: parameter.detach() for name, parameter in tuned.items()}
+    return Trainable(private, list(tuned.values()), lambda: views)
+
+
+def _in_attention(name: str) -> bool:
+    return ".attn1." in name or ".attn2." in name
+
+
+def _add_lora(
+    unet: nn.Module, rank: int, draw: torch.Generator | None
+) -> tuple[list[Tensor], Callable[[], dict[str, Tensor]]]:
+    """W + B A for every attention projection (arXiv 2106.09685): A normal of spread 1 / rank, B zero."""
+    from peft import LoraConfig, inject_adapter_in_model
+    from peft.tuners.lora import LoraLayer
+
+    with torch.random.fork_rng():
+        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=LORA_LAYERS), unet)
+    layers = {path: module for path, module in unet.named_modules() if isinstance(module, LoraLayer)}
+    parameters = []
+    for layer in layers.values():
+        a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+        a.copy_(torch.randn(a.shape, generator=draw) / rank)
+        parameters += [a, b]
+
+    @torch.no_grad()
+    def merged() -> dict[str, Tensor]:
+        return {
+            f"{path}.weight": layer.base_layer.weight + layer.get_delta_weight("default")
+            for path, layer in layers.items()
+        }
+
+    return parameters, merged

@@ -1,0 +1,1 @@
+"""Style-based generators: StyleGAN2, its S space, encoders, identity, mappers, relevance of channels."""

@@ -1,0 +1,110 @@
+"""StyleCLIP's mapper networks (arXiv 2103.17249, section 5): a latent code -> the change to add to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from textedit_core.models.checkpoint import fill, part, read
+from textedit_core.models.style.layers import mapping
+
+LEVELS = {"course": slice(0, 4), "medium": slice(4, 8), "fine": slice(8, None)}  # spelled as in the files
+DEPTH = 4
+
+
+class Mapper(nn.Module):
+    """Four activated layers on (B,n,D) or (B,D) codes; normalises over dimension 1, which is the layers of
+    (B,n,D) codes: the published mappers were trained so."""
+
+    def __init__(self, dim: int = 512):
+        super().__init__()
+        self.mapping = mapping(dim, DEPTH)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return self.mapping(codes)
+
+
+class SingleMapper(nn.Module):
+    """One mapper for all layers of a W+ code (B,n,D)."""
+
+    def __init__(self, style_dim: int = 512):
+        super().__init__()
+        self.mapping = Mapper(style_dim)
+
+    def forward(self, w_plus: Tensor) -> Tensor:
+        return self.mapping(w_plus)
+
+
+class LevelsMapper(nn.Module):
+    """A mapper each for the layers 0 to 3, 4 to 7 and 8 on of a W+ code (B,n,D); 0 for a level left out."""
+
+    def __init__(self, levels: Sequence[str] = tuple(LEVELS), style_dim: int = 512):
+        super().__init__()
+        if unknown := set(levels) - set(LEVELS):
+            raise ValueError(f"Levels: {sorted(unknown)} are none of {', '.join(LEVELS)}.")
+        self.levels = tuple(level for level in LEVELS if level in levels)
+        for level in self.levels:
+            self.add_module(f"{level}_mapping", Mapper(style_dim))
+
+    def forward(self, w_plus: Tensor) -> Tensor:
+        change = torch.zeros_like(w_plus)
+        for level in self.levels:
+            rows = LEVELS[level]
+            if w_plus[:, rows].numel():
+                change[:, rows] = self.get_submodule(f"{level}_mapping")(w_plus[:, rows])
+        return change
+
+
+class StyleSpaceMapper(nn.Module):
+    """A mapper for each S code that is not ToRGB's; the others are not changed.
+
+    channels: index of an S code -> its length, as of `Generator.layers` without ToRGB.
+    """
+
+    def __init__(self, channels: Mapping[int, int]):
+        super().__init__()
+        self.indices = tuple(sorted(channels))
+        for index in self.indices:
+            self.add_module(f"mapper_{index}", Mapper(channels[index]))
+
+    def forward(self, s_codes: Sequence[Tensor]) -> list[Tensor]:
+        """S codes (B,C) -> their changes (B,C), in the same order."""
+        return [
+            self.get_submodule(f"mapper_{index}")(s) if index in self.indices else torch.zeros_like(s)
+            for index, s in enumerate(s_codes)
+        ]
+
+
+def load_mapper(source: str | Path | Mapping[str, Any], title: str = "the mapper") -> nn.Module:
+    """A mapper, frozen, from a file or from what one holds; its kind and levels are read from the keys.
+
+    Known forms: {"state_dict": mapper.* and decoder.*, "opts"} and a bare state dict; `load_generator` reads
+    the decoder of the same file. Raises ValueError for missing, unexpected or misshapen tensors.
+    """
+    if not isinstance(source, Mapping):
+        source, title = read(source), f"the mapper in {source}"
+    state = part(source, "mapper")
+    tops = {key.split(".")[0] for key in state}
+    first = {top: state.get(f"{top}.mapping.1.weight") for top in tops}
+    if not state or any(weight is None or weight.ndim != 2 for weight in first.values()):
+        raise ValueError(f"The weights of {title} are not those of a StyleCLIP mapper.")
+    widths = {top: weight.shape[0] for top, weight in first.items()}
+    with torch.random.fork_rng(devices=[]):  # a new network draws its weights before it is filled
+        network = _empty(tops, widths)
+    fill(network, state, title)
+    return network.eval().requires_grad_(False)
+
+
+def _empty(tops: set[str], widths: dict[str, int]) -> nn.Module:
+    """The mapper whose keys begin with `tops`, of these widths."""
+    levels = [level for level in LEVELS if f"{level}_mapping" in tops]
+    if levels:
+        return LevelsMapper(levels, widths[f"{levels[0]}_mapping"])
+    if tops == {"mapping"}:
+        return SingleMapper(widths["mapping"])
+    numbered = {top.removeprefix("mapper_"): width for top, width in widths.items()}
+    return StyleSpaceMapper({int(name): width for name, width in numbered.items() if name.isdigit()})

@@ -1,0 +1,179 @@
+"""StyleCLIP's models, frozen: generator, encoder, identity, and what is trained or measured for them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from textedit_core.models.style.encoders import E4e
+from textedit_core.models.style.identity import IRSE50, similarity
+from textedit_core.models.style.mapper import load_mapper
+from textedit_core.models.style.stylegan2 import Generator, StyleLayer
+
+
+@dataclass(frozen=True, eq=False)
+class StyleGenerator:
+    """A StyleGAN2 generator, frozen: W+ codes (B,n,D) -> S codes -> images (B,3,H,W), about [-1,1]."""
+
+    network: Generator
+    fingerprint: str
+
+    @property
+    def size(self) -> int:
+        """The side in pixels of its images."""
+        return self.network.size
+
+    @property
+    def style_dim(self) -> int:
+        return self.network.style_dim
+
+    @property
+    def n_latent(self) -> int:
+        """The number of rows of a W+ code."""
+        return self.network.n_latent
+
+    @property
+    def layers(self) -> tuple[StyleLayer, ...]:
+        """What each S code is of."""
+        return self.network.layers
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.input.input.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.network.input.input.dtype
+
+    @cached_property
+    def latent_avg(self) -> Tensor:
+        """The centre of truncation, (1,D): the stored one, or the mean of 4,096 samples."""
+        stored = self.network.latent_avg
+        with torch.no_grad():
+            return self.network.mean_latent() if stored is None else stored
+
+    def styles(self, w_plus: Tensor) -> list[Tensor]:
+        """W+ codes (B,n,D) -> S codes, one (B,C) per layer."""
+        return self.network.styles(w_plus.to(self.device, self.dtype))
+
+    def render(self, s_codes: Sequence[Tensor]) -> Tensor:
+        """S codes -> images (B,3,H,W), with the stored noise."""
+        return self.network.synthesize(s_codes)
+
+
+@dataclass(frozen=True, eq=False)
+class StyleEncoder:
+    """An e4e encoder, frozen: portraits -> W+ codes of the generator it was trained with."""
+
+    network: E4e
+    fingerprint: str
+
+    @property
+    def input_size(self) -> int:
+        """The side in pixels of the images it reads."""
+        return self.network.input_size
+
+    @property
+    def latent_avg(self) -> Tensor:
+        """(n,D), the code that all of its codes are differences from."""
+        return self.network.latent_avg
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.latent_avg.device
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Square images (B,3,H,W) of any size in [-1,1] -> W+ codes (B,n,D)."""
+        return self.network.encode(image.to(self.latent_avg))
+
+
+@dataclass(frozen=True, eq=False)
+class FaceIdentity:
+    """An IR-SE50 network, frozen: who is in a portrait."""
+
+    network: IRSE50
+    fingerprint: str
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.output_layer[3].weight.device
+
+    def similarity(self, image: Tensor, source: Tensor) -> Tensor:
+        """Cosine of the identities of portraits (B,3,H,W) and their sources (B or 1 rows) -> (B,).
+
+        The gradient reaches `image` alone.
+        """
+        weight = self.network.output_layer[3].weight
+        return similarity(self.network, image.to(weight), source.to(weight))
+
+
+@dataclass(frozen=True, eq=False)
+class StyleMapper:
+    """A mapper network, trained so far.
+
+    weights: its state dict.  prompt: what it edits towards.  steps, losses: of its training, where known.
+    optimizer: what the optimiser knows, by the weights' names; empty where training cannot go on.
+    """
+
+    weights: dict[str, Tensor]
+    prompt: str
+    steps: int = 0
+    losses: tuple[float, ...] = ()
+    optimizer: dict[str, Tensor] = field(default_factory=dict)
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The network itself. ValueError for weights that are not a mapper's."""
+        return load_mapper(self.weights, f"the mapper for {self.prompt!r}")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of prompt, steps, weights and the optimiser's state."""
+        found = hashlib.sha256(repr((self.prompt, self.steps)).encode())
+        for tensors in (self.weights, self.optimizer):
+            _feed(found, tensors)
+        return found.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Relevance:
+    """What each channel of the S codes does to CLIP's image features (section 6 of the paper).
+
+    relevance: (N,D) float32, a unit row (or zeros) for each channel of the S codes but ToRGB's, in order.
+    mean, std: (M,) float32, of every channel of the S codes, ToRGB's among them, in order.
+    measured: how many of the rows are known, from the first on; the others are zero.
+    generator, clip: `digest` of the networks it was measured with, "" where that is not known.
+    """
+
+    relevance: Tensor
+    mean: Tensor
+    std: Tensor
+    measured: int
+    generator: str = ""
+    clip: str = ""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        found = hashlib.sha256()
+        _feed(found, {"relevance": self.relevance, "mean": self.mean, "std": self.std})
+        return found.hexdigest()
+
+
+def digest(network: nn.Module) -> str:
+    """sha256 of a network's tensors in half precision: the same before and after a bundle is written."""
+    found = hashlib.sha256()
+    tensors = dict(network.named_parameters()) | dict(network.named_buffers())
+    _feed(found, {name: one.half() if one.is_floating_point() else one for name, one in tensors.items()})
+    return found.hexdigest()
+
+
+def _feed(found: Any, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())

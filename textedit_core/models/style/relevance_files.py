@@ -1,0 +1,77 @@
+"""Channel relevance from a bundle or from the published files, checked against its generator."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textedit_core.models.numpy_pickle import read_arrays
+from textedit_core.models.style.models import Relevance, StyleGenerator
+
+
+def bundled_relevance(
+    state: Mapping[str, Tensor], generator: StyleGenerator, generator_digest: str = "", clip_digest: str = ""
+) -> Relevance:
+    """What a bundle holds as the tensors relevance, mean and std. ValueError where one is missing."""
+    if missing := sorted({"relevance", "mean", "std"} - set(state)):
+        raise ValueError(f"The weights of the relevance have missing tensors: {', '.join(missing)}.")
+    found = state["relevance"], state["mean"], state["std"]
+    return _checked(*found, generator, generator_digest, clip_digest)
+
+
+def published_relevance(fs3: Path, statistics: Path, generator: StyleGenerator) -> Relevance:
+    """The published fs3.npy, (n,D) of any precision, and S_mean_std, which holds a mean and a std per S code.
+
+    fs3 may end early, as what the published program makes today does: the layers it lacks have zero rows,
+    which no edit touches. So has a channel that changed nothing, for which that program divides 0 by 0.
+    Neither file is executed. ValueError for files that are not these.
+    """
+    try:
+        rows = np.lib.format.read_array(io.BytesIO(fs3.read_bytes()), allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"The relevance in {fs3} could not be read: it is no plain array (.npy).") from error
+    if rows.dtype.kind not in "fiu":
+        raise ValueError(f"The relevance in {fs3} could not be read: it is an array of {rows.dtype}.")
+    rows = torch.from_numpy(rows.astype(np.float32))
+    rows[rows.isnan()] = 0
+    pairs = read_arrays(statistics)
+    if len(pairs) != 2 or not all(isinstance(one, list) and all(map(_is_array, one)) for one in pairs):
+        raise ValueError(f"The statistics in {statistics} are not a list of means and one of deviations.")
+    mean, std = (np.concatenate([np.empty(0), *map(np.ravel, one)]).astype(np.float32) for one in pairs)
+    if not np.isfinite([*mean, *std]).all():
+        raise ValueError(f"The statistics in {statistics} hold values that are no numbers.")
+    return _checked(rows, torch.from_numpy(mean), torch.from_numpy(std), generator)
+
+
+def _is_array(code: object) -> bool:
+    return isinstance(code, np.ndarray)
+
+
+def _checked(rows: Tensor, mean: Tensor, std: Tensor, generator: StyleGenerator, *digests: str) -> Relevance:
+    """In float32, the rows padded with zeros to all channels. ValueError where the counts do not fit."""
+    widths = [layer.channels for layer in generator.layers]
+    channels = sum(layer.channels for layer in generator.layers if not layer.is_rgb)
+    if rows.ndim != 2 or not _is_prefix(len(rows), generator):
+        raise ValueError(
+            f"The relevance has {tuple(rows.shape)} rows, where this generator has {channels} channels: "
+            "it belongs to another generator."
+        )
+    if mean.shape != (sum(widths),) or std.shape != mean.shape:
+        raise ValueError(
+            f"The statistics are of {len(mean)} and {len(std)} channels, where this generator has "
+            f"{sum(widths)}: they belong to another generator."
+        )
+    full = torch.zeros(channels, rows.shape[1], dtype=torch.float32)
+    full[: len(rows)] = rows
+    return Relevance(full, mean.float(), std.float(), len(rows), *digests)
+
+
+def _is_prefix(count: int, generator: StyleGenerator) -> bool:
+    """Whether so many rows are those of the first layers, as a whole."""
+    ends: Sequence[int] = np.cumsum([layer.channels for layer in generator.layers if not layer.is_rgb])
+    return count in ends
