@@ -28,6 +28,7 @@ _PACKAGE = "textedit_core"
 _MOVED = {
     "textedit_core.ddim": "textedit_core.models.diffusion.ddim",
     "textedit_core.latents": "textedit_core.models.style.latents",
+    "textedit_core.models.directions": "textedit_core.models.style.directions",
     "textedit_core.models.style": "textedit_core.models.style.models",
 }
 _STALE_SECONDS = 3600
