@@ -13,10 +13,8 @@ from PIL import Image
 from tests.core import fakes
 from textedit_core import __main__ as cli
 from textedit_core import cache as caches
-from textedit_core import jobs
+from textedit_core import method as methods
 from textedit_core.images import to_pil, to_tensor
-from textedit_core.jobs import inputs
-from textedit_core.knobs import method_knobs
 from textedit_core.methods import sdedit
 from textedit_core.record import image_sha, read_png
 from textedit_core.steps import last
@@ -72,15 +70,15 @@ def test_the_help_of_a_command_lists_the_methods_that_edit(command, capsys):
 @pytest.mark.parametrize("method", METHODS)
 def test_the_help_of_a_method_names_every_knob_and_input(command, method, capsys):
     try:
-        edit, fit = jobs.functions(method)
+        how = methods.load(method)
     except ValueError:
         assert cli.main([command, method, "--help"]) == 2
         return
     with pytest.raises(SystemExit) as leaving:
         cli.main([command, method, "--help"])
     told = capsys.readouterr().out
-    given = [name for name, (kind, _) in inputs(edit, fit).items() if kind in jobs.INPUTS]
-    names = [*method_knobs(edit, fit), *given]
+    given = [one.name for one in how.inputs.values() if one.kind in cli.FLAGS]
+    names = [*how.knobs, *given]
     assert leaving.value.code == 0
     assert [name for name in names if f"--{name.replace('_', '-')} " not in told.replace("\n", " ")] == []
 

@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command: 0 when done, 2 after a user's mistake (one sentence on stderr), 130 when stopped."""
     given = list(sys.argv[1:] if argv is None else argv)
     try:
-        options = vars(_parser(given).parse_args(given))
+        options = parse(given)
         {"edit": _edit, "sweep": _sweep, "bench": _bench}[options["command"]](options)
         return 0
     except ValueError as error:
@@ -32,6 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if type(error).__name__ != "OutOfMemoryError":
             raise
         return _end(2, "error: The device's memory is full; use --device cpu, or a smaller --batch-size.")
+
+
+def parse(given: Sequence[str]) -> dict[str, Any]:
+    """The words of a command line as options by name. ValueError, a sentence, for a mistake."""
+    return vars(_parser(list(given)).parse_args(list(given)))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -108,7 +113,7 @@ def _edit(options: Mapping[str, Any]) -> None:
     out = Path(options["out"])
     if out.suffix.lower() != ".png":
         raise ValueError(f"--out: '{out}' must end in .png, for the settings go into the file.")
-    asked = _request(options)
+    asked = request_of(options)
     out.parent.mkdir(parents=True, exist_ok=True)
     result = last(_told(run(asked, Cache(folder=options["cache"]))))
     save_png(to_pil(result.image)[0], out, result.record)
@@ -134,7 +139,7 @@ def _sweep(options: Mapping[str, Any]) -> None:
     folder = Path(options["out"])
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out: '{folder}' is a file; name a folder.")
-    asked, cache = _request(options, values), Cache(folder=options["cache"])
+    asked, cache = request_of(options, values), Cache(folder=options["cache"])
     folder.mkdir(parents=True, exist_ok=True)
     if asked.has_fit and set(values) <= set(how.edit_knobs):  # one fit for all cells: tell its steps
         last(_told(fit(asked, cache)))
@@ -150,7 +155,7 @@ def _bench(options: Mapping[str, Any]) -> None:
     cli.run(options, print, _note)
 
 
-def _request(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
+def request_of(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
     """The request of these flags. Says what will be fetched, and which words the models never saw."""
     from textedit_core import method
     from textedit_core.images import open_image, open_mask
