@@ -13,7 +13,7 @@ from studies.visits import answer
 
 PROMPT, TARGET = "a woman in a red hat", "a woman in a blue hat"
 FIT = {"embedding_steps": 2, "finetune_steps": 2, "finetune_lr": 1e-3, "steps": 2}
-TEXTS = {"prompt": PROMPT, "target": TARGET}
+TEXTS = {"source_prompt": PROMPT, "prompt": TARGET}
 METHODS = (
     "imagic",
     "prompt_to_prompt",
@@ -141,8 +141,9 @@ class Library:
         if job.fit:
             arguments = hand_over(job.edit, job.given, last(job.fit(*arguments, **job.fit_settings)))
         if method == "prompt_to_prompt":  # keeping the maps rounds otherwise, in the last bit of a pixel
-            *given, target = arguments
-            kept = prompt_to_prompt.edit_many(*given, [target], keep_maps=True, **job.edit_settings)
+            *given, prompt = arguments
+            settings = [prompt_to_prompt.settings_of(**job.edit_settings)]
+            kept = prompt_to_prompt.edit_many(*given, [prompt], settings, keep_maps=True)
             return np.asarray(to_pil(last(kept).images)[0])
         return np.asarray(to_pil(last(job.edit(*arguments, **job.edit_settings)))[0])
 

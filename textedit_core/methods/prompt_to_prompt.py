@@ -196,7 +196,7 @@ def edit(
 
 
 def settings_of(**given: Any) -> Settings:
-    """The settings of one prompt for `edit_many`: knobs of `edit` by name, those not given at their defaults."""
+    """The settings of one prompt for `edit_many`: knobs of `edit` by name, the others at their defaults."""
     return Settings(**({name: knob.default for name, knob in knobs(edit).items()} | given))
 
 

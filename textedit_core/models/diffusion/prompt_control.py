@@ -54,7 +54,8 @@ class Plan:
     map is multiplied with in those steps.
     self_steps: in which self-attention is the source's, in layers with a side of at most `self_side`.
     blend: (2,L), 1 at the words of source prompt and prompt where an edit is let through.  subtract: (2,L),
-    1 at those where it is not.  blend_threshold: of a map's maximum.  blend_from: the first step of the blend.
+    1 at those where it is not.  blend_threshold: share of a map's maximum above which a word is seen.
+    blend_from: the first step of the blend.
     """
 
     edit_type: str
