@@ -109,7 +109,7 @@ class Edited:
 @torch.no_grad()
 def edit(
     model: LatentDiffusion,
-    inversion: Inversion,
+    fitted: Inversion,
     prompt: str,
     *,
     edit_type: EditType = "auto",
@@ -167,7 +167,7 @@ def edit(
     windows and weights c are set by word, `word_steps` takes default_=0.2:0.8 too, and both replace steps a
     pair (0.2, 0.8) that is one window and not two rows. During the first
     int(T self_replace_steps) steps the self-attention is the source's. Blend words let the edit through only
-    where they are seen (LocalBlend). The source's row keeps to its path, `inversion.latents`, and needs no
+    where they are seen (LocalBlend). The source's row keeps to its path, `fitted.latents`, and needs no
     unconditional one: 1 + 2B rows a step, 2B once nothing of the source is used any more.
 
     A guided step of the source does not end on its path exactly; the distance is its drift. Direct inversion
@@ -191,7 +191,7 @@ def edit(
         guidance_scale=guidance_scale,
     )
     rows = [Settings(*row) for row in zip(*columns, strict=True)]
-    for step in edit_many(model, inversion, [prompt] * len(rows), rows):
+    for step in edit_many(model, fitted, [prompt] * len(rows), rows):
         yield Step(step.done, step.total, None if step.value is None else step.value.images)
 
 
@@ -203,7 +203,7 @@ def settings_of(**given: Any) -> Settings:
 @torch.no_grad()
 def edit_many(
     model: LatentDiffusion,
-    inversion: Inversion,
+    fitted: Inversion,
     prompts: Sequence[str],
     settings: Sequence[Settings],
     *,
@@ -214,24 +214,24 @@ def edit_many(
     keep_maps: keep where each word of the source prompt and of the prompts looks.
     """
     _check(prompts, settings)
-    texts = [inversion.source_prompt, *prompts]
+    texts = [fitted.source_prompt, *prompts]
     text, tokens = model.encode_text(texts), [alignment.read(model.tokenizer, one) for one in texts]
-    if text.tokens.shape[1:] != inversion.null(0).tokens.shape[1:]:
+    if text.tokens.shape[1:] != fitted.null(0).tokens.shape[1:]:
         raise ValueError("This inversion was made with another model: invert the image again.")
-    steps, stride = inversion.steps, model.schedule.stride(inversion.steps)
+    steps, stride = fitted.steps, model.schedule.stride(fitted.steps)
     plans = [plan(tokens[0], new, steps, row) for new, row in zip(tokens[1:], settings, strict=True)]
     scale, keep = (
         torch.tensor(values, device=model.device, dtype=torch.float32).view(-1, 1, 1, 1)
         for values in ([row.guidance_scale for row in settings], [row.keep_to_source for row in settings])
     )
-    latents = inversion.latents.to(model.device)
+    latents = fitted.latents.to(model.device)
     blends, keeps = any(one.blends for one in plans), bool(keep.any())
     sums = MapSum() if keep_maps or blends else None
     z = latents[-1:].expand(len(plans), -1, -1, -1)
     mask = torch.ones_like(z[:, :1], dtype=torch.bool)
     for k, t in enumerate(model.schedule.timesteps(steps)):
         source, following = latents[steps - k].unsqueeze(0), latents[steps - k - 1].unsqueeze(0)
-        null = inversion.null(k).to(model.device, text.tokens.dtype)
+        null = fitted.null(k).to(model.device, text.tokens.dtype)
         eps, of_source = _guided_eps(model, plans, k, t, source, z, text, null, scale, sums, keeps)
         z = ddim_step(model.schedule, z, eps, t, t - stride)
         if of_source is not None:
@@ -247,9 +247,9 @@ def edit_many(
 
 
 @torch.no_grad()
-def reconstruct(model: LatentDiffusion, inversion: Inversion) -> Tensor:
+def reconstruct(model: LatentDiffusion, fitted: Inversion) -> Tensor:
     """What the inversion makes of its own image, (1,3,H,W): the most an edit can keep."""
-    return model.decode(inversion.latents[:1].to(model.device))
+    return model.decode(fitted.latents[:1].to(model.device))
 
 
 def _one_window(steps: Any) -> Any:
