@@ -13,7 +13,7 @@ from studies.visits import answer
 
 PROMPT, TARGET = "a woman in a red hat", "a woman in a blue hat"
 FIT = {"embedding_steps": 2, "finetune_steps": 2, "finetune_lr": 1e-3, "steps": 2}
-TEXTS = {"prompt": PROMPT, "target": TARGET}
+TEXTS = {"source_prompt": PROMPT, "prompt": TARGET}
 METHODS = (
     "imagic",
     "prompt_to_prompt",
@@ -144,7 +144,8 @@ class Library:
         if method == "prompt_to_prompt":  # keeping the maps rounds otherwise, in the last bit of a pixel
             call = asked.edit_call(result.fitted)
             *given, prompt = call.arguments
-            kept = prompt_to_prompt.edit_many(*given, [prompt], keep_maps=True, **call.settings)
+            settings = [prompt_to_prompt.settings_of(**call.settings)]
+            kept = prompt_to_prompt.edit_many(*given, [prompt], settings, keep_maps=True)
             return np.asarray(to_pil(last(kept).images)[0])
         return np.asarray(to_pil(result.image)[0])
 

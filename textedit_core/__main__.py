@@ -13,6 +13,8 @@ METHODS = sorted((Path(__file__).parent / "methods").glob("[a-z]*.py"))
 # The kinds of input that a flag gives as they are; a latent has flags of its own.
 FLAGS = {"image": "path of a picture", "mask": "path of a picture, white = change here", "text": "a text"}
 COMMANDS = {"edit": "edit one image", "sweep": "edit one image at many values of its knobs"}
+# Inversions that were methods of their own in version 0.1, and their names as a knob.
+INVERSIONS = {"null_text": "null_text", "direct_inversion": "direct"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,6 +52,9 @@ def _parser(given: list[str]) -> _Parser:
     """The parser of all commands; only the method that `given` names is imported, for its own flags."""
     from textedit_core.bench import cli
 
+    if given[:1] and given[0] in COMMANDS and given[1:2] and given[1] in INVERSIONS:
+        instead = f"{given[0]} prompt_to_prompt --inversion {INVERSIONS[given[1]]}"
+        raise ValueError(f"'{given[1]}' prepares an image and does not edit it: use {instead} instead.")
     parser = _Parser(prog="python -m textedit_core", description="Text-guided image editing.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command, job in COMMANDS.items():
