@@ -78,7 +78,7 @@ class Contestant:
             if kind not in WORDS or default is not REQUIRED:
                 continue
             if kind == "text" and not texts[name]:
-                return f"needs a text for its {name}"
+                return f"needs a text for its {name.replace('_', ' ')}"
             if kind != "text" and picture_of(item, name) is None:
                 return f"needs {WORDS[name if name in WORDS else kind]}"
         return ""
