@@ -78,7 +78,7 @@ class Contestant:
             if one.kind not in WORDS or not one.required:
                 continue
             if one.kind == "text" and not texts[one.name]:
-                return f"needs a text for its {one.name}"
+                return f"needs a text for its {one.name.replace('_', ' ')}"
             if one.kind != "text" and picture_of(item, one.name) is None:
                 return f"needs {WORDS[one.name if one.name in WORDS else one.kind]}"
         return ""
