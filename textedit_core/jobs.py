@@ -194,7 +194,7 @@ def _brought(
 ) -> dict[str, Any]:
     """What the models bring of what the fit would make, by the name `edit` has for it; empty for nothing."""
     left = set(positionals(edit)) - set(given) if fit else set()
-    found = {name: models.brought(name, texts.get("prompt", "")) for name in left & set(zoo.BROUGHT)}
+    found = {name: models.pretrained(name, texts.get("prompt", "")) for name in left & set(zoo.PRETRAINED)}
     return {name: value for name, value in found.items() if value is not None}
 
 

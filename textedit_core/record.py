@@ -13,6 +13,13 @@ from textedit_core import __version__
 
 _TEXT_KEY = "textedit"
 
+# By method: the prompts that records older than version 0.2.0 have under another name, and their names now.
+RENAMED: dict[str, dict[str, str]] = {
+    "latent_directions": {"target": "prompt"},
+    "styleclip_directions": {"target": "prompt"},
+}
+RENAMED_IN = (0, 2, 0)
+
 
 @dataclass(frozen=True)
 class Record:
@@ -40,7 +47,10 @@ class Record:
 
     @classmethod
     def from_json(cls, text: str) -> "Record":
-        """The record that `to_json` wrote, without fields of later versions; ValueError if it is none."""
+        """The record that `to_json` wrote, without fields of later versions; ValueError if it is none.
+
+        The prompts of a record from before version 0.2.0 get the names that they have now (`RENAMED`).
+        """
         try:
             found = json.loads(text)
         except (ValueError, RecursionError):
@@ -49,6 +59,11 @@ class Record:
             raise ValueError("Recall: the settings are not a record; use a PNG as this studio saved it.")
         known = {one.name: found[one.name] for one in fields(cls) if one.name in found}
         _check(known)
+        if _version(known.get("version", "")) < RENAMED_IN:
+            names = RENAMED.get(known["method"], {})
+            known["prompts"] = {
+                names.get(name, name): text for name, text in known.get("prompts", {}).items()
+            }
         return cls(**known)
 
 
@@ -94,6 +109,12 @@ def _check(found: dict[str, Any]) -> None:
             raise ValueError(f"Recall: '{name}' is not as this studio writes it; use a PNG it saved.")
     for name in {"method", "models"} - set(found):
         raise ValueError(f"Recall: the settings lack '{name}'; use a PNG that this studio saved.")
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """ "0.1.0" as (0, 1, 0); () for a text that is no version, which counts as older than every other."""
+    parts = text.split(".")
+    return tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else ()
 
 
 def _is_setting(value: Any) -> bool:

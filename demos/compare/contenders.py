@@ -110,7 +110,7 @@ CONTENDERS = (
         "styleclip_directions",
         "StyleCLIP directions",
         styleclip_directions.METHOD,
-        {"neutral": "prompt", "target": "target"},
+        {"neutral": "prompt", "prompt": "target"},
         ("generator", "clip", "relevance"),
         before=project,
         own_read=read_directions,

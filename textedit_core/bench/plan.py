@@ -19,6 +19,7 @@ from textedit_core.models import zoo
 MEASURING = ("clip", "identity")  # what measures the results, where it is there
 PROJECTING = ("encoder", "clip", "identity")  # what helps to find a picture's latent, where it is there
 PICTURES = ("image", "mask", "exemplar", "answer", "changed")  # of an item
+SOURCE_TEXTS = ("caption", "source", "source_prompt", "neutral")  # names for what a picture shows now
 WORDS = {"image": "a picture", "mask": "a mask", "exemplar": "an exemplar", "text": "a text"}
 
 
@@ -62,13 +63,16 @@ class Contestant:
     def texts_for(self, item: Item) -> dict[str, str]:
         """The item's texts by parameter name, "" for one it lacks.
 
-        A method that takes a `target` gets the captions of before and after; one with a `prompt` alone gets
-        what is wanted.
+        A method that takes a text of the source beside its `prompt`, or a `target`, gets the captions of
+        before and after; one with a `prompt` alone gets what is wanted.
         """
         names = [name for name, (kind, _) in self.kinds.items() if kind == "text"]
         target = item.target or item.prompt
-        meant = {"prompt": item.caption if "target" in names else item.prompt or target, "target": target}
-        meant |= dict.fromkeys(("caption", "source", "neutral"), item.caption)
+        meant = dict.fromkeys(SOURCE_TEXTS, item.caption) | {"target": target}
+        if "target" in names:
+            meant["prompt"] = item.caption
+        else:
+            meant["prompt"] = target if set(SOURCE_TEXTS) & set(names) else item.prompt or target
         return {name: meant.get(name, "") for name in names}
 
     def lacks(self, item: Item) -> str:

@@ -124,7 +124,7 @@ def _brought(bench: Bench, contestant: Contestant, given: dict[str, Any]) -> dic
     if (contestant.typed | set(contestant.axes)) - set(knobs(contestant.edit)):
         return {}
     left = set(positionals(contestant.edit)) - set(given)
-    found = {one: bench.models.brought(one, given.get("prompt", "")) for one in left & set(zoo.BROUGHT)}
+    found = {one: bench.models.pretrained(one, given.get("prompt", "")) for one in left & set(zoo.PRETRAINED)}
     return {one: value for one, value in found.items() if value is not None}
 
 
