@@ -15,7 +15,9 @@ _TEXT_KEY = "textedit"
 # What the prompts of a method were called before this version, and what they are called now.
 RENAMED_IN = "0.2.0"
 RENAMED: dict[str, dict[str, str]] = {
+    "latent_directions": {"target": "prompt"},
     "prompt_to_prompt": {"prompt": "source_prompt", "target": "prompt"},
+    "styleclip_directions": {"target": "prompt"},
 }
 
 
@@ -116,7 +118,3 @@ def _check(found: dict[str, Any]) -> None:
             raise ValueError(f"Recall: '{name}' is not as this studio writes it; use a PNG it saved.")
     for name in {"method", "models"} - set(found):
         raise ValueError(f"Recall: the settings lack '{name}'; use a PNG that this studio saved.")
-
-
-def _is_setting(value: Any) -> bool:
-    return isinstance(value, bool | int | str) or (isinstance(value, float) and abs(value) < float("inf"))

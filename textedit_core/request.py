@@ -228,8 +228,8 @@ def request(
             given[one.name] = _given(one, how, models, inputs.get(one.name), size, resize)
     prompts = {name: inputs[name] for name in how.texts if inputs.get(name) is not None}
     fitted = inputs.get(how.fitted) if how.fitted else None
-    if fitted is None and set(typed) | set(swept) <= set(how.edit_knobs) and how.fitted in zoo.BROUGHT:
-        fitted = models.brought(how.fitted, prompts.get("prompt", ""))
+    if fitted is None and set(typed) | set(swept) <= set(how.edit_knobs) and how.fitted in zoo.PRETRAINED:
+        fitted = models.pretrained(how.fitted, prompts.get("prompt", ""))
     picture = inputs.get("image" if "image" in how.inputs else how.latent.name if how.latent else "")
     opened = picture if isinstance(picture, Image.Image) else None
     return Request(how, models, given, chosen, fitted, opened, resize, prompts, notes or {})

@@ -110,7 +110,7 @@ CONTENDERS = (
         "styleclip_directions",
         "StyleCLIP directions",
         styleclip_directions.METHOD,
-        {"neutral": "source_prompt", "target": "prompt"},
+        {"neutral": "source_prompt", "prompt": "prompt"},
         ("generator", "clip", "relevance"),
         before=project,
         own_read=read_directions,

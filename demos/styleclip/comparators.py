@@ -8,15 +8,15 @@ from demos.shared.common import Ask, Axes, Method, Stage
 from demos.styleclip import latents as styleclip
 from textedit_core.methods import latent_directions as directions
 from textedit_core.models.style import latents
-from textedit_core.models.style.directions import ROWS, Channels
-from textedit_core.models.style.interfacegan import AT_ONCE
+from textedit_core.models.style.directions import CODES_AT_ONCE, Channels
+from textedit_core.models.style.interfacegan import IMAGES_AT_ONCE
 
 GANSPACE, INTERFACEGAN, STYLESPACE = "ganspace", "interfacegan", "stylespace"
 LAYERS = ("first_layer", "last_layer")
 OF_SOME = {  # the knobs that not every technique uses, and the texts
     GANSPACE: ("component", *LAYERS),
-    INTERFACEGAN: ("neutral", "target", *LAYERS, "share"),
-    STYLESPACE: ("neutral", "target", "channel"),
+    INTERFACEGAN: ("neutral", "prompt", *LAYERS, "share"),
+    STYLESPACE: ("neutral", "prompt", "channel"),
 }
 KNOBS_OF_SOME = ("component", "channel", *LAYERS, "share")
 DOING = {
@@ -42,8 +42,8 @@ def read(ctx: Context, values: dict) -> Ask:
     """Widgets -> Ask; ValueError, a sentence, for what cannot be used."""
     models, begun = ctx.models(values["models"]), styleclip.start(ctx, values)
     chosen = settings(values, ctx.presets(values["models"], METHOD.name))
-    textual = used(chosen["technique"], "target")
-    texts = {name: values[name].strip() if textual else "" for name in ("neutral", "target")}
+    textual = used(chosen["technique"], "prompt")
+    texts = {name: values[name].strip() if textual else "" for name in ("neutral", "prompt")}
     helpers = [styleclip.helper(models, part) if textual else None for part in ("clip", "relevance")]
     return styleclip.asked(
         METHOD,
@@ -53,7 +53,7 @@ def read(ctx: Context, values: dict) -> Ask:
         (models.generator, *helpers, *texts.values()),
         prompts=texts if textual else {},
         texts={"latent": begun.latent},
-        goal=texts["target"],
+        goal=texts["prompt"],
     )
 
 
@@ -88,24 +88,24 @@ def _of_texts(models, values: dict) -> dict[str, str]:
         return {"technique": "These models have no CLIP on this machine: choose ganspace."}
     empty = {
         "neutral": "Write what the picture shows now, such as 'a person'.",
-        "target": "Write what it is to show, such as 'a surprised person'.",
+        "prompt": "Write what it is to show, such as 'a surprised person'.",
     }
     found = {name: styleclip.text_problem(models.clip, values[name], words) for name, words in empty.items()}
-    if not any(found.values()) and values["neutral"].split() == values["target"].split():
-        found["target"] = "Both texts are the same: say in the target what is to change."
+    if not any(found.values()) and values["neutral"].split() == values["prompt"].split():
+        found["prompt"] = "Both texts are the same: say in the prompt what is to change."
     return found
 
 
 def _any_ranking(generator) -> Channels:
     """As many ranks as a text can give, to check one before there are any."""
-    count = int(latents.editable(generator).sum())
+    count = int(latents.editable_channels(generator).sum())
     return Channels(torch.zeros(0), torch.arange(count), torch.ones(count))
 
 
 def stages(settings: dict) -> tuple[Stage, ...]:
     """One stage, as many steps as the fit has."""
     technique = settings["technique"]
-    steps = -(-settings["samples"] // (AT_ONCE if technique == INTERFACEGAN else ROWS))
+    steps = -(-settings["samples"] // (IMAGES_AT_ONCE if technique == INTERFACEGAN else CODES_AT_ONCE))
     return (Stage(f"{technique} samples", DOING[technique], steps),)
 
 

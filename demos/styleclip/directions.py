@@ -18,16 +18,16 @@ def read(ctx: Context, values: dict) -> Ask:
     """Widgets -> Ask; ValueError, a sentence, for what cannot be used."""
     models, texts = (
         ctx.models(values["models"]),
-        {name: values[name].strip() for name in ("neutral", "target")},
+        {name: values[name].strip() for name in ("neutral", "prompt")},
     )
     begun = styleclip.start(ctx, values)
     args = models.generator, models.clip, models.relevance, begun.latent, *texts.values()
-    return styleclip.asked(METHOD, values, models, begun, args, prompts=texts, goal=texts["target"])
+    return styleclip.asked(METHOD, values, models, begun, args, prompts=texts, goal=texts["prompt"])
 
 
 def towards(clip, values: dict):
     """The direction between the two texts in CLIP's space."""
-    return directions.text_direction(clip, values["neutral"], values["target"], values["templates"])
+    return directions.text_direction(clip, values["neutral"], values["prompt"], values["templates"])
 
 
 def problems(ctx: Context, values: dict) -> dict[str, str]:
@@ -35,7 +35,7 @@ def problems(ctx: Context, values: dict) -> dict[str, str]:
     models, found = ctx.models(values["models"]), {}
     empty = {
         "neutral": "Write what the picture shows now, such as 'a face'.",
-        "target": "Write what it is to show, such as 'a smiling face'.",
+        "prompt": "Write what it is to show, such as 'a smiling face'.",
     }
     found = {name: styleclip.text_problem(models.clip, values[name], words) for name, words in empty.items()}
     for name, reader in (
@@ -49,17 +49,17 @@ def problems(ctx: Context, values: dict) -> dict[str, str]:
             found[name] = str(error)
     if any(found.values()):
         return found
-    if values["neutral"].split() == values["target"].split():
-        return {"target": "Both texts are the same: say in the target what is to change."}
+    if values["neutral"].split() == values["prompt"].split():
+        return {"prompt": "Both texts are the same: say in the prompt what is to change."}
     try:
         return beta_problem(models, values)
     except ValueError as error:  # a text that is too long in a template
-        return {"target": str(error)}
+        return {"prompt": str(error)}
 
 
 def beta_problem(models, values: dict) -> dict[str, str]:
     """The sentence for a beta that leaves no channel."""
-    highest = directions.scores(models.relevance, towards(models.clip, values)).abs().max().item()
+    highest = models.relevance.scores(towards(models.clip, values)).abs().max().item()
     if values["beta"] <= highest:
         return {}
     said = f"No channel is left at β {values['beta']:g}: the most relevant one has {highest:.3f}."
@@ -77,8 +77,8 @@ def beta_for(ctx: Context, values: dict, channels: float | None) -> float:
 
 def touched(ask: Ask) -> dict:
     """How many channels of which layers the edit changes, for the chart, and of how many."""
-    generator, clip, relevance, _, neutral, target = ask.args
-    named = directions.text_direction(clip, neutral, target, ask.settings["templates"])
+    generator, clip, relevance, _, neutral, prompt = ask.args
+    named = directions.text_direction(clip, neutral, prompt, ask.settings["templates"])
     found = directions.direction(generator, relevance, named, ask.settings["beta"], ask.settings["layers"])
     rows = [
         (f"{index}", layer.size, count)
@@ -102,7 +102,7 @@ def accept(result: dict) -> str:
     """The chain with a shown result's edit at its end."""
     about = json.loads(result["record"])
     made, texts = about["knobs"], about["prompts"]
-    new = DirectionEdit(texts["neutral"], texts["target"], **{name: made[name] for name in SETTLED})
+    new = DirectionEdit(texts["neutral"], texts["prompt"], **{name: made[name] for name in SETTLED})
     return write_chain([*read_chain(made["accepted"]), new])
 
 
