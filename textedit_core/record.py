@@ -118,3 +118,7 @@ def _check(found: dict[str, Any]) -> None:
             raise ValueError(f"Recall: '{name}' is not as this studio writes it; use a PNG it saved.")
     for name in {"method", "models"} - set(found):
         raise ValueError(f"Recall: the settings lack '{name}'; use a PNG that this studio saved.")
+
+
+def _is_setting(value: Any) -> bool:
+    return isinstance(value, bool | int | str) or (isinstance(value, float) and abs(value) < float("inf"))
