@@ -1,7 +1,7 @@
 """Every method by every way in, on the shipped models at their presets: the same picture.
 
-The ways share one cache folder: a way that asks for the same thing finds what the first has made, and one that
-asks for anything else would make it anew, which is told by its costs or by another picture.
+The ways share one cache folder: a way that asks for the same thing finds what the first has made, and one
+that asks for anything else makes it anew, which its costs or another picture tell.
 """
 
 from pathlib import Path
@@ -36,7 +36,7 @@ GIVEN = {
         "exemplar": PAINT / "01-exemplar.png",
     },
     "styleclip_optimizer": {"prompt": AFTER, **PROJECTED},
-    "styleclip_mapper": {"prompt": "a person wearing sunglasses", **PROJECTED},
+    "styleclip_mapper": {"prompt": "a person with sunglasses", **PROJECTED},
     "styleclip_directions": {"neutral": BEFORE, "prompt": AFTER, **PROJECTED},
     "latent_directions": {"neutral": BEFORE, "prompt": AFTER, **PROJECTED},
 }
