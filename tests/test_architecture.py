@@ -27,7 +27,8 @@ FLOORS = {
     "jobs": BASE | {"axes", "cache", "methods", "models", "record", "sheet", "sweep"},
     "bench": BASE
     | {"axes", "bench", "cache", "jobs", "methods", "metrics", "models", "record", "sheet", "sweep", "toon"},
-    "__main__": BASE | {"axes", "bench", "cache", "jobs", "methods", "models", "record", "sheet", "sweep"},
+    "__main__": BASE
+    | {"axes", "bench", "cache", "jobs", "methods", "models", "record", "sheet", "sweep", "training"},
     "__init__": set(),
 }
 RANDOM_CALLS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial"}
