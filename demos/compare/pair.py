@@ -7,6 +7,7 @@ import gradio as gr
 from demos.compare import comparison, runs
 from demos.shared.events import follow
 from demos.shared.marks import note
+from demos.shared.panel import MethodPanel
 from demos.shared.pictures import before_after
 from demos.shared.results import pin_captions
 from demos.shared.sent import as_sent
@@ -22,7 +23,7 @@ class Pair:
     """A slider between A and B, the settings in which they differ, both to download.
 
     What can be chosen is a shelf: {key: {"label", "path", "record", "source"}}, made anew from the states.
-    `rows` is the state of the comparison's rows; `see` adds the pins of other tabs.
+    `rows` is the state of the comparison's rows; `offer_pins` adds the pins of other tabs.
     """
 
     def __init__(self, method: str, rows: gr.State) -> None:
@@ -52,15 +53,13 @@ class Pair:
         """What the shelf is made of."""
         return [self.rows, self.added, *self.pins]
 
-    def see(self, panels: dict) -> None:
-        """Offer what is pinned in other tabs too; `panels`: method name -> its tab."""
+    def offer_pins(self, panels: dict[str, MethodPanel]) -> None:
+        """Offer what is pinned in these panels too."""
         for panel in panels.values():
-            if (result := getattr(panel, "result", None)) is not None:
-                self.pins.append(result.pins)
-                self.names.append(
-                    getattr(panel, "title", "") or panel.method.name.replace("_", " ").capitalize()
-                )
-                self.headlines.append(result.headline)
+            if panel.result is not None:
+                self.pins.append(panel.result.pins)
+                self.names.append(panel.title)
+                self.headlines.append(panel.result.headline)
 
     def wire(self) -> None:
         """Show a choice at once, offer a new pin at once, take a PNG in."""

@@ -13,6 +13,7 @@ from demos.shared import knobs
 from demos.shared.checks import guarded, sentence, validator
 from demos.shared.events import ended, follow
 from demos.shared.marks import CLICK, CROWD, QUIET, SELECT_JS, bar, note
+from demos.shared.panel import BuiltTab, MethodPanel
 from demos.shared.results import invitation
 from textedit_core.knobs import BoundKnob, Knob
 
@@ -33,11 +34,11 @@ def build(ctx: Context, models: gr.Dropdown) -> "CompareTab":
     return CompareTab(ctx, models)
 
 
-class CompareTab:
-    """Asking on the left; the table, its best row and A beside B on the right. For Recall it is SDEdit's."""
+class CompareTab(BuiltTab, MethodPanel):
+    """Asking on the left; the table, its best row and A beside B on the right. Recall opens it for SDEdit."""
 
+    title, tab_id, result = "SDEdit", METHOD, None
     left_out = "its source image: add that again"
-    place = METHOD
     memory_hint = "Tick fewer methods, or leave Imagic and null-text out."
 
     def __init__(self, ctx: Context, models: gr.Dropdown) -> None:
@@ -72,9 +73,9 @@ class CompareTab:
 
     # --- wiring -------------------------------------------------------------------------------------------
 
-    def see(self, panels: dict) -> None:
-        """Wire the tab when those beside it stand; what is pinned in them can be A or B here."""
-        self.pair.see(panels)
+    def connect(self, panels: dict[str, MethodPanel]) -> None:
+        """Wire the tab; what is pinned in the panels of the others can be A or B here."""
+        self.pair.offer_pins(panels)
         self.pair.wire()
         self.asking.wire()
         event = self.wire_run()

@@ -35,7 +35,7 @@ def build(ctx: Context, models: gr.Dropdown) -> "ImagicTab":
 class ImagicTab(Tab):
     """One prompt, a fit of two stages, eta; an SDEdit result if asked."""
 
-    method = runs.METHOD
+    method, title = runs.METHOD, NAME
     about_prepare = """Fit Imagic to an image and a prompt: the embedding first, then the model on the image.
 
 Returns the status as HTML, the losses as SVG, and the step counts of both stages (changed by Stop).

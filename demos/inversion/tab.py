@@ -37,7 +37,7 @@ def build(ctx: Context, models: gr.Dropdown) -> "NullTextTab":
 class NullTextTab(Tab):
     """A caption, target prompts, an inversion, and what is done with the attention of the words."""
 
-    method = runs.METHOD
+    method, title = runs.METHOD, NAME
     about_prepare = """Invert an image under its caption, to edit it from there.
 
 Returns the status as HTML and, for null_text, the loss of every step as SVG. The inversion stays on the

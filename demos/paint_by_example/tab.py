@@ -34,7 +34,7 @@ def build(ctx: Context, models: gr.Dropdown) -> "PaintTab":
 class PaintTab(Tab):
     """A source, a mask painted on it, an exemplar; no prompt and no preparation."""
 
-    method = runs.METHOD
+    method, title = runs.METHOD, NAME
     edit_number = 2  # the first is to paint
     left_out = "its source image, mask and exemplar: add those again"
     about_edit = """Repaint the masked part of an image after an example picture.

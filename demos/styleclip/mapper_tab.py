@@ -157,10 +157,10 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         )
         self.train_stop.click(self.stop, **QUIET, **STOP_LANE).then(None, cancels=[event])
 
-    def open(self, page: gr.Tab) -> None:
+    def on_open(self, tab: gr.Tab) -> None:
         """Look which mappers there are when the tab is opened, and for other models."""
         asked, listed = [self.models, self.mapper, self.own], [self.mapper, self.unlisted]
-        follow([self.models.change, page.select], self.list_mappers, asked, listed, **CROWD)
+        follow([self.models.change, tab.select], self.list_mappers, asked, listed, **CROWD)
 
     # --- handlers -----------------------------------------------------------------------------------------
 

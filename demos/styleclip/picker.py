@@ -149,11 +149,11 @@ class LatentPicker:
         )
         self.stop_button.click(self.stop, **QUIET, **STOP_LANE).then(None, cancels=[self.prepared])
 
-    def open(self, page: gr.Tab) -> None:
+    def on_open(self, tab: gr.Tab) -> None:
         """The first samples come with the tab, where that fetches nothing and takes no time to speak of."""
         lane, asked = QUIET | MODEL_LANE, [self.models, self.first, self.truncation]
         seen = {"inputs_kwargs": {"models": self.models, **self.fields}, "outputs": self.outputs}
-        looked = follow([page.select], self.look, **seen, **lane)
+        looked = follow([tab.select], self.look, **seen, **lane)
         looked.then(self.fill_first, asked, [self.gallery, self.first], trigger_mode="always_last", **lane)
 
     # --- handlers -----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from demos.styleclip.picker import LatentPicker
 class TechniqueTab(Tab):
     """A technique: `title` names its inner tab, `needs` the parts of the models beside the generator."""
 
-    title = ""
+    tab_id = "styleclip"
     needs: tuple[str, ...] = ("clip",)
     left_out = "a picture of your own: if it started from one, add that again"
 
@@ -27,10 +27,6 @@ class TechniqueTab(Tab):
         return ResultPanel(self.method, steps, pictures, captioned=True, details=details, **look)
 
     # --- what is asked ------------------------------------------------------------------------------------
-
-    @property
-    def place(self) -> str:
-        return "styleclip"
 
     @property
     def fields(self) -> dict:
