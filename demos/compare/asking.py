@@ -22,7 +22,7 @@ AT_FIRST = ("sdedit", "imagic")
 FETCHED = {"diffusion": "at the top of the page", "paint_by_example": "on the Paint by Example tab"}
 NO_TARGET = "Write the target prompt: what should the edited picture show?"
 NO_CAPTION = "Write the caption: {} starts from what the source shows now."
-KNOBS = {"seed": SEED} | SDEDIT_KNOBS
+KNOBS = {"seed": SEED} | SDEDIT_KNOBS.knobs
 
 
 class Asking:
@@ -54,7 +54,7 @@ class Asking:
             self.draw_painting()
         self.seed = knobs.control(SEED, elem_id=f"{METHOD}-seed")
         with gr.Accordion("Settings of SDEdit", open=False):
-            self.sdedit = knobs.controls(SDEDIT_KNOBS, SDEDIT_KNOBS, self.presets(self.ctx.default))
+            self.sdedit = SDEDIT_KNOBS.widgets(self.ctx.presets(self.ctx.default, "sdedit"))
 
     def draw_painting(self) -> None:
         """Where to repaint, and after what; all else as the Paint by Example tab has it at first."""
@@ -79,10 +79,6 @@ class Asking:
     def paints(self, models: str) -> bool:
         """Whether the models can run a method that asks for mask and exemplar."""
         return any(one.painted for one in offered(self.ctx, models))
-
-    def presets(self, models: str) -> dict:
-        """SDEdit's settings for these models, by the names they have here."""
-        return {f"sdedit_{name}": value for name, value in self.ctx.presets(models, "sdedit").items()}
 
     # --- what is asked --------------------------------------------------------------------------------------
 
@@ -168,7 +164,7 @@ class Asking:
 
     def restore(self, about) -> list:
         """Updates for `restore_outputs` from a record of SDEdit's."""
-        names = {name.removeprefix("sdedit_"): name for name in KNOBS}
+        names = {SDEDIT_KNOBS.own(name): name for name in KNOBS}
         made = {
             names[name]: KNOBS[names[name]].check(value)
             for name, value in about.knobs.items()
@@ -204,4 +200,4 @@ class Asking:
 
     def use_presets(self, models: str) -> list:
         """SDEdit's settings as they suit the chosen models."""
-        return knobs.restored(SDEDIT_KNOBS, {}, self.presets(models))
+        return list(SDEDIT_KNOBS.values(self.ctx.presets(models, "sdedit")).values())

@@ -13,6 +13,7 @@ from demos.inversion import runs as prompt_to_prompt
 from demos.paint_by_example import runs as paint_by_example
 from demos.shared import painting
 from demos.shared.common import Ask, Axes, Method
+from demos.shared.knobs import KnobGroup
 from demos.styleclip import directions as styleclip_directions
 from demos.styleclip import latents as styleclip
 from textedit_core import images
@@ -22,7 +23,7 @@ from textedit_core.steps import Step
 
 SHARED = ("image", "sizing", "models", "mask", "exemplar")  # fields that go to a method as they are
 SEED = knobs(sdedit.edit)["seed"]
-SDEDIT_KNOBS = {f"sdedit_{name}": knob for name, knob in knobs(sdedit.edit).items() if name != "seed"}
+SDEDIT_KNOBS = KnobGroup.of(sdedit.edit, "sdedit_", ("seed",))
 
 
 def read_sdedit(ctx: Context, values: dict) -> Ask:
@@ -137,5 +138,5 @@ def offered(ctx: Context, models: str) -> list[Contender]:
 
 def painting_values(values: dict) -> dict:
     """What the checks of mask and exemplar look at: the tools of their own tab at the defaults."""
-    known = painting.TOOLS | painting.CROP | paint_by_example.METHOD.knobs
+    known = painting.TOOLS.knobs | painting.CROP.knobs | paint_by_example.METHOD.knobs
     return {name: knob.default for name, knob in known.items()} | values

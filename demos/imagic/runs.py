@@ -10,16 +10,14 @@ from torch import Tensor
 from demos.context import Context
 from demos.shared import common, safety
 from demos.shared.common import Ask, Axes, Method, Stage
+from demos.shared.knobs import KnobGroup
 from textedit_core import cache, images
-from textedit_core.knobs import divide, knobs, method_knobs
+from textedit_core.knobs import divide, method_knobs
 from textedit_core.methods import imagic, sdedit
 from textedit_core.steps import Step
 
-SDEDIT = knobs(sdedit.edit)
-PULL = SDEDIT["guidance_scale"]
-GUIDANCE = replace(PULL, knob=replace(PULL.knob, label="SDEdit guidance"))
-BASELINE = {"strength": SDEDIT["strength"], "sdedit_guidance": GUIDANCE}  # SDEdit's own, beside an edit
 SHARED = ("steps", "seed")  # what SDEdit takes over from the edit it stands beside
+SDEDIT = KnobGroup.of(sdedit.edit, "sdedit_", SHARED, {"guidance_scale": "SDEdit guidance"})
 
 
 def read(ctx: Context, values: dict) -> Ask:
@@ -85,15 +83,9 @@ def rank(ask: Ask, fitted: imagic.ImagicFit, seeds: int) -> Iterator[Step[tuple[
     yield from cache.cached(imagic.rank_seeds, *given, seeds=seeds, **ask.edit)
 
 
-def baseline_presets(presets: dict) -> dict:
-    """The values of BASELINE that suit the models with these presets of SDEdit."""
-    return {name: presets.get(knob.name, knob.default) for name, knob in BASELINE.items()}
-
-
 def baseline_settings(ask: Ask, values: dict) -> dict:
     """SDEdit's knobs: its own, checked, and the sampling steps and the seed of the edit it stands beside."""
-    own = {knob.name: knob.check(values[name]) for name, knob in BASELINE.items()}
-    return own | {name: ask.edit[name] for name in SHARED}
+    return SDEDIT.arguments(values) | {name: ask.edit[name] for name in SHARED}
 
 
 def baseline(ask: Ask, settings: dict) -> Iterator[Step[Tensor]]:

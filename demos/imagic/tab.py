@@ -64,8 +64,7 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
             self.draw_knobs([name for name in self.method.edit_knobs if name not in self.controls], presets)
         with gr.Accordion("Compare with SDEdit", open=False):
             self.sdedit = knobs.control(BESIDE)
-            suited = runs.baseline_presets(self.ctx.presets(self.ctx.default, "sdedit"))
-            self.baseline = knobs.controls(runs.BASELINE, runs.BASELINE, suited)
+            self.baseline = runs.SDEDIT.widgets(self.ctx.presets(self.ctx.default, "sdedit"))
 
     def draw_answer(self) -> ResultPanel:
         """The slider, with source, reconstruction, edit and SDEdit beside it."""
@@ -94,12 +93,12 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
 
     def problems(self, values: dict) -> dict[str, str]:
         """What is wrong with the image, the prompt, or the knobs of an SDEdit result that is asked for."""
-        asked = {name: values[name] for name in runs.BASELINE} if values.get("sdedit") else {}
+        asked = {name: values[name] for name in runs.SDEDIT.knobs} if values.get("sdedit") else {}
         asked |= {"sdedit": values["sdedit"]} if "sdedit" in values else {}
         return {
             "image": image_problem(values["image"]),
             "prompt": prompt_problem(self.ctx, values["models"], values["prompt"]),
-            **knobs.problems(runs.BASELINE | {"sdedit": BESIDE})(asked),
+            **knobs.problems(runs.SDEDIT.knobs | {"sdedit": BESIDE})(asked),
         }
 
     def wire(self) -> None:
@@ -109,7 +108,7 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
 
     def suit_baseline(self, models: str) -> list:
         """SDEdit's knobs as they suit the chosen models."""
-        return list(runs.baseline_presets(self.ctx.presets(models, "sdedit")).values())
+        return list(runs.SDEDIT.values(self.ctx.presets(models, "sdedit")).values())
 
     def finish(self, ask: common.Ask, fitted, stop, values: dict):
         """The edit, then SDEdit where it is asked for, then both at once."""

@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from demos.shared import knobs, painting
+from demos.shared import painting
 from demos.shared.events import follow
 from demos.shared.marks import QUIET, note
 from demos.shared.pictures import picture
@@ -24,12 +24,12 @@ class ExemplarBox:
 
     def draw_crop(self) -> None:
         """A box in percent, and the rule for one that is not square."""
-        sides = [name for name in painting.CROP if name != "exemplar_fit"]
+        sides = [name for name in painting.CROP.knobs if name != "exemplar_fit"]
         self.sides = {}
         for pair in (sides[:2], sides[2:]):
             with gr.Row():
-                self.sides |= knobs.controls(painting.CROP, pair, {}, info=None)
-        fit = painting.CROP["exemplar_fit"]
+                self.sides |= painting.CROP.widgets({}, pair, info=None)
+        fit = painting.CROP.knobs["exemplar_fit"]
         self.fit = as_sent(gr.Radio(FITS, value=fit.default, label=fit.label, elem_classes="inline"))
 
     def draw_preview(self) -> None:

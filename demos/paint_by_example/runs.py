@@ -36,7 +36,8 @@ def read(ctx: Context, values: dict) -> Ask:
         picture=picture,
         source=source,
         sizing="",
-        more=painting.chosen(values, TOOLS | CROP)
+        more=TOOLS.checked(values)
+        | CROP.checked(values)
         | {f"{name}_sha256": record.image_sha(one)[:16] for name, one in seen.items()},
     )
 

@@ -92,7 +92,7 @@ source, what of it was masked, and the exemplar as it is seen."""
 
     def problems(self, values: dict) -> dict[str, str]:
         """What is wrong with the models, the pictures, the mask, or a crop."""
-        found = knobs.problems(painting.TOOLS | painting.CROP)(values)
+        found = knobs.problems(painting.TOOLS.knobs | painting.CROP.knobs)(values)
         usable = not found and not knobs.problems(self.knobs)(values)
         if wrong := models_problem(self.ctx, values["models"], runs.PART):
             found["models"] = wrong
@@ -112,7 +112,7 @@ source, what of it was masked, and the exemplar as it is seen."""
     def shapes(self) -> dict:
         """The widgets that shape mask and exemplar, by the names of their knobs."""
         known = self.mask.tools | self.exemplar.sides | {"exemplar_fit": self.exemplar.fit}
-        return {name: known[name] for name in painting.TOOLS | painting.CROP}
+        return {name: known[name] for name in (*painting.TOOLS.knobs, *painting.CROP.knobs)}
 
     @property
     def restore_outputs(self) -> list:
@@ -121,8 +121,8 @@ source, what of it was masked, and the exemplar as it is seen."""
 
     def restore(self, about) -> list:
         """Updates for `restore_outputs`; a setting that a record does not have takes its default."""
-        known = painting.TOOLS | painting.CROP
-        return [*super().restore(about), *painting.chosen(about.knobs, known).values()]
+        shapes = painting.TOOLS.checked(about.knobs) | painting.CROP.checked(about.knobs)
+        return [*super().restore(about), *shapes.values()]
 
     # --- wiring -------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from demos.context import Context
 from demos.paint_by_example.runs import PART
-from demos.shared import knobs, painting
+from demos.shared import painting
 from demos.shared.events import follow
 from demos.shared.marks import QUIET, note
 from demos.shared.part import load_part
@@ -118,7 +118,7 @@ class MaskBox:
             size="sm",
             elem_id=f"{self.method}-upload-mask",
         )
-        self.tools = knobs.controls(painting.TOOLS, painting.TOOLS, {})
+        self.tools = painting.TOOLS.widgets({})
 
     def draw_preview(self) -> None:
         """The mask as it will be used, over the source."""

@@ -13,9 +13,9 @@ from torch import Tensor
 from demos.context import Context
 from demos.shared import common
 from demos.shared.common import Ask, Method, helper
+from demos.shared.knobs import KnobGroup
 from textedit_core import cache, images
 from textedit_core.jobs import LATENT
-from textedit_core.knobs import knobs
 from textedit_core.methods import projection
 from textedit_core.models.clip import token_count
 from textedit_core.models.style import latents
@@ -25,7 +25,8 @@ from textedit_core.steps import Step, last
 
 PART = "generator"  # what a tab cannot do without
 HELPERS = ("clip", "encoder", "identity")  # what it uses where the models have it
-PROJECTION = {f"projection_{name}": knob for name, knob in knobs(projection.fit).items()}
+SAMPLING = KnobGroup("latent_", LATENT)
+PROJECTION = KnobGroup.of(projection.fit, "projection_")
 SAMPLE, PICTURE = "sample", "picture"
 GALLERY, AT_ONCE = 12, 4
 THUMBNAIL = 128  # pixels
@@ -62,32 +63,25 @@ def rendered(generator: StyleGenerator, latent: Latent) -> Iterator[Step[Tensor]
 
 def sample(generator: StyleGenerator, values: dict) -> Latent:
     """The latent of the seed and truncation that the widgets hold."""
-    chosen = {name.removeprefix("latent_"): knob.check(values[name]) for name, knob in LATENT.items()}
-    return latents.from_seed(generator, **chosen)
+    return latents.from_seed(generator, **SAMPLING.arguments(values))
 
 
 def start(ctx: Context, values: dict) -> Start:
     """The latent that the widgets name; ValueError, a sentence, where a picture has not been projected."""
     generator = ctx.models(values["models"]).generator
     if values["origin"] != PICTURE:
-        latent, facts = (
-            sample(generator, values),
-            {name: knob.check(values[name]) for name, knob in LATENT.items()},
-        )
+        latent, facts = sample(generator, values), SAMPLING.checked(values)
         return Start(latent, last(cache.cached(rendered, generator, latent)), facts)
     found = projected(ctx, values)
     if found is None:
         raise ValueError("Own picture: it has not been projected yet; press Prepare below it.")
-    facts = {name: knob.check(values[name]) for name, knob in PROJECTION.items()}
+    facts = PROJECTION.checked(values)
     return Start(found.latent, found.image, facts, images.open_image(values["image"], "Own picture"))
 
 
 def projection_settings(ctx: Context, models: str) -> dict:
     """The values of PROJECTION that suit the models called `models`: their presets, or the defaults."""
-    presets = ctx.presets(models, "projection")
-    return {
-        name: presets.get(name.removeprefix("projection_"), knob.default) for name, knob in PROJECTION.items()
-    }
+    return PROJECTION.values(ctx.presets(models, "projection"))
 
 
 def _projection(ctx: Context, values: dict) -> tuple[tuple, dict]:
@@ -96,11 +90,7 @@ def _projection(ctx: Context, values: dict) -> tuple[tuple, dict]:
     picture = images.open_image(values["image"], "Own picture")
     tensor = images.to_tensor(picture, models.generator.size, values.get("sizing", "crop"))
     helpers = helper(models, "encoder"), helper(models, "clip"), helper(models, "identity")
-    settings = {
-        name: PROJECTION[f"projection_{name}"].check(values[f"projection_{name}"])
-        for name in knobs(projection.fit)
-    }
-    return (models.generator, *helpers, tensor.to(models.device)), settings
+    return (models.generator, *helpers, tensor.to(models.device)), PROJECTION.arguments(values)
 
 
 def projecting(ctx: Context, values: dict) -> Iterator[Step[projection.Projection]]:
@@ -117,9 +107,8 @@ def projected(ctx: Context, values: dict) -> projection.Projection | None:
 
 def facts_in(knobs_of_record: dict) -> dict:
     """Where the latent of a record is from, as values of the widgets that ask for it."""
-    known = LATENT | PROJECTION
-    chosen = {name: knob.check(knobs_of_record.get(name, knob.default)) for name, knob in known.items()}
-    return {"origin": SAMPLE if "latent_seed" in knobs_of_record else PICTURE} | chosen
+    origin = {"origin": SAMPLE if "latent_seed" in knobs_of_record else PICTURE}
+    return origin | SAMPLING.checked(knobs_of_record) | PROJECTION.checked(knobs_of_record)
 
 
 def asked(method: Method, values: dict, models: Any, begun: Start, args: tuple, **more) -> Ask:

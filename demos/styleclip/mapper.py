@@ -15,15 +15,16 @@ from torch import Tensor
 
 from demos.context import Context, log
 from demos.shared.common import Ask, Axes
+from demos.shared.knobs import KnobGroup
 from demos.styleclip import latents as styleclip
 from textedit_core.cache import Cache, Entry, key
-from textedit_core.knobs import Knob, knobs
+from textedit_core.knobs import Knob
 from textedit_core.methods import styleclip_mapper as mapping
 from textedit_core.models.style import latents
 from textedit_core.models.style.models import StyleMapper
 from textedit_core.steps import last
 
-TRAINING = {f"train_{name}": knob for name, knob in knobs(mapping.fit).items()}
+TRAINING = KnobGroup.of(mapping.fit, "train_")
 TRAINED = re.compile("trained-([0-9a-f]{64})")  # how one that was trained here is named
 SAVE_EVERY, LOOK_EVERY = 20.0, 4.0  # seconds
 LOOKED_AT = [0, 1, 2, 3]  # seeds of the preview
@@ -148,7 +149,7 @@ def time_is_over(seconds: float, *, train_minutes: Minutes = 10.0) -> bool:
     return seconds > 60 * train_minutes
 
 
-LIMIT = knobs(time_is_over)
+LIMIT = KnobGroup.of(time_is_over)
 
 
 @dataclass
@@ -174,6 +175,11 @@ class Training:
         return self.seconds / max(done, 1) * (self.about.settings["steps"] - self.about.steps)
 
 
+def training_presets(presets: dict) -> dict:
+    """The presets of the training by its own names: one that the edit has too is "fit_NAME" in the file."""
+    return {name.removeprefix("fit_"): value for name, value in presets.items() if name not in METHOD.knobs}
+
+
 def job(ctx: Context, values: dict) -> tuple[Kept, tuple, dict]:
     """What is to be trained: its place on the shelf, and the arguments and settings of the fit.
 
@@ -181,7 +187,7 @@ def job(ctx: Context, values: dict) -> tuple[Kept, tuple, dict]:
     """
     models, prompt = ctx.models(values["models"]), values["train_prompt"].strip()
     args = models.generator, models.clip, styleclip.helper(models, "identity"), prompt
-    settings = {name.removeprefix("train_"): knob.check(values[name]) for name, knob in TRAINING.items()}
+    settings = TRAINING.arguments(values)
     name = f"trained-{key(mapping.fit, args, settings | {'steps': 1})}"
     done = found.steps if (found := kept(name)) else 0
     return Kept(name, prompt, settings, done, models.generator.fingerprint), args, settings
@@ -193,7 +199,7 @@ def train(ctx: Context, values: dict, stop: Event) -> Iterator[Training]:
     After "train_minutes" of `values` it ends as on `stop`: nobody else can use the models meanwhile.
     """
     about, args, settings = job(ctx, values)
-    limit = {name: knob.check(values.get(name, knob.default)) for name, knob in LIMIT.items()}
+    limit = LIMIT.arguments(values)
     begun = get(about.name)
     if begun and begun.steps >= settings["steps"]:
         yield Training(about, about.steps, losses=begun.losses, looks=looks(args[0], begun))

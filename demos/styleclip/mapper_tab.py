@@ -21,7 +21,7 @@ FIRST_STEPS = (
     "Press Edit, then drag the strength.",
 )
 CHART = 2_000  # steps in the chart of the losses, at most
-SHOWN = ("train_steps", "train_batch_size", "train_id_lambda", "train_l2_lambda")
+SHOWN = ("train_steps", "train_images_a_step", "train_id_lambda", "train_l2_lambda")
 ABOUT_TRAIN = """Train a mapper for a text, or go on where its training was stopped.
 
 With the same settings and more steps an earlier training goes on. It ends after `train_minutes`, since nobody
@@ -69,18 +69,11 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         self.prompt = PromptBox(
             self.ctx, self.models, "Text to train for", f"{name}-prompt", placeholder=example, lines=1
         )
-        self.training = {
-            one: knobs.control(knob, self.preset(presets, one))
-            for one, knob in TRAINING.items()
-            if one in SHOWN
-        }
-        self.limit = {one: knobs.control(knob) for one, knob in LIMIT.items()}
+        suited = runs.training_presets(presets)
+        self.training = TRAINING.widgets(suited, SHOWN)
+        self.limit = LIMIT.widgets({})
         with gr.Accordion("More settings of the training", open=False):
-            self.training |= {
-                one: knobs.control(knob, self.preset(presets, one))
-                for one, knob in TRAINING.items()
-                if one not in SHOWN
-            }
+            self.training |= TRAINING.widgets(suited, [one for one in TRAINING.knobs if one not in SHOWN])
         with gr.Row(elem_classes="run"):
             self.train_button = gr.Button("Train", scale=3, min_width=140, elem_id=f"{name}-train")
             self.train_stop = gr.Button("Stop", variant="stop", scale=1, min_width=70)
@@ -88,11 +81,6 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         self.train_status = gr.HTML(note(words), label="Training status", elem_id=f"{name}-train-status")
         self.losses = gr.HTML(label="Training losses")
         self.looks = gr.HTML(label="Samples before and after", elem_id=f"{name}-looks")
-
-    def preset(self, presets: dict, name: str):
-        """The value of a training setting that suits the models, if they say."""
-        own = name.removeprefix("train_")
-        return presets.get(f"fit_{own}" if own in self.knobs else own)
 
     def draw_answer(self) -> ResultPanel:
         """The slider, source and edit."""
@@ -126,7 +114,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
 
     def restore(self, about) -> list:
         """Updates for `restore_outputs`; a training takes its defaults where a record says nothing."""
-        trained = {one: knob.check(about.knobs.get(one, knob.default)) for one, knob in TRAINING.items()}
+        trained = TRAINING.checked(about.knobs)
         name, known = str(about.knobs.get("mapper", "")), runs.choices(self.ctx, about.models)
         if name not in [one for _, one in known]:  # of the same text, or none
             name = next((one for label, one in known if label == about.prompts.get("prompt")), None)
@@ -141,7 +129,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         widgets = list(self.training.values())
         follow([self.models.input], self.use_training_presets, self.models, widgets, **CROWD)
         asked = {"models": self.models, "train_prompt": self.prompt.text, **self.training, **self.limit}
-        find = knobs.problems(TRAINING | LIMIT)
+        find = knobs.problems(TRAINING.knobs | LIMIT.knobs)
         event = self.train_button.click(
             self.train,
             inputs_kwargs={**asked, "own": self.own},
@@ -178,9 +166,8 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
 
     def use_training_presets(self, models: str) -> list:
         """The settings of a training that suit the chosen models."""
-        presets = self.ctx.presets(models, self.method.name)
-        found = {one: self.preset(presets, one) for one in self.training}
-        return [TRAINING[one].default if value is None else value for one, value in found.items()]
+        suited = TRAINING.values(runs.training_presets(self.ctx.presets(models, self.method.name)))
+        return [suited[one] for one in self.training]
 
     def training_problems(self, values: dict) -> dict[str, str]:
         """What stands in the way of a training."""

@@ -10,7 +10,7 @@ from demos.shared.marks import CLICK, CROWD, QUIET, SELECT_JS, Tile, bar, figure
 from demos.shared.sent import as_sent
 from demos.shared.source import say_image, sizing_radio, source_image
 from demos.styleclip import latents as runs
-from demos.styleclip.latents import GALLERY, LATENT, PICTURE, PROJECTION, SAMPLE
+from demos.styleclip.latents import GALLERY, PICTURE, PROJECTION, SAMPLE, SAMPLING
 
 ABOUT_PROJECT = """Project a picture: find the latent that rebuilds it, for an edit whose origin is "picture".
 
@@ -53,8 +53,9 @@ class LatentPicker:
 
     def draw_sampling(self) -> None:
         """Seed and truncation."""
-        self.seed = knobs.control(LATENT["latent_seed"], info="names the sample", elem_id="styleclip-seed")
-        self.truncation = knobs.control(LATENT["latent_truncation"])
+        known = SAMPLING.knobs
+        self.seed = knobs.control(known["latent_seed"], info="names the sample", elem_id="styleclip-seed")
+        self.truncation = knobs.control(known["latent_truncation"])
         self.random = gr.Button("A random seed", size="sm", min_width=110)
 
     def draw_projecting(self) -> None:
@@ -63,8 +64,7 @@ class LatentPicker:
         self.image_note = gr.HTML()
         self.sizing = sizing_radio()
         with gr.Accordion("Projection settings", open=False):
-            settings = runs.projection_settings(self.ctx, self.ctx.default)
-            self.projection = knobs.controls(PROJECTION, PROJECTION, settings)
+            self.projection = PROJECTION.widgets(self.ctx.presets(self.ctx.default, "projection"))
         with gr.Row(elem_classes="run"):
             self.prepare_button = gr.Button("1  Prepare", scale=3, min_width=140, elem_id="styleclip-prepare")
             self.stop_button = gr.Button("Stop", variant="stop", scale=1, min_width=70)
@@ -105,7 +105,7 @@ class LatentPicker:
 
     def problems(self, values: dict) -> dict[str, str]:
         """The sentence of each field that cannot be used."""
-        found = knobs.problems(LATENT | PROJECTION)(values)
+        found = knobs.problems(SAMPLING.knobs | PROJECTION.knobs)(values)
         if values["origin"] == PICTURE and (wrong := image_problem(values["image"], OWN)):
             found["image"] = wrong
         return found
@@ -229,7 +229,7 @@ class LatentPicker:
 
     def fill(self, models: str, first: int, truncation: float):
         """Render the samples of twelve seeds, a few at a time."""
-        wrong = knobs.problems(LATENT)({"latent_truncation": truncation})
+        wrong = knobs.problems(SAMPLING.knobs)({"latent_truncation": truncation})
         if wrong or not self.usable(models):
             yield {self.gallery: note(*wrong.values(), "problem") if wrong else note(INVITATION)}
             return

@@ -96,7 +96,7 @@ def test_sdedit_follows_the_presets_of_its_own(tabs, monkeypatch, picture):  # n
     assert tab.suit_baseline("any") == [0.7, 4.0]
     monkeypatch.undo()
     ask = tab.method.read(tab.ctx, asked(tab, picture(), guidance_scale=6.0, seed=5))
-    chosen = runs.baseline_settings(ask, {"strength": 0.7, "sdedit_guidance": 4.0})
+    chosen = runs.baseline_settings(ask, {"sdedit_strength": 0.7, "sdedit_guidance_scale": 4.0})
     assert chosen == {"strength": 0.7, "guidance_scale": 4.0, "steps": 3, "seed": 5}
 
 

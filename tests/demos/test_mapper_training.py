@@ -14,7 +14,7 @@ from demos.styleclip.mapper_tab import MapperTab
 def trained(tiny, monkeypatch, tmp_path):
     """trained(**values) -> the last state of a press of Train."""
     monkeypatch.setenv("TEXTEDIT_HOME", str(tmp_path))
-    known = {name: knob.default for name, knob in runs.TRAINING.items()}
+    known = {name: knob.default for name, knob in runs.TRAINING.knobs.items()}
     asked = known | {"train_prompt": "a sad man", "models": "tiny"}
 
     def run(**values) -> runs.Training:

@@ -226,7 +226,7 @@ def test_two_sessions_paint_their_own_masks(visitor, asked, drawn):
 
 
 def tools(**more) -> dict:
-    settings = {name: knob.default for name, knob in (painting.TOOLS | painting.CROP).items()}
+    settings = {name: knob.default for name, knob in (painting.TOOLS.knobs | painting.CROP.knobs).items()}
     return settings | {name: painting.KNOBS[name].default for name in ("grow", "context", "feather")} | more
 
 

@@ -218,7 +218,7 @@ def test_a_training_in_two_parts_is_the_training_in_one(tiny, monkeypatch, tmp_p
         def models(self, name):
             return tiny
 
-    values = {name: knob.default for name, knob in runs.TRAINING.items()} | TRAIN | {"models": "tiny"}
+    values = {name: knob.default for name, knob in runs.TRAINING.knobs.items()} | TRAIN | {"models": "tiny"}
     made = {}
     for place, parts in (("one", [6]), ("two", [2, 6])):
         monkeypatch.setenv("TEXTEDIT_HOME", str(tmp_path / place))

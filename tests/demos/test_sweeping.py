@@ -40,7 +40,7 @@ def asked(ctx: Context, size: tuple[int, int], tmp_path) -> common.Ask:
     mask.paste(255, (size[0] // 4, size[1] // 4, size[0] // 2, size[1] // 2))
     mask.save(paths["mask"])
     Image.new("RGB", (24, 24), "red").save(paths["exemplar"])
-    known = paint_by_example.TOOLS | paint_by_example.CROP | paint_by_example.METHOD.knobs
+    known = paint_by_example.TOOLS.knobs | paint_by_example.CROP.knobs | paint_by_example.METHOD.knobs
     values = {name: knob.default for name, knob in known.items()} | {"models": ctx.default, "steps": 1}
     given = {"image": str(paths["image"]), "exemplar": str(paths["exemplar"]), "mask": [str(paths["mask"])]}
     return paint_by_example.read(ctx, values | given)
