@@ -6,9 +6,9 @@ from demos.compare.contenders import BY_NAME, SDEDIT_KNOBS, SEED, offered, paint
 from demos.context import Context
 from demos.shared import knobs, painting
 from demos.shared.checks import image_problem, models_problem, prompt_problem
-from demos.shared.common import helper
+from demos.shared.common import optional_part
 from demos.shared.events import follow
-from demos.shared.marks import CROWD, QUIET
+from demos.shared.marks import HIDDEN, UNQUEUED
 from demos.shared.mask import follow_source, painting_editor
 from demos.shared.prompt import PromptBox, caption_box
 from demos.shared.sent import as_sent
@@ -123,7 +123,7 @@ class Asking:
         if wrong := prompt_problem(self.ctx, models, text, empty):
             return wrong
         try:
-            clip = helper(self.ctx.models(models), "clip")
+            clip = optional_part(self.ctx.models(models), "clip")
             return styleclip.text_problem(clip, text, empty) if clip is not None else ""
         except (ValueError, OSError) as error:
             return str(error)
@@ -178,10 +178,10 @@ class Asking:
     def wire(self) -> None:
         """Examples, what the models can run, the mask."""
         self.source.examples.on_pick(self.fields, {}, lambda values: values)
-        follow([self.methods.change], self.open_painting, self.methods, self.painting, **QUIET)
+        follow([self.methods.change], self.open_painting, self.methods, self.painting, **HIDDEN)
         offers = [self.methods, self.painting]
-        follow([self.models.change], self.use_models, [self.models, self.methods], offers, **QUIET)
-        follow([self.models.input], self.use_presets, self.models, list(self.sdedit.values()), **CROWD)
+        follow([self.models.change], self.use_models, [self.models, self.methods], offers, **HIDDEN)
+        follow([self.models.input], self.use_presets, self.models, list(self.sdedit.values()), **UNQUEUED)
         follow_source(METHOD, self.source.image, self.upload_mask, [self.mask, self.mask_note])
 
     def open_painting(self, ticked: list[str]) -> dict:

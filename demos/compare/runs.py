@@ -15,7 +15,7 @@ from torch import Tensor
 from demos.compare.contenders import Contender
 from demos.context import Context
 from demos.shared import common, safety
-from demos.shared.common import Ask, helper
+from demos.shared.common import Ask, optional_part
 from textedit_core import cache, images, metrics
 from textedit_core.models.diffusion.latent_diffusion import RowCount, count_rows
 from textedit_core.steps import Step
@@ -117,7 +117,11 @@ def measure(
     models: Any, source: Tensor, edited: Tensor, caption: str, target: str
 ) -> dict[str, float | None]:
     """Each metric of an edit (1,3,H,W) beside its source; None where models or texts are missing."""
-    clip, identity, source = helper(models, "clip"), helper(models, "identity"), source.to(edited.device)
+    clip, identity, source = (
+        optional_part(models, "clip"),
+        optional_part(models, "identity"),
+        source.to(edited.device),
+    )
     found: dict[str, Tensor | None] = dict.fromkeys(("clip", "direction", "similarity", "identity"))
     if clip is not None:
         if target:

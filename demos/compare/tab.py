@@ -12,7 +12,7 @@ from demos.context import MODEL_LANE, STOP_LANE, Context
 from demos.shared import knobs
 from demos.shared.checks import guarded, sentence, validator
 from demos.shared.events import ended, follow
-from demos.shared.marks import CLICK, CROWD, QUIET, SELECT_JS, bar, note
+from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, UNQUEUED, bar, note
 from demos.shared.panel import BuiltTab, MethodPanel
 from demos.shared.results import invitation
 from textedit_core.knobs import BoundKnob, Knob
@@ -81,16 +81,16 @@ class CompareTab(BuiltTab, MethodPanel):
         event = self.wire_run()
         # At the end of a comparison too: the weight may have been moved while it ran.
         moved = [self.weight.change, ended(event)]
-        rank = CROWD | {"api_name": "compare_rank", "api_visibility": "public"}
+        rank = UNQUEUED | {"api_name": "compare_rank", "api_visibility": "public"}
         follow(moved, self.rank, [self.weight, self.rows], [self.table, self.best], **rank)
         chosen = [self.pair.a, *self.pair.states]
-        self.table.select(self.show_row, chosen, self.pair.outputs, **CLICK, **LANE)
+        self.table.select(self.show_row, chosen, self.pair.outputs, **EVERY_CLICK, **LANE)
 
     def wire_run(self):
         """Compare in the model's lane, and Stop; returns the event of the first."""
         inputs = {**self.asking.fields, "models": self.models, "weight": self.weight}
         clear = [self.button.click, self.asking.target.text.submit]
-        cleared = gr.on(clear, None, None, self.status, js="() => ''", **QUIET)
+        cleared = gr.on(clear, None, None, self.status, js="() => ''", **HIDDEN)
         event = cleared.then(
             self.compare,
             inputs_kwargs=inputs,
@@ -107,7 +107,7 @@ class CompareTab(BuiltTab, MethodPanel):
             show_progress_on=self.status,
             **MODEL_LANE,
         )
-        event.success(self.show_best, [self.weight, *self.pair.states], self.pair.outputs, **QUIET, **LANE)
+        event.success(self.show_best, [self.weight, *self.pair.states], self.pair.outputs, **HIDDEN, **LANE)
         asked = {"api_name": f"{METHOD}_stop", "show_progress": "hidden", **STOP_LANE}
         self.stop_button.click(self.stop, **asked).then(None, cancels=[event])
         return event

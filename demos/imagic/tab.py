@@ -10,7 +10,7 @@ from demos.shared import common, fitting, knobs
 from demos.shared.checks import image_problem, prompt_problem
 from demos.shared.events import follow
 from demos.shared.fit import FitPanel
-from demos.shared.marks import CROWD
+from demos.shared.marks import UNQUEUED
 from demos.shared.prompt import PromptBox
 from demos.shared.results import ResultPanel
 from demos.shared.source import SourceBox
@@ -24,7 +24,7 @@ FIRST_STEPS = (
     "Press Edit, then drag eta: 0 rebuilds the source, 1 follows the prompt.",
 )
 
-BESIDE = BoundKnob("sdedit", bool, False, Knob(label="Show an SDEdit result beside the edit"))
+WITH_SDEDIT = BoundKnob("sdedit", bool, False, Knob(label="Show an SDEdit result beside the edit"))
 
 
 def build(ctx: Context, models: gr.Dropdown) -> "ImagicTab":
@@ -63,7 +63,7 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
         with gr.Accordion("Sampling settings", open=False):
             self.draw_knobs([name for name in self.method.edit_knobs if name not in self.controls], presets)
         with gr.Accordion("Compare with SDEdit", open=False):
-            self.sdedit = knobs.control(BESIDE)
+            self.sdedit = knobs.control(WITH_SDEDIT)
             self.baseline = runs.SDEDIT.widgets(self.ctx.presets(self.ctx.default, "sdedit"))
 
     def draw_answer(self) -> ResultPanel:
@@ -98,13 +98,13 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
         return {
             "image": image_problem(values["image"]),
             "prompt": prompt_problem(self.ctx, values["models"], values["prompt"]),
-            **knobs.problems(runs.SDEDIT.knobs | {"sdedit": BESIDE})(asked),
+            **knobs.problems(runs.SDEDIT.knobs | {"sdedit": WITH_SDEDIT})(asked),
         }
 
     def wire(self) -> None:
         """What Tab wires; SDEdit's knobs follow the models too."""
         super().wire()
-        follow([self.models.input], self.suit_baseline, self.models, list(self.baseline.values()), **CROWD)
+        follow([self.models.input], self.suit_baseline, self.models, list(self.baseline.values()), **UNQUEUED)
 
     def suit_baseline(self, models: str) -> list:
         """SDEdit's knobs as they suit the chosen models."""

@@ -4,7 +4,7 @@ from demos.shared import fitting
 from demos.shared.common import Method
 from textedit_core.models.diffusion import alignment
 
-BAKED_IN = ("null_text", "ddim")  # inversions made at one guidance
+MADE_AT_ONE_GUIDANCE = ("null_text", "ddim")  # inversions made at one guidance
 OF_NULL_TEXT = (
     "inner_steps",
     "null_lr",
@@ -13,12 +13,12 @@ OF_NULL_TEXT = (
     "gradient_checkpointing",
     "mixed_precision",
 )
-OF_SOME = ("fit_guidance_scale", *OF_NULL_TEXT, "keep_to_source")  # not every kind has a use for these
+USED_BY_SOME = ("fit_guidance_scale", *OF_NULL_TEXT, "keep_to_source")  # not every kind has a use for these
 
 
 def unused(inversion: str) -> tuple[str, ...]:
     """The knobs that an inversion of this kind has no use for; direct alone has a drift to take back."""
-    idle = () if inversion in BAKED_IN else ("fit_guidance_scale",)
+    idle = () if inversion in MADE_AT_ONE_GUIDANCE else ("fit_guidance_scale",)
     idle += () if inversion == "null_text" else OF_NULL_TEXT
     return idle + (() if inversion == "direct" else ("keep_to_source",))
 
@@ -29,7 +29,7 @@ def settings(method: Method, values: dict, presets: dict) -> dict:
     And not as its widget says, which is hidden: a sweep over inversions takes the values that suit each.
     """
     found = method.settings(values)
-    return fitting.resting(method, found, unused(found["inversion"]), presets)
+    return fitting.reset_unused(method, found, unused(found["inversion"]), presets)
 
 
 def same_words(inversion: str, keep: float | None, weights: str | None, label: str) -> str:

@@ -12,7 +12,7 @@ from demos.shared import common, knobs
 from demos.shared.checks import image_problem, prompt_problem
 from demos.shared.events import follow
 from demos.shared.fit import FitPanel
-from demos.shared.marks import CLICK, CROWD, QUIET, note
+from demos.shared.marks import EVERY_CLICK, HIDDEN, UNQUEUED, note
 from demos.shared.prompt import PromptBox, caption_box
 from demos.shared.results import ResultPanel
 from demos.shared.source import SourceBox
@@ -152,24 +152,24 @@ the words look."""
         names = ("edit_type", "inversion", "keep_to_source", "word_weights")
         asked = [self.models, self.caption.text, self.target.text, *(self.controls[name] for name in names)]
         changed = [one.change for one in asked]
-        follow(changed, self.say_type, asked, self.type_note, **QUIET)
-        inversion, some = self.controls["inversion"], [self.controls[name] for name in inverting.OF_SOME]
-        follow([inversion.change], self.show_used, inversion, some, **CROWD)
+        follow(changed, self.say_type, asked, self.type_note, **HIDDEN)
+        inversion, some = self.controls["inversion"], [self.controls[name] for name in inverting.USED_BY_SOME]
+        follow([inversion.change], self.show_used, inversion, some, **UNQUEUED)
         names = ("inversion", "fit_guidance_scale", "guidance_scale")
         scales = [self.controls[name] for name in names]
-        follow([s.change for s in scales], self.say_guidance, scales, self.guidance_note, **QUIET)
+        follow([s.change for s in scales], self.say_guidance, scales, self.guidance_note, **HIDDEN)
         names = ("edit_type", "word_weights", "blend_words", "subtract_words", *SHOWN[:2])
         written = {"target": self.target.text, **{name: self.controls[name] for name in names}}
         for kind, button in self.offers.items():
             self.wire_offer(kind, button, written)
         view = self.result.details
-        view.targets.select(self.show_target, view.batch, self.result.outputs, **CLICK)
+        view.targets.select(self.show_target, view.batch, self.result.outputs, **EVERY_CLICK)
 
     def before_edit(self, triggers: list):
         """Weights of words that are gone from the target go too, but not while it is being written."""
         field, target = self.controls["word_weights"], self.target.text
         cleared = super().before_edit(triggers)
-        return cleared.then(self.weights.prune, [target, field], field, **QUIET)
+        return cleared.then(self.weights.prune, [target, field], field, **HIDDEN)
 
     def wire_offer(self, kind: str, button: gr.Button, written: dict) -> None:
         """A button that writes a target prompt from the caption and sets the knobs that suit it."""
@@ -183,12 +183,12 @@ the words look."""
             return ["", *(({"target": text} | made).get(name) for name in written)]
 
         asked = [self.models, self.caption.text, self.target.text]
-        button.click(offer, asked, [self.offer_note, *written.values()], **QUIET)
+        button.click(offer, asked, [self.offer_note, *written.values()], **HIDDEN)
 
     def show_used(self, inversion: str) -> list:
-        """Show those knobs of `OF_SOME` that the inversion has a use for."""
+        """Show those knobs of `USED_BY_SOME` that the inversion has a use for."""
         unused = inverting.unused(inversion)
-        return [gr.update(visible="hidden" if name in unused else True) for name in inverting.OF_SOME]
+        return [gr.update(visible="hidden" if name in unused else True) for name in inverting.USED_BY_SOME]
 
     def say_type(
         self, models: str, caption: str, target: str, chosen: str, inversion: str, keep: float, weights: str
@@ -217,7 +217,7 @@ the words look."""
 
     def say_guidance(self, inversion: str, made_at: float, scale: float) -> str:
         """A hint where an inversion that is made for one guidance is edited at another."""
-        if inversion not in inverting.BAKED_IN or made_at == scale:
+        if inversion not in inverting.MADE_AT_ONE_GUIDANCE or made_at == scale:
             return ""
         words = f"This inversion is made for guidance {made_at:g}: at {scale:g} less of the source is kept."
         return note(words, "hint")

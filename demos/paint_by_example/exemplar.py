@@ -4,7 +4,7 @@ import gradio as gr
 
 from demos.shared import painting
 from demos.shared.events import follow
-from demos.shared.marks import QUIET, note
+from demos.shared.marks import HIDDEN, note
 from demos.shared.pictures import picture
 from demos.shared.sent import as_sent
 from demos.shared.source import source_image
@@ -45,7 +45,7 @@ class ExemplarBox:
     def wire(self) -> None:
         """Show what becomes of it, and answer at once what cannot be used."""
         changed = [one.change for one in self.fields.values()]
-        follow(changed, self.show, inputs_kwargs=self.fields, outputs=[self.preview, self.note], **QUIET)
+        follow(changed, self.show, inputs_kwargs=self.fields, outputs=[self.preview, self.note], **HIDDEN)
 
     def show(self, **values):
         """The exemplar as the model sees it, or what is wrong."""

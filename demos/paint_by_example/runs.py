@@ -55,7 +55,7 @@ def pictures(ask: Ask) -> dict[str, Image.Image]:
 
 def score(ask: Ask, edited: Tensor) -> dict[str, float] | None:
     """How alike region and exemplar are, and the whole and the source; None where CLIP is not here."""
-    clip = common.helper(ask.models, "clip")
+    clip = common.optional_part(ask.models, "clip")
     if clip is None:
         return None
     alike = metrics.exemplar_score(clip, edited, ask.args[3].to(edited.device), hole(ask).to(edited.device))

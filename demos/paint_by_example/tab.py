@@ -9,7 +9,7 @@ from demos.shared import knobs, painting
 from demos.shared.checks import image_problem, models_problem
 from demos.shared.events import follow
 from demos.shared.examples import ExampleStrip
-from demos.shared.marks import QUIET, note
+from demos.shared.marks import HIDDEN, note
 from demos.shared.mask import MaskBox, canvas
 from demos.shared.part import PartNote
 from demos.shared.results import ResultPanel
@@ -129,7 +129,7 @@ source, what of it was masked, and the exemplar as it is seen."""
     def wire(self) -> None:
         """What Tab wires, and the two previews."""
         super().wire()
-        follow([self.image.change], self.say_image, self.image, self.image_note, **QUIET)
+        follow([self.image.change], self.say_image, self.image, self.image_note, **HIDDEN)
         self.mask.wire(self.image, self.models, {name: self.controls[name] for name in REGION})
         self.exemplar.wire()
 

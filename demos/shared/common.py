@@ -129,14 +129,14 @@ class Ask:
         return hand_over(self.method.edit, given, fitted)
 
 
-def helper(models: Any, part: str) -> Any:
+def optional_part(models: Any, part: str) -> Any:
     """A part of the models; None where they have none, and where using it would fetch it."""
     return getattr(models, part) if part in models.sources and models.sources[part].is_local() else None
 
 
 def clip_scores(ask: Ask, edited: Tensor) -> dict[str, float] | None:
     """CLIP score to the goal and CLIP similarity to the source; None where there is no CLIP, or not here."""
-    clip = helper(ask.models, "clip")
+    clip = optional_part(ask.models, "clip")
     if clip is None:
         return None
     return {

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import gradio as gr
 
-from demos.shared.marks import QUIET
+from demos.shared.marks import HIDDEN
 
 
 def follow(changes: Sequence, look: Callable | None, inputs=None, outputs=None, **options):
@@ -15,7 +15,7 @@ def follow(changes: Sequence, look: Callable | None, inputs=None, outputs=None, 
     they are late in turn, and send it again: where several heard one event it would never end. So the changes
     are heard by an event that asks nobody, and `look` alone is asked again.
     """
-    heard = gr.on(changes, None, None, None, js="() => []", **QUIET)
+    heard = gr.on(changes, None, None, None, js="() => []", **HIDDEN)
     return heard.then(look, inputs, outputs, **({"trigger_mode": "always_last"} | options))
 
 
@@ -28,5 +28,5 @@ def ended(*runs) -> Callable:
     state = gr.State(0)
     for run in runs:
         for comes in (run.then, run.failure):  # gradio sends no .then after an error
-            comes(time.monotonic_ns, None, state, **QUIET)  # queued: the page is told of no other's changes
+            comes(time.monotonic_ns, None, state, **HIDDEN)  # queued: the page is told of no other's changes
     return state.change

@@ -55,7 +55,7 @@ def pace_of(ask: Ask, stage: Stage) -> str:
     return f"{ask.method.name} {stage.name}"
 
 
-def resting(method: Method, settings: dict, idle: Iterable[str], presets: dict) -> dict:
+def reset_unused(method: Method, settings: dict, idle: Iterable[str], presets: dict) -> dict:
     """Checked settings with the knobs that have no use at their presets or defaults.
 
     So they cost no new preparation, and a sweep takes the values that suit each of its cells.

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-QUIET = {"show_progress": "hidden", "api_visibility": "private"}  # small events between the widgets of a page
+HIDDEN = {
+    "show_progress": "hidden",
+    "api_visibility": "private",
+}  # small events between the widgets of a page
 # Those that come in crowds, such as when the models change: together they would fill the queue of the runs.
 # Their answers come in any order, so that no two of them write the same.
-CROWD = QUIET | {"queue": False}
-CLICK = QUIET | {"trigger_mode": "multiple"}  # on one of several pictures: each counts, in order
+UNQUEUED = HIDDEN | {"queue": False}
+EVERY_CLICK = HIDDEN | {"trigger_mode": "multiple"}  # on one of several pictures: each counts, in order
 
 SELECT_JS = """
 element.addEventListener('click', event => {

@@ -9,10 +9,10 @@ from demos.context import Context
 from demos.paint_by_example.runs import PART
 from demos.shared import painting
 from demos.shared.events import follow
-from demos.shared.marks import QUIET, note
+from demos.shared.marks import HIDDEN, note
 from demos.shared.part import load_part
 from demos.shared.pictures import picture
-from demos.shared.sent import altered, forgiving
+from demos.shared.sent import altered, lenient
 from textedit_core import images
 
 FRAMED = "Blue is repainted; the orange frame is the part of the picture that the model sees."
@@ -49,7 +49,7 @@ def painting_editor(**look) -> gr.ImageEditor:
         found = editor.blob_storage.get(payload.id)
         return [layer for layer in found.layers if layer] if found else []
 
-    return altered(editor, preprocess=layers, data_model=forgiving(editor.data_model))
+    return altered(editor, preprocess=layers, data_model=lenient(editor.data_model))
 
 
 def canvas(source: str | None, mask: str | None = None) -> dict | None:
@@ -85,7 +85,7 @@ def follow_source(name: str, image: gr.Image, upload: gr.UploadButton, outputs: 
 
     outputs: the editor, and the HTML that says what is wrong with a mask.
     """
-    lane = QUIET | {"concurrency_id": f"{name}-canvas", "concurrency_limit": 1}
+    lane = HIDDEN | {"concurrency_id": f"{name}-canvas", "concurrency_limit": 1}
     # Not .change: an example sets the source too, and brings a mask.
     new = [image.upload, image.clear, image.input]
     follow(new, lambda path: (empty_canvas(path), ""), image, outputs, **lane)
@@ -140,9 +140,9 @@ class MaskBox:
             self.show,
             inputs_kwargs=watched,
             outputs=[self.preview, self.hint, self.mend, self.growth],
-            **QUIET,
+            **HIDDEN,
         )
-        self.mend.click(lambda growth: growth, self.growth, self.grow, **QUIET)
+        self.mend.click(lambda growth: growth, self.growth, self.grow, **HIDDEN)
 
     def show(self, *, models: str, **values):
         """Lay the mask over the source, and say where it is outside of what the model was trained on."""

@@ -5,7 +5,7 @@ import gradio as gr
 from demos.context import MODEL_LANE, Context
 from demos.shared.checks import guarded
 from demos.shared.events import ended, follow
-from demos.shared.marks import CROWD, note
+from demos.shared.marks import UNQUEUED, note
 from demos.shared.models import size_words
 
 
@@ -31,7 +31,7 @@ class PartNote:
         options = {"show_progress": "minimal", "show_progress_on": self.words, "api_visibility": "private"}
         loading = self.fetch.click(self.load, models, outputs, **options, **MODEL_LANE)
         # After a load too: others may have been chosen while it ran.
-        follow([models.change, ended(loading)], self.look, models, outputs, **CROWD)
+        follow([models.change, ended(loading)], self.look, models, outputs, **UNQUEUED)
 
     def state(self, name: str) -> tuple[str, bool]:
         """The sentence as HTML, and whether there is something to fetch."""

@@ -9,7 +9,7 @@ import gradio as gr
 
 from demos.shared.cells import short_labels, shown
 from demos.shared.common import Method
-from demos.shared.marks import CLICK, SELECT_JS, Tile, note, strip
+from demos.shared.marks import EVERY_CLICK, SELECT_JS, Tile, note, strip
 from demos.shared.pictures import before_after, picture
 
 
@@ -83,7 +83,7 @@ class ResultPanel:
             show_progress="hidden",
             api_visibility="private",
         )
-        self.pinned.select(self.show_pin, self.pins, self.outputs, **CLICK)
+        self.pinned.select(self.show_pin, self.pins, self.outputs, **EVERY_CLICK)
 
     def draw_pictures(self, method: Method, pictures: dict[str, str], captioned: bool) -> None:
         """The pictures, each with the line under it where there is one."""

@@ -33,18 +33,18 @@ def as_sent(widget: Widget) -> Widget:
 
     Gradio's own checks come before any validator, and name no field.
     """
-    widget.__class__ = unjudged(type(widget))
+    widget.__class__ = unchecked(type(widget))
     return widget
 
 
 @functools.cache
-def unjudged(base: type) -> type:
+def unchecked(base: type) -> type:
     """A class like `base` whose values are handed on as they come."""
     return kind(base, preprocess=lambda self, value: value)
 
 
 @functools.cache
-def forgiving(model: type[BaseModel]) -> type[BaseModel]:
+def lenient(model: type[BaseModel]) -> type[BaseModel]:
     """A data model of gradio's for an upload, with which what is no file counts as none.
 
     So the field asks for one.

@@ -12,7 +12,7 @@ from demos.shared.cellview import CellView
 from demos.shared.checks import guarded, validator
 from demos.shared.common import Ask
 from demos.shared.events import ended, follow
-from demos.shared.marks import CLICK, CROWD, QUIET, SELECT_JS, bar, note
+from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, UNQUEUED, bar, note
 from demos.shared.sent import as_sent
 from textedit_core.knobs import BoundKnob, Knob
 
@@ -104,14 +104,14 @@ class SweepPanel:
             find = (self.tab.problems, knobs.problems(self.method.knobs | {"seeds": SEEDS}))
             runs.append(self.wire_run(self.best_button, self.best, "best_of_seeds", about, more, *find))
         changes = [*watched, ended(*fitted, *runs)]
-        follow(changes, self.say_outlook, inputs_kwargs=inputs, outputs=self.plan, **CROWD)
+        follow(changes, self.say_outlook, inputs_kwargs=inputs, outputs=self.plan, **UNQUEUED)
         # First the run ends by itself and keeps what it has; then one still waiting in the queue is dropped.
-        self.stop_button.click(self.tab.stop, **QUIET, **STOP_LANE).then(None, cancels=runs)
+        self.stop_button.click(self.tab.stop, **HIDDEN, **STOP_LANE).then(None, cancels=runs)
         for name, axes_for in self.method.sweeps.items():
             self.wire_offer(self.offers[name], axes_for)
-        self.grid.select(self.view.show, self.cells, self.view.outputs, **CLICK)
-        sent = self.view.send.click(self.tab.send, self.view.picked, self.tab.send_outputs, **QUIET)
-        sent.then(None, js="() => window.scrollTo({top: 0, behavior: 'smooth'})", **QUIET)
+        self.grid.select(self.view.show, self.cells, self.view.outputs, **EVERY_CLICK)
+        sent = self.view.send.click(self.tab.send, self.view.picked, self.tab.send_outputs, **HIDDEN)
+        sent.then(None, js="() => window.scrollTo({top: 0, behavior: 'smooth'})", **HIDDEN)
 
     def wire_offer(self, button: gr.Button, axes_for) -> None:
         """A button that sets both axes to what suits the fields."""
@@ -120,7 +120,7 @@ class SweepPanel:
             return list(asdict(axes_for(values)).values())
 
         outputs = list(self.axes.values())
-        button.click(offer, inputs_kwargs=self.tab.fields, outputs=outputs, **QUIET)
+        button.click(offer, inputs_kwargs=self.tab.fields, outputs=outputs, **HIDDEN)
 
     def wire_run(self, button: gr.Button, handler, name: str, about: str, more: dict, *find):
         """One of the two runs, `more` its inputs beside the tab's; each of `find` judges all inputs."""

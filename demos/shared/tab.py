@@ -17,7 +17,7 @@ from demos.shared.events import follow
 from demos.shared.examples import ExampleStrip
 from demos.shared.fit import FitPanel
 from demos.shared.fitting import Fitting
-from demos.shared.marks import CROWD, QUIET, bar, note
+from demos.shared.marks import HIDDEN, UNQUEUED, bar, note
 from demos.shared.panel import BuiltTab, MethodPanel
 from demos.shared.results import ResultPanel
 from demos.shared.seeds import SeedRow
@@ -161,7 +161,7 @@ class Tab(BuiltTab, MethodPanel):
     def wire(self) -> None:
         """Presets as the models change, examples, seeds, then the runs and what follows them."""
         # .input and not .change: Recall sets the models too, and must not lose its knobs to presets.
-        follow([self.models.input], self.use_presets, self.models, self.widgets, **CROWD)
+        follow([self.models.input], self.use_presets, self.models, self.widgets, **UNQUEUED)
         if self.examples:
             self.examples.on_pick(self.fields, self.controls, self.from_example, self.models, self.at_first)
         if self.seeds:
@@ -184,7 +184,7 @@ class Tab(BuiltTab, MethodPanel):
         events.append(self.before_edit(self.triggers).then(self.edit, outputs=outputs, **options))
         # First the run ends by itself and keeps what it has; then one still waiting in the queue is dropped.
         if self.fit:
-            stopped = self.fit.stop.click(self.stop, **QUIET, **STOP_LANE)
+            stopped = self.fit.stop.click(self.stop, **HIDDEN, **STOP_LANE)
             stopped.then(None, cancels=events[:1])
         asked = {"api_name": f"{self.method.name}_stop", "show_progress": "hidden", **STOP_LANE}
         self.edit_stop.click(self.stop, **asked).then(None, cancels=events[-1:])
@@ -194,7 +194,7 @@ class Tab(BuiltTab, MethodPanel):
         """The event in which a press of Edit clears the status and draws a seed; the edit follows it."""
         if self.seeds:
             return self.seeds.draw(triggers, self.edit_status)
-        return gr.on(triggers, None, None, self.edit_status, js="() => ''", **QUIET)
+        return gr.on(triggers, None, None, self.edit_status, js="() => ''", **HIDDEN)
 
     def run_options(self, name: str, about: str, inputs: dict, status: gr.HTML) -> dict:
         """What the events of Prepare and Edit have in common."""
@@ -240,7 +240,7 @@ class Tab(BuiltTab, MethodPanel):
         asked = self.inputs | self.planned
         set_knobs = [self.controls[name] for name in self.method.keeps]
         if set_knobs:
-            set_back = {"inputs_kwargs": asked, "outputs": [*set_knobs, self.fit.planned], **CROWD}
+            set_back = {"inputs_kwargs": asked, "outputs": [*set_knobs, self.fit.planned], **UNQUEUED}
             follow([one.change for one in fields], self.set_back, **set_back)
         # One event for all of it: the page sends the next only when the last has answered, so that an answer
         # from before the end of a run never comes after one from behind it.
@@ -249,10 +249,10 @@ class Tab(BuiltTab, MethodPanel):
             self.say_fit,
             inputs_kwargs={**self.inputs, "told": self.fit.told},
             outputs=[self.fit.status, self.fit.losses, self.fit.told],
-            **CROWD,
+            **UNQUEUED,
         )
         # Other models bring their presets, and those are what counts from then on.
-        follow([self.models.input], lambda: {}, None, self.fit.planned, **CROWD)
+        follow([self.models.input], lambda: {}, None, self.fit.planned, **UNQUEUED)
 
     # --- Recall, sweeps -----------------------------------------------------------------------------------
 

@@ -13,12 +13,12 @@ from textedit_core.models.style.interfacegan import AT_ONCE
 
 GANSPACE, INTERFACEGAN, STYLESPACE = "ganspace", "interfacegan", "stylespace"
 LAYERS = ("first_layer", "last_layer")
-OF_SOME = {  # the knobs that not every technique uses, and the texts
+USED_BY_SOME = {  # the knobs that not every technique uses, and the texts
     GANSPACE: ("component", *LAYERS),
     INTERFACEGAN: ("neutral", "target", *LAYERS, "share"),
     STYLESPACE: ("neutral", "target", "channel"),
 }
-KNOBS_OF_SOME = ("component", "channel", *LAYERS, "share")
+KNOBS_USED_BY_SOME = ("component", "channel", *LAYERS, "share")
 DOING = {
     GANSPACE: "Drawing codes",
     INTERFACEGAN: "Looking at samples",
@@ -28,14 +28,14 @@ DOING = {
 
 def used(technique: str, name: str) -> bool:
     """Whether a technique uses one of the knobs or texts that not all of them do."""
-    return name in OF_SOME.get(technique, ())
+    return name in USED_BY_SOME.get(technique, ())
 
 
 def settings(values: dict, presets: dict) -> dict:
     """The knobs, checked; one without use is at its preset or default, and costs no new preparation."""
     found = METHOD.settings(values)
-    idle = [name for name in KNOBS_OF_SOME if not used(found["technique"], name)]
-    return fitting.resting(METHOD, found, idle, presets)
+    idle = [name for name in KNOBS_USED_BY_SOME if not used(found["technique"], name)]
+    return fitting.reset_unused(METHOD, found, idle, presets)
 
 
 def read(ctx: Context, values: dict) -> Ask:
@@ -44,13 +44,13 @@ def read(ctx: Context, values: dict) -> Ask:
     chosen = settings(values, ctx.presets(values["models"], METHOD.name))
     textual = used(chosen["technique"], "target")
     texts = {name: values[name].strip() if textual else "" for name in ("neutral", "target")}
-    helpers = [styleclip.helper(models, part) if textual else None for part in ("clip", "relevance")]
+    parts = [styleclip.optional_part(models, part) if textual else None for part in ("clip", "relevance")]
     return styleclip.asked(
         METHOD,
         values | chosen,
         models,
         begun,
-        (models.generator, *helpers, *texts.values()),
+        (models.generator, *parts, *texts.values()),
         prompts=texts if textual else {},
         texts={"latent": begun.latent},
         goal=texts["target"],
@@ -82,9 +82,9 @@ def _of_texts(models, values: dict) -> dict[str, str]:
             return {"channel": str(error)}
         if ":" in values["channel"]:
             return {}
-        if styleclip.helper(models, "relevance") is None:
+        if styleclip.optional_part(models, "relevance") is None:
             return {"channel": "These models have no relevance to rank channels by: name one, as 9:32."}
-    if styleclip.helper(models, "clip") is None:
+    if styleclip.optional_part(models, "clip") is None:
         return {"technique": "These models have no CLIP on this machine: choose ganspace."}
     empty = {
         "neutral": "Write what the picture shows now, such as 'a person'.",

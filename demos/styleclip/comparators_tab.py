@@ -5,7 +5,7 @@ import gradio as gr
 from demos.shared.common import Ask
 from demos.shared.events import follow
 from demos.shared.fit import FitPanel
-from demos.shared.marks import CROWD, note
+from demos.shared.marks import UNQUEUED, note
 from demos.shared.prompt import PromptBox
 from demos.shared.results import ResultPanel
 from demos.styleclip import comparators as runs
@@ -49,7 +49,9 @@ JSON, the scores, the source beside the edit, and the source."""
         self.draw_run()
         with gr.Accordion("More settings", open=False):
             self.draw_knobs(["first_layer", "last_layer", "samples", "share", "sample_seed"], presets)
-        for widget, shown in zip(self.of_some, self.show_used(self.controls["technique"].value), strict=True):
+        for widget, shown in zip(
+            self.used_by_some, self.show_used(self.controls["technique"].value), strict=True
+        ):
             widget.visible = shown["visible"]
 
     def draw_answer(self) -> ResultPanel:
@@ -80,19 +82,19 @@ JSON, the scores, the source beside the edit, and the source."""
     # --- wiring and handlers ------------------------------------------------------------------------------
 
     @property
-    def of_some(self) -> list:
+    def used_by_some(self) -> list:
         """What is shown only for some techniques: the texts, then knobs."""
-        return [self.textual, *(self.controls[name] for name in runs.KNOBS_OF_SOME)]
+        return [self.textual, *(self.controls[name] for name in runs.KNOBS_USED_BY_SOME)]
 
     def wire(self) -> None:
         """What Tab wires, and the knobs of the technique."""
         super().wire()
         technique = self.controls["technique"]
-        follow([technique.change], self.show_used, technique, self.of_some, **CROWD)
+        follow([technique.change], self.show_used, technique, self.used_by_some, **UNQUEUED)
 
     def show_used(self, technique: str) -> list:
         """Show the texts and those knobs that the technique uses."""
-        shown = [runs.used(technique, name) for name in runs.KNOBS_OF_SOME]
+        shown = [runs.used(technique, name) for name in runs.KNOBS_USED_BY_SOME]
         texts = gr.update(visible=runs.used(technique, "target"))  # a column knows no "hidden"
         return [texts, *(gr.update(visible=one or "hidden") for one in shown)]
 

@@ -112,7 +112,7 @@ def undo(accepted: str) -> tuple[str, DirectionEdit | None]:
     return write_chain(chain[:-1]), chain[-1] if chain else None
 
 
-METHOD = styleclip.SteppedOutside(
+METHOD = styleclip.EditOnly(
     directions,
     read,
     Axes("alpha", "-4, 0, 4, 8, 12", "beta", "0.05-0.2 [5]"),

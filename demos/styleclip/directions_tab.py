@@ -6,7 +6,7 @@ from demos.context import MODEL_LANE
 from demos.shared import charts, common
 from demos.shared.checks import guarded
 from demos.shared.events import follow
-from demos.shared.marks import QUIET, note
+from demos.shared.marks import HIDDEN, note
 from demos.shared.prompt import PromptBox
 from demos.shared.results import ResultPanel
 from demos.styleclip import directions as runs
@@ -105,13 +105,13 @@ what the accepted edits alone make of it, and a chart of the channels that were 
         asked = self.inputs | {"channels": self.channels}
         outputs = [*self.result.outputs, self.edit_status, *self.fit_outputs]
         redo = {"inputs_kwargs": self.inputs, "outputs": outputs, "trigger_mode": "always_last"}
-        redo |= QUIET | MODEL_LANE
+        redo |= HIDDEN | MODEL_LANE
         fitted = gr.on(
             [self.fit_beta.click, self.channels.submit],
             self.set_beta,
             inputs_kwargs=asked,
             outputs=[beta, self.edit_status],
-            **QUIET,
+            **HIDDEN,
             **MODEL_LANE,
         )
         fitted.success(self.edit, **redo)
@@ -119,12 +119,12 @@ what the accepted edits alone make of it, and a chart of the channels that were 
         written = [accepted, *self.texts.values(), *settled]
         status = [*written, self.edit_status]
         self.accept_button.click(
-            self.accept, self.result.shown, [accepted, settled[0], self.edit_status], **QUIET
+            self.accept, self.result.shown, [accepted, settled[0], self.edit_status], **HIDDEN
         )
-        self.undo_button.click(self.undo, accepted, status, **QUIET).success(self.edit, **redo)
+        self.undo_button.click(self.undo, accepted, status, **HIDDEN).success(self.edit, **redo)
         chained = [accepted, self.edit_status]
-        self.reset_button.click(self.reset, accepted, chained, **QUIET).success(self.edit, **redo)
-        follow([accepted.change], self.say_chain, accepted, self.chain, **QUIET)
+        self.reset_button.click(self.reset, accepted, chained, **HIDDEN).success(self.edit, **redo)
+        follow([accepted.change], self.say_chain, accepted, self.chain, **HIDDEN)
         return events
 
     @guarded("edit_status")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from demos.context import Context
 from demos.shared import common
-from demos.shared.common import Ask, Method, helper
+from demos.shared.common import Ask, Method, optional_part
 from demos.shared.knobs import KnobGroup
 from textedit_core import cache, images
 from textedit_core.jobs import LATENT
@@ -24,7 +24,7 @@ from textedit_core.models.style.models import StyleGenerator
 from textedit_core.steps import Step, last
 
 PART = "generator"  # what a tab cannot do without
-HELPERS = ("clip", "encoder", "identity")  # what it uses where the models have it
+OPTIONAL_PARTS = ("clip", "encoder", "identity")  # what it uses where the models have it
 SAMPLING = KnobGroup("latent_", LATENT)
 PROJECTION = KnobGroup.of(projection.fit, "projection_")
 SAMPLE, PICTURE = "sample", "picture"
@@ -34,7 +34,7 @@ SMALL = 256  # pixels; up to here a batch is a matter of memory nowhere
 
 
 @dataclass(frozen=True, eq=False)
-class SteppedOutside(Method):
+class EditOnly(Method):
     """A method whose fit is no part of an edit: it comes with the models, or is a job of its own."""
 
     @property
@@ -89,8 +89,8 @@ def _projection(ctx: Context, values: dict) -> tuple[tuple, dict]:
     models = ctx.models(values["models"])
     picture = images.open_image(values["image"], "Own picture")
     tensor = images.to_tensor(picture, models.generator.size, values.get("sizing", "crop"))
-    helpers = helper(models, "encoder"), helper(models, "clip"), helper(models, "identity")
-    return (models.generator, *helpers, tensor.to(models.device)), PROJECTION.arguments(values)
+    parts = optional_part(models, "encoder"), optional_part(models, "clip"), optional_part(models, "identity")
+    return (models.generator, *parts, tensor.to(models.device)), PROJECTION.arguments(values)
 
 
 def projecting(ctx: Context, values: dict) -> Iterator[Step[projection.Projection]]:
@@ -136,7 +136,7 @@ def pictures(ask: Ask) -> dict[str, Image.Image]:
 def captions(ask: Ask, edited: Tensor) -> dict[str, str]:
     """Where the source is from, and whether the edit shows the same person."""
     origin = "projection of your picture" if ask.picture else f"seed {ask.more.get('latent_seed', '')}"
-    identity = helper(ask.models, "identity")
+    identity = optional_part(ask.models, "identity")
     if identity is None:
         return {"source": origin}
     return {"source": origin, "edit": f"identity {identity.similarity(edited, ask.source).item():.2f}"}
@@ -144,7 +144,7 @@ def captions(ask: Ask, edited: Tensor) -> dict[str, str]:
 
 def score(ask: Ask, edited: Tensor) -> dict[str, float] | None:
     """CLIP's opinion, where there is a goal and using CLIP fetches nothing."""
-    known = ask.goal and helper(ask.models, "clip") is not None
+    known = ask.goal and optional_part(ask.models, "clip") is not None
     return common.clip_scores(ask, edited) if known else None
 
 

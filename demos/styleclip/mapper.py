@@ -186,7 +186,7 @@ def job(ctx: Context, values: dict) -> tuple[Kept, tuple, dict]:
     The place depends on all settings but the steps: with more of them an old training goes on.
     """
     models, prompt = ctx.models(values["models"]), values["train_prompt"].strip()
-    args = models.generator, models.clip, styleclip.helper(models, "identity"), prompt
+    args = models.generator, models.clip, styleclip.optional_part(models, "identity"), prompt
     settings = TRAINING.arguments(values)
     name = f"trained-{key(mapping.fit, args, settings | {'steps': 1})}"
     done = found.steps if (found := kept(name)) else 0
@@ -252,7 +252,7 @@ def rows(images: Tensor) -> list[Tensor]:
     return list(images.split(1))
 
 
-METHOD = styleclip.SteppedOutside(
+METHOD = styleclip.EditOnly(
     mapping,
     read,
     Axes("strength", "-0.1-0.2 [7]"),

@@ -6,7 +6,7 @@ from demos.context import MODEL_LANE, STOP_LANE, duration
 from demos.shared import charts, knobs
 from demos.shared.checks import guarded, models_problem, validator
 from demos.shared.events import follow
-from demos.shared.marks import CROWD, QUIET, Tile, bar, figures, note
+from demos.shared.marks import HIDDEN, UNQUEUED, Tile, bar, figures, note
 from demos.shared.prompt import PromptBox
 from demos.shared.results import ResultPanel
 from demos.shared.sent import as_sent
@@ -127,7 +127,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         """What Tab wires, the list of mappers, and the training."""
         super().wire()
         widgets = list(self.training.values())
-        follow([self.models.input], self.use_training_presets, self.models, widgets, **CROWD)
+        follow([self.models.input], self.use_training_presets, self.models, widgets, **UNQUEUED)
         asked = {"models": self.models, "train_prompt": self.prompt.text, **self.training, **self.limit}
         find = knobs.problems(TRAINING.knobs | LIMIT.knobs)
         event = self.train_button.click(
@@ -143,12 +143,12 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
             show_progress_on=self.train_status,
             **MODEL_LANE,
         )
-        self.train_stop.click(self.stop, **QUIET, **STOP_LANE).then(None, cancels=[event])
+        self.train_stop.click(self.stop, **HIDDEN, **STOP_LANE).then(None, cancels=[event])
 
     def on_open(self, tab: gr.Tab) -> None:
         """Look which mappers there are when the tab is opened, and for other models."""
         asked, listed = [self.models, self.mapper, self.own], [self.mapper, self.unlisted]
-        follow([self.models.change, tab.select], self.list_mappers, asked, listed, **CROWD)
+        follow([self.models.change, tab.select], self.list_mappers, asked, listed, **UNQUEUED)
 
     # --- handlers -----------------------------------------------------------------------------------------
 
@@ -177,7 +177,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         models = self.ctx.models(values["models"])
         empty = "Write the text to train for: what is every picture to become?"
         found = {"train_prompt": styleclip.text_problem(models.clip, values["train_prompt"], empty)}
-        if values["train_id_lambda"] and styleclip.helper(models, "identity") is None:
+        if values["train_id_lambda"] and styleclip.optional_part(models, "identity") is None:
             found["train_id_lambda"] = "These models have no identity network on this machine: set it to 0."
         chosen = [values[f"train_{level}"] for level in ("coarse", "medium", "fine")]
         if values["train_kind"] == "levels" and not any(chosen):

@@ -17,7 +17,7 @@ def read(ctx: Context, values: dict) -> Ask:
     """Widgets -> Ask; ValueError, a sentence, for what cannot be used."""
     models, prompt = ctx.models(values["models"]), values["prompt"].strip()
     begun = styleclip.start(ctx, values)
-    args = models.generator, models.clip, styleclip.helper(models, "identity"), begun.latent, prompt
+    args = models.generator, models.clip, styleclip.optional_part(models, "identity"), begun.latent, prompt
     return styleclip.asked(METHOD, values, models, begun, args, prompts={"prompt": prompt}, goal=prompt)
 
 

@@ -7,7 +7,7 @@ from demos.shared import charts, common
 from demos.shared.checks import guarded
 from demos.shared.fit import FitPanel
 from demos.shared.fitting import Fitting
-from demos.shared.marks import CLICK, QUIET, SELECT_JS, Tile, figures, note, strip
+from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, Tile, figures, note, strip
 from demos.shared.prompt import PromptBox
 from demos.shared.results import ResultPanel
 from demos.styleclip import latents as styleclip
@@ -67,7 +67,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         empty = "Write the target text: what is the picture to become?"
         if wrong := styleclip.text_problem(models.clip, values["prompt"], empty):
             found["prompt"] = wrong
-        if values["id_lambda"] and styleclip.helper(models, "identity") is None:
+        if values["id_lambda"] and styleclip.optional_part(models, "identity") is None:
             found["id_lambda"] = "These models have no identity network on this machine: set it to 0."
         return found
 
@@ -81,9 +81,9 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
             "outputs": [*self.result.outputs, self.edit_status],
             "trigger_mode": "always_last",
         }
-        position.release(self.scrub, **scrubs, **QUIET, **MODEL_LANE)
-        picked = view.strip.select(self.place_of, view.positions, position, **CLICK)
-        picked.then(self.scrub, **scrubs, **QUIET, **MODEL_LANE)
+        position.release(self.scrub, **scrubs, **HIDDEN, **MODEL_LANE)
+        picked = view.strip.select(self.place_of, view.positions, position, **EVERY_CLICK)
+        picked.then(self.scrub, **scrubs, **HIDDEN, **MODEL_LANE)
         return events
 
     def place_of(self, positions: list, chosen: gr.EventData) -> float:

@@ -6,7 +6,7 @@ from demos.context import MODEL_LANE, STOP_LANE, Context
 from demos.shared import charts, knobs
 from demos.shared.checks import guarded, image_problem, validator
 from demos.shared.events import follow
-from demos.shared.marks import CLICK, CROWD, QUIET, SELECT_JS, Tile, bar, figures, note, strip, tile
+from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, UNQUEUED, Tile, bar, figures, note, strip, tile
 from demos.shared.sent import as_sent
 from demos.shared.source import say_image, sizing_radio, source_image
 from demos.styleclip import latents as runs
@@ -115,10 +115,10 @@ class LatentPicker:
     def wire(self) -> None:
         """The kind of start, the live preview, the gallery, the projection."""
         # One lane, one after the other: what is asked last is answered last.
-        lane = QUIET | MODEL_LANE
+        lane = HIDDEN | MODEL_LANE
         again = lane | {"trigger_mode": "always_last"}
-        follow([self.origin.change], self.switch, self.origin, [self.sampling, self.projecting], **QUIET)
-        self.random.click(None, None, self.seed, js="() => Math.floor(Math.random() * 2147483647)", **QUIET)
+        follow([self.origin.change], self.switch, self.origin, [self.sampling, self.projecting], **HIDDEN)
+        self.random.click(None, None, self.seed, js="() => Math.floor(Math.random() * 2147483647)", **HIDDEN)
         seen = {"inputs_kwargs": {"models": self.models, **self.fields}, "outputs": self.outputs}
         moved = [self.seed.change, self.truncation.release, self.origin.change]
         own = [one.change for one in (self.image, self.sizing, *self.projection.values())]
@@ -128,14 +128,14 @@ class LatentPicker:
         filled = [self.gallery, self.first]
         follow(drawn, self.fill, asked, filled, **lane)
         clear, cleared = lambda: ("", note(INVITATION)), [self.view, self.gallery]
-        other = follow([self.models.change], clear, None, cleared, **CROWD)
+        other = follow([self.models.change], clear, None, cleared, **UNQUEUED)
         other.then(self.look, **seen, **again).then(self.refill, asked, filled, **again)
-        step = self.more_button.click(lambda first: first + GALLERY, self.first, self.first, **QUIET)
+        step = self.more_button.click(lambda first: first + GALLERY, self.first, self.first, **HIDDEN)
         step.then(self.fill, asked, filled, **again)
-        self.gallery.select(self.pick, None, [self.seed, self.origin], **CLICK)
+        self.gallery.select(self.pick, None, [self.seed, self.origin], **EVERY_CLICK)
         noted = [self.image_note, self.sizing]
-        follow([self.image.change], lambda image: say_image(image, OWN), self.image, noted, **QUIET)
-        follow([self.models.input], self.use_presets, self.models, list(self.projection.values()), **CROWD)
+        follow([self.image.change], lambda image: say_image(image, OWN), self.image, noted, **HIDDEN)
+        follow([self.models.input], self.use_presets, self.models, list(self.projection.values()), **UNQUEUED)
         self.prepared = self.prepare_button.click(
             self.prepare,
             inputs_kwargs={"models": self.models, **self.fields},
@@ -147,11 +147,11 @@ class LatentPicker:
             show_progress_on=self.status,
             **MODEL_LANE,
         )
-        self.stop_button.click(self.stop, **QUIET, **STOP_LANE).then(None, cancels=[self.prepared])
+        self.stop_button.click(self.stop, **HIDDEN, **STOP_LANE).then(None, cancels=[self.prepared])
 
     def on_open(self, tab: gr.Tab) -> None:
         """The first samples come with the tab, where that fetches nothing and takes no time to speak of."""
-        lane, asked = QUIET | MODEL_LANE, [self.models, self.first, self.truncation]
+        lane, asked = HIDDEN | MODEL_LANE, [self.models, self.first, self.truncation]
         seen = {"inputs_kwargs": {"models": self.models, **self.fields}, "outputs": self.outputs}
         looked = follow([tab.select], self.look, **seen, **lane)
         looked.then(self.fill_first, asked, [self.gallery, self.first], trigger_mode="always_last", **lane)

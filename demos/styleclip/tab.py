@@ -26,8 +26,8 @@ class StyleClip(BuiltTab):
 
     def __init__(self, ctx: Context, models: gr.Dropdown) -> None:
         PartNote(ctx, models, runs.PART, NAME)
-        for part in runs.HELPERS:
-            Helper(ctx, models, part, f"The {part} that {NAME} uses")
+        for part in runs.OPTIONAL_PARTS:
+            OptionalPartNote(ctx, models, part, f"The {part} that {NAME} uses")
         self.picker = LatentPicker(ctx, models)
         self.panels = {}
         with gr.Tabs(elem_id=METHOD) as tabs:
@@ -43,7 +43,7 @@ class StyleClip(BuiltTab):
             panel.on_open(tab)
 
 
-class Helper(PartNote):
+class OptionalPartNote(PartNote):
     """A part that is used where there is one: only what would be fetched is said."""
 
     def state(self, name: str) -> tuple[str, bool]:

@@ -99,12 +99,12 @@ SHOWN = {
 
 @pytest.mark.parametrize("technique", SHOWN)
 def test_knobs_are_shown_where_the_technique_uses_them(tab, technique):
-    from demos.styleclip.comparators import KNOBS_OF_SOME
+    from demos.styleclip.comparators import KNOBS_USED_BY_SOME
 
-    updates = dict(zip(("texts", *KNOBS_OF_SOME), tab.show_used(technique), strict=True))
+    updates = dict(zip(("texts", *KNOBS_USED_BY_SOME), tab.show_used(technique), strict=True))
     assert {name for name, one in updates.items() if one["visible"] is True} == SHOWN[technique]
     if technique == "ganspace":  # as the tab is at first
-        names = dict(zip(("texts", *KNOBS_OF_SOME), tab.of_some, strict=True))
+        names = dict(zip(("texts", *KNOBS_USED_BY_SOME), tab.used_by_some, strict=True))
         assert {name for name, one in names.items() if one.visible is True} == SHOWN[technique]
 
 

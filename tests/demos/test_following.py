@@ -32,16 +32,18 @@ def test_the_note_on_the_same_words_says_what_becomes_of_the_picture(p2p, given,
 
 
 def test_knobs_that_an_inversion_has_no_use_for_are_hidden_and_cost_no_inversion(p2p, picture):
-    from demos.inversion.inverting import OF_SOME
+    from demos.inversion.inverting import USED_BY_SOME
     from demos.shared import fitting
 
     def shown(inversion: str) -> set:
-        updates = zip(OF_SOME, p2p.show_used(inversion), strict=True)
+        updates = zip(USED_BY_SOME, p2p.show_used(inversion), strict=True)
         return {name for name, update in updates if update["visible"] is True}
 
     assert shown("direct") == {"keep_to_source"} and shown("npi") == set()
-    assert shown("ddim") == {"fit_guidance_scale"} and shown("null_text") == set(OF_SOME) - {"keep_to_source"}
-    at_first = {name for name in OF_SOME if p2p.controls[name].visible is True}
+    assert shown("ddim") == {"fit_guidance_scale"} and shown("null_text") == set(USED_BY_SOME) - {
+        "keep_to_source"
+    }
+    at_first = {name for name in USED_BY_SOME if p2p.controls[name].visible is True}
     assert at_first == shown(p2p.controls["inversion"].value)
 
     source = picture()
