@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-HIDDEN = {
-    "show_progress": "hidden",
-    "api_visibility": "private",
-}  # small events between the widgets of a page
-# Those that come in crowds, such as when the models change: together they would fill the queue of the runs.
-# Their answers come in any order, so that no two of them write the same.
+# Options of an event between widgets of the page: without a progress bar, and not in the API.
+HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
+# The same for events of which many come at once, such as when the models change: queued, they would fill the
+# queue of the runs. Their answers come in any order, so no two of them may write the same widget.
 UNQUEUED = HIDDEN | {"queue": False}
-EVERY_CLICK = HIDDEN | {"trigger_mode": "multiple"}  # on one of several pictures: each counts, in order
+# The same for clicks on one of several pictures: each is answered, in order.
+EVERY_CLICK = HIDDEN | {"trigger_mode": "multiple"}
 
 SELECT_JS = """
 element.addEventListener('click', event => {
