@@ -11,6 +11,7 @@ FILES = [*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in sorted((RO
 NAMES = [path.relative_to(ROOT).as_posix() for path in FILES]
 
 BASE = {"batch", "images", "knobs", "masks", "noise", "steps"}
+ENGINE = {"costs", "method", "request", "sweep"}
 # Which parts of textedit_core each part may import, by the first name below the package.
 FLOORS = {
     **dict.fromkeys(BASE, BASE),
@@ -18,16 +19,14 @@ FLOORS = {
     "cache": BASE,
     "axes": BASE,
     "sheet": BASE | {"axes"},
-    "sweep": BASE | {"axes", "cache", "sheet"},
     "models": BASE | {"models"},
     "metrics": BASE | {"models", "metrics"},
     "methods": BASE | {"models", "metrics"},
     "toon": BASE | {"metrics", "toon"},
     "training": BASE | {"methods", "metrics", "models", "toon", "training"},
-    "jobs": BASE | {"axes", "cache", "methods", "models", "record", "sheet", "sweep"},
-    "bench": BASE
-    | {"axes", "bench", "cache", "jobs", "methods", "metrics", "models", "record", "sheet", "sweep", "toon"},
-    "__main__": BASE | {"axes", "bench", "cache", "jobs", "methods", "models", "record", "sheet", "sweep"},
+    **dict.fromkeys(ENGINE, BASE | ENGINE | {"axes", "cache", "methods", "models", "record", "sheet"}),
+    "bench": BASE | ENGINE | {"axes", "bench", "cache", "metrics", "models", "record", "sheet", "toon"},
+    "__main__": BASE | ENGINE | {"axes", "bench", "cache", "models", "record"},
     "__init__": set(),
 }
 RANDOM_CALLS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial"}

@@ -10,6 +10,8 @@ from typing import Any
 
 # Nothing that imports torch stands up here: --help answers at once.
 METHODS = sorted((Path(__file__).parent / "methods").glob("[a-z]*.py"))
+# The kinds of input that a flag gives as they are; a latent has flags of its own.
+FLAGS = {"image": "path of a picture", "mask": "path of a picture, white = change here", "text": "a text"}
 COMMANDS = {"edit": "edit one image", "sweep": "edit one image at many values of its knobs"}
 
 
@@ -61,11 +63,11 @@ def _parser(given: list[str]) -> _Parser:
     return parser
 
 
-def _add_flags(parser: _Parser, command: str, method: str) -> None:
-    from textedit_core.jobs import INPUTS, LATENT, LATENT_IMAGE, REQUIRED, functions, inputs
-    from textedit_core.knobs import method_knobs
+def _add_flags(parser: _Parser, command: str, name: str) -> None:
+    from textedit_core import method
+    from textedit_core.request import SAMPLE
 
-    edit, fit = functions(method)
+    how = method.load(name)
     add = parser.add_argument
     add("--models", default="toon", metavar="NAME", help="toon, sd, or a folder of models (default toon)")
     add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
@@ -79,17 +81,16 @@ def _add_flags(parser: _Parser, command: str, method: str) -> None:
         add("--out", required=True, metavar="DIR", help="folder for the cells, sheet.png and sweep.json")
     else:
         add("--out", required=True, metavar="PNG", help="the file to write")
-    for name, (kind, default) in inputs(edit, fit).items():
-        if kind in INPUTS:
-            add(_flag(name), required=default is REQUIRED, metavar=kind.upper(), help=INPUTS[kind])
-    of_latent = "latent" in {kind for kind, _ in inputs(edit, fit).values()}
-    if of_latent:
-        add("--image", metavar="IMAGE", help=LATENT_IMAGE)
-    for name, knob in (method_knobs(edit, fit) | (LATENT if of_latent else {})).items():
+    for one in how.inputs.values():
+        if one.kind in FLAGS:
+            add(_flag(one.name), required=one.required, metavar=one.kind.upper(), help=FLAGS[one.kind])
+    if how.latent:
+        add("--image", metavar="IMAGE", help="path of a picture to project, instead of a seed")
+    for knob_name, knob in {**how.knobs, **(SAMPLE if how.latent else {})}.items():
         about = ": ".join(part for part in (knob.label, knob.knob.help) if part)
         about = f"{about} ({knob.wanted}; default {knob.default})".replace("%", "%%")
-        switch = {"nargs": "?", "const": "true"} if knob.type is bool else {}
-        add(_flag(name), metavar="VALUE", help=about, **switch)
+        switch: dict[str, Any] = {"nargs": "?", "const": "true"} if knob.type is bool else {}
+        add(_flag(knob_name), metavar="VALUE", help=about, **switch)
 
 
 def _flag(name: str) -> str:
@@ -98,36 +99,32 @@ def _flag(name: str) -> str:
 
 def _edit(options: Mapping[str, Any]) -> None:
     """Edit one image and write it, with its settings, to --out."""
-    from textedit_core.cache import cached
+    from textedit_core.cache import Cache
     from textedit_core.images import to_pil
-    from textedit_core.knobs import hand_over
     from textedit_core.record import save_png
+    from textedit_core.request import run
     from textedit_core.steps import last
 
     out = Path(options["out"])
     if out.suffix.lower() != ".png":
         raise ValueError(f"--out: '{out}' must end in .png, for the settings go into the file.")
-    job = _read(options)
+    asked = _request(options)
     out.parent.mkdir(parents=True, exist_ok=True)
-    arguments = job.arguments
-    if job.fit:
-        fitted = last(_watched("fit", cached(job.fit, *arguments, cache=job.cache, **job.fit_settings)))
-        arguments = hand_over(job.edit, job.given, fitted)
-    image = last(_watched("edit", cached(job.edit, *arguments, cache=job.cache, **job.edit_settings)))
-    save_png(to_pil(image)[0], out, job.record)
+    result = last(_told(run(asked, Cache(folder=options["cache"]))))
+    save_png(to_pil(result.image)[0], out, result.record)
     print(out)
 
 
 def _sweep(options: Mapping[str, Any]) -> None:
     """Edit one image at every point of the axes."""
-    from textedit_core.cache import cached
-    from textedit_core.jobs import functions
-    from textedit_core.knobs import knobs, method_knobs
+    from textedit_core import method
+    from textedit_core.cache import Cache
+    from textedit_core.request import fit
     from textedit_core.steps import last
     from textedit_core.sweep import parse_axis, sweep
 
-    edit, fit = functions(options["method"])
-    axes = [parse_axis(options[flag], method_knobs(edit, fit)) for flag in ("x", "y") if options[flag]]
+    how = method.load(options["method"])
+    axes = [parse_axis(options[flag], how.knobs) for flag in ("x", "y") if options[flag]]
     values = {axis.name: axis.values for axis in axes}
     if len(values) < len(axes):
         raise ValueError(f"--y: '{axes[1].name}' is on --x already; use another knob.")
@@ -137,21 +134,12 @@ def _sweep(options: Mapping[str, Any]) -> None:
     folder = Path(options["out"])
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out: '{folder}' is a file; name a folder.")
-    job = _read(options, values)
+    asked, cache = _request(options, values), Cache(folder=options["cache"])
     folder.mkdir(parents=True, exist_ok=True)
-    if job.fit and set(values) <= set(knobs(edit)):  # one fit for all cells: tell its steps
-        last(_watched("fit", cached(fit, *job.arguments, cache=job.cache, **job.fit_settings)))
-    steps = sweep(
-        edit,
-        values,
-        *job.arguments,
-        fit=job.fit,
-        batch_size=options["batch_size"],
-        cache=job.cache,
-        **job.settings,
-        **job.texts,
-    )
-    _write_sweep(folder, _watched("cells", steps), axes, options["cell_size"], job.record)
+    if asked.has_fit and set(values) <= set(how.edit_knobs):  # one fit for all cells: tell its steps
+        last(_told(fit(asked, cache)))
+    steps = sweep(asked, values, cache, batch_size=options["batch_size"])
+    _write_sweep(folder, _told(steps, "cells"), axes, options["cell_size"], asked.record)
     print(folder)
 
 
@@ -162,25 +150,46 @@ def _bench(options: Mapping[str, Any]) -> None:
     cli.run(options, print, _note)
 
 
-def _read(options: Mapping[str, Any], axes: Collection[str] = ()) -> Any:
-    """The job these flags ask for. Says what will be fetched, and which words the models never saw."""
-    from textedit_core.cache import Cache
-    from textedit_core.jobs import functions, inputs, read_job
+def _request(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
+    """The request of these flags. Says what will be fetched, and which words the models never saw."""
+    from textedit_core import method
+    from textedit_core.images import open_image, open_mask
     from textedit_core.models import zoo
+    from textedit_core.request import request
 
-    models = zoo.load(options["models"], options["device"])
-    kinds = inputs(*functions(options["method"]))
-    for part in zoo.describe(options["models"], *{kind for kind, _ in kinds.values()})["parts"]:
+    how, models = method.load(options["method"]), zoo.load(options["models"], options["device"])
+    for part in zoo.describe(options["models"], *(one.kind for one in how.inputs.values()))["parts"]:
         if not part["local"]:
             _note(f"fetching {part['repo']}, {part['size_gb']:g} GB, licence {part['license']}")
-    for name, (kind, _) in kinds.items():
-        if kind == "text":
-            for word, alike in models.unknown_words(options[name] or "").items():
+    opened: dict[str, Any] = {}
+    for one in how.inputs.values():
+        if one.kind == "text":
+            opened[one.name] = options[one.name]
+            for word, alike in models.unknown_words(options[one.name] or "").items():
                 hint = f"; it knows {', '.join(alike)}" if alike else ""
                 _note(f"{models.name} does not know '{word}'{hint}")
-    return read_job(
-        options["method"], options, models, options["resize"], Cache(folder=options["cache"]), axes, _watched
-    )
+        elif one.kind in ("image", "mask") and options[one.name]:
+            opener = open_mask if one.kind == "mask" else open_image
+            opened[one.name] = opener(options[one.name], _flag(one.name))
+        elif one.kind == "latent":
+            opened[one.name] = _latent(options, one.required)
+    typed = {name: knob.parse(options[name]) for name, knob in how.knobs.items() if options[name] is not None}
+    return request(how, models, opened, typed, resize=options["resize"], swept=swept)
+
+
+def _latent(options: Mapping[str, Any], required: bool) -> Any:
+    """The latent that the flags name: a picture to project, or a seed; None for none."""
+    from textedit_core.images import open_image
+    from textedit_core.request import SAMPLE, Sample
+
+    facts = {name: knob.parse(options[name]) for name, knob in SAMPLE.items() if options[name] is not None}
+    if options["image"] and facts:
+        raise ValueError("--latent-seed: the latent comes from --image already; give one of the two.")
+    if options["image"]:
+        return open_image(options["image"], "--image")
+    if not facts and required:
+        raise ValueError("--latent-seed: there is no latent; give a seed, or --image to project one.")
+    return Sample(**{name.removeprefix("latent_"): value for name, value in facts.items()}) if facts else None
 
 
 def _write_sweep(folder: Path, steps: Iterator, axes: Sequence[Any], cell_size: int, record: Any) -> None:
@@ -215,14 +224,15 @@ def _write_sweep(folder: Path, steps: Iterator, axes: Sequence[Any], cell_size: 
             (folder / "sweep.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
-def _watched(title: str, steps: Iterator) -> Iterator:
-    """The same steps, told on stderr: on a terminal in one line that counts, elsewhere every tenth."""
-    lively, told = sys.stderr.isatty(), -1
+def _told(steps: Iterator, title: str = "") -> Iterator:
+    """The same steps, told on stderr under their stage: on a terminal in one line, else every tenth."""
+    lively, told, stage = sys.stderr.isatty(), -1, ""
     for step in steps:
         tenth = 10 * step.done // max(1, step.total)
-        if lively or tenth > told:
+        if lively or tenth > told or (not title and step.stage != stage):
+            stage = title or step.stage
             loss = "" if step.loss is None else f", loss {step.loss:.4g}"
-            text = f"{title} {step.done}/{step.total}{loss}"
+            text = f"{stage} {step.done}/{step.total}{loss}"
             print(f"\r{text}\033[K" if lively else f"{text}\n", end="", file=sys.stderr, flush=True)
             told = tenth
         yield step

@@ -13,12 +13,14 @@ class Step(Generic[T]):
 
     `done` counts the steps finished so far. `value` is the result so far: a preview until the last step,
     final on the last one, which alone may have `done == total`. `loss` is there where something is optimised.
+    `stage` names what is being done where a computation has several parts, each counted by itself.
     """
 
     done: int
     total: int
     value: T | None = None
     loss: float | None = None
+    stage: str = ""
 
 
 def last(steps: Iterable[Step[T]]) -> T:

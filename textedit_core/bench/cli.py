@@ -66,8 +66,9 @@ def run(options: Mapping[str, Any], say: Callable[[str], None], note: Callable[[
 
 
 def _bench(options: Mapping[str, Any], out: Path, say: Callable, note: Callable) -> None:
-    from textedit_core.bench import plan, report, sets
-    from textedit_core.bench.run import Bench, Share, work
+    from textedit_core.bench import page, plan, sets
+    from textedit_core.bench.plan import Bench
+    from textedit_core.bench.run import Share, work
     from textedit_core.metrics import extras
     from textedit_core.models import zoo
 
@@ -105,7 +106,7 @@ def _bench(options: Mapping[str, Any], out: Path, say: Callable, note: Callable)
         told = record.get("skipped") or record.get("error") or f"{record['edit_seconds']:.1f} s"
         note(f"{done} of at most {mine}: {record['item']}, {record['label']}: {told}")
     note(f"{done} new results in {time.monotonic() - started:.1f} s")
-    written = report.write(bench, command_line(options), reference)
+    written = page.write(bench, command_line(options), reference)
     if written is None:
         note("other processes are still at work; the last one writes the report")
     else:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 from html import escape
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from textedit_core.bench.measure import MEASURES
-
-if TYPE_CHECKING:
-    from textedit_core.bench.report import Entry, Report, Row
+from textedit_core.bench.plan import Bench
+from textedit_core.bench.report import Entry, Report, Row, gather
 
 WIDTH = 128
 STYLE = """
@@ -27,6 +28,25 @@ figcaption, .quiet { color: var(--quiet); font-size: .8rem; overflow-wrap: anywh
 .error { color: #c33; }
 pre { overflow-x: auto; padding: .6rem; background: #8881; border-radius: 4px; }
 """
+
+
+def write(bench: Bench, command: str = "", reference: Path | None = None) -> Report | None:
+    """Write report.md, report.html and summary.json once all work is recorded; None while some is not.
+
+    Of several processes the one that ends last finds everything there and writes the one report.
+    """
+    records = bench.records()
+    if any(record is None for _, _, record in records):
+        return None
+    report = gather(bench, records, command, reference)
+    rows = [{"label": row.label, "coords": dict(row.coords), "items": row.items, "means": dict(row.means)}
+            for row in report.rows]  # fmt: skip
+    summary = {"bench": bench.name, "models": bench.models.name, "command": command, "rows": rows,
+               "notes": report.notes}  # fmt: skip
+    _replace(bench.out / "summary.json", json.dumps(summary, indent=1))
+    _replace(bench.out / "report.md", markdown(report))
+    _replace(bench.out / "report.html", html(report))
+    return report
 
 
 def markdown(report: Report) -> str:
@@ -141,3 +161,9 @@ def _link(file: str) -> str:
     from urllib.parse import quote
 
     return quote(file)
+
+
+def _replace(path: Path, text: str) -> None:
+    unfinished = path.with_name(f".{os.getpid()}-{path.name}")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from textedit_core.axes import Axis, parse_axis
+from textedit_core.bench import lines
 from textedit_core.bench.item import Item
-from textedit_core.jobs import REQUIRED, functions, inputs, presets
-from textedit_core.knobs import BoundKnob, knobs, method_knobs
+from textedit_core.cache import Cache
+from textedit_core.images import Fit
+from textedit_core.knobs import BoundKnob
+from textedit_core.method import GIVEN, Method, load
+from textedit_core.metrics.extras import Distance
 from textedit_core.models import zoo
+from textedit_core.request import preset
 
 MEASURING = ("clip", "identity")  # what measures the results, where it is there
 PROJECTING = ("encoder", "clip", "identity")  # what helps to find a picture's latent, where it is there
@@ -26,7 +32,7 @@ WORDS = {"image": "a picture", "mask": "a mask", "exemplar": "an exemplar", "tex
 class Contestant:
     """A method with its settings: one row of the report, or one a cell where it has axes.
 
-    label: as it was typed.  settings: every knob by its name in `knobs.method_knobs`.  typed: those a person
+    label: as it was typed.  settings: every knob by its name in `Method.knobs`.  typed: those a person
     set, which an item's own settings never replace.
     """
 
@@ -37,17 +43,9 @@ class Contestant:
     axes: Mapping[str, tuple] = field(default_factory=dict)
 
     @property
-    def edit(self) -> Callable:
-        return functions(self.method)[0]
-
-    @property
-    def fit(self) -> Callable | None:
-        return functions(self.method)[1]
-
-    @property
-    def kinds(self) -> dict[str, tuple[str, Any]]:
-        """What it takes by position, as `jobs.inputs` tells."""
-        return inputs(self.edit, self.fit)
+    def how(self) -> Method:
+        """The method itself."""
+        return load(self.method)
 
     def settings_for(self, item: Item) -> dict[str, Any]:
         """The settings, with those of the item for knobs that nobody typed and no axis has."""
@@ -55,7 +53,7 @@ class Contestant:
 
     def own_of(self, item: Item) -> dict[str, Any]:
         """Of the item's own settings those that hold for this contestant, by name."""
-        known = method_knobs(self.edit, self.fit)
+        known = self.how.knobs
         return {name: known[name].check(value) for name, value in item.knobs.items()
                 if name in known and name not in self.typed and name not in self.axes}  # fmt: skip
 
@@ -65,7 +63,7 @@ class Contestant:
         A method that takes a `target` gets the captions of before and after; one with a `prompt` alone gets
         what is wanted.
         """
-        names = [name for name, (kind, _) in self.kinds.items() if kind == "text"]
+        names = self.how.texts
         target = item.target or item.prompt
         meant = {"prompt": item.caption if "target" in names else item.prompt or target, "target": target}
         meant |= dict.fromkeys(("caption", "source", "neutral"), item.caption)
@@ -74,13 +72,13 @@ class Contestant:
     def lacks(self, item: Item) -> str:
         """Why the item is not for this method, such as "needs a mask"; "" where it has all that is asked."""
         texts = self.texts_for(item)
-        for name, (kind, default) in self.kinds.items():
-            if kind not in WORDS or default is not REQUIRED:
+        for one in self.how.inputs.values():
+            if one.kind not in WORDS or not one.required:
                 continue
-            if kind == "text" and not texts[name]:
-                return f"needs a text for its {name}"
-            if kind != "text" and picture_of(item, name) is None:
-                return f"needs {WORDS[name if name in WORDS else kind]}"
+            if one.kind == "text" and not texts[one.name]:
+                return f"needs a text for its {one.name}"
+            if one.kind != "text" and picture_of(item, one.name) is None:
+                return f"needs {WORDS[one.name if one.name in WORDS else one.kind]}"
         return ""
 
 
@@ -118,11 +116,11 @@ def read_contestants(
         typed |= dict(_setting(text, known, name) for text in settings)
         axes = [parse_axis(text, known) for text in sweeps if _axis_name(text) in known]
         used |= set(typed) | {axis.name for axis in axes}
-        base = {one: bound.default for one, bound in known.items()} | presets(models, name, known)
+        base = {one: bound.default for one, bound in known.items()} | preset(models, load(name))
         if seed is not None and "seed" in known:
             base["seed"] = known["seed"].check(seed)
             # As if it were typed, of an edit; of a fit alone it is no wish to fit anew what the models bring.
-            typed = ({"seed": base["seed"]} if "seed" in knobs(functions(name)[0]) else {}) | typed
+            typed = ({"seed": base["seed"]} if "seed" in load(name).edit_knobs else {}) | typed
         found.append(Contestant(label, name, base | typed, frozenset(typed), _distinct(axes)))
     for name in [*flags, *map(_axis_name, sweeps)]:
         if name not in used:
@@ -138,11 +136,11 @@ def parts_of(contestants: Sequence[Contestant], models: zoo.Models) -> list[str]
     A method that takes a latent also takes what finds one for a picture.
     """
     asked: dict[str, None] = {}
-    for kind, default in (one for contestant in contestants for one in contestant.kinds.values()):
-        if kind == "latent":
+    for one in (one for contestant in contestants for one in contestant.how.inputs.values()):
+        if one.kind == "latent":
             asked |= dict.fromkeys(part for part in PROJECTING if part in models.sources)
-        elif kind not in WORDS and (default is not None or kind in models.sources):
-            asked[kind] = None
+        elif one.kind not in GIVEN and (one.default is not None or one.kind in models.sources):
+            asked[one.kind] = None
     return list(asked)
 
 
@@ -178,13 +176,52 @@ def contents(item: Item) -> list[str]:
     return found
 
 
-def _knobs_of(name: str) -> dict[str, BoundKnob]:
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """A benchmark: `items` by `contestants`, by these models, pictures made square by `resize`.
+
+    out: the folder of the results.  batch_size: how many cells of a sweep are computed at once.  extras:
+    further measures of a result and its source, by name.
+    """
+
+    name: str
+    items: Sequence[Item]
+    contestants: Sequence[Contestant]
+    models: zoo.Models
+    out: Path
+    resize: Fit = "crop"
+    batch_size: int = 8
+    extras: Mapping[str, Distance] = field(default_factory=dict)
+    cache: Cache = field(default_factory=Cache)  # of fits that serve all items
+    _keys: dict[tuple[int, int], str] = field(default_factory=dict)
+
+    def key(self, item: int, contestant: int) -> str:
+        """The key of a piece of work, by the two places. Loads the models that the contestants take."""
+        if not self._keys:
+            measuring = [part for part in MEASURING if part in self.models.sources]
+            seen = [contents(item) for item in self.items]
+            for j, one in enumerate(self.contestants):
+                parts = sorted({*parts_of([one], self.models), *measuring})
+                world = [self.resize, *self.extras, *map(self._fingerprint, parts)]
+                for i, asked in enumerate(self.items):
+                    self._keys[i, j] = key(asked, one, [*world, *seen[i]])
+        return self._keys[item, contestant]
+
+    def records(self) -> list[tuple[Item, Contestant, dict[str, Any] | None]]:
+        """All work in order, each with its record, None where it is not done yet."""
+        done = lines.read(self.out)
+        places = itertools.product(range(len(self.items)), range(len(self.contestants)))
+        return [(self.items[i], self.contestants[j], done.get(self.key(i, j))) for i, j in places]
+
+    def _fingerprint(self, part: str) -> str:
+        return f"{part} {getattr(getattr(self.models, part), 'fingerprint', '')}"
+
+
+def _knobs_of(name: str) -> Mapping[str, BoundKnob]:
     try:
-        return method_knobs(*functions(name))
-    except ModuleNotFoundError as error:
-        if error.name != f"textedit_core.methods.{name}":
-            raise
-        raise ValueError(f"--methods: there is no method called '{name}'; see edit --help.") from None
+        return load(name).knobs
+    except ValueError as error:
+        raise ValueError(f"--methods: {error}") from None
 
 
 def _setting(text: str, known: Mapping[str, BoundKnob], method: str) -> tuple[str, Any]:

@@ -1,17 +1,16 @@
-"""The report of a benchmark: means over the items, and every item with its pictures, as data and Markdown."""
+"""The report of a benchmark as data: means over the items, and every item with its pictures."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from textedit_core.bench import page, sets
+from textedit_core.bench import sets
 from textedit_core.bench.measure import MEASURES
-from textedit_core.bench.run import Bench
+from textedit_core.bench.plan import Bench
 
 COSTS = {"fit_seconds": "fit, s", "edit_seconds": "edit, s", "fit_rows": "fit, UNet rows",
          "edit_rows": "edit, UNet rows"}  # fmt: skip
@@ -64,25 +63,6 @@ class Report:
         headings = {name: one.heading for name, one in MEASURES.items()} | SETS | COSTS
         known = {name for row in self.rows for name in row.means}
         return [(name, text) for name, text in headings.items() if name in known]
-
-
-def write(bench: Bench, command: str = "", reference: Path | None = None) -> Report | None:
-    """Write report.md, report.html and summary.json once all work is recorded; None while some is not.
-
-    Of several processes the one that ends last finds everything there and writes the one report.
-    """
-    records = bench.records()
-    if any(record is None for _, _, record in records):
-        return None
-    report = gather(bench, records, command, reference)
-    rows = [{"label": row.label, "coords": dict(row.coords), "items": row.items, "means": dict(row.means)}
-            for row in report.rows]  # fmt: skip
-    summary = {"bench": bench.name, "models": bench.models.name, "command": command, "rows": rows,
-               "notes": report.notes}  # fmt: skip
-    _replace(bench.out / "summary.json", json.dumps(summary, indent=1))
-    _replace(bench.out / "report.md", page.markdown(report))
-    _replace(bench.out / "report.html", page.html(report))
-    return report
 
 
 def gather(bench: Bench, records: Sequence[tuple], command: str, reference: Path | None = None) -> Report:
@@ -203,9 +183,3 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _replace(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{os.getpid()}-{path.name}")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from textedit_core.bench import lines, trial
-from textedit_core.bench.item import Item, Pictures
-from textedit_core.bench.plan import MEASURING, Contestant, contents, key, parts_of
-from textedit_core.cache import Cache
-from textedit_core.images import Fit
-from textedit_core.metrics.extras import Distance
-from textedit_core.models import zoo
+from textedit_core.bench.item import Pictures
+from textedit_core.bench.plan import Bench, Contestant
 
 # Where torchrun and accelerate launch, Open MPI, and other MPIs say which process of how many this is.
 NUMBERS = (("RANK", "WORLD_SIZE"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), ("PMI_RANK", "PMI_SIZE"))
@@ -43,47 +37,6 @@ class Share:
                 f"{names[0]}={rank} and {names[1]}={count} are no process of several: unset both."
             )
         return cls(int(rank), int(count))
-
-
-@dataclass(frozen=True, eq=False)
-class Bench:
-    """A benchmark: `items` by `contestants`, by these models, pictures made square by `resize`.
-
-    out: the folder of the results.  batch_size: how many cells of a sweep are computed at once.  extras:
-    further measures of a result and its source, by name.
-    """
-
-    name: str
-    items: Sequence[Item]
-    contestants: Sequence[Contestant]
-    models: zoo.Models
-    out: Path
-    resize: Fit = "crop"
-    batch_size: int = 8
-    extras: Mapping[str, Distance] = field(default_factory=dict)
-    cache: Cache = field(default_factory=Cache)  # of fits that serve all items
-    _keys: dict[tuple[int, int], str] = field(default_factory=dict)
-
-    def key(self, item: int, contestant: int) -> str:
-        """The key of a piece of work, by the two places. Loads the models that the contestants take."""
-        if not self._keys:
-            measuring = [part for part in MEASURING if part in self.models.sources]
-            seen = [contents(item) for item in self.items]
-            for j, one in enumerate(self.contestants):
-                parts = sorted({*parts_of([one], self.models), *measuring})
-                world = [self.resize, *self.extras, *map(self._fingerprint, parts)]
-                for i, asked in enumerate(self.items):
-                    self._keys[i, j] = key(asked, one, [*world, *seen[i]])
-        return self._keys[item, contestant]
-
-    def records(self) -> list[tuple[Item, Contestant, dict[str, Any] | None]]:
-        """All work in order, each with its record, None where it is not done yet."""
-        done = lines.read(self.out)
-        places = itertools.product(range(len(self.items)), range(len(self.contestants)))
-        return [(self.items[i], self.contestants[j], done.get(self.key(i, j))) for i, j in places]
-
-    def _fingerprint(self, part: str) -> str:
-        return f"{part} {getattr(getattr(self.models, part), 'fingerprint', '')}"
 
 
 def work(bench: Bench, share: Share = Share()) -> Iterator[dict[str, Any]]:

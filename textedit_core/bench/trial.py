@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from PIL import Image
-from torch import Tensor
 
 from textedit_core.axes import Cell
 from textedit_core.bench.item import Pictures
 from textedit_core.bench.measure import measure
-from textedit_core.bench.plan import PROJECTING, Contestant, parts_of, picture_of
-from textedit_core.cache import Cache, cached
+from textedit_core.bench.plan import Bench, Contestant, picture_of
+from textedit_core.cache import Cache
+from textedit_core.costs import Cost, Costs
 from textedit_core.images import as_tensor, mask_to_pil, to_pil
-from textedit_core.jobs import INPUTS, REQUIRED, WHOLE, presets
-from textedit_core.knobs import divide, hand_over, knobs, positionals
-from textedit_core.models import zoo
-from textedit_core.models.diffusion.latent_diffusion import count_rows
+from textedit_core.method import Method
 from textedit_core.record import Record, image_sha, save_png
+from textedit_core.request import EDITING, Projected, Request, part_of, preset_of_projection, request
 from textedit_core.sheet import cell_name
 from textedit_core.steps import last
 from textedit_core.sweep import sweep
-
-if TYPE_CHECKING:
-    from textedit_core.bench.run import Bench
 
 SHOWN = ("image", "mask", "exemplar", "answer")
 
@@ -44,88 +33,62 @@ def do(bench: Bench, pictures: Pictures, contestant: Contestant, name: str) -> d
     A fit that no picture goes into serves all items, and what finds a picture's latent counts as its fit. An
     edit of `any_size` gets the image and its mask as large as they are, and is measured so.
     """
-    edit, fit = contestant.edit, contestant.fit
-    settings = contestant.settings_for(pictures.item)
-    cells, fits, edits = [], _Meter(bench.models), _Meter(bench.models)
-    given = _given(bench, pictures, contestant, fits)
-    of_edit = {axis: values for axis, values in contestant.axes.items() if axis in knobs(edit)}
-    of_fit = {axis: values for axis, values in contestant.axes.items() if axis not in of_edit}
-    if fit and (brought := _brought(bench, contestant, given)):
-        fit, given = None, given | brought
-    kinds = [contestant.kinds[one][0] for one in positionals(fit)] if fit else []
-    cache = Cache() if {"image", "mask", "latent"} & set(kinds) else bench.cache
-    for values in itertools.product(*of_fit.values()):
-        coords = dict(zip(of_fit, values, strict=True))
-        fit_settings, edit_settings = divide(settings | coords, edit, contestant.fit)
-        if fit:
-            first = tuple(given[one] for one in positionals(fit))
-            with fits.running(given):
-                fitted = last(cached(fit, *first, cache=cache, **fit_settings))
-            arguments = hand_over(edit, given, fitted)
-        else:
-            arguments = tuple(given[one] for one in positionals(edit))
-        with edits.running(given):
-            steps = sweep(
-                edit, of_edit, *arguments, batch_size=bench.batch_size, cache=Cache(), **edit_settings
-            )
-            found = last(steps)
-        cells += [
-            Cell(coords | one.coords, settings | coords | one.coords, one.image, one.seconds) for one in found
-        ]
-    size = None if _whole(pictures, edit) else cells[0].image.shape[-1]
+    asked = _request(bench, pictures, contestant)
+    costs = Costs(bench.models.device, asked.inputs)
+    serves_all = asked.has_fit and not _sees_a_picture(asked.method)
+    cache = bench.cache if serves_all else Cache()
+    cells = last(sweep(asked, contestant.axes, cache, batch_size=bench.batch_size, costs=costs))
+    size = None if _whole(pictures, asked.method) else cells[0].image.shape[-1]
     written = [_written(bench, pictures, contestant, name, cell, size) for cell in cells]
-    costs = {"edit_seconds": edits.seconds, "edit_rows": edits.rows}
-    if fits.used:
-        costs |= {"fit_seconds": fits.seconds, "fit_rows": fits.rows}
-    return {"cells": written, **costs, **_shown(bench, pictures, size)}
+    return {"cells": written, **_told(costs.stages), **_shown(bench, pictures, size)}
 
 
-def _given(bench: Bench, pictures: Pictures, contestant: Contestant, fits: _Meter) -> dict[str, Any]:
-    """Everything the method takes by position, by name. ValueError for a picture that cannot be read."""
-    given, models, texts = {}, bench.models, contestant.texts_for(pictures.item)
-    there = parts_of([contestant], models)
-    for name, (kind, default) in contestant.kinds.items():
-        if kind not in INPUTS and kind != "latent":
-            given[name] = getattr(models, kind) if kind in there else default
-    size = next(part.size for part in given.values() if hasattr(part, "size"))
-    for name, (kind, default) in contestant.kinds.items():
-        if kind == "text":
-            given[name] = texts[name] or ("" if default is REQUIRED else default)
-        elif kind == "latent":
-            with fits.running(given):
-                given[name] = _latent(models, pictures.get("image", size))
-        elif kind in INPUTS:
-            what = name if name in ("mask", "exemplar") else "image"
-            has = picture_of(pictures.item, name) is not None
-            side = None if name in WHOLE and _whole(pictures, contestant.edit) else size
-            if what == "exemplar" and pictures.item.squash:
-                side = given["model"].exemplar_size  # squashed once, as in training
-            given[name] = pictures.get(what, side).to(models.device) if has else default
-    return given
+def _request(bench: Bench, pictures: Pictures, contestant: Contestant) -> Request:
+    """The request for an item. ValueError for a picture that cannot be read."""
+    how, models, item = contestant.how, bench.models, pictures.item
+    size = next(part_of(models, one.kind).size for one in how.inputs.values() if one.name in _SIZED)
+    given: dict[str, Any] = {name: text for name, text in contestant.texts_for(item).items() if text}
+    given |= {name: "" for name in how.texts if name not in given and how.inputs[name].required}
+    for one in how.inputs.values():
+        if one.kind == "latent":
+            image = pictures.get("image", size)
+            assert image is not None  # `Contestant.lacks` has looked
+            given[one.name] = Projected(image.to(models.device), preset_of_projection(models))
+        elif one.kind in ("image", "mask") and picture_of(item, one.name) is not None:
+            what = one.name if one.name in ("mask", "exemplar") else "image"
+            side = None if one.name in ("image", "mask") and _whole(pictures, how) else size
+            if what == "exemplar" and item.squash:
+                side = models.paint_by_example.exemplar_size  # squashed once, as in training
+            given[one.name] = pictures.get(what, side)
+    settings = contestant.settings_for(item)
+    asked = {name: settings[name] for name in settings if name in contestant.typed or name in how.edit_knobs}
+    made = request(how, models, given, asked, resize=bench.resize, swept=contestant.axes)
+    return made.at(**settings)
 
 
-def _whole(pictures: Pictures, edit: Callable) -> bool:
-    """Whether the edit sees the picture as large as it is, as `jobs.read_job` would give it."""
-    return getattr(edit, "any_size", False) and pictures.can_be_whole()
+_SIZED = ("model", "generator")  # the inputs that say how large pictures are
 
 
-def _latent(models: zoo.Models, image: Tensor) -> Any:
-    """The code at which the models' generator gives the image (1,3,H,W), by their preset."""
-    from textedit_core.methods import projection
-
-    parts = [getattr(models, part) if part in models.sources else None for part in PROJECTING]
-    chosen = presets(models, "projection", knobs(projection.fit))
-    steps = projection.fit(models.generator, *parts, image.to(models.device), **chosen)
-    return last(steps).latent
+def _sees_a_picture(how: Method) -> bool:
+    """Whether the fit of a method depends on the picture."""
+    return any(one.kind in ("image", "mask", "latent") for one in how.fit_inputs)
 
 
-def _brought(bench: Bench, contestant: Contestant, given: dict[str, Any]) -> dict[str, Any]:
-    """What the models bring of what the fit would make, unless a setting of the fit was asked for."""
-    if (contestant.typed | set(contestant.axes)) - set(knobs(contestant.edit)):
-        return {}
-    left = set(positionals(contestant.edit)) - set(given)
-    found = {one: bench.models.brought(one, given.get("prompt", "")) for one in left & set(zoo.BROUGHT)}
-    return {one: value for one, value in found.items() if value is not None}
+def _whole(pictures: Pictures, how: Method) -> bool:
+    """Whether the edit sees the picture as large as it is, as `request` would give it."""
+    return how.any_size and pictures.can_be_whole()
+
+
+def _told(stages: dict[str, Cost]) -> dict[str, Any]:
+    """The costs as they are recorded; what finds a latent counts as a part of the fit."""
+    edit = stages[EDITING]
+    found: dict[str, Any] = {"edit_seconds": round(edit.seconds, 4), "edit_rows": edit.rows}
+    before = [cost for stage, cost in stages.items() if stage != EDITING]
+    if before:
+        rows = [cost.rows for cost in before if cost.rows is not None]
+        found["fit_seconds"] = round(sum(cost.seconds for cost in before), 4)
+        found["fit_rows"] = sum(rows) if rows else None
+    return found
 
 
 def _written(
@@ -164,32 +127,3 @@ def _save(picture: Image.Image, path: Path, about: Record | None = None) -> None
     unfinished = path.with_name(f".{os.getpid()}-{path.name}")
     save_png(picture, unfinished, about) if about else picture.save(unfinished, format="PNG")
     os.replace(unfinished, path)
-
-
-@dataclass(eq=False)
-class _Meter:
-    """Seconds and UNet rows of the blocks it ran; rows is None where no UNet is at work."""
-
-    models: zoo.Models
-    seconds: float = 0.0
-    rows: int | None = None
-    used: bool = False
-
-    @contextmanager
-    def running(self, given: dict[str, Any]) -> Iterator[None]:
-        counted = [part for part in given.values() if hasattr(part, "unet")]
-        with ExitStack() as stack:
-            counts = [stack.enter_context(count_rows(part)) for part in counted]
-            started = _now(self.models.device)
-            yield
-            self.seconds = round(self.seconds + _now(self.models.device) - started, 4)
-        self.used = True
-        if counts:
-            self.rows = (self.rows or 0) + sum(count.rows for count in counts)
-
-
-def _now(device: torch.device) -> float:
-    """Seconds on a clock, all work that the device was given done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()

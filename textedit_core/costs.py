@@ -1,0 +1,83 @@
+"""What a computation costs: seconds and UNet rows, counted for each of its stages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from textedit_core.models.diffusion.latent_diffusion import RowCount, count_rows
+from textedit_core.steps import Step
+
+
+@dataclass(frozen=True)
+class Cost:
+    """seconds: of the work alone, without what its caller does between steps.  rows: UNet evaluations, None
+    where no UNet is at work.  cached: whether all of it came from the cache."""
+
+    seconds: float = 0.0
+    rows: int | None = None
+    cached: bool = False
+
+
+@dataclass(eq=False)
+class Costs:
+    """The costs of a computation on a device, stage by stage, of the networks among its inputs."""
+
+    device: torch.device
+    inputs: Mapping[str, Any]
+    _seconds: dict[str, float] = field(default_factory=dict)
+    _counts: dict[str, list[RowCount]] = field(default_factory=dict)
+    _computed: set[str] = field(default_factory=set)
+
+    @property
+    def stages(self) -> dict[str, Cost]:
+        """The cost so far of every stage that was begun."""
+        has_unet = bool(self._networks)
+        return {
+            stage: Cost(
+                seconds,
+                sum(count.rows for count in self._counts[stage]) if has_unet else None,
+                stage not in self._computed,
+            )
+            for stage, seconds in self._seconds.items()
+        }
+
+    def seconds(self, stage: str) -> float:
+        """Of a stage so far."""
+        return self._seconds.get(stage, 0.0)
+
+    def watch(self, stage: str, steps: Iterator[Step], cached: bool = False) -> Iterator[Step]:
+        """The same steps, their seconds and UNet rows counted for a stage; `cached`: they cost nothing new.
+
+        A hook that counts lives for one step only, so that nothing stays attached while a caller is at work.
+        A count is read at the end: a tuned copy of the UNet goes on counting where it was made.
+        """
+        counts = self._counts.setdefault(stage, [])
+        self._seconds.setdefault(stage, 0.0)
+        if not cached:
+            self._computed.add(stage)
+        with closing(steps):
+            while True:
+                with ExitStack() as stack:
+                    counts += [stack.enter_context(count_rows(one)) for one in self._networks]
+                    began = self._now()
+                    step = next(steps, None)
+                    self._seconds[stage] += self._now() - began
+                if step is None:
+                    return
+                yield step
+
+    @property
+    def _networks(self) -> list[Any]:
+        return [part for part in self.inputs.values() if hasattr(part, "unet")]
+
+    def _now(self) -> float:
+        """Seconds on a clock, all work that the device was given done."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()

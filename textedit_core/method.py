@@ -1,0 +1,184 @@
+"""A method as everything above it sees it: its inputs by kind, its knobs, its fit and its edit.
+
+A method is a file in methods/ with a function `edit`, and a function `fit` where something expensive is done
+once. What the page, the command line, sweeps, Compare and the bench need to know of it is read here, once,
+from the signatures of the two.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from textedit_core.knobs import BoundKnob, divide, knobs, method_knobs, positionals
+from textedit_core.models import zoo
+from textedit_core.steps import Step
+
+# The kinds of input that a person gives; every other kind is a part of the models.
+GIVEN = ("image", "mask", "text", "latent")
+REQUIRED = inspect.Parameter.empty
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a method.
+
+    name: of the parameter.  kind: one of `GIVEN`, or the part of `zoo.Models` that it is.  default: of the
+    parameter, `REQUIRED` where it has none; None for a part or a latent that may be missing.
+    """
+
+    name: str
+    kind: str
+    default: Any = REQUIRED
+
+    @property
+    def required(self) -> bool:
+        return self.default is REQUIRED
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """A method, read from its functions.
+
+    name: of its file in methods/.  edit, fit: its functions; fit is None where nothing is done once.
+    inputs: by name, those of the fit first, then those that only the edit takes.  knobs: every setting by
+    name, those of the fit first; a knob that both have is `fit_NAME` for the fit.  fitted: the parameter of
+    `edit` that takes what the fit makes, "" without a fit.
+    """
+
+    name: str
+    edit: Callable[..., Iterator[Step]]
+    fit: Callable[..., Iterator[Step]] | None
+    inputs: Mapping[str, Input]
+    knobs: Mapping[str, BoundKnob]
+    fitted: str
+
+    @property
+    def batched(self) -> tuple[str, ...]:
+        """The knobs of the edit that take a list, one value for each row of a batch."""
+        return getattr(self.edit, "batched", ())
+
+    @property
+    def any_size(self) -> bool:
+        """Whether the edit takes its picture and mask as large as they are, and not squared."""
+        return getattr(self.edit, "any_size", False)
+
+    @cached_property
+    def edit_knobs(self) -> tuple[str, ...]:
+        """The names of the settings of the edit."""
+        return tuple(knobs(self.edit))
+
+    @cached_property
+    def fit_knobs(self) -> tuple[str, ...]:
+        """The names of the settings of the fit, as in `knobs`."""
+        return tuple(name for name in self.knobs if name not in self.edit_knobs)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The names of the inputs that are texts."""
+        return tuple(one.name for one in self.inputs.values() if one.kind == "text")
+
+    @property
+    def latent(self) -> Input | None:
+        """The input that is a generator's latent, if the method has one."""
+        return next((one for one in self.inputs.values() if one.kind == "latent"), None)
+
+    @cached_property
+    def fit_inputs(self) -> tuple[Input, ...]:
+        """The inputs that the fit takes."""
+        return tuple(self.inputs[name] for name in positionals(self.fit)) if self.fit else ()
+
+    def split(self, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Settings by their names in `knobs` -> the keyword arguments of the fit, and those of the edit."""
+        return divide(settings, self.edit, self.fit)
+
+    def fit_arguments(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The positional arguments of the fit, of the inputs by name."""
+        assert self.fit is not None
+        return tuple(given[name] for name in positionals(self.fit))
+
+    def edit_arguments(self, given: Mapping[str, Any], fitted: Any = None) -> tuple[Any, ...]:
+        """The positional arguments of the edit, of the inputs by name and what the fit has made."""
+        known = {**given, self.fitted: fitted} if self.fitted else given
+        return tuple(known[name] for name in positionals(self.edit))
+
+
+def names() -> tuple[str, ...]:
+    """The names of all files in methods/, in alphabetical order; nothing is imported."""
+    return tuple(sorted(path.stem for path in (Path(__file__).parent / "methods").glob("[a-z]*.py")))
+
+
+def load(name: str) -> Method:
+    """The method of a file in methods/. ValueError, a sentence, for a name that is none, or has no edit."""
+    try:
+        module = importlib.import_module(f"textedit_core.methods.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"textedit_core.methods.{name}":
+            raise
+        raise ValueError(f"There is no method called '{name}'; use one of {', '.join(names())}.") from None
+    if not hasattr(module, "edit"):
+        raise ValueError(f"'{name}' prepares an image and does not edit it; choose another method.")
+    return read(name, module.edit, getattr(module, "fit", None))
+
+
+@lru_cache(maxsize=256)
+def read(name: str, edit: Callable, fit: Callable | None = None) -> Method:
+    """A method of this name with these functions.
+
+    Raises ValueError for a parameter of a type that nobody can give, and TypeError unless exactly one
+    parameter of the edit is left for what the fit makes.
+    """
+    own = inspect.signature(fit or edit).parameters
+    later = inspect.signature(edit).parameters if fit else {}
+    for_edit = {key: one for key, one in later.items() if key not in own and _is_given_later(one.annotation)}
+    inputs = {}
+    for key, one in [*own.items(), *for_edit.items()]:
+        if one.kind != one.KEYWORD_ONLY:
+            kind = _kind(key, one.annotation)
+            may_be_missing = kind not in ("image", "mask", "text") and _mentions(one.annotation, "None")
+            inputs[key] = Input(key, kind, None if may_be_missing else one.default)
+    left = [key for key in positionals(edit) if key not in inputs] if fit else []
+    if fit and len(left) != 1:
+        raise TypeError(f"{edit.__qualname__} needs {left}, where one is left for the fitted value.")
+    return Method(name, edit, fit, inputs, method_knobs(edit, fit), *left or [""])
+
+
+def _is_given_later(annotation: Any) -> bool:
+    """Whether a parameter that only the edit has is an input, and not what the fit makes."""
+    return annotation in (str, "str") or _mentions(annotation, "Latent")
+
+
+def _mentions(annotation: Any, wanted: str) -> bool:
+    """Whether an annotation, `A | B` or one type, has a type of this name in it."""
+    if annotation is None or isinstance(annotation, type):
+        return wanted == ("None" if annotation in (None, type(None)) else annotation.__name__)
+    return wanted in [part.strip().rpartition(".")[2] for part in str(annotation).split("|")]
+
+
+def _kind(name: str, annotation: Any) -> str:
+    if name == "model":
+        return _part_of(annotation)
+    if isinstance(getattr(zoo.Models, name, None), cached_property | property):
+        return name
+    if annotation in (str, "str"):
+        return "text"
+    if _mentions(annotation, "Latent"):
+        return "latent"
+    if getattr(annotation, "__name__", str(annotation)).rpartition(".")[2] == "Tensor":
+        return "mask" if name == "mask" else "image"
+    raise ValueError(f"This method takes a '{name}', which no flag can give; use it from Python.")
+
+
+def _part_of(annotation: Any) -> str:
+    """The part of the models that has this type; the diffusion model where none has."""
+    members = {name: one for kind in zoo.Models.__mro__ for name, one in vars(kind).items()}
+    for name, one in members.items():
+        made = one.func.__annotations__.get("return") if isinstance(one, cached_property) else None
+        if made is not None and _mentions(annotation, getattr(made, "__name__", str(made))):
+            return name
+    return "diffusion"

@@ -1,0 +1,392 @@
+"""A request: one picture to be made, with all that it depends on; and the one way in which it is made.
+
+The page makes a request of its widgets, the command line of its flags, Compare and the bench one for each
+method, a notebook by hand:
+
+    models = zoo.load("toon")
+    asked = request("imagic", models, {"image": picture, "prompt": "a happy person"}, {"eta": 0.8})
+    result = last(run(asked))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from textedit_core import cache as caches
+from textedit_core import images, method
+from textedit_core.costs import Cost, Costs
+from textedit_core.knobs import BoundKnob, knobs
+from textedit_core.method import Input, Method
+from textedit_core.methods import projection
+from textedit_core.models import zoo
+from textedit_core.models.style import latents
+from textedit_core.models.style.latents import Latent
+from textedit_core.record import Record, image_sha
+from textedit_core.steps import Step
+
+PROJECTING, FITTING, EDITING = "projection", "fit", "edit"  # the stages, in their order
+# The settings of a picked and of a projected latent, by their names in a record and on the command line.
+SAMPLE = {f"latent_{name}": knob for name, knob in knobs(latents.from_seed).items()}
+PROJECTION = {f"projection_{name}": knob for name, knob in knobs(projection.fit).items()}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The latent of a seed."""
+
+    seed: int = 0
+    truncation: float = 0.7
+
+
+@dataclass(frozen=True, eq=False)
+class Projected:
+    """The latent that rebuilds a picture (1,3,S,S), S the generator's size, to be found by projection.
+
+    settings: a value for every knob of `projection.fit`, by its name there.
+    """
+
+    image: Tensor
+    settings: Mapping[str, Any]
+
+
+class Call(NamedTuple):
+    """A function of a method with its arguments, as the cache knows it."""
+
+    function: Any
+    arguments: tuple[Any, ...]
+    settings: Mapping[str, Any]
+
+    def key(self) -> str:
+        """Its key in a cache."""
+        return caches.key(self.function, self.arguments, dict(self.settings))
+
+    def cached(self, cache: caches.Cache) -> Iterator[Step]:
+        """Its steps, or one finished step from the cache."""
+        return caches.cached(self.function, *self.arguments, cache=cache, **self.settings)
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """All that one picture depends on, and nothing else: equal requests give equal pictures.
+
+    inputs: by name, every one that the method has: parts of the models, pictures (1,3,H,W) in [-1,1], masks
+    (1,1,H,W), texts; a latent as a `Latent`, or as a `Sample` or `Projected` that is found when it is needed.
+    settings: a value for every knob by its name in `Method.knobs`.  fitted: what stands in place of a fit,
+    where the models bring it or the person picked it.  picture: the source as it was opened, None where a
+    latent was picked.  resize: how pictures were made square, "crop" or "pad".  prompts: the texts a person
+    gave, by name.  notes: further facts for the record.
+    """
+
+    method: Method
+    models: zoo.Models
+    inputs: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    fitted: Any = None
+    picture: Image.Image | None = None
+    resize: images.Fit = "crop"
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def at(self, **settings: Any) -> Request:
+        """The same with other values for some knobs. ValueError for a value that a knob does not take."""
+        known = self.method.knobs
+        return replace(
+            self, settings={**self.settings, **{k: known[k].check(v) for k, v in settings.items()}}
+        )
+
+    @property
+    def has_fit(self) -> bool:
+        """Whether a fit is to be made before the edit."""
+        return self.method.fit is not None and self.fitted is None
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The settings that the picture depends on: those of the edit alone where there is no fit to make."""
+        names = self.method.knobs if self.has_fit else self.method.edit_knobs
+        return {name: self.settings[name] for name in names}
+
+    @cached_property
+    def record(self) -> Record:
+        """The record of its result."""
+        facts: dict[str, Any] = {}
+        chosen = self.inputs[self.method.latent.name] if self.method.latent else None
+        if isinstance(chosen, Sample):
+            facts = {"latent_seed": chosen.seed, "latent_truncation": chosen.truncation}
+        elif isinstance(chosen, Projected):
+            facts = {f"projection_{name}": value for name, value in chosen.settings.items()}
+        return Record(
+            method=self.method.name,
+            models=self.models.name,
+            prompts=dict(self.prompts),
+            knobs={**self.recorded, **facts, **self.notes},
+            image=image_sha(self.picture) if self.picture else "",
+            resize=self.resize,
+        )
+
+    def projection_call(self) -> Call | None:
+        """The projection that finds its latent; None where it has one."""
+        chosen = self.inputs[self.method.latent.name] if self.method.latent else None
+        if not isinstance(chosen, Projected):
+            return None
+        parts = (part_of(self.models, one, None) for one in ("encoder", "clip", "identity"))
+        return Call(projection.fit, (self.models.generator, *parts, chosen.image), chosen.settings)
+
+    def with_latent(self, latent: Latent | None) -> Request:
+        """The same from this latent on; without one, a sample is looked up and all else is as it was."""
+        if self.method.latent is None:
+            return self
+        name = self.method.latent.name
+        if latent is None and isinstance(chosen := self.inputs[name], Sample):
+            latent = latents.from_seed(self.models.generator, seed=chosen.seed, truncation=chosen.truncation)
+        return self if latent is None else replace(self, inputs={**self.inputs, name: latent})
+
+    def fit_call(self) -> Call:
+        """The fit. The latent must have been found."""
+        assert self.method.fit is not None
+        arguments = self.method.fit_arguments(self.inputs)
+        return Call(self.method.fit, arguments, self.method.split(self.settings)[0])
+
+    def edit_call(self, fitted: Any = None) -> Call:
+        """The edit after a fit. The latent must have been found."""
+        arguments = self.method.edit_arguments(self.inputs, fitted)
+        return Call(self.method.edit, arguments, self.method.split(self.settings)[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A finished picture.
+
+    image: (1,3,H,W) in [-1,1].  source: what it was made of, the picture as the model saw it, (1,3,H,W), or
+    the image of the latent.  fitted: what the fit made, None without one.  costs: seconds and UNet rows of
+    each stage, and whether it came from the cache.
+    """
+
+    image: Tensor
+    request: Request
+    source: Tensor | None = None
+    fitted: Any = None
+    costs: Mapping[str, Cost] = field(default_factory=dict)
+
+    @property
+    def record(self) -> Record:
+        return self.request.record
+
+    @property
+    def seconds(self) -> float:
+        """Of all stages."""
+        return sum(cost.seconds for cost in self.costs.values())
+
+    @property
+    def rows(self) -> int | None:
+        """UNet rows of all stages; None where no UNet is at work."""
+        counted = [cost.rows for cost in self.costs.values() if cost.rows is not None]
+        return sum(counted) if counted else None
+
+
+# --- making a request -------------------------------------------------------------------------------------
+
+
+def request(
+    asked: Method | str,
+    models: zoo.Models,
+    inputs: Mapping[str, Any],
+    settings: Mapping[str, Any] | None = None,
+    *,
+    resize: images.Fit = "crop",
+    swept: Collection[str] = (),
+    fetch: bool = True,
+    notes: Mapping[str, Any] | None = None,
+) -> Request:
+    """Check what a person gave, and fill in the rest.
+
+    inputs: what the person gives, by the names of the method's inputs: a picture or mask as a PIL image, made
+    square by `resize` ("crop" or "pad"; as large as it is for a method of any size), or as a tensor that is
+    so already; texts; a latent as `Latent`, `Sample` or `Projected`, or a picture to project, by the models'
+    preset. What the fit would make may be given too, by its parameter's name, and is then not fitted.
+    settings: values by knob; others are the models' preset, else the paper's default.  swept: knobs that a
+    sweep will set.  fetch: whether parts that may be missing are fetched from the hub.  notes: further facts
+    for the record.
+
+    What the models bring of what the fit would make is not fitted again, unless a setting of the fit is given
+    or swept. ValueError, a sentence that names the input or the knob, for every mistake.
+    """
+    how = method.load(asked) if isinstance(asked, str) else asked
+    typed = {name: _knob(how, name).check(value) for name, value in (settings or {}).items()}
+    chosen = {name: knob.default for name, knob in how.knobs.items()} | preset(models, how) | typed
+    given: dict[str, Any] = {}
+    for one in how.inputs.values():
+        if one.kind not in method.GIVEN:
+            given[one.name] = part_of(models, one.kind, one.default, fetch)
+    size = _size(given)
+    for one in how.inputs.values():
+        if one.kind in method.GIVEN:
+            given[one.name] = _given(one, how, models, inputs.get(one.name), size, resize)
+    prompts = {name: inputs[name] for name in how.texts if inputs.get(name) is not None}
+    fitted = inputs.get(how.fitted) if how.fitted else None
+    if fitted is None and set(typed) | set(swept) <= set(how.edit_knobs) and how.fitted in zoo.BROUGHT:
+        fitted = models.brought(how.fitted, prompts.get("prompt", ""))
+    picture = inputs.get("image" if "image" in how.inputs else how.latent.name if how.latent else "")
+    opened = picture if isinstance(picture, Image.Image) else None
+    return Request(how, models, given, chosen, fitted, opened, resize, prompts, notes or {})
+
+
+def part_of(models: zoo.Models, part: str, default: Any = method.REQUIRED, fetch: bool = True) -> Any:
+    """A part of the models; None for one that may be missing (`default` is None) and is not there.
+
+    fetch: whether one that may be missing is fetched from the hub where it is not here.
+    """
+    if default is None and (part not in models.sources or not (fetch or models.sources[part].is_local())):
+        return None
+    return getattr(models, part)
+
+
+def preset(models: zoo.Models, how: Method) -> dict[str, Any]:
+    """The knob values that suit these models, from their presets.json; ValueError for one that cannot be."""
+    return _preset(models, how.name, how.knobs)
+
+
+def projected(
+    models: zoo.Models, picture: Image.Image, resize: images.Fit = "crop", settings: Mapping | None = None
+) -> Projected:
+    """A picture to be projected; settings by the knobs of `projection.fit`, else by the models' preset."""
+    known = knobs(projection.fit)
+    chosen = {name: known[name].check(value) for name, value in (settings or {}).items()}
+    image = images.to_tensor(picture, models.generator.size, resize).to(models.device)
+    return Projected(image, preset_of_projection(models) | chosen)
+
+
+def preset_of_projection(models: zoo.Models) -> dict[str, Any]:
+    """A value for every knob of `projection.fit`: the models' preset, else the default."""
+    known = knobs(projection.fit)
+    return {name: knob.default for name, knob in known.items()} | _preset(models, "projection", known)
+
+
+def _preset(models: zoo.Models, name: str, known: Mapping[str, BoundKnob]) -> dict[str, Any]:
+    found = models.presets.get(name, {})
+    unknown = ", ".join(sorted(set(found) - set(known)))
+    if unknown:
+        raise ValueError(f"presets.json of {models.name}: '{name}' has no knob called {unknown}.")
+    return {knob: known[knob].check(value) for knob, value in found.items()}
+
+
+def _knob(how: Method, name: str) -> BoundKnob:
+    if name not in how.knobs:
+        raise ValueError(f"{how.name} has no knob called '{name}'; it has {', '.join(how.knobs)}.")
+    return how.knobs[name]
+
+
+def _size(given: Mapping[str, Any]) -> int:
+    """The side of the square pictures that the method's model works on, in pixels."""
+    return next((part.size for name, part in given.items() if name in ("model", "generator")), 0)
+
+
+def _given(one: Input, how: Method, models: zoo.Models, value: Any, size: int, resize: images.Fit) -> Any:
+    """What a person gave for an input as the method takes it, its default for nothing."""
+    if value is None:
+        if one.required:
+            raise ValueError(f"{one.name}: {how.name} needs {_WANTED[one.kind]}.")
+        return one.default
+    if one.kind == "text":
+        if not isinstance(value, str):
+            raise ValueError(f"{one.name}: {how.name} needs a text, not a {type(value).__name__}.")
+        return value
+    if one.kind == "latent":
+        return projected(models, value, resize) if isinstance(value, Image.Image) else value
+    if not isinstance(value, Image.Image):
+        return value.to(models.device)
+    if how.any_size and one.name in ("image", "mask"):
+        whole = images.as_mask if one.kind == "mask" else images.as_tensor
+        return whole(value).to(models.device)
+    square = images.to_mask if one.kind == "mask" else images.to_tensor
+    return square(value, size, resize).to(models.device)
+
+
+_WANTED = {
+    "image": "a picture",
+    "mask": "a mask, white where the picture is to change",
+    "text": "a text",
+    "latent": "a latent: give a seed, or a picture to project",
+}
+
+
+# --- running it -------------------------------------------------------------------------------------------
+
+
+def run(asked: Request, cache: caches.Cache | None = None) -> Iterator[Step[Any]]:
+    """Make the picture: its projection, its fit and its edit, each from the cache where it is known.
+
+    Every step names its stage, "projection", "fit" or "edit", and counts within it. A step of the first two
+    has what is found so far as its value; the value of the last step is the `Result`. Closing the iterator
+    stops the work at once.
+    """
+    costs = Costs(asked.models.device, asked.inputs)
+    found, fitted = yield from prepared(asked, cache, costs)
+    step = yield from _stage(EDITING, found.edit_call(fitted), cache, costs)
+    result = Result(step.value, asked, source_of(found), fitted, costs.stages)
+    yield Step(step.total, step.total, result, step.loss, EDITING)
+
+
+def fit(asked: Request, cache: caches.Cache | None = None) -> Iterator[Step[Any]]:
+    """The projection and the fit alone, as in `run`; the last value is what the fit made."""
+    _, fitted = yield from prepared(asked, cache, Costs(asked.models.device, asked.inputs))
+    yield Step(1, 1, fitted, stage=FITTING)
+
+
+def known_fit(asked: Request, cache: caches.Cache | None = None) -> caches.Entry | None:
+    """The finished fit of a request, if the cache has it, and the projection before it where there is one."""
+    store, call = caches.default if cache is None else cache, asked.projection_call()
+    if call is not None:
+        projection_entry = store.get(call.key())
+        if projection_entry is None:
+            return None
+        asked = asked.with_latent(projection_entry.value.latent)
+    return store.get(asked.with_latent(None).fit_call().key()) if asked.has_fit else None
+
+
+@torch.no_grad()
+def source_of(asked: Request) -> Tensor | None:
+    """What the edit stands beside: the picture as the model sees it, or the image of its latent."""
+    if "image" in asked.inputs:
+        return asked.inputs["image"]
+    latent = asked.inputs[asked.method.latent.name] if asked.method.latent else None
+    return latent.image(asked.models.generator) if isinstance(latent, Latent) else None
+
+
+def prepared(
+    asked: Request, cache: caches.Cache | None, costs: Costs
+) -> Generator[Step[Any], None, tuple[Request, Any]]:
+    """All that comes before the edit; returns the request with its latent found, and what was fitted."""
+    call, latent = asked.projection_call(), None
+    if call is not None:
+        latent = (yield from _stage(PROJECTING, call, cache, costs)).value.latent
+    found, fitted = asked.with_latent(latent), asked.fitted
+    if found.has_fit:
+        fitted = (yield from _stage(FITTING, found.fit_call(), cache, costs)).value
+    return found, fitted
+
+
+def _stage(
+    stage: str, call: Call, cache: caches.Cache | None, costs: Costs
+) -> Generator[Step[Any], None, Step[Any]]:
+    """The steps of a call through the cache, told with their stage and counted; returns the last one.
+
+    Of an edit the last step is not told here: its value is not yet a `Result`.
+    """
+    store, last = caches.default if cache is None else cache, None
+    is_known = store.get(call.key()) is not None
+    for step in costs.watch(stage, call.cached(store), is_known):
+        last = step
+        if stage != EDITING:
+            yield replace(step, stage=stage)
+        elif step.done < step.total:
+            yield replace(step, value=None, stage=stage)
+    if last is None or last.value is None:
+        raise TypeError(f"{call.function.__qualname__} ended without a value.")
+    return last
