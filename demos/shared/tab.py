@@ -1,38 +1,42 @@
 """What the tab of a method is: widgets on the left, the result on the right, the sweep below, all wired.
 
-runs/common.py says how a new tab is made of it.
+shared/view.py says how a new tab is made of it.
 """
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from threading import Event
 from typing import Any
 
 import gradio as gr
 
 from demos.context import MODEL_LANE, STOP_LANE, Context
-from demos.shared import common, fitting, knobs
+from demos.shared import knobs
 from demos.shared.checks import guarded, validator
-from demos.shared.common import Ask, Method
 from demos.shared.events import follow
 from demos.shared.examples import ExampleStrip
-from demos.shared.fit import FitPanel
-from demos.shared.fitting import Fitting
+from demos.shared.fit import FitPanel, FitProgress
 from demos.shared.marks import HIDDEN, UNQUEUED, bar, note
 from demos.shared.panel import BuiltTab, MethodPanel
+from demos.shared.present import present
 from demos.shared.results import ResultPanel
 from demos.shared.seeds import SeedRow
 from demos.shared.sweep import SweepPanel
+from demos.shared.view import MethodView
+from textedit_core import request as engine
+from textedit_core.costs import Costs
+from textedit_core.request import EDITING, FITTING, PROJECTING, Request, Result, known_fit, located
 from textedit_core.steps import Step
 
 
 class Tab(BuiltTab, MethodPanel):
     """Widgets as attributes; handlers are functions of the widgets' values and the cache alone.
 
-    A tab of its own sets `method`, `about_edit`, `about_prepare` (texts for the API) and the methods up to
+    A tab of its own sets `view`, `about_edit`, `about_prepare` (texts for the API) and the methods up to
     `fields`; `draw_run` is called where the Edit button is to stand, and fills `edit_button`, `edit_status`.
     """
 
-    method: Method
+    view: MethodView
     title = ""
     about_prepare = ""
     about_edit = ""
@@ -43,11 +47,11 @@ class Tab(BuiltTab, MethodPanel):
 
     def __init__(self, ctx: Context, models: gr.Dropdown) -> None:
         self.ctx, self.models, self.controls = ctx, models, {}
-        self.panels = {self.method.name: self}
-        self.knobs, self.memory_hint = self.method.knobs, self.method.memory_hint
+        self.panels = {self.view.name: self}
+        self.knobs, self.memory_hint = self.view.knobs, self.view.memory_hint
         with gr.Row(elem_classes="workbench"):
             with gr.Column(scale=1, min_width=320, elem_classes="asking"):
-                self.draw_asking(ctx.presets(ctx.default, self.method.name))
+                self.draw_asking(ctx.presets(ctx.default, self.view.name))
             with gr.Column(scale=2, min_width=320, elem_classes="answer"):
                 self.result = self.draw_answer()
         self.sweep = SweepPanel(ctx, self)
@@ -85,34 +89,29 @@ class Tab(BuiltTab, MethodPanel):
     @property
     def tab_id(self) -> str:
         """The id of the gr.Tab that it stands in."""
-        return self.method.name
+        return self.view.name
 
     @property
     def edit_number(self) -> int:
         """The place of Edit among the numbered buttons; Sweep is the next."""
-        return 2 if self.method.fit else 1
+        return 2 if self.view.has_fit else 1
 
-    def before(self, values: dict, stop, status: gr.HTML) -> Iterator[dict]:
-        """Yield updates while what `method.read` needs is made, told in `status`; False once stopped."""
-        yield from ()
-        return True
+    def finish(self, asked: Request, stop: Event, values: dict) -> Iterator[dict]:
+        """Yield updates while the picture is made, at last the result; override it to do more."""
+        result = yield from self.watch(engine.run, asked, stop, values)
+        if result is not None:
+            shown = present(self.view, result, self.ctx.folder())
+            yield self.result.show(shown | self.beside(result)) | {self.edit_status: self.told(result)}
 
-    def finish(self, ask: Ask, fitted: Any, stop, values: dict) -> Iterator[dict]:
-        """Yield updates while the edit runs, at last the result; override it to do more."""
-        start = time.monotonic()
-        edited = yield from self.stepping(fitting.edit(self.ctx, ask, fitted), stop, "Editing")
-        if edited is not None:
-            seconds = time.monotonic() - start
-            result = common.present(ask, edited, self.ctx.folder(), seconds=seconds)
-            yield self.result.show(result | self.beside(ask, fitted)) | {
-                self.edit_status: self.told(ask, fitted)
-            }
+    def projected(self, values: dict) -> dict:
+        """Updates when a picture has been projected, for a method that starts from a latent."""
+        raise NotImplementedError
 
-    def beside(self, ask: Ask, fitted: Any) -> dict:
+    def beside(self, result: Result) -> dict:
         """What the result has for the tab's own view of it."""
         return {}
 
-    def told(self, ask: Ask, fitted: Any) -> str:
+    def told(self, result: Result) -> str:
         """What the line below Edit says of a finished edit, as HTML."""
         return ""
 
@@ -128,12 +127,12 @@ class Tab(BuiltTab, MethodPanel):
 
     def draw_seeds(self) -> None:
         """The seed row, for a method that has a seed."""
-        self.seeds = SeedRow(self.method.name, self.knobs["seed"])
+        self.seeds = SeedRow(self.view.name, self.knobs["seed"])
         self.controls["seed"] = self.seeds.number
 
     def draw_run(self) -> None:
         """Edit, Stop and the line below them."""
-        label, name = f"{self.edit_number}  Edit", self.method.name
+        label, name = f"{self.edit_number}  Edit", self.view.name
         with gr.Row(elem_classes="run"):
             self.edit_button = gr.Button(
                 label, variant="primary", scale=3, min_width=140, elem_id=f"{name}-edit"
@@ -186,7 +185,7 @@ class Tab(BuiltTab, MethodPanel):
         if self.fit:
             stopped = self.fit.stop.click(self.stop, **HIDDEN, **STOP_LANE)
             stopped.then(None, cancels=events[:1])
-        asked = {"api_name": f"{self.method.name}_stop", "show_progress": "hidden", **STOP_LANE}
+        asked = {"api_name": f"{self.view.name}_stop", "show_progress": "hidden", **STOP_LANE}
         self.edit_stop.click(self.stop, **asked).then(None, cancels=events[-1:])
         return events
 
@@ -201,8 +200,8 @@ class Tab(BuiltTab, MethodPanel):
         find = knobs.problems(self.knobs)
         return {
             "inputs_kwargs": inputs,
-            "validator": validator(self.ctx, list(inputs), self.problems, find, part=self.method.part),
-            "api_name": f"{self.method.name}_{name}",
+            "validator": validator(self.ctx, list(inputs), self.problems, find, part=self.view.part),
+            "api_name": f"{self.view.name}_{name}",
             "api_description": about or None,
             "show_progress": "minimal",
             "show_progress_on": status,
@@ -214,7 +213,7 @@ class Tab(BuiltTab, MethodPanel):
     @property
     def parts(self) -> tuple[str, ...]:
         """The parts of the models that a preparation takes."""
-        return (self.method.part,)
+        return (self.view.part,)
 
     @property
     def fit_fields(self) -> dict:
@@ -226,7 +225,7 @@ class Tab(BuiltTab, MethodPanel):
         """What a fit under way may update; Stop sets the knobs it keeps to what was done."""
         if not self.fit:
             return []
-        knobs = [self.controls[name] for name in self.method.keeps]
+        knobs = [self.controls[name] for name in self.view.keeps]
         return [self.fit.status, self.fit.losses, *knobs, self.fit.planned, self.fit.told]
 
     @property
@@ -236,9 +235,9 @@ class Tab(BuiltTab, MethodPanel):
 
     def follow_fit(self) -> None:
         """The panel speaks of what is asked now: after every change of it, and of what a run has told."""
-        fields, knobs = self.fit_fields.values(), [self.controls[name] for name in self.method.fit_knobs]
+        fields, knobs = self.fit_fields.values(), [self.controls[name] for name in self.view.fit_knobs]
         asked = self.inputs | self.planned
-        set_knobs = [self.controls[name] for name in self.method.keeps]
+        set_knobs = [self.controls[name] for name in self.view.keeps]
         if set_knobs:
             set_back = {"inputs_kwargs": asked, "outputs": [*set_knobs, self.fit.planned], **UNQUEUED}
             follow([one.change for one in fields], self.set_back, **set_back)
@@ -296,7 +295,7 @@ class Tab(BuiltTab, MethodPanel):
 
     def use_presets(self, models: str) -> list:
         """The values that suit the chosen models."""
-        return knobs.restored(self.knobs, {}, self.ctx.presets(models, self.method.name))
+        return knobs.restored(self.knobs, {}, self.ctx.presets(models, self.view.name))
 
     def at_first(self, models: str) -> dict:
         """The knobs as an example finds them: as suits the models, whatever was set; the seed stays."""
@@ -307,60 +306,82 @@ class Tab(BuiltTab, MethodPanel):
         """End the run of this session after the step in hand; what has been done is kept and usable."""
         self.ctx.stops.ask(request.session_hash)
 
-    def stepping(self, steps: Iterator[Step], stop, doing: str):
-        """Yield page updates for each step; returns the value, or None once stopped."""
-        for step in steps:
-            yield {self.edit_status: bar(step.done, step.total, f"{doing}, step {step.done} of {step.total}")}
-            if stop.is_set() and step.done < step.total:
-                yield {self.edit_status: note("Stopped. The last result is still shown.")}
-                return None
-        return step.value
-
     @guarded("edit_status")
     def edit(self, request: gr.Request, **values):
         """Edit, preparing first where that has not been done."""
         with self.ctx.stops.running(request.session_hash) as stop:
             yield {self.edit_status: ""}
-            if not (yield from self.before(values, stop, self.edit_status)):
-                return
-            ask, fitted = self.method.read(self.ctx, values), None
-            if self.method.fit:
-                run = yield from self.fitting(ask, stop, values.get("planned"))
-                if run.stopped:
-                    words = " Press Edit to use what has been learnt." if run.kept else ""
-                    yield {self.edit_status: note(f"Stopped while preparing.{words}")}
-                    return
-                fitted = run.step.value
-            yield from self.finish(ask, fitted, stop, values)
+            yield from self.finish(self.view.read(self.ctx, values), stop, values)
 
     @guarded("fit.status")
     def prepare(self, request: gr.Request, **values):
         """Do the part of the method that is done once for its inputs, and keep it under its content."""
         with self.ctx.stops.running(request.session_hash) as stop:
-            if (yield from self.before(values, stop, self.fit.status)):
-                ask = self.method.read(self.ctx, values)
-                yield from self.fitting(ask, stop, values.get("planned"))
+            asked = self.view.read(self.ctx, values)
+            yield from self.watch(engine.fit, asked, stop, values, self.fit.status)
 
-    def fitting(self, ask: Ask, stop, planned: dict | None = None) -> Iterator[dict]:
-        """Yield page updates while the fit runs; returns its last state."""
-        for run in fitting.prepare(self.ctx, ask, stop):
-            ended = run.stopped or run.step.done == run.step.total
-            yield self.fit.show(run) | (self.at_end(ask, run, planned or {}) if ended else {})
-        return run
+    def watch(
+        self, make: Callable, asked: Request, stop: Event, values: dict, status: gr.HTML | None = None
+    ) -> Generator[dict, None, Any]:
+        """Yield page updates for each step of the engine's `run` or `fit`, which `make` is.
 
-    def at_end(self, ask: Ask, run: Fitting, planned: dict) -> dict:
-        """Updates at the end of a fit: which one is spoken of, and what a Stop has done to the knobs.
+        Returns its value, or None once stopped. status: where a projection is told, else below Edit.
+        """
+        costs, progress = Costs(asked.models.device, asked.inputs), None
+        status, step, drawn = status or self.edit_status, None, 0
+        with closing(make(asked, costs=costs)) as steps:
+            for step in steps:
+                stopped = stop.is_set() and step.done < step.total
+                if step.stage == PROJECTING and step.done == step.total:
+                    yield self.projected(values)
+                elif step.stage == PROJECTING:
+                    yield {status: bar(step.done, step.total, step_words("Projecting", step))}
+                elif step.stage == FITTING and self.fit:
+                    progress = progress or FitProgress(self.view.stages(asked.settings))
+                    progress.take(step, costs.stages[FITTING])
+                    progress.stopped = stopped
+                    yield self.fitted(asked, progress, values.get("planned") or {})
+                elif step.stage == EDITING:
+                    drawn += 1
+                    yield {status: bar(step.done, step.total, step_words("Editing", step))}
+                if stopped:
+                    if step.stage != FITTING or status is self.edit_status:  # else the panel has said it
+                        yield {status: note(self.stopped_words(step, progress))}
+                    return None
+        if drawn > 1:
+            self.ctx.pace.observe(asked.models.name, f"{self.view.name} edit", drawn, costs.seconds(EDITING))
+        return step.value if step else None
+
+    def fitted(self, asked: Request, progress: FitProgress, planned: dict) -> dict:
+        """Updates for a step of a fit; at its end the panel says of what, and a Stop has set knobs.
 
         planned: {knob: (value before a Stop, value after)} of an earlier one.
         """
-        updates = {self.fit.told: fitting.key(ask.at(run.kept))}
+        if progress.stopped and self.view.keep:
+            progress.kept = self.view.keep(asked, progress.step)
+        updates = self.fit.show(progress)
+        if not progress.ended:
+            return updates
+        if not progress.stopped:
+            progress.remember_pace(self.ctx, self.view, asked.models.name)
         changed = {}
-        for name, kept in run.kept.items():
+        for name, kept in progress.kept.items():
             before, after = planned.get(name, (None, None))
-            asked = ask.settings[name]
-            changed[name] = (before if after == asked else asked, kept)
+            changed[name] = (before if after == asked.settings[name] else asked.settings[name], kept)
             updates[self.controls[name]] = kept
+        updates |= {self.fit.told: fit_key(asked.at(**progress.kept))}
         return updates | ({self.fit.planned: changed} if changed else {})
+
+    def stopped_words(self, step: Step, progress: FitProgress | None) -> str:
+        """What is said of a run that was stopped at this step."""
+        if step.stage == PROJECTING:
+            return "Stopped while projecting. Fewer projection steps are quicker."
+        if step.stage == FITTING:
+            more = " Press Edit to use what has been learnt." if progress and progress.kept else ""
+            return f"Stopped while preparing.{more}"
+        return "Stopped. The last result is still shown."
+
+    # --- what has been prepared ---------------------------------------------------------------------------
 
     def set_back(self, *, planned: dict, **values) -> dict:
         """For another image, prompt or latent: the knobs as they were before a Stop, unless set since."""
@@ -368,19 +389,40 @@ class Tab(BuiltTab, MethodPanel):
         return {self.controls[name]: value for name, value in back.items()} | {self.fit.planned: {}}
 
     def say_fit(self, *, told: str, **values) -> dict:
-        """Whether what is asked now has been prepared; `told` is the key of what the panel speaks of."""
-        ask = self.fit_ask(values)
-        return self.fit.follow(fitting.key(ask) if ask else "", told, ask)
+        """Whether what is asked now has been prepared; `told` is the key of what the panel speaks of.
 
-    def fit_ask(self, values: dict) -> Ask | None:
+        What a run has said of its own end stays; else the cache is asked.
+        """
+        asked = self.fit_asked(values)
+        key = fit_key(asked) if asked else ""
+        if key and key == told:
+            return {self.fit.told: key}
+        entry = known_fit(asked) if asked else None
+        if entry is None:
+            return self.fit.invite()
+        return self.fit.show(FitProgress.finished(self.view, asked, entry)) | {self.fit.told: key}
+
+    def fit_asked(self, values: dict) -> Request | None:
         """What Prepare would be asked with; None while that is not complete, or nothing is in memory."""
         known = values | {name: values[name] or "" for name in self.texts}
         try:
             loaded = all(self.ctx.loaded(values["models"], part) for part in self.parts)
-            return self.method.read(self.ctx, known) if loaded and self.pictured(values) else None
+            return self.view.read(self.ctx, known) if loaded and self.pictured(values) else None
         except (ValueError, OSError):
             return None
 
     def pictured(self, values: dict) -> bool:
         """Whether the picture that a preparation is made for is there."""
         return bool(values["image"])
+
+
+def fit_key(asked: Request) -> str:
+    """The key of its fit in the cache; "" while its picture has not been projected."""
+    found = located(asked)
+    return found.fit_call().key() if found else ""
+
+
+def step_words(doing: str, step: Step) -> str:
+    """What is being done, and how far it is."""
+    loss = "" if step.loss is None or step.stage == EDITING else f", loss {step.loss:.3f}"
+    return f"{doing}, step {step.done} of {step.total}{loss}"
