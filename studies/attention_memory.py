@@ -89,7 +89,7 @@ def random_inversion(model: LatentDiffusion, side: int) -> Inversion:
     latents = torch.randn(2, 4, side, side, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         null = model.encode_text([""])
-    return Inversion("direct", SOURCE, (4 * side, 4 * side), latents, null[None])
+    return Inversion("direct", SOURCE, (4 * side, 4 * side), latents, null)
 
 
 def random_model() -> LatentDiffusion:

@@ -94,7 +94,7 @@ KINDS = {
     "Imageeditor": FILES,
     "Textbox": BLANK + TEXTS,
 }
-PROMPTS = ("prompt", "target", "neutral", "train_prompt")  # where any short text is fine
+PROMPTS = ("prompt", "source_prompt", "target", "neutral", "train_prompt")  # where any short text is fine
 OPTIONAL = ("word_weights", "word_steps", "blend_words", "subtract_words", "layers", "templates", "accepted")
 
 
@@ -163,7 +163,7 @@ def answers(api: str, field: str, value: object) -> tuple[str, ...]:
     """What may be answered: an edit too where the value is odd but right, or counts as none."""
     sentence, both, edit = ("sentence",), ("sentence", "edit"), ("edit",)
     if field in PROMPTS:
-        optional = api == "compare" and field == "prompt"  # a caption, which not every method asks for
+        optional = api == "compare" and field == "source_prompt"  # which not every method asks for
         return (
             both if (value not in BLANK and len(value) < 1000) or (value in BLANK and optional) else sentence
         )

@@ -33,16 +33,16 @@ def main(arguments: list[str] | None = None) -> None:
 
 def study(models, classifier, edit, settings: dict[str, str]) -> list[dict]:
     """One row per picture: method, setting, the four measures; Imagic's rows carry the seconds of the fit."""
-    from textedit_core.knobs import divide, method_knobs
+    from textedit_core.method import load
     from textedit_core.methods import imagic, sdedit
     from textedit_core.steps import last
     from textedit_core.toon.edits import score
 
     model, image = models.diffusion, edit.source(models.diffusion.size)
     preset = dict(models.presets.get("imagic", {}))
-    known = method_knobs(imagic.edit, imagic.fit)
+    known = load("imagic").knobs
     preset |= {name: known[name].parse(text) for name, text in settings.items()}
-    of_fit, of_edit = divide(preset, imagic.edit, imagic.fit)
+    of_fit, of_edit = load("imagic").split(preset)
     started = time.perf_counter()
     fitted = last(imagic.fit(model, image, edit.prompt, **of_fit))
     seconds = time.perf_counter() - started

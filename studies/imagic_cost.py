@@ -13,10 +13,11 @@ import time
 import torch
 
 from textedit_core import cache
-from textedit_core.knobs import divide
+from textedit_core.method import load
 from textedit_core.methods import imagic
 from textedit_core.models import zoo
 from textedit_core.models.diffusion.latent_diffusion import count_rows
+from textedit_core.request import request
 from textedit_core.steps import last
 from textedit_core.sweep import sweep
 from textedit_core.toon.edits import held_out_edits
@@ -43,7 +44,7 @@ def measure(models, repeats: int) -> list[tuple[str, float, int]]:
     """(what, seconds, UNet rows) of a fit, an edit, seven edits, the strip of seven, a hit, and 25 cells."""
     model, edit = models.diffusion, held_out_edits(1)[0]
     image = edit.source(model.size)
-    of_fit, of_edit = divide(models.presets["imagic"], imagic.edit, imagic.fit)
+    of_fit, of_edit = load("imagic").split(models.presets["imagic"])
     of_edit = {name: value for name, value in of_edit.items() if name not in ("eta", "seed")}
     results = []
 
@@ -71,11 +72,8 @@ def measure(models, repeats: int) -> list[tuple[str, float, int]]:
     timed("eta strip of seven, one batch", lambda: sample(STRIP), repeats)
     again()
     timed("the same edit again, from the cache", again)
-    settings = {"fit": imagic.fit, "cache": store} | of_fit | of_edit
-    timed(
-        "sweep of 25 cells with its fit",
-        lambda: last(sweep(imagic.edit, axes, model, image, edit.prompt, **settings)),
-    )
+    asked = request("imagic", models, {"image": image, "prompt": edit.prompt})
+    timed("sweep of 25 cells with its fit", lambda: last(sweep(asked, axes, store)))
     return results
 
 

@@ -49,19 +49,19 @@ def main(arguments: list[str] | None = None) -> None:
 
 def study(models, classifier, edit, methods, settings: dict[str, str], blend: bool) -> list[dict]:
     """One row per picture: the method, its measures and what it cost."""
-    from textedit_core.knobs import divide, method_knobs
+    from textedit_core.method import load
     from textedit_core.methods import prompt_to_prompt, sdedit
     from textedit_core.steps import last
     from textedit_core.toon.edits import score
 
     model, image = models.diffusion, edit.source(models.diffusion.size)
     source, target = edit.captions
-    known = method_knobs(prompt_to_prompt.edit, prompt_to_prompt.fit)
+    known = load("prompt_to_prompt").knobs
     preset = dict(models.presets.get("prompt_to_prompt", {}))
     preset |= {name: known[name].parse(text) for name, text in settings.items()}
     if blend:
         preset["blend_words"] = " ".join(sorted(set(source.split()) ^ set(target.split())))
-    of_fit, of_edit = divide(preset, prompt_to_prompt.edit, prompt_to_prompt.fit)
+    of_fit, of_edit = load("prompt_to_prompt").split(preset)
 
     def judged(picture) -> dict[str, float]:
         clip = float(clip_score(models, picture, target))

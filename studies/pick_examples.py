@@ -12,7 +12,7 @@ import json
 import logging
 from pathlib import Path
 
-from textedit_core.knobs import divide
+from textedit_core.method import load
 from textedit_core.methods import imagic, sdedit
 from textedit_core.models import zoo
 from textedit_core.steps import last
@@ -71,7 +71,7 @@ def promising(models, classifier, edit) -> bool:
 
 def working_eta(models, classifier, edit) -> float | None:
     """The smallest eta at which Imagic, with the preset, makes the edit and keeps the rest."""
-    fit, settings = divide(models.presets["imagic"], imagic.edit, imagic.fit)
+    fit, settings = load("imagic").split(models.presets["imagic"])
     model, image = models.diffusion, edit.source(models.diffusion.size)
     fitted = last(imagic.fit(model, image, edit.prompt, **fit))
     pictures = last(imagic.edit(model, fitted, **settings | {"eta": list(ETAS)}))

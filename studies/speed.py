@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import inspect
 import json
 import resource
 import sys
@@ -22,14 +21,14 @@ from studies import speed_images
 from studies.clock import Clock, Stage
 from textedit_core import cache
 from textedit_core.images import to_tensor
-from textedit_core.knobs import knobs
 from textedit_core.methods import imagic, prompt_to_prompt, sdedit
 from textedit_core.models import zoo
 from textedit_core.models.diffusion import alignment, inversions
 from textedit_core.models.diffusion.attention import attention_control
+from textedit_core.models.diffusion.condition import Condition
 from textedit_core.models.diffusion.ddim import Inversion, ddim_step
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
-from textedit_core.models.diffusion.prompt_control import Plan, PlanControl, plan
+from textedit_core.models.diffusion.prompt_control import PlanControl, plan
 from textedit_core.noise import noise
 from textedit_core.steps import last
 
@@ -97,7 +96,7 @@ def _guidance(clock: Clock) -> Iterator[Stage]:
         return eps_null + 5.0 * (eps_text - eps_null)
 
     def idle() -> Tensor:
-        eps_null, eps_text = model.eps(torch.cat([z, z]), 500, torch.cat([null, text])).chunk(2)
+        eps_null, eps_text = model.eps(torch.cat([z, z]), 500, null.cat(text)).chunk(2)
         return eps_null + 1.0 * (eps_text - eps_null)
 
     one_batch = model.guided_eps
@@ -129,27 +128,24 @@ def _direct(clock: Clock, steps: int) -> Iterator[Stage]:
 
 
 def four_rows(
-    model: LatentDiffusion, fitted: Inversion, target: str, *, guidance_scale: float, **settings
+    model: LatentDiffusion, inversion: Inversion, prompt: str, *, guidance_scale: float, **settings
 ) -> Tensor:
     """Prompt-to-Prompt on a Direct inversion as published: both prompts, each with its unconditional row."""
-    tokens = [alignment.read(model.tokenizer, one) for one in (fitted.prompt, target)]
-    text = model.encode_text([fitted.prompt, target])
-    made, latents, steps = _plan(tokens, fitted.steps, settings), fitted.latents, fitted.steps
+    before, after = (alignment.read(model.tokenizer, one) for one in (inversion.source_prompt, prompt))
+    text, latents, steps = (
+        model.encode_text([inversion.source_prompt, prompt]),
+        inversion.latents,
+        inversion.steps,
+    )
+    made = plan(before, after, steps, prompt_to_prompt.settings_of(**settings))
     z = latents[-1:]
     for k, t in enumerate(model.schedule.timesteps(steps)):
-        source, null = latents[steps - k].unsqueeze(0), fitted.null(k).to(text)
+        source, null = latents[steps - k].unsqueeze(0), inversion.null(k)
         with attention_control(model.unet, PlanControl([made], k, 2, None, z.device), z.shape[-2:]):
-            eps = model.eps(torch.cat([source, z, source, z]), t, torch.cat([null, null, text]))
+            eps = model.eps(torch.cat([source, z, source, z]), t, null.cat(null, text))
         guided = eps[:2] + guidance_scale * (eps[2:] - eps[:2])
         z = ddim_step(model.schedule, z, guided[1:], t, t - model.schedule.stride(steps))
     return model.decode(z)
-
-
-def _plan(tokens: list, steps: int, settings: dict) -> Plan:
-    """The plan of an edit with these settings, the others at the method's defaults."""
-    known = {name: bound.default for name, bound in knobs(prompt_to_prompt.edit).items()} | settings
-    taken = inspect.signature(plan).parameters
-    return plan(*tokens, steps, **{name: value for name, value in known.items() if name in taken})
 
 
 def _strip(clock: Clock, steps: int) -> Iterator[Stage]:
@@ -164,7 +160,7 @@ def _strip(clock: Clock, steps: int) -> Iterator[Stage]:
     )
 
 
-def _given(model: LatentDiffusion) -> tuple[Tensor, Tensor, Tensor]:
+def _given(model: LatentDiffusion) -> tuple[Tensor, Tensor, Condition]:
     """An image, a latent and a text embedding of one row."""
     side = model.size // model.latent_scale
     z = noise((1, model.vae.config.latent_channels, side, side), 0, device=model.device)

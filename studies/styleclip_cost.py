@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator
 import torch
 
 from textedit_core.cache import Cache
-from textedit_core.knobs import divide
+from textedit_core.method import load
 from textedit_core.methods import projection, styleclip_directions, styleclip_optimizer
 from textedit_core.models import zoo
 from textedit_core.models.style import latents
 from textedit_core.models.style.relevance import convolutions, multiply_adds
+from textedit_core.request import request
 from textedit_core.steps import last
 from textedit_core.sweep import sweep
 
@@ -69,12 +70,15 @@ def measure(models: zoo.Models, neutral: str, target: str) -> Iterator[tuple[str
     image = latent.image(models.generator)
     given = models.generator, models.clip, models.relevance, latent, neutral, target
 
+    texts = {"neutral": neutral, "target": target}
+    asked = request("styleclip_directions", models, {"latent": latent, **texts})
+
     def edit(**knobs):
         return last(styleclip_directions.edit(*given, **knobs))
 
     def grid(batch_size: int):
         axes = {"alpha": ALPHAS, "beta": BETAS}
-        return last(sweep(styleclip_directions.edit, axes, *given, cache=Cache(), batch_size=batch_size))
+        return last(sweep(asked, axes, Cache(), batch_size=batch_size))
 
     yield timed("direction, its texts for the first time", edit)
     yield timed("direction, alpha dragged", lambda: edit(alpha=2.0), 50)
@@ -82,9 +86,7 @@ def measure(models: zoo.Models, neutral: str, target: str) -> Iterator[tuple[str
     yield timed(IN_EIGHTS, lambda: grid(8), 9)
     yield timed(IN_ONE, lambda: grid(32), 9)
     parts = models.generator, models.clip, models.identity
-    preset = divide(
-        models.presets.get("styleclip_optimizer", {}), styleclip_optimizer.edit, styleclip_optimizer.fit
-    )[0]
+    preset = load("styleclip_optimizer").split(models.presets.get("styleclip_optimizer", {}))[0]
     yield timed("optimizer", lambda: last(styleclip_optimizer.fit(*parts, latent, target, **preset)))
     parts = models.generator, models.encoder, models.clip, models.identity
     preset = models.presets.get("projection", {})

@@ -76,10 +76,10 @@ def study(models, classifier, latent, technique: str, name: str, text: tuple, ou
 
 def directions(models, latent, prompt: str) -> Iterator[tuple]:
     """(setting, pictures, seconds an edit) at every alpha and beta, and at the preset's."""
-    from textedit_core.knobs import divide
+    from textedit_core.method import load
     from textedit_core.methods import styleclip_directions as method
 
-    preset = divide(models.presets.get("styleclip_directions", {}), method.edit, method.fit)[1]
+    preset = load("styleclip_directions").split(models.presets.get("styleclip_directions", {}))[1]
     grid = [{"alpha": alpha, "beta": beta} for beta in BETAS for alpha in ALPHAS]
     for knobs in [preset, *grid]:
         towards = method.text_direction(models.clip, NEUTRAL, prompt)
@@ -112,12 +112,12 @@ def optimizer(changes: dict, models, latent, prompt: str) -> Iterator[tuple]:
     """(setting, pictures, seconds an edit): the preset with changes, one latent after the other."""
     import torch
 
-    from textedit_core.knobs import divide
+    from textedit_core.method import load
     from textedit_core.methods import styleclip_optimizer as method
     from textedit_core.models.style.latents import Latent
     from textedit_core.steps import last
 
-    preset = divide(models.presets.get("styleclip_optimizer", {}), method.edit, method.fit)[0]
+    preset = load("styleclip_optimizer").split(models.presets.get("styleclip_optimizer", {}))[0]
     begun, pictures = time.process_time(), []
     for row in latent.w_plus.split(1):
         given = models.generator, models.clip, models.identity, Latent(row), prompt
@@ -132,12 +132,12 @@ def comparator(technique: str, models, latent, prompt: str) -> Iterator[tuple]:
 
     The seconds leave out the fit, which is done once a text.
     """
-    from textedit_core.knobs import divide
+    from textedit_core.method import load
     from textedit_core.methods import latent_directions as method
     from textedit_core.steps import last
 
     preset = models.presets.get("latent_directions", {})
-    fitting, editing = divide(preset | {"technique": technique}, method.edit, method.fit)
+    fitting, editing = load("latent_directions").split(preset | {"technique": technique})
     given = models.generator, models.clip, models.relevance, NEUTRAL, prompt
     found = last(method.fit(*given, **fitting))
     for strength in STRENGTHS[technique]:

@@ -13,7 +13,7 @@ from studies.visits import answer
 
 PROMPT, TARGET = "a woman in a red hat", "a woman in a blue hat"
 FIT = {"embedding_steps": 2, "finetune_steps": 2, "finetune_lr": 1e-3, "steps": 2}
-TEXTS = {"prompt": PROMPT, "target": TARGET}
+TEXTS = {"source_prompt": PROMPT, "prompt": TARGET}
 METHODS = (
     "imagic",
     "prompt_to_prompt",
@@ -125,26 +125,29 @@ class Library:
         from textedit_core.models import zoo
 
         torch.set_num_threads(1)
-        self.models = zoo.load(folder)
+        self.folder, self.models = folder, zoo.load(folder)
 
     def edit(self, method: str, mine: Pictures, turn: int) -> np.ndarray:
         """The pixels that the page must return for `asked_of` these."""
+        from textedit_core.__main__ import parse, request_of
+        from textedit_core.cache import Cache
         from textedit_core.images import to_pil
-        from textedit_core.jobs import read_job
-        from textedit_core.knobs import hand_over
         from textedit_core.methods import prompt_to_prompt
+        from textedit_core.request import run
         from textedit_core.steps import last
 
         name, options = self.options(method, mine, turn)
-        job = read_job(name, options, self.models)
-        arguments = job.arguments
-        if job.fit:
-            arguments = hand_over(job.edit, job.given, last(job.fit(*arguments, **job.fit_settings)))
+        flags = [f"--{flag.replace('_', '-')}={value}" for flag, value in options.items()]
+        words = ["edit", name, "--models", str(self.folder), "--device", "cpu", "--out", "unused.png", *flags]
+        asked, cache = request_of(parse(words)), Cache()
+        result = last(run(asked, cache))
         if method == "prompt_to_prompt":  # keeping the maps rounds otherwise, in the last bit of a pixel
-            *given, target = arguments
-            kept = prompt_to_prompt.edit_many(*given, [target], keep_maps=True, **job.edit_settings)
+            call = asked.edit_call(result.fitted)
+            *given, prompt = call.arguments
+            settings = [prompt_to_prompt.settings_of(**call.settings)]
+            kept = prompt_to_prompt.edit_many(*given, [prompt], settings, keep_maps=True)
             return np.asarray(to_pil(last(kept).images)[0])
-        return np.asarray(to_pil(last(job.edit(*arguments, **job.edit_settings)))[0])
+        return np.asarray(to_pil(result.image)[0])
 
     def options(self, method: str, mine: Pictures, turn: int) -> tuple[str, dict[str, str]]:
         """The method and what its command line would say."""

@@ -19,7 +19,7 @@ FACE = str(EXAMPLES / "imagic" / "01.png")
 BEFORE, AFTER = "a grimacing person with long blue hair", "a happy person with long blue hair"
 PAINT = EXAMPLES / "paint_by_example"
 
-P2P = ["edit", "prompt_to_prompt", "--image", FACE, "--prompt", BEFORE, "--target", AFTER]
+P2P = ["edit", "prompt_to_prompt", "--image", FACE, "--source-prompt", BEFORE, "--prompt", AFTER]
 STYLE = ["--latent-seed", "0"]
 TEXTS = ["--neutral", "a person", "--target", "a person with sunglasses"]
 COMMANDS = {

@@ -147,7 +147,7 @@ def test_alpha_by_beta_is_a_sweep(run, tmp_path):
     ("words", "says"),
     [
         ([*TEXTS], "there is no latent; give a seed, or --image"),
-        ([*TEXTS, "--latent-seed", "1", "--image", "x.png"], "no readable file"),
+        ([*TEXTS, "--latent-seed", "1", "--image", "x.png"], "give one of the two"),
         ([*TEXTS, "--latent-seed", "many"], "Seed: 'many' is not a whole number"),
         (
             [*TEXTS, "--latent-seed", "1", "--latent-truncation", "2"],

@@ -6,6 +6,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, PNDMScheduler
 
+from textedit_core.models.diffusion.condition import Condition
 from textedit_core.models.diffusion.ddim import (
     Inversion,
     Schedule,
@@ -160,18 +161,18 @@ def test_inverting_constant_noise_and_sampling_down_is_the_way_back():
 
 
 def test_an_inversion_counts_its_steps_and_tells_its_content():
-    latents, nulls = torch.randn(4, 4, 2, 2), torch.randn(3, 1, 5, 6)
-    made = Inversion("direct", "a cat", (16, 16), latents, nulls[:1])
-    assert made.steps == 3 and made.null(0).shape == (1, 5, 6)
-    assert torch.equal(made.null(2), nulls[0])
+    latents, nulls = torch.randn(4, 4, 2, 2), Condition(torch.randn(3, 5, 6))
+    made = Inversion("direct", "a cat", (16, 16), latents, nulls.rows(slice(0, 1)))
+    assert made.steps == 3 and made.null(0).tokens.shape == (1, 5, 6)
+    assert torch.equal(made.null(2).tokens, nulls.tokens[:1])
     other = dataclasses.replace(made, null_embeddings=nulls)
-    assert torch.equal(other.null(2), nulls[2])
+    assert torch.equal(other.null(2).tokens, nulls.tokens[2:])
     changed = [
         other,
-        dataclasses.replace(made, prompt="a dog"),
+        dataclasses.replace(made, source_prompt="a dog"),
         dataclasses.replace(made, latents=latents + 1),
         dataclasses.replace(made, size=(16, 24)),
     ]
     assert len({one.fingerprint for one in [made, *changed]}) == 5
-    same = Inversion("direct", "a cat", (16, 16), latents.clone(), nulls[:1].clone())
+    same = Inversion("direct", "a cat", (16, 16), latents.clone(), nulls.rows(slice(0, 1)).clone())
     assert same.fingerprint == made.fingerprint

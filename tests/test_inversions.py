@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from textedit_core.cache import Cache, cached
 from textedit_core.knobs import knobs
-from textedit_core.methods import direct_inversion, null_text, prompt_to_prompt
+from textedit_core.methods import prompt_to_prompt
 from textedit_core.metrics import psnr
 from textedit_core.models.diffusion import inversions
 from textedit_core.models.diffusion.ddim import Schedule, invert
@@ -39,7 +39,7 @@ def pivots(model, image):
 
 def published_null_text(model, pivots, scale, inner_steps, early_stop):
     """Algorithm 1 of the paper with the published code's rates and stops, plainly: (path, nulls, losses)."""
-    text, null = model.encode_text([CAPTION, ""]).split(1)
+    text, null = model.encode_text([CAPTION, ""]).tokens.split(1)
     timesteps, z = [1 + k * (1000 // T) for k in reversed(range(T))], pivots[-1:]
     path, nulls, losses, counts = [z], [], [], []
     for i, t in enumerate(timesteps):
@@ -69,7 +69,7 @@ def published_null_text(model, pivots, scale, inner_steps, early_stop):
         nulls.append(null)
         losses.append(loss.item())
         counts.append(made)
-    return torch.cat(path[::-1]), torch.stack(nulls), losses, counts
+    return torch.cat(path[::-1]), torch.cat(nulls), losses, counts
 
 
 @pytest.mark.parametrize("early_stop", [1e-5, 0.28])
@@ -81,8 +81,8 @@ def test_null_text_is_the_published_algorithm(model, image, pivots, early_stop):
         found = last(inversions.null_text(model, image, CAPTION, **SHORT, **settings))
     torch.testing.assert_close(found.latents, path, rtol=1e-3, atol=1e-3)
     assert found.losses == pytest.approx(losses, rel=1e-2)
-    moved = (nulls[:, 0] - model.encode_text([""])).abs().mean()
-    assert (found.null_embeddings - nulls).abs().mean() < 0.03 * moved
+    moved = (nulls - model.encode_text([""]).tokens).abs().mean()
+    assert (found.null_embeddings.tokens - nulls).abs().mean() < 0.03 * moved
     assert (found.kind, found.guidance_scale, found.size) == ("null_text", 2.0, (32, 48))
     assert count.rows == T + 2 * T + sum(counts), "inversion, caption and result once a step, the updates"
     assert count.with_gradient == sum(counts)
@@ -103,7 +103,7 @@ def test_skipping_what_is_good_saves_the_update_and_the_last_row(model, image, p
     assert count.rows == 3 * T
     plain = last(inversions.ddim(model, image, CAPTION, **SHORT))
     torch.testing.assert_close(found.latents, plain.latents, rtol=1e-3, atol=1e-3)
-    assert torch.equal(found.null_embeddings[0], found.null_embeddings[-1])
+    assert torch.equal(found.null(0).tokens, found.null(T - 1).tokens)
 
 
 def test_skipping_what_is_good_rebuilds_as_well_within_a_fifth_of_a_decibel(model, image):
@@ -140,12 +140,12 @@ def test_rows_steps_and_shapes_of_every_kind(model, image, pivots, kind, rows):
     assert [(step.done, step.total) for step in steps] == [(k, total) for k in range(1, total + 1)]
     assert [step.value is not None for step in steps] == [False] * (total - 1) + [True]
     found = steps[-1].value
-    assert (found.kind, found.prompt, found.size, found.steps) == (kind, CAPTION, (32, 48), T)
+    assert (found.kind, found.source_prompt, found.size, found.steps) == (kind, CAPTION, (32, 48), T)
     assert found.latents.shape == (T + 1, 4, 8, 12) and found.latents.dtype == torch.float32
     assert torch.equal(found.latents[-1], pivots[-1]), "all start from the same z_T"
-    assert found.null_embeddings.shape == (T if kind == "null_text" else 1, 1, 32, 32)
+    assert found.null_embeddings.tokens.shape == (T if kind == "null_text" else 1, 32, 32)
     assert [step.loss is not None for step in steps] == [kind == "null_text" and k >= T for k in range(total)]
-    assert not found.latents.requires_grad and not found.null_embeddings.requires_grad
+    assert not found.latents.requires_grad and not found.null_embeddings.tokens.requires_grad
 
 
 def test_direct_keeps_the_inverted_latents_bit_by_bit(model, image):
@@ -153,15 +153,15 @@ def test_direct_keeps_the_inverted_latents_bit_by_bit(model, image):
     with torch.no_grad():
         z0 = model.encode(image)
         expected = last(invert(model.schedule, lambda z, t: model.eps(z, t, text), z0, T))
-    found = last(direct_inversion.fit(model, image, CAPTION, steps=T))
+    found = last(inversions.direct(model, image, CAPTION, steps=T))
     assert torch.equal(found.latents, expected) and torch.equal(found.latents[:1], z0)
-    torch.testing.assert_close(found.null(0), model.encode_text([""]))
+    torch.testing.assert_close(found.null(0).tokens, model.encode_text([""]).tokens)
 
 
 def test_npi_puts_the_caption_for_the_empty_prompt(model, image):
     """Its path is plain DDIM's without guidance."""
     found = last(inversions.npi(model, image, CAPTION, steps=T))
-    torch.testing.assert_close(found.null(3), model.encode_text([CAPTION]))
+    torch.testing.assert_close(found.null(3).tokens, model.encode_text([CAPTION]).tokens)
     plain = last(inversions.ddim(model, image, CAPTION, steps=T, guidance_scale=1))
     torch.testing.assert_close(found.latents, plain.latents)
 
@@ -198,7 +198,7 @@ def test_a_model_in_half_precision_is_inverted_with_embeddings_in_float32(model,
     half = model.with_weights({}, dtype)
     found = last(inversions.null_text(half, image, CAPTION, **SHORT, inner_steps=2))
     exact = last(inversions.null_text(model, image, CAPTION, **SHORT, inner_steps=2))
-    assert found.latents.dtype == found.null_embeddings.dtype == torch.float32
+    assert found.latents.dtype == found.null_embeddings.tokens.dtype == torch.float32
     torch.testing.assert_close(found.latents, exact.latents, rtol=0, atol=0.1)
 
 
@@ -207,7 +207,7 @@ def test_mixed_precision_flows_through(model, image, precision):
     settings = {**SHORT, "inner_steps": 3, "early_stop": 0.0}
     mixed = last(inversions.null_text(model, image, CAPTION, **settings, mixed_precision=precision))
     exact = last(inversions.null_text(model, image, CAPTION, **settings))
-    assert mixed.latents.dtype == mixed.null_embeddings.dtype == torch.float32
+    assert mixed.latents.dtype == mixed.null_embeddings.tokens.dtype == torch.float32
     assert mixed.latents.isfinite().all()
     assert mixed.losses == pytest.approx(exact.losses, rel=0.3)
     assert mixed.fingerprint != exact.fingerprint
@@ -216,7 +216,7 @@ def test_mixed_precision_flows_through(model, image, precision):
 def test_an_inversion_is_stored_on_disk(model, image, tmp_path):
     def ask():
         steps = cached(
-            null_text.fit, model, image, CAPTION, cache=Cache(folder=tmp_path), **SHORT, inner_steps=1
+            inversions.null_text, model, image, CAPTION, cache=Cache(folder=tmp_path), **SHORT, inner_steps=1
         )
         return last(steps)
 
@@ -231,17 +231,17 @@ def test_an_inversion_is_stored_on_disk(model, image, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"prompt": "  "}, "source caption is empty"),
-        ({"prompt": "red " * 31}, "31 tokens and this model reads at most 30"),
+        ({"source_prompt": "  "}, "source prompt is empty"),
+        ({"source_prompt": "red " * 31}, "31 tokens and this model reads at most 30"),
         ({"image": torch.zeros(2, 3, 32, 32)}, "inverted at a time, not 2"),
         ({"image": torch.zeros(1, 3, 30, 32)}, "multiples of 4"),
         ({"steps": 1000}, "between 1 and 999"),
     ],
 )
 def test_mistakes_are_sentences(model, image, kind, change, said):
-    call = {"image": image, "prompt": CAPTION, "inversion": kind, **change}
+    call = {"image": image, "source_prompt": CAPTION, "inversion": kind, **change}
     with count_rows(model) as count, pytest.raises(ValueError, match=said):
-        next(prompt_to_prompt.fit(model, call.pop("image"), call.pop("prompt"), **call))
+        next(prompt_to_prompt.fit(model, call.pop("image"), call.pop("source_prompt"), **call))
     assert count.rows == 0
 
 

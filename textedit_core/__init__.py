@@ -1,3 +1,3 @@
 """TextEdit Studio's core: text-guided image editing methods, without any user interface."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

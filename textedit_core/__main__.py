@@ -13,13 +13,15 @@ METHODS = sorted((Path(__file__).parent / "methods").glob("[a-z]*.py"))
 # The kinds of input that a flag gives as they are; a latent has flags of its own.
 FLAGS = {"image": "path of a picture", "mask": "path of a picture, white = change here", "text": "a text"}
 COMMANDS = {"edit": "edit one image", "sweep": "edit one image at many values of its knobs"}
+# Inversions that were methods of their own in version 0.1, and their names as a knob.
+INVERSIONS = {"null_text": "null_text", "direct_inversion": "direct"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command: 0 when done, 2 after a user's mistake (one sentence on stderr), 130 when stopped."""
     given = list(sys.argv[1:] if argv is None else argv)
     try:
-        options = vars(_parser(given).parse_args(given))
+        options = parse(given)
         {"edit": _edit, "sweep": _sweep, "bench": _bench}[options["command"]](options)
         return 0
     except ValueError as error:
@@ -34,6 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _end(2, "error: The device's memory is full; use --device cpu, or a smaller --batch-size.")
 
 
+def parse(given: Sequence[str]) -> dict[str, Any]:
+    """The words of a command line as options by name. ValueError, a sentence, for a mistake."""
+    return vars(_parser(list(given)).parse_args(list(given)))
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose mistakes are a ValueError, to be told as one sentence."""
 
@@ -45,6 +52,9 @@ def _parser(given: list[str]) -> _Parser:
     """The parser of all commands; only the method that `given` names is imported, for its own flags."""
     from textedit_core.bench import cli
 
+    if given[:1] and given[0] in COMMANDS and given[1:2] and given[1] in INVERSIONS:
+        instead = f"{given[0]} prompt_to_prompt --inversion {INVERSIONS[given[1]]}"
+        raise ValueError(f"'{given[1]}' prepares an image and does not edit it: use {instead} instead.")
     parser = _Parser(prog="python -m textedit_core", description="Text-guided image editing.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command, job in COMMANDS.items():
@@ -108,7 +118,7 @@ def _edit(options: Mapping[str, Any]) -> None:
     out = Path(options["out"])
     if out.suffix.lower() != ".png":
         raise ValueError(f"--out: '{out}' must end in .png, for the settings go into the file.")
-    asked = _request(options)
+    asked = request_of(options)
     out.parent.mkdir(parents=True, exist_ok=True)
     result = last(_told(run(asked, Cache(folder=options["cache"]))))
     save_png(to_pil(result.image)[0], out, result.record)
@@ -134,7 +144,7 @@ def _sweep(options: Mapping[str, Any]) -> None:
     folder = Path(options["out"])
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out: '{folder}' is a file; name a folder.")
-    asked, cache = _request(options, values), Cache(folder=options["cache"])
+    asked, cache = request_of(options, values), Cache(folder=options["cache"])
     folder.mkdir(parents=True, exist_ok=True)
     if asked.has_fit and set(values) <= set(how.edit_knobs):  # one fit for all cells: tell its steps
         last(_told(fit(asked, cache)))
@@ -150,7 +160,7 @@ def _bench(options: Mapping[str, Any]) -> None:
     cli.run(options, print, _note)
 
 
-def _request(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
+def request_of(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
     """The request of these flags. Says what will be fetched, and which words the models never saw."""
     from textedit_core import method
     from textedit_core.images import open_image, open_mask

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
 
-def spread(**values: float | list) -> list[list]:
+
+def spread(**values: Any) -> list[list[Any]]:
     """Each value as a list of B: a list stays, a single value is repeated. B is 1 without any list.
 
     spread(eta=[0, 0.5], seed=3) -> [[0, 0.5], [3, 3]]. Raises ValueError for empty or unequal lists.

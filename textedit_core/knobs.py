@@ -171,7 +171,7 @@ def hand_over(edit: Callable, given: Mapping[str, Any], fitted: Any) -> tuple:
 
 
 def batches(*names: str) -> Callable[[Callable], Callable]:
-    """Declare that an edit takes a list for any of these knobs, and what it then returns.
+    """Declare that an edit takes a list for any of these knobs, and what it then returns; no names: for all.
 
     All lists have one length B, single values stand for every row, and row i of the (B,3,H,W) result equals,
     to rounding, the edit with the i-th values alone. Readable afterwards as `edit.batched`.
@@ -181,7 +181,7 @@ def batches(*names: str) -> Callable[[Callable], Callable]:
         unknown = set(names) - set(knobs(edit))
         if unknown:
             raise TypeError(f"{edit.__qualname__} has no knob called {sorted(unknown)} to batch over.")
-        edit.batched = names
+        edit.batched = names or tuple(knobs(edit))
         return edit
 
     return declare

@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import os
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, BinaryIO
 
 from PIL import Image, PngImagePlugin
@@ -12,6 +12,11 @@ from PIL import Image, PngImagePlugin
 from textedit_core import __version__
 
 _TEXT_KEY = "textedit"
+# What the prompts of a method were called before this version, and what they are called now.
+RENAMED_IN = "0.2.0"
+RENAMED: dict[str, dict[str, str]] = {
+    "prompt_to_prompt": {"prompt": "source_prompt", "target": "prompt"},
+}
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,10 @@ class Record:
 
     @classmethod
     def from_json(cls, text: str) -> "Record":
-        """The record that `to_json` wrote, without fields of later versions; ValueError if it is none."""
+        """The record that `to_json` wrote, without fields of later versions; ValueError if it is none.
+
+        One of an older version comes back under the names, and the version, of today.
+        """
         try:
             found = json.loads(text)
         except (ValueError, RecursionError):
@@ -49,7 +57,21 @@ class Record:
             raise ValueError("Recall: the settings are not a record; use a PNG as this studio saved it.")
         known = {one.name: found[one.name] for one in fields(cls) if one.name in found}
         _check(known)
-        return cls(**known)
+        return _up_to_date(cls(**known))
+
+
+def _up_to_date(record: Record) -> Record:
+    """The record with its prompts under the names that its method has for them now."""
+    if _numbers(record.version) >= _numbers(RENAMED_IN):
+        return record
+    names = RENAMED.get(record.method, {})
+    prompts = {names.get(name, name): text for name, text in record.prompts.items()}
+    return replace(record, prompts=prompts, version=__version__)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """A version to compare with others; what is not a number in it counts 0."""
+    return tuple(int(part) if part.isdecimal() else 0 for part in version.split("."))
 
 
 def image_sha(image: Image.Image) -> str:

@@ -102,11 +102,9 @@ class Request:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     def at(self, **settings: Any) -> Request:
-        """The same with other values for some knobs. ValueError for a value that a knob does not take."""
-        known = self.method.knobs
-        return replace(
-            self, settings={**self.settings, **{k: known[k].check(v) for k, v in settings.items()}}
-        )
+        """The same with other values for some knobs. ValueError for a wrong knob or value."""
+        checked = {name: _knob(self.method, name).check(value) for name, value in settings.items()}
+        return replace(self, settings={**self.settings, **checked})
 
     @property
     def has_fit(self) -> bool:

@@ -10,7 +10,7 @@ from demos.shared.common import optional_part
 from demos.shared.events import follow
 from demos.shared.marks import HIDDEN, UNQUEUED
 from demos.shared.mask import follow_source, painting_editor
-from demos.shared.prompt import PromptBox, caption_box
+from demos.shared.prompt import PromptBox, source_prompt_box
 from demos.shared.sent import as_sent
 from demos.shared.source import SourceBox, source_image
 from demos.styleclip import latents as styleclip
@@ -20,8 +20,8 @@ METHOD = "compare"
 AT_FIRST = ("sdedit", "imagic")
 # Where the buttons are that fetch a part.
 FETCHED = {"diffusion": "at the top of the page", "paint_by_example": "on the Paint by Example tab"}
-NO_TARGET = "Write the target prompt: what should the edited picture show?"
-NO_CAPTION = "Write the caption: {} starts from what the source shows now."
+NO_PROMPT = "Write the prompt: what should the edited picture show?"
+NO_SOURCE_PROMPT = "Write the source prompt: {} starts from what the source shows now."
 KNOBS = {"seed": SEED} | SDEDIT_KNOBS.knobs
 
 
@@ -35,14 +35,12 @@ class Asking:
     # --- drawing --------------------------------------------------------------------------------------------
 
     def draw(self) -> None:
-        """Source, caption and target, the methods and what single ones need, the seed."""
+        """Source, the two prompts, the methods and what single ones need, the seed."""
         self.source = SourceBox(METHOD)
         info = "for the methods that start from it, and for the column Direction"
-        self.caption = caption_box(self.ctx, self.models, METHOD, info=info)
+        self.source_prompt = source_prompt_box(self.ctx, self.models, METHOD, info=info)
         example = "all that the edited picture shows: an angry man with glasses"
-        self.target = PromptBox(
-            self.ctx, self.models, "Target prompt", f"{METHOD}-target", placeholder=example
-        )
+        self.prompt = PromptBox(self.ctx, self.models, "Prompt", f"{METHOD}-prompt", placeholder=example)
         choices = self.choices(self.ctx.default)
         names = [name for _, name in choices]
         ticked = [name for name in AT_FIRST if name in names] or names[:1]
@@ -87,8 +85,8 @@ class Asking:
         """The inputs by name."""
         return {
             **self.source.fields,
-            "prompt": self.caption.text,
-            "target": self.target.text,
+            "source_prompt": self.source_prompt.text,
+            "prompt": self.prompt.text,
             "methods": self.methods,
             "mask": self.mask,
             "exemplar": self.exemplar,
@@ -110,7 +108,7 @@ class Asking:
         if found["methods"]:
             return found
         ticked = [BY_NAME[name] for name in values["methods"]]
-        for field, empty in (("target", NO_TARGET), ("prompt", NO_CAPTION)):
+        for field, empty in (("prompt", NO_PROMPT), ("source_prompt", NO_SOURCE_PROMPT)):
             asking = [one.title for one in ticked if field in one.texts.values()]
             empty = empty.format(asking[0]) if asking else ""
             found[field] = self.text_problem(models, values[field], empty)
@@ -159,7 +157,7 @@ class Asking:
     @property
     def restore_outputs(self) -> list:
         """What Recall sets."""
-        widgets = [self.target.text, self.source.sizing, self.methods, self.seed]
+        widgets = [self.prompt.text, self.source.sizing, self.methods, self.seed]
         return [*widgets, *self.sdedit.values()]
 
     def restore(self, about) -> list:

@@ -8,8 +8,8 @@ from demos.shared.marks import Tile, note, tile
 
 # Key of a score, heading, how it is written, what it says.
 FIGURES = (
-    ("clip", "CLIP score", "{:.1f}", "nearness to the target prompt, 100 cos; larger is nearer"),
-    ("direction", "Direction", "{:.2f}", "whether the picture changed as the caption did, -1 to 1"),
+    ("clip", "CLIP score", "{:.1f}", "nearness to the prompt, 100 cos; larger is nearer"),
+    ("direction", "Direction", "{:.2f}", "whether the picture changed as the prompts did, -1 to 1"),
     ("similarity", "Similarity", "{:.2f}", "to the source, as CLIP sees both; 1 is the same"),
     ("psnr", "PSNR, dB", "{:.1f}", "to the source, pixel by pixel; larger is nearer"),
     ("ssim", "SSIM", "{:.2f}", "to the source, in structure; 1 is the same"),

@@ -98,20 +98,20 @@ class Contender:
 def inverted(kind: str) -> Contender:
     """Prompt-to-Prompt after one kind of inversion."""
     title = {"direct": "direct", "null_text": "null-text", "npi": "NPI", "ddim": "DDIM"}[kind]
-    both = {"prompt": "prompt", "target": "target"}
+    both = {"source_prompt": "source_prompt", "prompt": "prompt"}
     method, fixed = prompt_to_prompt.METHOD, {"inversion": kind}
     return Contender(f"p2p_{kind}", f"P2P, {title} inversion", method, both, fixed=fixed)
 
 
 CONTENDERS = (
-    Contender("sdedit", "SDEdit", SDEDIT, {"prompt": "target"}),
-    Contender("imagic", "Imagic", imagic.METHOD, {"prompt": "target"}),
+    Contender("sdedit", "SDEdit", SDEDIT, {"prompt": "prompt"}),
+    Contender("imagic", "Imagic", imagic.METHOD, {"prompt": "prompt"}),
     *(inverted(kind) for kind in prompt_to_prompt.METHOD.knobs["inversion"].knob.choices),
     Contender(
         "styleclip_directions",
         "StyleCLIP directions",
         styleclip_directions.METHOD,
-        {"neutral": "prompt", "target": "target"},
+        {"neutral": "source_prompt", "target": "prompt"},
         ("generator", "clip", "relevance"),
         before=project,
         own_read=read_directions,

@@ -91,7 +91,7 @@ def finished(
     """Write the picture with its settings, measure it, and say what it has cost. ValueError if refused."""
     safety.check(ask.models, edited)
     about = common.describe(ask)
-    caption, target = (" ".join((given[name] or "").split()) for name in ("prompt", "target"))
+    before, after = (" ".join((given[name] or "").split()) for name in ("source_prompt", "prompt"))
     shown = images.to_pil(ask.source)[0]
     return {
         "name": one.name,
@@ -99,7 +99,7 @@ def finished(
         "edit": common.save(images.to_pil(edited)[0], folder, one.name, about),
         "source": common.save_plain(shown, folder, "source"),
         "record": about.to_json(),
-        "scores": measure(ask.models, ask.source, edited, caption, target),
+        "scores": measure(ask.models, ask.source, edited, before, after),
         "seconds": meter.seconds,
         "rows": meter.rows,
         "computed": meter.computed,
@@ -114,7 +114,7 @@ def failed(one: Contender, sentence: str) -> dict[str, Any]:
 
 
 def measure(
-    models: Any, source: Tensor, edited: Tensor, caption: str, target: str
+    models: Any, source: Tensor, edited: Tensor, source_prompt: str, prompt: str
 ) -> dict[str, float | None]:
     """Each metric of an edit (1,3,H,W) beside its source; None where models or texts are missing."""
     clip, identity, source = (
@@ -124,11 +124,11 @@ def measure(
     )
     found: dict[str, Tensor | None] = dict.fromkeys(("clip", "direction", "similarity", "identity"))
     if clip is not None:
-        if target:
-            found["clip"] = metrics.clip_score(clip, edited, target)
+        if prompt:
+            found["clip"] = metrics.clip_score(clip, edited, prompt)
         found["similarity"] = metrics.clip_similarity(clip, edited, source)
-        if caption and target:
-            found["direction"] = metrics.clip_direction(clip, source, edited, caption, target)
+        if source_prompt and prompt:
+            found["direction"] = metrics.clip_direction(clip, source, edited, source_prompt, prompt)
     if identity is not None:
         with torch.no_grad():
             found["identity"] = identity.similarity(edited, source)
@@ -142,7 +142,7 @@ def measure(
 def ranked(rows: list[dict], weight: float) -> list[tuple[dict, float]]:
     """The rows that have both scores with their value in 0..1, best first.
 
-    weight: 1 counts only the CLIP score to the target, 0 only the similarity to the source. Each is stretched
+    weight: 1 counts only the CLIP score to the prompt, 0 only the similarity to the source. Each is stretched
     so that the worst row has 0 and the best 1, since their units have nothing to do with one another: a value
     is a place among these rows, and another row can change it.
     """

@@ -19,8 +19,8 @@ from textedit_core.knobs import BoundKnob, Knob
 
 NAME, METHOD = "Compare", "compare"
 FIRST_STEPS = (
-    "Pick an example, or add a picture with its caption.",
-    "Write the target prompt and tick the methods.",
+    "Pick an example, or add a picture with its source prompt.",
+    "Write the prompt and tick the methods.",
     "Press Compare: a row appears as each method ends.",
 )
 
@@ -89,7 +89,7 @@ class CompareTab(BuiltTab, MethodPanel):
     def wire_run(self):
         """Compare in the model's lane, and Stop; returns the event of the first."""
         inputs = {**self.asking.fields, "models": self.models, "weight": self.weight}
-        clear = [self.button.click, self.asking.target.text.submit]
+        clear = [self.button.click, self.asking.prompt.text.submit]
         cleared = gr.on(clear, None, None, self.status, js="() => ''", **HIDDEN)
         event = cleared.then(
             self.compare,
@@ -131,7 +131,8 @@ class CompareTab(BuiltTab, MethodPanel):
     def compare(self, request: gr.Request, *, weight: float, **values):
         """Run each ticked method on one picture, one after the other, with the same prompt and seed.
 
-        `prompt` is the caption of the source, `target` what it is to become, `methods` the names of the rows.
+        `source_prompt` is what the source shows, `prompt` what the edits are to show, `methods` the names of
+        the rows.
         `mask` and `exemplar` are for paint_by_example alone: the mask {"background": None, "layers": [FILE],
         "composite": None}. Each method has the presets of the models; what was computed before is taken from
         the cache. Returns the status, the table and who is best, as HTML; /compare_pair gives the pictures.

@@ -50,9 +50,7 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
         self.source = SourceBox(METHOD)
         self.examples = self.source.examples
         example = "what the edited picture shows, all of it: an angry man with sunglasses"
-        self.prompt = PromptBox(
-            self.ctx, self.models, "Target prompt", f"{METHOD}-prompt", placeholder=example
-        )
+        self.prompt = PromptBox(self.ctx, self.models, "Prompt", f"{METHOD}-prompt", placeholder=example)
         self.fit = FitPanel(METHOD, "this image and prompt", "Learns this image and prompt, once.")
         with gr.Accordion("Preparation settings", open=False):
             self.draw_knobs(self.method.fit_knobs, presets)
@@ -83,7 +81,7 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
 
     @property
     def texts(self) -> dict:
-        """The target prompt."""
+        """The prompt."""
         return {"prompt": self.prompt.text}
 
     @property

@@ -1,4 +1,4 @@
-"""What Prompt-to-Prompt shows below its pictures: the other targets, where each word looks, the mask."""
+"""What Prompt-to-Prompt shows below its pictures: the other prompts, where each word looks, the mask."""
 
 import gradio as gr
 
@@ -10,38 +10,38 @@ class AttentionView:
 
     def __init__(self, method: str) -> None:
         self.batch = gr.State([])
-        self.targets = gr.HTML(js_on_load=SELECT_JS, label="Targets", elem_id=f"{method}-targets")
+        self.prompts = gr.HTML(js_on_load=SELECT_JS, label="Prompts", elem_id=f"{method}-prompts")
         self.maps = gr.HTML(label="Attention", elem_id=f"{method}-maps")
 
     @property
     def outputs(self) -> list:
         """What `show` updates."""
-        return [self.batch, self.targets, self.maps]
+        return [self.batch, self.prompts, self.maps]
 
     def show(self, result: dict) -> dict:
         """Updates for a result."""
         siblings = result.get("siblings", [])
         return {
             self.batch: siblings,
-            self.targets: target_strip(siblings),
+            self.prompts: prompt_strip(siblings),
             self.maps: attention(result),
         }
 
 
-def target_strip(results: list[dict]) -> str:
+def prompt_strip(results: list[dict]) -> str:
     """The results of one batch, to choose from; one that is refused says so in its place."""
     if len(results) < 2:
         return ""
     tiles = [
         Tile(
             one["edit"],
-            f"{one['target']}, {one['words']}" if one["edit"] else one["words"],
-            (one["target"], one["edit_type"]),
+            f"{one['prompt']}, {one['words']}" if one["edit"] else one["words"],
+            (one["prompt"], one["edit_type"]),
             i,
         )
         for i, one in enumerate(results)
     ]
-    return f"<h4>All targets of this batch</h4>{strip(tiles, 'wide')}"
+    return f"<h4>All prompts of this batch</h4>{strip(tiles, 'wide')}"
 
 
 def attention(result: dict) -> str:
@@ -54,8 +54,8 @@ def attention(result: dict) -> str:
         words = "changes are let through where it is blue"
         parts.append(figures([Tile(mask, f"Source, {words}", (words,))], "Mask of the blend", "large"))
     for key, title in (
-        ("caption", "Where each word of the caption looks"),
-        ("target", "Where each word of the target looks"),
+        ("source_prompt", "Where each word of the source prompt looks"),
+        ("prompt", "Where each word of the prompt looks"),
     ):
         tiles = [Tile(path, f"Attention of {word}", (word,)) for word, path in maps.get(key, [])]
         parts.append(figures(tiles, title, "small"))

@@ -33,7 +33,7 @@ def settings(method: Method, values: dict, presets: dict) -> dict:
 
 
 def same_words(inversion: str, keep: float | None, weights: str | None, label: str) -> str:
-    """What becomes of the picture where the target is the caption; `label` is that of keep_to_source."""
+    """What becomes of the picture if both prompts are the same; `label` is that of keep_to_source."""
     try:
         numbers = alignment.parse_numbers(weights or "", "Word weights").values()
     except ValueError:

@@ -1,4 +1,4 @@
-"""Ways to rewrite a caption into a target prompt, from demos/presets: swap, add, restyle, reweight."""
+"""Ways to rewrite a source prompt into a prompt, from demos/presets: swap, add, restyle, reweight."""
 
 import json
 from collections.abc import Callable
@@ -10,9 +10,9 @@ PRESETS = json.loads(
 )
 
 
-def candidates(kind: str, caption: str, known: Callable[[str], bool]) -> list[str]:
-    """The target prompts of one kind that suit the caption and whose words the models know."""
-    about, words = PRESETS[kind], caption.split()
+def candidates(kind: str, source_prompt: str, known: Callable[[str], bool]) -> list[str]:
+    """The prompts of one kind that suit the source prompt and whose words the models know."""
+    about, words = PRESETS[kind], source_prompt.split()
     lower = [word.casefold() for word in words]
     if kind == "swap":
         found = [
@@ -24,21 +24,21 @@ def candidates(kind: str, caption: str, known: Callable[[str], bool]) -> list[st
     elif kind == "add":
         bare = {word.strip(",.;:!?") for word in lower}
         fresh = [end for end, kind in about["endings"] if not bare & set(kind.split())]
-        found = [joined(caption, end) for end in fresh]
+        found = [joined(source_prompt, end) for end in fresh]
     elif kind == "restyle":
         fresh = [one for one in about["frames"] if one.split()[-1] not in lower or one.endswith("{}")]
-        found = [one.format(caption) for one in fresh]
+        found = [one.format(source_prompt) for one in fresh]
     else:
-        found = [caption]
+        found = [source_prompt]
     return [one for one in found if known(one)]
 
 
-def joined(caption: str, ending: str) -> str:
-    """The caption with an ending; a second "with" that goes on where the first ends is "and"."""
+def joined(source_prompt: str, ending: str) -> str:
+    """The source prompt with an ending; a second "with" that goes on where the first ends is "and"."""
     first, _, rest = ending.partition(" ")
-    _, had, after = f" {caption} ".rpartition(" with ")
+    _, had, after = f" {source_prompt} ".rpartition(" with ")
     listed = had and not {"on", "in", "at"} & set(after.split())
-    return f"{caption} and {rest}" if first == "with" and listed else f"{caption} {ending}"
+    return f"{source_prompt} and {rest}" if first == "with" and listed else f"{source_prompt} {ending}"
 
 
 def articles(text: str) -> str:
@@ -50,27 +50,29 @@ def articles(text: str) -> str:
     return " ".join(words)
 
 
-def rewrite(kind: str, caption: str, target: str, known: Callable[[str], bool]) -> tuple[str, dict]:
-    """The target prompt of this kind after the present one, going round, and the knobs that suit it.
+def rewrite(kind: str, source_prompt: str, prompt: str, known: Callable[[str], bool]) -> tuple[str, dict]:
+    """The prompt of this kind after the present one, going round, and the knobs that suit it.
 
-    ValueError, a sentence, for a caption in which there is nothing to rewrite.
+    ValueError, a sentence, for a source prompt in which there is nothing to rewrite.
     """
-    caption = " ".join(caption.split())
-    if not caption:
-        raise ValueError("Write the caption first: what does the picture show?")
-    found = candidates(kind, caption, known)
+    source_prompt = " ".join(source_prompt.split())
+    if not source_prompt:
+        raise ValueError("Write the source prompt first: what does the picture show?")
+    found = candidates(kind, source_prompt, known)
     if not found:
-        raise ValueError(f"{PRESETS[kind]['label']}: no rule suits this caption; write the target yourself.")
-    chosen = found[(found.index(target) + 1) % len(found)] if target in found else found[0]
+        raise ValueError(
+            f"{PRESETS[kind]['label']}: no rule suits this source prompt; write the prompt yourself."
+        )
+    chosen = found[(found.index(prompt) + 1) % len(found)] if prompt in found else found[0]
     knobs = {"edit_type": "auto", "word_weights": "", "blend_words": "", "subtract_words": ""}
     knobs |= PRESETS[kind]["knobs"]
     if "weight" in PRESETS[kind]:
-        knobs["word_weights"] = f"{telling_word(caption)}={PRESETS[kind]['weight']}"
+        knobs["word_weights"] = f"{telling_word(source_prompt)}={PRESETS[kind]['weight']}"
     return chosen, knobs
 
 
-def telling_word(caption: str) -> str:
-    """The word of a caption that says most: the first that a swap knows, else the longest."""
-    words, swaps = caption.split(), dict(PRESETS["swap"]["words"])
+def telling_word(source_prompt: str) -> str:
+    """The word of a prompt that says most: the first that a swap knows, else the longest."""
+    words, swaps = source_prompt.split(), dict(PRESETS["swap"]["words"])
     told = next((word for word in words if word.casefold() in swaps), max(words, key=len))
     return told.strip(",.;:!?")

@@ -1,4 +1,4 @@
-"""Prompt-to-Prompt's runs: several targets as one batch, the pictures beside, attention as pictures."""
+"""Prompt-to-Prompt's runs: several prompts as one batch, the pictures beside, attention as pictures."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from demos.context import Context
-from demos.inversion import inverting, targets
+from demos.inversion import inverting, prompts
 from demos.shared import common, safety
 from demos.shared.common import Ask, Axes, Method, Stage
 from textedit_core import cache, images, metrics
@@ -18,40 +18,42 @@ from textedit_core.methods import prompt_to_prompt
 from textedit_core.models.diffusion import alignment
 from textedit_core.models.diffusion.ddim import Inversion
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
+from textedit_core.models.diffusion.prompt_control import plan
 from textedit_core.steps import Step, last
 
 
 def read(ctx: Context, values: dict) -> Ask:
-    """Widgets -> Ask for the first target prompt; ValueError, a sentence, for what cannot be used."""
+    """Widgets -> Ask for the first prompt; ValueError, a sentence, for what cannot be used."""
     return read_all(ctx, values)[0]
 
 
 def read_all(ctx: Context, values: dict) -> list[Ask]:
-    """Widgets -> one Ask for each target prompt, with those words in its settings that it has."""
-    models, caption = ctx.models(values["models"]), values["prompt"].strip()
-    lines = targets.lines_of(values["target"])
+    """Widgets -> one Ask for each prompt, with those words in its settings that it has."""
+    models, source_prompt = ctx.models(values["models"]), values["source_prompt"].strip()
+    lines = prompts.lines_of(values["prompt"])
     if not lines:
-        raise ValueError("Target prompt: write the caption as it is to become.")
-    if len(lines) > targets.MOST:
-        raise ValueError(f"Target prompt: {targets.TOO_MANY.format(len(lines))}")
+        raise ValueError("Prompt: write what the edited picture is to show.")
+    if len(lines) > prompts.MOST:
+        raise ValueError(f"Prompt: {prompts.TOO_MANY.format(len(lines))}")
     picture, source = common.open_source(models.diffusion, values)
     first = Ask(
         METHOD,
         values["models"],
         models,
-        (models.diffusion, source, caption),
+        (models.diffusion, source, source_prompt),
         inverting.settings(METHOD, values, ctx.presets(values["models"], METHOD.name)),
         picture=picture,
         source=source,
         sizing=values.get("sizing", "crop"),
     )
-    kept = [targets.fitting_words(models.diffusion, caption, line, lines, first.settings) for line in lines]
+    tokenizer = models.diffusion.tokenizer
+    kept = [prompts.fitting_words(tokenizer, source_prompt, line, lines, first.settings) for line in lines]
     return [
         replace(
             first,
             settings=own,
-            prompts={"prompt": caption, "target": line},
-            texts={"target": line},
+            prompts={"source_prompt": source_prompt, "prompt": line},
+            texts={"prompt": line},
             goal=line,
         )
         for line, own in zip(lines, kept, strict=True)
@@ -99,17 +101,15 @@ def captions(ask: Ask, edited: Tensor) -> dict[str, str]:
 
 
 def edit_all(ctx: Context, asks: list[Ask], fitted: Inversion) -> Iterator[Step]:
-    """Edit to the targets of all asks in one batch; the last value is a prompt_to_prompt.Edited with maps.
+    """Edit to the prompts of all asks in one batch; the last value is a prompt_to_prompt.Edited with maps.
 
     Each picture is also put where a sweep or a single edit with the same settings looks for it.
     """
     diffusion, start = asks[0].models.diffusion, time.monotonic()
-    lines = [ask.texts["target"] for ask in asks]
-    settings = {name: [ask.edit[name] for ask in asks] for name in asks[0].edit}
+    lines = [ask.texts["prompt"] for ask in asks]
+    settings = [prompt_to_prompt.settings_of(**ask.edit) for ask in asks]
     drawn = 0
-    for step in cache.cached(
-        prompt_to_prompt.edit_many, diffusion, fitted, lines, keep_maps=True, **settings
-    ):
+    for step in cache.cached(prompt_to_prompt.edit_many, diffusion, fitted, lines, settings, keep_maps=True):
         drawn += 1
         yield step
     for ask, image in zip(asks, step.value.images.split(1), strict=True):
@@ -126,7 +126,7 @@ def present_all(asks: list[Ask], edited: prompt_to_prompt.Edited, folder: Path, 
     """
     results = []
     for row, ask in enumerate(asks):
-        about = {"edit_type": edited.edit_types[row], "target": ask.texts["target"]}
+        about = {"edit_type": edited.edit_types[row], "prompt": ask.texts["prompt"]}
         try:
             results.append(about | presented(ask, edited, row, folder, seconds))
         except safety.Refused:
@@ -141,7 +141,7 @@ def presented(ask: Ask, edited: prompt_to_prompt.Edited, row: int, folder: Path,
     image = edited.images[row : row + 1]
     result = common.present(ask, image, folder, f"edit-{row + 1}", seconds)
     result["words"] = f"{edited.edit_types[row].capitalize()}, {result['words']}"
-    shown = {"caption": (ask.source, edited.maps[0]), "target": (image, edited.maps[row + 1])}
+    shown = {"source_prompt": (ask.source, edited.maps[0]), "prompt": (image, edited.maps[row + 1])}
     result["maps"] = {
         key: [
             (word, common.save_plain(images.to_pil(lit(over, one))[0], folder, f"map-{key}"))
@@ -174,34 +174,35 @@ def tinted(image: Tensor, mask: Tensor) -> Tensor:
 def problems(ctx: Context, values: dict) -> dict[str, str]:
     """The sentences for settings that do not suit the two prompts, which must be readable, by field.
 
-    Of several targets it is named which one, unless the setting suits none of them for one reason.
+    Of several prompts it is named which one, unless the setting suits none of them for one reason.
     """
     diffusion, settings = ctx.models(values["models"]).diffusion, METHOD.settings(values)
-    lines = targets.lines_of(values["target"])
-    source = alignment.read(diffusion.tokenizer, values["prompt"])
-    names = ("edit_type", *targets.OF_WORDS)
+    lines = prompts.lines_of(values["prompt"])
+    source = alignment.read(diffusion.tokenizer, values["source_prompt"])
+    names = ("edit_type", *prompts.OF_WORDS)
     said: dict[str, list[str]] = {name: [""] * len(lines) for name in names}
     for row, line in enumerate(lines):
-        target = alignment.read(diffusion.tokenizer, line)
-        own = targets.fitting_words(diffusion, values["prompt"], line, lines, settings)
+        tokens = alignment.read(diffusion.tokenizer, line)
+        own = prompts.fitting_words(diffusion.tokenizer, values["source_prompt"], line, lines, settings)
         for name in names:
             plain = {one: METHOD.knobs[one].default for one in names if one != name}
             if name == "subtract_words":
                 del plain["blend_words"]  # protected words take from those
             try:
-                targets.planned(source, target, own | plain)
+                made = {one: (own | plain)[one] for one in METHOD.edit_knobs}
+                plan(source, tokens, settings["steps"], prompt_to_prompt.settings_of(**made))
             except ValueError as error:
                 said[name][row] = str(error)
-    found = {name: targets.of_target(lines, words) for name, words in said.items() if any(words)}
+    found = {name: prompts.of_prompts(lines, words) for name, words in said.items() if any(words)}
     if "blend_words" in found:
         found.pop("subtract_words", None)
     return found
 
 
 def changed_word(values: dict) -> str:
-    """The word a person most likely wants to weigh: the first of the target that the caption has not."""
-    old = {word.casefold() for word in (values.get("prompt") or "").split()}
-    new = next(iter(targets.lines_of(values.get("target"))), "").split()
+    """The word a person most likely wants to weigh: the first of the prompt that the source's has not."""
+    old = {word.casefold() for word in (values.get("source_prompt") or "").split()}
+    new = next(iter(prompts.lines_of(values.get("prompt"))), "").split()
     return next((word for word in new if word.casefold() not in old), max(new, key=len, default="word"))
 
 
@@ -227,5 +228,5 @@ METHOD = Method(
     pictures=pictures,
     captions=captions,
     headline=("cross_replace_steps", "self_replace_steps"),
-    memory_hint="Turn on checkpointing, edit fewer target prompts at once, or run smaller sweeps.",
+    memory_hint="Turn on checkpointing, edit to fewer prompts at once, or run smaller sweeps.",
 )

@@ -1,11 +1,11 @@
-"""The Null-text + Prompt-to-Prompt tab: invert a picture under its caption, then edit the caption."""
+"""The Null-text + Prompt-to-Prompt tab: invert a picture, then change the words that tell it."""
 
 import time
 
 import gradio as gr
 
 from demos.context import Context
-from demos.inversion import inverting, rewriting, runs, targets
+from demos.inversion import inverting, prompts, rewriting, runs
 from demos.inversion.attention import AttentionView
 from demos.inversion.weights import WeightSliders
 from demos.shared import common, knobs
@@ -13,19 +13,19 @@ from demos.shared.checks import image_problem, prompt_problem
 from demos.shared.events import follow
 from demos.shared.fit import FitPanel
 from demos.shared.marks import EVERY_CLICK, HIDDEN, UNQUEUED, note
-from demos.shared.prompt import PromptBox, caption_box
+from demos.shared.prompt import PromptBox, source_prompt_box
 from demos.shared.results import ResultPanel
 from demos.shared.source import SourceBox
 from demos.shared.tab import Tab
 
 NAME, METHOD = "Null-text + P2P", "prompt_to_prompt"
 FIRST_STEPS = (
-    "Pick an example, or add a picture and its caption.",
-    "Change the caption: swap a word, add some, or weigh one.",
+    "Pick an example, or add a picture and its source prompt.",
+    "Change its words in the prompt: swap a word, add some, or weigh one.",
     "Press Edit. The rest of the picture should stay as it is.",
 )
-NO_CAPTION = "Write the caption: what does the source show? Name what is to change."
-NO_TARGET = "Write the target: the caption as it is to become. The same words are allowed."
+NO_SOURCE_PROMPT = "Write the source prompt: what does the picture show? Name what is to change."
+NO_PROMPT = "Write the prompt: what is the edited picture to show? The same words are allowed."
 SHOWN = ("cross_replace_steps", "self_replace_steps", "keep_to_source", "guidance_scale")
 
 
@@ -35,16 +35,18 @@ def build(ctx: Context, models: gr.Dropdown) -> "NullTextTab":
 
 
 class NullTextTab(Tab):
-    """A caption, target prompts, an inversion, and what is done with the attention of the words."""
+    """A source prompt, prompts, an inversion, and what is done with the attention of the words."""
 
-    method, title = runs.METHOD, NAME
-    about_prepare = """Invert an image under its caption, to edit it from there.
+    view, title = runs.VIEW, NAME
+    about_prepare = """Invert an image under its source prompt, to edit it from there.
 
 Returns the status as HTML and, for null_text, the loss of every step as SVG. The inversion stays on the
 server under a key of its content: call /prompt_to_prompt_edit with the same settings."""
-    about_edit = """Edit an image by changing its caption `prompt` to `target`, inverting first where needed.
+    about_edit = """Edit an image that shows `source_prompt` so that it shows `prompt`.
 
-`target` may have several lines: each is edited, in one batch, and the first that is not refused is returned.
+It is inverted first where needed.
+
+`prompt` may have several lines: each is edited, in one batch, and the first that is not refused is returned.
 Returns the edited picture (a PNG with its settings as text), the settings as JSON, the scores, the source
 beside the edit, the source, what the autoencoder and the inversion make of it, the PSNR of each, and where
 the words look."""
@@ -57,7 +59,9 @@ the words look."""
         self.examples = self.source.examples
         self.draw_prompts()
         self.draw_knobs(["inversion"], presets)
-        self.fit = FitPanel(METHOD, "this image and caption", "Inverts this image under its caption, once.")
+        self.fit = FitPanel(
+            METHOD, "this image and source prompt", "Inverts this image under its source prompt, once."
+        )
         with gr.Accordion("Preparation settings", open=False):
             self.draw_knobs([name for name in self.method.fit_knobs if name != "inversion"], presets)
         self.draw_knobs(["edit_type"], presets)
@@ -77,14 +81,14 @@ the words look."""
             self.controls[name].visible = "hidden"
 
     def draw_prompts(self) -> None:
-        """Caption, target prompts, and the buttons that write a target from the caption."""
-        self.caption = caption_box(self.ctx, self.models, METHOD, lines=1)
-        self.target = PromptBox(
+        """Source prompt, prompts, and the buttons that write a prompt from the source prompt."""
+        self.source_prompt = source_prompt_box(self.ctx, self.models, METHOD, lines=1)
+        self.prompt = PromptBox(
             self.ctx,
             self.models,
-            "Target prompt",
-            f"{METHOD}-target",
-            placeholder="the caption as it is to become: an angry man with glasses",
+            "Prompt",
+            f"{METHOD}-prompt",
+            placeholder="what the edited picture is to show: an angry man with glasses",
             info="several, one per line, are edited as one batch; a sweep takes the first",
         )
         with gr.Row(elem_classes="offers"):
@@ -95,7 +99,7 @@ the words look."""
         self.offer_note = gr.HTML()
 
     def draw_answer(self) -> ResultPanel:
-        """The slider, the four pictures with their PSNR, targets, attention and mask."""
+        """The slider, the four pictures with their PSNR, prompts, attention and mask."""
         pictures = {
             "source": "Source",
             "autoencoder": "Autoencoder",
@@ -109,36 +113,36 @@ the words look."""
 
     @property
     def fields(self) -> dict:
-        """Image, sizing rule, caption, targets."""
+        """Image, sizing rule, source prompt, prompts."""
         return self.source.fields | self.texts
 
     @property
     def texts(self) -> dict:
-        """Caption and targets."""
-        return {"prompt": self.caption.text, "target": self.target.text}
+        """Source prompt and prompts."""
+        return {"source_prompt": self.source_prompt.text, "prompt": self.prompt.text}
 
     @property
     def fit_fields(self) -> dict:
-        """What an inversion is made for: all but the target."""
-        return {name: one for name, one in self.fields.items() if name != "target"}
+        """What an inversion is made for: all but the prompt."""
+        return {name: one for name, one in self.fields.items() if name != "prompt"}
 
     def fit_ask(self, values: dict) -> common.Ask | None:
-        """What Prepare would be asked with, whatever the target."""
-        return super().fit_ask(values | {"target": values["prompt"]})
+        """What Prepare would be asked with, whatever the prompt."""
+        return super().fit_ask(values | {"prompt": values["source_prompt"]})
 
     def problems(self, values: dict) -> dict[str, str]:
         """What is wrong with the image, the two prompts, or a setting that does not suit them."""
-        models, lines = values["models"], targets.lines_of(values["target"]) or [""]
-        read = lines[: targets.MOST]
-        wrong = [prompt_problem(self.ctx, models, line, NO_TARGET) for line in read]
+        models, lines = values["models"], prompts.lines_of(values["prompt"]) or [""]
+        read = lines[: prompts.MOST]
+        wrong = [prompt_problem(self.ctx, models, line, NO_PROMPT) for line in read]
         found = {
             "image": image_problem(values["image"]),
-            "prompt": prompt_problem(self.ctx, models, values["prompt"], NO_CAPTION),
-            "target": targets.of_target(read, wrong),
+            "source_prompt": prompt_problem(self.ctx, models, values["source_prompt"], NO_SOURCE_PROMPT),
+            "prompt": prompts.of_prompts(read, wrong),
         }
-        if len(lines) > targets.MOST:
-            found["target"] = targets.TOO_MANY.format(len(lines))
-        usable = not (found["prompt"] or found["target"]) and self.ctx.loaded(models)
+        if len(lines) > prompts.MOST:
+            found["prompt"] = prompts.TOO_MANY.format(len(lines))
+        usable = not (found["source_prompt"] or found["prompt"]) and self.ctx.loaded(models)
         if usable and not knobs.problems(self.knobs)(values):
             found |= runs.problems(self.ctx, values)
         return found
@@ -148,9 +152,14 @@ the words look."""
     def wire(self) -> None:
         """What Tab wires, and the notes, sliders and buttons of this one."""
         super().wire()
-        self.weights.wire(self.controls["word_weights"], self.target.text)
+        self.weights.wire(self.controls["word_weights"], self.prompt.text)
         names = ("edit_type", "inversion", "keep_to_source", "word_weights")
-        asked = [self.models, self.caption.text, self.target.text, *(self.controls[name] for name in names)]
+        asked = [
+            self.models,
+            self.source_prompt.text,
+            self.prompt.text,
+            *(self.controls[name] for name in names),
+        ]
         changed = [one.change for one in asked]
         follow(changed, self.say_type, asked, self.type_note, **HIDDEN)
         inversion, some = self.controls["inversion"], [self.controls[name] for name in inverting.USED_BY_SOME]
@@ -159,30 +168,32 @@ the words look."""
         scales = [self.controls[name] for name in names]
         follow([s.change for s in scales], self.say_guidance, scales, self.guidance_note, **HIDDEN)
         names = ("edit_type", "word_weights", "blend_words", "subtract_words", *SHOWN[:2])
-        written = {"target": self.target.text, **{name: self.controls[name] for name in names}}
+        written = {"prompt": self.prompt.text, **{name: self.controls[name] for name in names}}
         for kind, button in self.offers.items():
             self.wire_offer(kind, button, written)
         view = self.result.details
-        view.targets.select(self.show_target, view.batch, self.result.outputs, **EVERY_CLICK)
+        view.prompts.select(self.show_prompt, view.batch, self.result.outputs, **EVERY_CLICK)
 
     def before_edit(self, triggers: list):
-        """Weights of words that are gone from the target go too, but not while it is being written."""
-        field, target = self.controls["word_weights"], self.target.text
+        """Weights of words that are gone from the prompt go too, but not while it is being written."""
+        field, prompt = self.controls["word_weights"], self.prompt.text
         cleared = super().before_edit(triggers)
-        return cleared.then(self.weights.prune, [target, field], field, **HIDDEN)
+        return cleared.then(self.weights.prune, [prompt, field], field, **HIDDEN)
 
     def wire_offer(self, kind: str, button: gr.Button, written: dict) -> None:
-        """A button that writes a target prompt from the caption and sets the knobs that suit it."""
+        """A button that writes a prompt from the source prompt and sets the knobs that suit it."""
 
-        def offer(models: str, caption: str, target: str) -> list:
+        def offer(models: str, source_prompt: str, prompt: str) -> list:
             try:
                 known = self.ctx.models(models).unknown_words
-                text, made = rewriting.rewrite(kind, caption or "", target or "", lambda one: not known(one))
+                text, made = rewriting.rewrite(
+                    kind, source_prompt or "", prompt or "", lambda one: not known(one)
+                )
             except (ValueError, OSError) as error:
                 return [note(str(error), "problem"), *([gr.skip()] * len(written))]
-            return ["", *(({"target": text} | made).get(name) for name in written)]
+            return ["", *(({"prompt": text} | made).get(name) for name in written)]
 
-        asked = [self.models, self.caption.text, self.target.text]
+        asked = [self.models, self.source_prompt.text, self.prompt.text]
         button.click(offer, asked, [self.offer_note, *written.values()], **HIDDEN)
 
     def show_used(self, inversion: str) -> list:
@@ -191,22 +202,30 @@ the words look."""
         return [gr.update(visible="hidden" if name in unused else True) for name in inverting.USED_BY_SOME]
 
     def say_type(
-        self, models: str, caption: str, target: str, chosen: str, inversion: str, keep: float, weights: str
+        self,
+        models: str,
+        source_prompt: str,
+        prompt: str,
+        chosen: str,
+        inversion: str,
+        keep: float,
+        weights: str,
     ) -> str:
         """What the edit type is, or would be by itself; for the same words, what becomes of the picture."""
-        values = {"models": models, "prompt": caption or "", "target": target or ""}
+        values = {"models": models, "source_prompt": source_prompt or "", "prompt": prompt or ""}
         try:
-            if not values["prompt"].strip() or not self.ctx.ready(models):
+            if not values["source_prompt"].strip() or not self.ctx.ready(models):
                 return ""
             self.ctx.load(models)
-            types = targets.edit_types(self.ctx, values)
+            types = prompts.edit_types(self.ctx, values)
         except (ValueError, OSError):
             return ""
-        lines = targets.lines_of(values["target"])
+        lines = prompts.lines_of(values["prompt"])
         label = self.knobs["keep_to_source"].label
         same = inverting.same_words(inversion, keep, weights, label)
         read = [
-            same if line.split() == caption.split() else kind for line, kind in zip(lines, types, strict=True)
+            same if line.split() == source_prompt.split() else kind
+            for line, kind in zip(lines, types, strict=True)
         ]
         words = ", ".join(dict.fromkeys(read))
         if not words:
@@ -222,14 +241,14 @@ the words look."""
         words = f"This inversion is made for guidance {made_at:g}: at {scale:g} less of the source is kept."
         return note(words, "hint")
 
-    def show_target(self, results: list, chosen: gr.EventData) -> dict:
-        """Put another target of the batch on the page; one that is refused has nothing to show."""
+    def show_prompt(self, results: list, chosen: gr.EventData) -> dict:
+        """Put another prompt's result on the page; one that is refused has nothing to show."""
         result = results[int(chosen._data["index"])]
         shown = result["edit"] and self.result.show(result | {"siblings": results})
         return shown or {self.result.shown: gr.skip()}
 
     def finish(self, ask: common.Ask, fitted, stop, values: dict):
-        """Edit to all targets at once; the first that is not refused is shown, the others wait below it."""
+        """Edit to all prompts at once; the first that is not refused is shown, the others wait below it."""
         asks, start = runs.read_all(self.ctx, values), time.monotonic()
         edited = yield from self.stepping(runs.edit_all(self.ctx, asks, fitted), stop, "Editing")
         if edited is not None:
@@ -237,6 +256,6 @@ the words look."""
             results = runs.present_all(asks, edited, self.ctx.folder(), seconds)
             passed = [one for one in results if one["edit"]]
             refused = len(results) - len(passed)
-            words = f"{len(results)} targets, {refused} refused by the safety checker." if refused else ""
+            words = f"{len(results)} prompts, {refused} refused by the safety checker." if refused else ""
             shown = self.result.show(passed[0] | {"siblings": results})
             yield shown | {self.edit_status: note(words, "done")}

@@ -79,7 +79,7 @@ def row(word: str, value: float) -> str:
 
 
 class WeightSliders:
-    """`field` is the widget of the word_weights knob, with an id; `prompt` has one target prompt per line."""
+    """`field` is the widget of the word_weights knob, with an id; `prompt` has one prompt per line."""
 
     def __init__(self, method: str) -> None:
         self.html = gr.HTML(js_on_load=SLIDERS_JS, elem_id=f"{method}-weights")

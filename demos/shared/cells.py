@@ -6,8 +6,7 @@ import json
 from demos.shared import knobs, sweeping
 from demos.shared.common import Method
 from demos.shared.marks import Tile, bar, strip, table
-from textedit_core.jobs import functions
-from textedit_core.knobs import method_knobs
+from textedit_core.method import load
 
 NO_AXIS = "{} axis: pick a knob of the list."
 
@@ -78,8 +77,7 @@ def place_words(cell: dict) -> str:
 @functools.cache
 def short_labels(method: str) -> dict[str, str]:
     """The labels of a method's knobs by name, as they stand within a line: "eta", "LoRA rank"."""
-    known = method_knobs(*functions(method))
-    return {name: in_line(knob.label) for name, knob in known.items()}
+    return {name: in_line(knob.label) for name, knob in load(method).knobs.items()}
 
 
 def in_line(label: str) -> str:

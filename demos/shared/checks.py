@@ -47,7 +47,7 @@ def prompt_problem(
     ctx: Context,
     models: str,
     prompt: str | None,
-    empty: str = "Write the target prompt: what should the edited picture show?",
+    empty: str = "Write the prompt: what should the edited picture show?",
 ) -> str:
     """The sentence for a prompt that cannot be used, or nothing; `empty` is the one for none at all."""
     if not (prompt or "").strip():

@@ -7,7 +7,7 @@ from demos.shared.checks import word_hint
 from demos.shared.events import follow
 from demos.shared.marks import UNQUEUED
 
-CAPTION = "what the picture shows now: a happy man with glasses"
+SHOWN_NOW = "what the picture shows now: a happy man with glasses"
 
 
 class PromptBox:
@@ -25,6 +25,6 @@ class PromptBox:
         return word_hint(self.ctx, models, prompt)
 
 
-def caption_box(ctx: Context, models: gr.Dropdown, method: str, **look) -> PromptBox:
-    """The prompt that tells what the source shows."""
-    return PromptBox(ctx, models, "Caption of the source", f"{method}-prompt", placeholder=CAPTION, **look)
+def source_prompt_box(ctx: Context, models: gr.Dropdown, method: str, **look) -> PromptBox:
+    """The prompt that says what the source shows."""
+    return PromptBox(ctx, models, "Source prompt", f"{method}-source-prompt", placeholder=SHOWN_NOW, **look)

@@ -15,12 +15,13 @@ from demos.shared import common
 from demos.shared.common import Ask, Method, optional_part
 from demos.shared.knobs import KnobGroup
 from textedit_core import cache, images
-from textedit_core.jobs import LATENT
+from textedit_core.knobs import knobs
 from textedit_core.methods import projection
 from textedit_core.models.clip import token_count
 from textedit_core.models.style import latents
 from textedit_core.models.style.latents import Latent
 from textedit_core.models.style.models import StyleGenerator
+from textedit_core.request import SAMPLE as LATENT
 from textedit_core.steps import Step, last
 
 PART = "generator"  # what a tab cannot do without

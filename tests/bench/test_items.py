@@ -154,11 +154,11 @@ def test_an_items_own_settings_yield_to_what_was_typed():
     assert swept.settings_for(item)["blend_words"] == ""
 
 
-def test_a_method_with_a_target_gets_captions_and_one_without_gets_the_prompt():
+def test_a_method_with_a_source_prompt_gets_captions_and_one_without_gets_the_prompt():
     item = Item("a", None, prompt="glasses", caption="a man", target="a man with glasses")
     assert Contestant("s", "sdedit", {}).texts_for(item) == {"prompt": "glasses"}
     texts = Contestant("p", "prompt_to_prompt", {}).texts_for(item)
-    assert texts == {"prompt": "a man", "target": "a man with glasses"}
+    assert texts == {"source_prompt": "a man", "prompt": "a man with glasses"}
 
 
 def test_toon_items_are_the_same_every_time_and_know_their_answers():

@@ -203,7 +203,7 @@ def test_an_axis_of_the_fit_makes_a_fit_for_each_value(bench):
     ("words", "says"),
     [
         (["--methods", "sdeddit"], "no method called 'sdeddit'"),
-        (["--methods", "direct_inversion"], "does not edit"),
+        (["--methods", "projection"], "does not edit"),
         (["--methods", "sdedit,sdedit"], "there twice"),
         (["--methods", "sdedit:stops=3"], "'stops=3' sets no knob of sdedit; it has strength"),
         (["--methods", "sdedit:strength=7"], "Strength: 7 is not a number from 0 to 1"),

@@ -1,4 +1,4 @@
-"""The Null-text + Prompt-to-Prompt tab in a real browser: write a target, weigh a word, edit, look."""
+"""The Null-text + Prompt-to-Prompt tab in a real browser: write a prompt, weigh a word, edit, look."""
 
 import pytest
 from playwright.sync_api import expect
@@ -14,10 +14,12 @@ def test_a_caption_is_rewritten_weighed_and_edited(visit, picture, width, theme)
     page.set_input_files(f"{TAB}source input[type=file]", picture())
     expect(page.locator(f"{TAB}source img").first).to_be_visible()
     page.get_by_role("button", name="Swap a word").click()
-    expect(page.get_by_text("Write the caption first")).to_be_visible()
-    page.locator(f"{TAB}prompt textarea, {TAB}prompt input").first.fill("a smiling man with a red hat")
+    expect(page.get_by_text("Write the source prompt first")).to_be_visible()
+    page.locator(f"{TAB}source-prompt textarea, {TAB}source-prompt input").first.fill(
+        "a smiling man with a red hat"
+    )
     page.get_by_role("button", name="Swap a word").click()
-    expect(page.locator(f"{TAB}target textarea")).to_have_value("a smiling man with a blue hat")
+    expect(page.locator(f"{TAB}prompt textarea")).to_have_value("a smiling man with a blue hat")
     expect(page.locator(f"{TAB}type")).to_contain_text("Read from the prompts: replace")
 
     slider = page.get_by_label("Weight of blue")

@@ -112,7 +112,7 @@ def test_mistakes_are_answered_in_red_beside_the_field_and_nothing_is_lost(visit
     page = visit()
     page.locator("#imagic-edit").click()
     expect(page.get_by_text("Add a source image first").first).to_be_visible()
-    expect(page.get_by_text("Write the target prompt").first).to_be_visible()
+    expect(page.get_by_text("Write the prompt").first).to_be_visible()
     give(page, picture(), "a woman with a zebra")
     expect(page.locator("#imagic-prompt-hint")).to_contain_text("does not know 'zebra'")
     edit(page)

@@ -1,13 +1,16 @@
 """A fit and an edit of a few numbers, which note every call: what caches and sweeps are tested on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Annotated
+from types import SimpleNamespace
+from typing import Annotated, Any
 
 import torch
 
 from textedit_core.knobs import Eta, Knob, Seed, Steps, batches
+from textedit_core.method import read
 from textedit_core.noise import noise
+from textedit_core.request import Request
 from textedit_core.steps import Step
 
 Rounds = Annotated[int, Knob(1, 9, 1, label="Rounds")]
@@ -75,3 +78,22 @@ def held_paint(model: Model, image: torch.Tensor, prompt: str, *, eta: Eta = 0.5
     """`paint`, with its generator held elsewhere: it ends only when somebody closes it."""
     model.held.append(paint(model, image, prompt, eta=eta, seed=seed))
     return model.held[-1]
+
+
+IMAGE = torch.linspace(-1, 1, 3 * 8 * 8).view(1, 3, 8, 8)
+MODELS = SimpleNamespace(name="fakes", device=torch.device("cpu"))
+
+
+def asked(
+    model: Model,
+    edit: Callable = edit,
+    fit: Callable | None = fit,
+    *,
+    texts: dict | None = None,
+    **settings: Any,
+) -> Request:
+    """A request to these functions for `IMAGE` and "a man"."""
+    how = read("fake", edit, fit)
+    inputs = {"model": model, "image": IMAGE, "prompt": "a man"} | (texts or {})
+    defaults = {name: knob.default for name, knob in how.knobs.items()}
+    return Request(how, MODELS, inputs, defaults).at(**settings)

@@ -48,6 +48,31 @@ def test_fields_of_a_later_version_are_left_out():
     assert Record.from_json(json.dumps(found)) == RECORD
 
 
+OLD = (
+    '{"method": "prompt_to_prompt", "models": "toon",'
+    ' "prompts": {"prompt": "a sad man", "target": "a happy man"},'
+    ' "knobs": {"steps": 25, "inversion": "direct", "keep_to_source": 0.3}, "image": "%s", "resize": "crop",'
+    ' "version": "0.1.0", "app": "TextEdit Studio"}' % ("ab" * 32)
+)
+
+
+def test_a_record_of_version_0_1_has_its_prompts_under_the_names_of_today():
+    found = Record.from_json(OLD)
+    assert found.prompts == {"source_prompt": "a sad man", "prompt": "a happy man"}
+    assert found.knobs == {"steps": 25, "inversion": "direct", "keep_to_source": 0.3}
+    assert read_png(png(text=OLD)) == found
+    again = Record.from_json(found.to_json())
+    assert again == found and again.version == __version__, "it is renamed once"
+
+
+def test_prompts_of_other_methods_and_of_this_version_keep_their_names():
+    for method, version in (("sdedit", "0.1.0"), ("prompt_to_prompt", __version__), ("sdedit", "odd.1")):
+        found = json.loads(OLD) | {"method": method, "version": version}
+        assert Record.from_json(json.dumps(found)).prompts == found["prompts"]
+    later = json.loads(OLD) | {"version": "0.10.0"}
+    assert Record.from_json(json.dumps(later)).prompts == later["prompts"], "10 is more than 2"
+
+
 def test_one_picture_has_one_sha_and_others_have_others(tmp_path):
     image = Image.new("RGB", (6, 4), "red")
     image.save(tmp_path / "a.png")

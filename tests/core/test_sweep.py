@@ -6,17 +6,18 @@ import pytest
 import torch
 
 from tests.core import fakes
+from tests.core.fakes import IMAGE, asked
 from textedit_core.cache import Cache, cached
-from textedit_core.knobs import hand_over
+from textedit_core.method import read
 from textedit_core.steps import Step, last
 from textedit_core.sweep import plan, sweep
 
-IMAGE = torch.linspace(-1, 1, 3 * 8 * 8).view(1, 3, 8, 8)
+BOTH, EDIT = read("fake", fakes.edit, fakes.fit), read("fake", fakes.paint)
 
 
-def swept(model, axes, cache=None, **options):
-    options = {"fit": fakes.fit, "cache": cache if cache is not None else Cache()} | options
-    return sweep(fakes.edit, axes, model, IMAGE, "a man", **options)
+def swept(model, axes, cache=None, batch_size=8, keep=lambda cell: cell, **settings):
+    store = Cache() if cache is None else cache
+    return sweep(asked(model, **settings), axes, store, batch_size=batch_size, keep=keep)
 
 
 def count(model, kind: str) -> int:
@@ -30,7 +31,7 @@ def alone(model, rounds=2, fit_seed=0, **settings) -> torch.Tensor:
 
 
 def test_the_costliest_axis_is_the_outermost():
-    cells = plan({"eta": [0, 1], "rounds": [1, 2], "steps": [3, 4]}, fakes.edit, fakes.fit)
+    cells = plan({"eta": [0, 1], "rounds": [1, 2], "steps": [3, 4]}, BOTH)
     assert [(cell["rounds"], cell["steps"], cell["eta"]) for cell in cells] == [
         (1, 3, 0),
         (1, 3, 1),
@@ -45,8 +46,8 @@ def test_the_costliest_axis_is_the_outermost():
 
 
 def test_a_plan_checks_its_values_and_drops_doubles():
-    assert plan({"eta": [0, 0.0, 1]}, fakes.edit) == [{"eta": 0.0}, {"eta": 1.0}]
-    assert plan({}, fakes.edit) == [{}]
+    assert plan({"eta": [0, 0.0, 1]}, EDIT) == [{"eta": 0.0}, {"eta": 1.0}]
+    assert plan({}, EDIT) == [{}]
     for axes, says in (
         ({"mood": [1]}, "no knob called 'mood'"),
         ({"rounds": [1]}, "no knob called 'rounds'"),
@@ -54,7 +55,7 @@ def test_a_plan_checks_its_values_and_drops_doubles():
         ({"eta": []}, "Eta: there are no values"),
     ):
         with pytest.raises(ValueError, match=says):
-            plan(axes, fakes.edit)
+            plan(axes, EDIT)
 
 
 def test_what_keep_returns_stands_in_the_value_and_the_cache_has_the_whole_image():
@@ -142,16 +143,16 @@ def test_a_cell_does_not_hold_its_whole_batch():
 
 
 def test_the_folder_of_the_cache_serves_a_later_sweep(tmp_path):
-    cells = last(sweep(fakes.paint, {"eta": [0, 1]}, fakes.Model(), IMAGE, "x", cache=Cache(folder=tmp_path)))
+    cells = last(sweep(asked(fakes.Model(), fakes.paint, None), {"eta": [0, 1]}, Cache(folder=tmp_path)))
     model = fakes.Model()
-    again = last(sweep(fakes.paint, {"eta": [1, 0]}, model, IMAGE, "x", cache=Cache(folder=tmp_path)))
+    again = last(sweep(asked(model, fakes.paint, None), {"eta": [1, 0]}, Cache(folder=tmp_path)))
     assert not model.calls
     assert all(torch.equal(one.image, other.image) for one, other in zip(cells, again[::-1], strict=True))
 
 
 def test_closing_ends_an_edit_that_somebody_else_holds():
     model = fakes.Model()
-    steps = sweep(fakes.held_paint, {"eta": [0, 1]}, model, IMAGE, "x", cache=Cache())
+    steps = sweep(asked(model, fakes.held_paint, None), {"eta": [0, 1]}, Cache())
     for _ in range(3):
         next(steps)
     steps.close()
@@ -189,10 +190,10 @@ def test_stopping_stops_at_once_and_keeps_the_finished_cells(drawn):
 
 def test_without_a_fit():
     model, axes = fakes.Model(), {"eta": [0, 1], "seed": [0, 1]}
-    cells = last(sweep(fakes.paint, axes, model, IMAGE, "x", cache=Cache(), steps=2))
+    cells = last(sweep(asked(model, fakes.paint, None, steps=2), axes, Cache()))
     assert [call[0] for call in model.calls] == ["paint"] * 4
     for cell in cells:
-        assert torch.equal(cell.image, last(fakes.paint(model, IMAGE, "x", **cell.settings)))
+        assert torch.equal(cell.image, last(fakes.paint(model, IMAGE, "a man", **cell.settings)))
 
 
 def test_no_axis_is_one_cell():
@@ -209,23 +210,23 @@ def test_full_memory_makes_smaller_batches():
         last(swept(fakes.Model(rows_that_fit=0), {"eta": [0, 1]}))
 
 
-def retell(model, fitted, prompt, target, *, steps: fakes.Steps = 2):
+def retell(model, fitted, prompt: str, target: str, *, steps: fakes.Steps = 2):
     yield Step(1, 1, torch.full((1, 3, 2, 2), len(prompt + target) + fitted.level))
 
 
 def test_an_edit_may_take_texts_the_fit_has_and_others():
     model = fakes.Model()
     fitted = last(fakes.fit(model, IMAGE, "a man"))
-    wanted = last(retell(*hand_over(retell, {"model": model, "prompt": "a man", "target": "a dog"}, fitted)))
-    axes = {"steps": [1, 2]}
-    cells = last(sweep(retell, axes, model, IMAGE, "a man", fit=fakes.fit, cache=Cache(), target="a dog"))
+    wanted = last(retell(model, fitted, "a man", "a dog"))
+    both = asked(model, retell, fakes.fit, texts={"target": "a dog"})
+    cells = last(sweep(both, {"steps": [1, 2]}, Cache()))
     assert all(torch.equal(cell.image, wanted) for cell in cells)
 
 
-def short(model, image, *, seed: fakes.Seed = 0):
+def short(model, image: torch.Tensor, *, seed: fakes.Seed = 0):
     yield Step(1, 1, torch.zeros(2, 3, 2, 2))
 
 
 def test_a_method_that_returns_another_number_of_images_is_told():
     with pytest.raises(TypeError, match="short did not return 1 images"):
-        last(sweep(short, {"seed": [0]}, fakes.Model(), IMAGE, cache=Cache()))
+        last(sweep(asked(fakes.Model(), short, None), {"seed": [0]}, Cache()))

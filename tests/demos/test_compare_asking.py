@@ -70,7 +70,7 @@ def test_models_without_a_diffusion_part_can_compare_and_are_asked_for_no_prompt
     assert tab.asking.methods.value == ["paint_by_example"]
     names = [*tab.asking.fields, "models", "weight"]
     values = {name: getattr(widget, "value", None) for name, widget in tab.asking.fields.items()}
-    values |= {"models": ctx.default, "weight": 0.5, "prompt": "", "target": ""}
+    values |= {"models": ctx.default, "weight": 0.5, "source_prompt": "", "prompt": ""}
     values |= {"image": paths[0], "exemplar": paths[1], "mask": [paths[2]]}
     (run,) = (one for one in page.fns.values() if one.api_name == "compare")
     verdicts = dict(zip(names, run.validator(**values), strict=True))
@@ -81,17 +81,17 @@ def test_each_ticked_method_asks_for_its_own_texts(tiny_folder, tmp_path):
     asking = asked_by(tiny_folder)
     Image.new("RGB", (40, 32), "teal").save(path := tmp_path / "image.png")
     values = {name: getattr(widget, "value", None) for name, widget in asking.fields.items()}
-    values |= {"models": str(tiny_folder), "image": str(path), "prompt": "", "target": "", "mask": []}
+    values |= {"models": str(tiny_folder), "image": str(path), "source_prompt": "", "prompt": "", "mask": []}
     for ticked, missing in (
         ("paint_by_example", set()),
-        ("sdedit", {"target"}),
-        ("p2p_direct", {"target", "prompt"}),
-        ("styleclip_directions", {"target", "prompt"}),
+        ("sdedit", {"prompt"}),
+        ("p2p_direct", {"prompt", "source_prompt"}),
+        ("styleclip_directions", {"prompt", "source_prompt"}),
     ):
         found = asking.problems(values | {"methods": [ticked]})
-        assert {name for name in ("target", "prompt") if found.get(name)} == missing
-    found = asking.problems(values | {"methods": ["styleclip_directions"], "target": "man " * 60})
-    assert "shorten it" in found["target"]
+        assert {name for name in ("prompt", "source_prompt") if found.get(name)} == missing
+    found = asking.problems(values | {"methods": ["styleclip_directions"], "prompt": "man " * 60})
+    assert "shorten it" in found["prompt"]
 
 
 def test_a_row_without_a_target_is_measured_by_what_needs_none(tiny):

@@ -22,7 +22,12 @@ def asked(picture):
     """asked(**more) -> what a comparison is asked with."""
 
     def values(**more) -> dict:
-        given = {"image": handle_file(picture()), "prompt": CAPTION, "target": TARGET, "methods": QUICK}
+        given = {
+            "image": handle_file(picture()),
+            "source_prompt": CAPTION,
+            "prompt": TARGET,
+            "methods": QUICK,
+        }
         return given | {"exemplar": None, "mask": None, "seed": 3} | more
 
     return values
@@ -66,7 +71,7 @@ def test_a_png_carries_the_settings_of_its_own_method(client, asked):
     assert first["method"] == "sdedit" and first["prompts"] == {"prompt": TARGET}
     assert first["knobs"]["steps"] == 4 and first["knobs"]["seed"] == 3, "the preset, and the asked seed"
     assert second["method"] == "prompt_to_prompt" and second["knobs"]["inversion"] == "direct"
-    assert second["prompts"] == {"prompt": CAPTION, "target": TARGET}
+    assert second["prompts"] == {"source_prompt": CAPTION, "prompt": TARGET}
 
 
 def test_what_a_tab_has_computed_is_not_computed_again(client, asked, picture, counted):
@@ -103,7 +108,7 @@ def context(folder, image: str, **more):
     from textedit_core.models import zoo
 
     given = dict.fromkeys(contenders.SHARED) | {"image": image, "sizing": "crop"}
-    given |= {"models": str(folder), "prompt": CAPTION, "target": TARGET, "seed": 0} | more
+    given |= {"models": str(folder), "source_prompt": CAPTION, "prompt": TARGET, "seed": 0} | more
     return Context(zoo, str(folder), "cpu"), given
 
 
@@ -244,7 +249,7 @@ def test_stop_keeps_the_finished_rows(client, asked, held):
     ("wrong", "sentence"),
     [
         ({"image": None}, "Add a source image first"),
-        ({"target": " "}, "Write the target prompt"),
+        ({"prompt": " "}, "Write the prompt"),
         ({"methods": []}, "Tick at least one method"),
         ({"methods": ["nothing"]}, "cannot run 'nothing'"),
         ({"prompt": ""}, "Write the caption: P2P, direct inversion"),

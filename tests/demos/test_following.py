@@ -73,7 +73,7 @@ def test_an_example_begins_from_what_suits_the_models_and_leaves_the_seed(tabs):
     assert set(tab.knobs) - set(found) == {"seed"} and found["eta"] == tab.knobs["eta"].default
 
 
-def test_weights_stay_while_the_target_is_written_and_go_before_the_edit(p2p):
+def test_weights_stay_while_the_prompt_is_written_and_go_before_the_edit(p2p):
     weights = p2p.weights
     assert isinstance(weights.draw("a ti", "tiger=2"), str), "the field is not written at a keystroke"
     assert 'value="2"' in weights.draw("a tiger", "tiger=2")

@@ -5,7 +5,7 @@ import pytest
 from gradio_client import handle_file
 
 IMAGIC = "/imagic_edit"
-TARGETS = "a hat\n" * 17
+PROMPTS = "a hat\n" * 17
 
 
 def said(client, api: str, **asked) -> str:
@@ -61,7 +61,7 @@ def test_seeds_weight_and_methods_of_a_wrong_kind_are_sentences(client, picture)
     source = {"image": handle_file(picture()), "prompt": "a man"}
     words = said(client, "/imagic_best_of_seeds", **source, seeds="abc")
     assert "- seeds: Seeds to try: 'abc' is not a whole number from 2 to 16." in words
-    source |= {"target": "a hat", "mask": None, "exemplar": None}
+    source |= {"source_prompt": "a man", "prompt": "a hat", "mask": None, "exemplar": None}
     for methods in (5, [[1]], {"a": 1}):
         words = said(client, "/compare", **source, methods=methods)
         assert "- methods: Methods: tick some of the list." in words
@@ -81,10 +81,10 @@ def test_a_start_a_mapper_or_a_mask_that_is_none_is_a_sentence(client, picture):
     )
 
 
-def test_more_targets_than_one_batch_takes_are_a_sentence(client, picture):
-    asked = {"image": handle_file(picture()), "prompt": "a hat", "target": TARGETS}
+def test_more_prompts_than_one_batch_takes_are_a_sentence(client, picture):
+    asked = {"image": handle_file(picture()), "source_prompt": "a hat", "prompt": PROMPTS}
     words = said(client, "/prompt_to_prompt_edit", **asked)
-    assert "- target: 17 lines are more than the 16 that are edited as one batch: write fewer." in words
+    assert "- prompt: 17 lines are more than the 16 that are edited as one batch: write fewer." in words
 
 
 def test_fields_judge_their_values_after_an_update_too(client, picture):

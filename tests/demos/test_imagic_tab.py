@@ -164,7 +164,7 @@ def test_two_clients_at_once_get_their_own_results(visitor, picture):
 
 @pytest.mark.parametrize(
     ("prompt", "says"),
-    [("   ", "Write the target prompt"), ("red " * 60, "60 tokens, the model reads 30")],
+    [("   ", "Write the prompt"), ("red " * 60, "60 tokens, the model reads 30")],
 )
 def test_a_prompt_that_cannot_be_used_is_answered_beside_the_field(client, picture, prompt, says):
     with pytest.raises(Exception, match=says) as caught:

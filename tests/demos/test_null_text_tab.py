@@ -13,7 +13,7 @@ CAPTION, TARGET = "a smiling man with a red hat", "a sad man with a red hat"
 
 
 def ask(path: str, **more) -> dict:
-    return {"image": handle_file(path), "prompt": CAPTION, "target": TARGET, "steps": 4} | more
+    return {"image": handle_file(path), "source_prompt": CAPTION, "prompt": TARGET, "steps": 4} | more
 
 
 def edit(client, path: str, **more) -> dict:
@@ -54,8 +54,8 @@ def test_prepare_then_edit_inverts_once(client, picture, inverted):
     assert inverted == {"fit": 4, "edit_many": 4}
     edit(client, source)
     assert inverted == {"fit": 4, "edit_many": 4}, "a repeated edit comes from the cache"
-    edit(client, source, target="a sad man")
-    assert inverted == {"fit": 4, "edit_many": 8}, "another target needs no other inversion"
+    edit(client, source, prompt="a sad man")
+    assert inverted == {"fit": 4, "edit_many": 8}, "another prompt needs no other inversion"
 
 
 def test_edit_without_prepare_shows_four_pictures_with_their_psnr_and_where_words_look(client, picture):
@@ -66,7 +66,7 @@ def test_edit_without_prepare_shows_four_pictures_with_their_psnr_and_where_word
         assert " dB" in out[f"{name}, in figures"]
     record = settings_in(out["Edit"])
     assert record == out["Settings"] and record["method"] == "prompt_to_prompt"
-    assert record["prompts"] == {"prompt": CAPTION, "target": TARGET}
+    assert record["prompts"] == {"source_prompt": CAPTION, "prompt": TARGET}
     assert "Replace, CLIP score" in out["Scores"]
     assert "Attention of smiling" in out["Attention"] and "Attention of sad" in out["Attention"]
     assert "Mask of the blend" not in out["Attention"]
@@ -77,7 +77,7 @@ def test_blend_words_show_their_mask(client, picture):
 
 
 def test_identical_prompts_rebuild_the_picture(client, picture):
-    out = edit(client, picture(), target=CAPTION, inversion="npi", guidance_scale=1)
+    out = edit(client, picture(), prompt=CAPTION, inversion="npi", guidance_scale=1)
     assert abs(pixels(out["Edit"]) - pixels(out["Reconstruction"])).max() <= 2
 
 
@@ -89,12 +89,12 @@ def test_null_text_draws_its_loss_and_names_its_second_stage(client, picture):
     assert any("Optimising the empty prompt, step 4 of 6" in shown[0] for shown in job.outputs())
 
 
-def test_several_targets_are_one_batch_each_with_the_words_it_has(client, picture, inverted):
+def test_several_prompts_are_one_batch_each_with_the_words_it_has(client, picture, inverted):
     lines = f"{TARGET}\na smiling man with a red hat and glasses"
-    out = edit(client, picture(), target=lines, word_weights="sad=2 glasses=3")
+    out = edit(client, picture(), prompt=lines, word_weights="sad=2 glasses=3")
     assert inverted["edit_many"] == 4, "one run of four steps for both"
-    assert out["Targets"].count("data-cell=") == 2 and "refine" in out["Targets"]
-    assert out["Settings"]["prompts"]["target"] == TARGET
+    assert out["Prompts"].count("data-cell=") == 2 and "refine" in out["Prompts"]
+    assert out["Settings"]["prompts"]["prompt"] == TARGET
     assert out["Settings"]["knobs"]["word_weights"] == "sad=2"
 
 
@@ -121,10 +121,10 @@ def test_stopping_an_inversion_keeps_nothing_and_says_so(client, picture, invert
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"prompt": " "}, "prompt: Write the caption"),
-        ({"target": " \n "}, "target: Write the target"),
-        ({"target": f"{TARGET}\n{'red ' * 60}"}, "target: Target 2, 'red .*This prompt has 60 tokens"),
-        ({"target": "a man", "edit_type": "replace"}, "edit_type: Replace needs as many words"),
+        ({"source_prompt": " "}, "source_prompt: Write the source prompt"),
+        ({"prompt": " \n "}, "prompt: Write the prompt"),
+        ({"prompt": f"{TARGET}\n{'red ' * 60}"}, "prompt: Prompt 2, 'red .*This prompt has 60 tokens"),
+        ({"prompt": "a man", "edit_type": "replace"}, "edit_type: Replace needs as many words"),
         ({"blend_words": "zebra"}, "blend_words: Blend words: 'zebra' is in neither prompt"),
         ({"subtract_words": "hat"}, "subtract_words: Protected words take from the place of the blend"),
         ({"word_weights": "tall=2"}, "word_weights: The prompt has no word 'tall'"),
@@ -140,7 +140,7 @@ def test_mistakes_are_answered_beside_their_field(client, picture, given, says):
 
 def test_no_image_is_answered_beside_the_field(client):
     with pytest.raises(Exception, match="Add a source image first"):
-        client.predict(image=None, prompt=CAPTION, target=TARGET, api_name="/prompt_to_prompt_edit")
+        client.predict(image=None, source_prompt=CAPTION, prompt=TARGET, api_name="/prompt_to_prompt_edit")
 
 
 def test_cross_by_self_streams_in_from_one_inversion_and_its_files_say_the_prompts(client, picture, inverted):
@@ -151,7 +151,7 @@ def test_cross_by_self_streams_in_from_one_inversion_and_its_files_say_the_promp
     assert "4 cells" in status and grid.count("data-cell=") == 4 and "similarity to the source" in chart
     assert inverted["fit"] == 4
     listing, names = unpacked(file_of(archive))
-    assert listing["prompts"] == {"prompt": CAPTION, "target": TARGET} and len(names) == 6
+    assert listing["prompts"] == {"source_prompt": CAPTION, "prompt": TARGET} and len(names) == 6
     assert Image.open(file_of(sheet)).width > 100
 
 

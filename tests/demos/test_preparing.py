@@ -35,7 +35,7 @@ def asked(tab, path: str, **more) -> dict:
     """The values of every widget of a tab as it is at first, with a picture and a text."""
     knobs = tab.method.knobs
     values = dict(zip(knobs, tab.use_presets(tab.ctx.default), strict=True)) | {"models": tab.ctx.default}
-    values |= {"image": path, "sizing": "crop", "prompt": "a smiling man", "target": "a sad man"}
+    values |= {"image": path, "sizing": "crop", "source_prompt": "a smiling man", "prompt": "a sad man"}
     if tab.method.name == "styleclip_optimizer":
         values |= LATENT | {name: one.value for name, one in tab.picker.projection.items()}
     return values | more
@@ -81,8 +81,8 @@ def test_another_target_leaves_the_inversion_and_what_is_said_of_it(tabs, pictur
     tab = tabs["prompt_to_prompt"]
     values = asked(tab, picture())
     told = prepared(tab, values)[tab.fit.told]
-    for target in ("", "a man with glasses"):
-        assert tab.say_fit(told=told, **values | {"target": target}) == {tab.fit.told: told}
+    for prompt in ("", "a man with glasses"):
+        assert tab.say_fit(told=told, **values | {"prompt": prompt}) == {tab.fit.told: told}
 
 
 def test_models_that_are_not_in_memory_are_not_loaded_to_say_so(tabs, picture):

@@ -10,6 +10,7 @@ from tests.methods.fits import PROMPT, SHORT, held_out_loss
 from textedit_core import metrics
 from textedit_core.knobs import knobs, method_knobs
 from textedit_core.methods import imagic
+from textedit_core.models.diffusion.condition import Condition
 from textedit_core.models.diffusion.latent_diffusion import count_rows
 from textedit_core.steps import last
 
@@ -43,8 +44,8 @@ def test_both_stages_are_the_published_algorithm(model, image):
     descend(e.detach(), list(unet.requires_grad_().parameters()), 1e-3)
 
     found = last(imagic.fit(model, image, PROMPT, seed=5, embedding_lr=0.05, **SHORT))
-    torch.testing.assert_close(found.e_tgt, e_tgt)
-    torch.testing.assert_close(found.e_opt, e.detach(), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found.e_tgt.tokens, e_tgt)
+    torch.testing.assert_close(found.e_opt.tokens, e.detach(), rtol=1e-3, atol=1e-4)
     assert found.embedding_losses + found.finetune_losses == pytest.approx(losses, rel=1e-3)
     assert found.tuned.keys() == dict(unet.named_parameters()).keys()
     apart = [(found.tuned[n] - p.detach()).abs().mean() for n, p in unet.named_parameters()]
@@ -72,7 +73,7 @@ def test_each_stage_lowers_the_loss_on_noise_it_never_saw(model, image, fitted):
 
 def test_the_embedding_stays_near_the_target(fitted):
     """Adam moves a number by about its learning rate a step."""
-    moved = (fitted.e_opt - fitted.e_tgt).abs()
+    moved = (fitted.e_opt.tokens - fitted.e_tgt.tokens).abs()
     assert 0.03 < moved.max() <= 15 * 0.03 * 1.5
 
 
@@ -84,7 +85,7 @@ def test_steps_tell_the_stage_and_the_loss(model, image):
     value = steps[-1].value
     assert tuple(step.loss for step in steps) == value.embedding_losses + value.finetune_losses
     assert value.size == (32, 32)
-    assert not value.e_opt.requires_grad
+    assert not value.e_opt.tokens.requires_grad
     assert not any(weight.requires_grad for weight in value.tuned.values())
 
 
@@ -115,7 +116,7 @@ def test_stopping_in_stage_one_is_a_fit_without_stage_two(model, image):
 def test_no_steps_at_all_give_the_model_as_it_is(model, image):
     steps = list(imagic.fit(model, image, PROMPT, embedding_steps=0, finetune_steps=0))
     assert [(step.done, step.total) for step in steps] == [(1, 1)]
-    assert torch.equal(steps[0].value.e_opt, steps[0].value.e_tgt)
+    assert torch.equal(steps[0].value.e_opt.tokens, steps[0].value.e_tgt.tokens)
     strip = last(imagic.edit(model, steps[0].value, eta=ETAS, steps=2))
     torch.testing.assert_close(strip, strip[:1].expand_as(strip), rtol=0, atol=1e-5)
 
@@ -164,7 +165,7 @@ def test_eta_mixes_from_the_optimised_to_the_target_embedding(model, fitted):
     torch.testing.assert_close(ends[:1], text_alone(fitted.e_opt), rtol=0, atol=1e-3)
     torch.testing.assert_close(ends[1:], text_alone(fitted.e_tgt), rtol=0, atol=1e-3)
     beyond = last(imagic.edit(model, fitted, eta=1.5, steps=4))
-    expected = text_alone(1.5 * fitted.e_tgt - 0.5 * fitted.e_opt)
+    expected = text_alone(Condition(1.5 * fitted.e_tgt.tokens - 0.5 * fitted.e_opt.tokens))
     torch.testing.assert_close(beyond, expected, rtol=0, atol=1e-3)
     assert (ends[0] - ends[1]).abs().max() > 0.02
 
@@ -223,7 +224,7 @@ def test_a_fit_draws_from_its_own_generator_only(model, image):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"prompt": "  "}, "target text is empty"),
+        ({"prompt": "  "}, "prompt is empty"),
         ({"prompt": "red " * 31}, "31 tokens and this model reads at most 30"),
         ({"tune": "all"}, "'all' is none of full, attention, lora"),
         ({"mixed_precision": "fp16"}, "works on a CUDA device, not on cpu"),

@@ -10,6 +10,7 @@ from tests.methods.fits import PROMPT, SHORT, held_out_loss
 from textedit_core import metrics
 from textedit_core.cache import Cache, cached, key
 from textedit_core.methods import imagic
+from textedit_core.models.diffusion.condition import Condition
 from textedit_core.models.diffusion.latent_diffusion import count_rows
 from textedit_core.steps import last
 
@@ -87,7 +88,7 @@ def test_a_model_in_half_precision_is_fitted_in_float32(tiny_folder, model, imag
 
     half = zoo.load(tiny_folder, dtype=torch.bfloat16).diffusion
     found = last(imagic.fit(half, image, PROMPT, embedding_steps=1, finetune_steps=1, finetune_lr=1e-3))
-    weights = [found.e_opt, found.e_tgt, *found.tuned.values()]
+    weights = [found.e_opt.tokens, found.e_tgt.tokens, *found.tuned.values()]
     assert {tensor.dtype for tensor in weights} == {torch.float32}
     edited = last(imagic.edit(half, found, steps=2))
     assert edited.dtype == torch.float32
@@ -170,8 +171,8 @@ def test_the_fingerprint_follows_all_that_an_edit_depends_on(fitted):
     other = fitted.tuned[name].clone()
     other.view(-1)[-1] += 1e-4
     changes = [
-        {"e_opt": fitted.e_opt + 1e-6},
-        {"e_tgt": fitted.e_tgt + 1e-6},
+        {"e_opt": Condition(fitted.e_opt.tokens + 1e-6)},
+        {"e_tgt": Condition(fitted.e_tgt.tokens + 1e-6)},
         {"prompt": "sad"},
         {"size": (32, 64)},
         {"tuned": fitted.tuned | {name: other}},

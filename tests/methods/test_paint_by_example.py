@@ -11,6 +11,7 @@ from diffusers.pipelines.deprecated.paint_by_example.image_encoder import PaintB
 from textedit_core import metrics
 from textedit_core.knobs import knobs
 from textedit_core.methods import paint_by_example
+from textedit_core.models.diffusion.condition import Condition
 from textedit_core.models.diffusion.ddim import ddim_step
 from textedit_core.models.diffusion.latent_diffusion import count_rows
 from textedit_core.noise import noise
@@ -82,7 +83,7 @@ def test_it_is_the_pipeline_inside_of_the_mask(
 def test_every_lambda_follows_the_one_formula(model, image, mask, exemplar):
     around, condition = model.surroundings(image, mask), model.encode_exemplar(exemplar)
     z = noise((1, 4, 8, 8), 0)
-    eps_null = model.eps(z, 500, around, model.encoder.uncond_vector)
+    eps_null = model.eps(z, 500, around, Condition(model.encoder.uncond_vector))
     eps_exemplar = model.eps(z, 500, around, condition)
     assert (eps_null - eps_exemplar).abs().max() > 1e-3
     scales = [0.0, 0.3, 1.0, 2.5, 10.0]
@@ -228,7 +229,7 @@ def test_it_is_the_loop_of_the_paper(model, image, mask, exemplar):
         rows = torch.cat([z, zm, m], dim=1)
         eps_v, eps_c = (
             model.unet(rows, t, encoder_hidden_states=token).sample
-            for token in (model.encoder.uncond_vector, model.encode_exemplar(exemplar))
+            for token in (model.encoder.uncond_vector, model.encode_exemplar(exemplar).tokens)
         )
         z = ddim_step(model.schedule, z, eps_v + 5 * (eps_c - eps_v), t, t - model.schedule.stride(steps))
     wanted = model.decode(z).clamp(-1, 1) * mask + image * keep

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.methods.inverted import ADD, MILD, SOURCE, SWAP, T, edited
+from tests.methods.inverted import ADD, MILD, SOURCE, SWAP, T, edited, edited_many
 from textedit_core.methods import prompt_to_prompt
 from textedit_core.models.diffusion import alignment, inversions
 from textedit_core.models.diffusion.ddim import ddim_step
@@ -47,7 +47,7 @@ def published_edit(model, fitted, target, kind, weights, blend, scale):
     alphas = alignment.cross_alphas(new, T, (0.0, 0.8), {})
     processor = Published(0, matrix, kept, alphas, alignment.token_weights(new, weights), int(0.6 * T))
     text = model.encode_text([SOURCE, target])
-    context = torch.cat([model.encode_text([""]).expand(2, -1, -1), text])
+    context = model.encode_text([""]).expand(2).cat(text)
     originals, z = dict(model.unet.attn_processors), fitted.latents[-1:].repeat(2, 1, 1, 1)
     try:
         model.unet.set_attn_processor(processor)
@@ -85,7 +85,7 @@ def test_an_edit_is_the_published_algorithm(model, inverted, target, kind, weigh
     words = " ".join(f"{word}={weight}" for word, weight in weights.items())
     settings = {"self_replace_steps": 0.6, "blend_threshold": 0.9, "blend_words": blend, **MILD}
     settings["word_weights"] = words
-    found = last(prompt_to_prompt.edit_many(model, inverted, [target], **settings))
+    found = edited_many(model, inverted, [target], **settings)
     assert found.edit_types == (kind,)
     torch.testing.assert_close(found.images, expected, rtol=0, atol=2e-3)
     plain = edited(model, inverted, target, cross_replace_steps=0, self_replace_steps=0, **MILD)
@@ -140,9 +140,9 @@ def test_the_reconstruction_of_direct_is_the_autoencoders_bit_by_bit(model, wide
     assert torch.equal(prompt_to_prompt.reconstruct(model, inverted), expected)
 
 
-def test_without_any_replacement_it_is_sampling_under_the_target(model, inverted):
+def test_without_any_replacement_it_is_sampling_under_the_prompt(model, inverted):
     found = edited(model, inverted, SWAP, cross_replace_steps=0, self_replace_steps=0, **MILD)
-    z, (text, null) = inverted.latents[-1:], model.encode_text([SWAP, ""]).split(1)
+    z, (text, null) = inverted.latents[-1:], model.encode_text([SWAP, ""]).split()
     with torch.no_grad():
         for t in model.schedule.timesteps(T):
             z = ddim_step(model.schedule, z, model.guided_eps(z, t, text, null, 2.0), t, t - 1000 // T)
@@ -157,25 +157,21 @@ def test_weights_of_one_change_nothing(model, inverted):
 
 
 def test_a_threshold_of_one_lets_nothing_through(model, inverted):
-    found = last(
-        prompt_to_prompt.edit_many(
-            model, inverted, [SWAP], blend_words="hat", blend_threshold=1, blend_start=0, **MILD
-        )
-    )
+    found = edited_many(model, inverted, [SWAP], blend_words="hat", blend_threshold=1, blend_start=0, **MILD)
     assert not found.masks.any()
     torch.testing.assert_close(found.images, prompt_to_prompt.reconstruct(model, inverted))
 
 
 def test_protected_words_take_from_the_place_of_the_blend_words(model, inverted):
     def mask(**settings):
-        return last(prompt_to_prompt.edit_many(model, inverted, [SWAP], **settings, **MILD)).masks
+        return edited_many(model, inverted, [SWAP], **settings, **MILD).masks
 
     through, less = mask(blend_words="hat man"), mask(blend_words="hat man", subtract_words="man")
     assert less.sum() < through.sum() and (less <= through).all()
     assert mask(blend_words="hat").shape == (1, 1, 4, 6)
 
 
-def test_several_targets_and_settings_in_one_batch_are_those_one_by_one(model, inverted):
+def test_several_prompts_and_settings_in_one_batch_are_those_one_by_one(model, inverted):
     targets = [SWAP, ADD, "a woman in a zebra hat"]
     columns = {
         "cross_replace_steps": [0.8, 0.4, 0.0],
@@ -187,7 +183,7 @@ def test_several_targets_and_settings_in_one_batch_are_those_one_by_one(model, i
         "keep_to_source": [0, 0.5, 1],
     }
     with count_rows(model) as count:
-        found = last(prompt_to_prompt.edit_many(model, inverted, targets, **columns))
+        found = edited_many(model, inverted, targets, **columns)
     assert (count.rows, count.calls) == (8 * T, T)
     for row, target in enumerate(targets):
         alone = {name: values[row] for name, values in columns.items()}

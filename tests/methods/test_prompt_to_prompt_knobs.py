@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from tests.bundles import tiny_unet
-from tests.methods.inverted import ADD, MILD, SOURCE, SWAP, edited
+from tests.methods.inverted import ADD, MILD, SOURCE, SWAP, edited, edited_many
 from textedit_core import __main__ as cli
 from textedit_core.cache import Cache
 from textedit_core.images import to_pil, to_tensor
@@ -15,9 +15,10 @@ from textedit_core.knobs import knobs, method_knobs
 from textedit_core.methods import prompt_to_prompt
 from textedit_core.models import zoo
 from textedit_core.models.diffusion.attention import Control, attention_control
+from textedit_core.models.diffusion.condition import Condition
 from textedit_core.models.diffusion.ddim import Inversion
 from textedit_core.models.diffusion.latent_diffusion import count_rows
-from textedit_core.models.diffusion.prompt_control import MapSum
+from textedit_core.models.diffusion.prompt_control import MapSum, Settings
 from textedit_core.record import image_sha, read_png
 from textedit_core.steps import last
 from textedit_core.sweep import sweep
@@ -49,6 +50,7 @@ def test_every_knob_of_the_edit_is_alive(model, inverted, name):
 
 def test_there_is_no_other_knob_and_the_defaults_are_the_papers():
     assert set(CHANGES) == set(knobs(prompt_to_prompt.edit)) == set(prompt_to_prompt.edit.batched)
+    assert [one.name for one in dataclasses.fields(Settings)] == list(knobs(prompt_to_prompt.edit))
     defaults = {name: knob.default for name, knob in knobs(prompt_to_prompt.edit).items()}
     paper = {"cross_replace_steps": 0.8, "self_replace_steps": 0.5, "guidance_scale": 7.5}
     paper |= {"blend_threshold": 0.3, "blend_start": 0.2, "self_replace_side": 32, "keep_to_source": 0.0}
@@ -85,14 +87,14 @@ def test_self_attention_may_be_shared_from_a_later_step_on(model, inverted):
 
 
 def test_the_attention_of_every_word_is_kept_when_asked_for(model, inverted):
-    found = last(prompt_to_prompt.edit_many(model, inverted, [SWAP, ADD], keep_maps=True, **MILD))
+    found = edited_many(model, inverted, [SWAP, ADD], keep_maps=True, **MILD)
     assert [list(maps) for maps in found.maps] == [
         list(dict.fromkeys(p.split())) for p in (SOURCE, SWAP, ADD)
     ]
     for maps in found.maps:
         assert all(one.shape == (4, 6) and one.max() == 1 and one.min() >= 0 for one in maps.values())
     assert found.masks.all() and found.images.shape == (2, 3, 16, 24)
-    without = last(prompt_to_prompt.edit_many(model, inverted, [SWAP, ADD], **MILD))
+    without = edited_many(model, inverted, [SWAP, ADD], **MILD)
     assert without.maps == ()
     torch.testing.assert_close(found.images, without.images, rtol=0, atol=2e-3)
 
@@ -124,9 +126,9 @@ def test_maps_are_kept_at_a_quarter_of_the_latent(size, grid):
 def test_the_latents_of_256_x_384_pixels_are_edited_with_their_own_grids(model):
     """32 x 48 latents, as Stable Diffusion's: maps on 16 x 24, masks on the latents, nothing turned over."""
     latents = torch.randn(3, 4, 32, 48, generator=torch.Generator().manual_seed(0))
-    fitted = Inversion("direct", SOURCE, (256, 384), latents, model.encode_text([""])[None])
+    fitted = Inversion("direct", SOURCE, (256, 384), latents, model.encode_text([""]))
     settings = {"keep_to_source": 1, "blend_words": "hat", "blend_threshold": 0.9, "blend_start": 0, **MILD}
-    found = last(prompt_to_prompt.edit_many(model, fitted, [SOURCE, SWAP], keep_maps=True, **settings))
+    found = edited_many(model, fitted, [SOURCE, SWAP], keep_maps=True, **settings)
     assert found.masks.shape == (2, 1, 32, 48) and found.images.shape == (2, 3, 128, 192)
     assert {one.shape for maps in found.maps for one in maps.values()} == {(16, 24)}
     rebuilt = prompt_to_prompt.reconstruct(model, fitted)
@@ -183,7 +185,7 @@ def test_mistakes_are_sentences(model, inverted, target, settings, said):
 
 
 def test_an_inversion_of_another_model_is_refused(model, inverted):
-    other = dataclasses.replace(inverted, null_embeddings=torch.zeros(1, 1, 77, 768))
+    other = dataclasses.replace(inverted, null_embeddings=Condition(torch.zeros(1, 77, 768)))
     with pytest.raises(ValueError, match="made with another model"):
         next(prompt_to_prompt.edit(model, other, SWAP))
 
@@ -191,11 +193,11 @@ def test_an_inversion_of_another_model_is_refused(model, inverted):
 def test_the_command_line_inverts_and_edits(tiny_folder, tmp_path):
     picture, out = tmp_path / "in.png", tmp_path / "out.png"
     Image.effect_mandelbrot((40, 40), (-2, -1.5, 1, 1.5), 30).convert("RGB").save(picture)
-    words = ["--models", tiny_folder, "--device", "cpu", "--image", picture, "--prompt", SOURCE]
-    words += ["--target", SWAP, "--inversion", "npi", "--steps", 3, "--word-weights", "blue=2", "--out", out]
+    words = ["--models", tiny_folder, "--device", "cpu", "--image", picture, "--source-prompt", SOURCE]
+    words += ["--prompt", SWAP, "--inversion", "npi", "--steps", 3, "--word-weights", "blue=2", "--out", out]
     assert cli.main(["edit", "prompt_to_prompt", *map(str, words)]) == 0
     record = read_png(out)
-    assert record.prompts == {"prompt": SOURCE, "target": SWAP}
+    assert record.prompts == {"source_prompt": SOURCE, "prompt": SWAP}
     assert record.knobs["inversion"] == "npi" and record.knobs["word_weights"] == "blue=2"
     image = to_tensor(Image.open(picture), 32)
     model = zoo.load(tiny_folder).diffusion

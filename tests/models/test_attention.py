@@ -189,7 +189,7 @@ def test_large_scores_do_not_overflow_in_half_precision(model, texts):
     name = next(name for name in unet.attn_processors if ".attn2." in name).removesuffix(".processor")
     layer = unet.get_submodule(name).half()
     x = noise(1, 64, layer.to_q.in_features).half() * 100
-    context = (texts[:1] * 100).half()
+    context = (texts.tokens[:1] * 100).half()
     q, k = (
         part.unflatten(-1, (layer.heads, -1)).transpose(1, 2) for part in (layer.to_q(x), layer.to_k(context))
     )

@@ -123,7 +123,7 @@ def test_an_ablation_begins_as_the_text_to_image_model(tmp_path, own, no_portrai
     plain, learned = shipped.diffusion.unet.conv_in.weight, shipped.paint_by_example.unet.conv_in.weight
     assert (first[:, :4] - plain).abs().max() < 0.01 < (learned[:, :4] - plain).abs().max()
     assert first[:, 4:].abs().max() < 0.01 < learned[:, 4:].abs().max()
-    assert made.encode_exemplar(torch.zeros(1, 3, 64, 64)).shape[1] > 1
+    assert made.encode_exemplar(torch.zeros(1, 3, 64, 64)).tokens.shape[1] > 1
 
 
 def test_an_ablation_is_of_paint_by_example_alone(tmp_path, capsys):

@@ -60,13 +60,15 @@ class Contestant:
     def texts_for(self, item: Item) -> dict[str, str]:
         """The item's texts by parameter name, "" for one it lacks.
 
-        A method that takes a `target` gets the captions of before and after; one with a `prompt` alone gets
-        what is wanted.
+        A method with a `source_prompt` gets the captions of before and after, told alike; one with a `prompt`
+        alone gets what is wanted.
         """
         names = self.how.texts
-        target = item.target or item.prompt
-        meant = {"prompt": item.caption if "target" in names else item.prompt or target, "target": target}
-        meant |= dict.fromkeys(("caption", "source", "neutral"), item.caption)
+        after = item.target or item.prompt
+        # Methods that take the texts of before and after want them told alike.
+        alike = "source_prompt" in names or "neutral" in names
+        meant = {"prompt": after if alike else item.prompt or after}
+        meant |= dict.fromkeys(("source_prompt", "neutral"), item.caption)
         return {name: meant.get(name, "") for name in names}
 
     def lacks(self, item: Item) -> str:

@@ -1,10 +1,10 @@
-"""Imagic (arXiv 2210.09276): optimise the target's embedding, tune the UNet, then mix and sample."""
+"""Imagic (arXiv 2210.09276): optimise the prompt's embedding, tune the UNet, then mix and sample."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -17,6 +17,7 @@ from textedit_core.batch import spread
 from textedit_core.knobs import Eta, GuidanceScale, Knob, Seed, Steps, batches
 from textedit_core.models.clip import Clip
 from textedit_core.models.diffusion import tuning
+from textedit_core.models.diffusion.condition import Condition, add_tensor
 from textedit_core.models.diffusion.ddim import add_noise, ddim_step
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.noise import noise
@@ -37,16 +38,16 @@ Precision = Annotated[
 
 @dataclass(frozen=True, eq=False)
 class ImagicFit:
-    """What Imagic learns about one image and one target text.
+    """What Imagic learns about one image and one prompt.
 
-    e_opt, e_tgt: (1,L,D) float32, the optimised and the target embedding.
+    e_opt, e_tgt: the optimised embedding and that of the prompt (the paper's target text), one row each,
+    float32.  prompt: what the edited image is to show.  size: (H, W) of the image in pixels.
     tuned: the UNet weights that changed, by name, float32; empty before fine-tuning.
-    prompt: the target text.  size: (H, W) of the image in pixels.
     embedding_losses, finetune_losses: the loss of every step of the two stages.
     """
 
-    e_opt: Tensor
-    e_tgt: Tensor
+    e_opt: Condition
+    e_tgt: Condition
     prompt: str
     size: tuple[int, int]
     tuned: dict[str, Tensor] = field(default_factory=dict)
@@ -56,10 +57,11 @@ class ImagicFit:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 of all that an edit depends on, computed when first asked for."""
-        digest = hashlib.sha256(repr((self.prompt, self.size)).encode())
-        for name, tensor in [("e_opt", self.e_opt), ("e_tgt", self.e_tgt), *sorted(self.tuned.items())]:
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+        about = self.prompt, self.size, self.e_opt.fingerprint, self.e_tgt.fingerprint
+        digest = hashlib.sha256(repr(about).encode())
+        for name, weights in sorted(self.tuned.items()):
+            digest.update(name.encode())
+            add_tensor(digest, weights)
         return digest.hexdigest()
 
 
@@ -79,9 +81,9 @@ def fit(
     mixed_precision: Precision = "no",
     seed: Seed = 0,
 ) -> Iterator[Step[ImagicFit]]:
-    """Learn an image (1,3,H,W) in [-1,1] under the text it is to become; the defaults are the paper's for SD.
+    """Learn an image (1,3,H,W) in [-1,1] under the prompt it is to show; the defaults are the paper's for SD.
 
-    Stage 1 (the steps with done <= embedding_steps) optimises the embedding from e_tgt to e_opt, stage 2 the
+    Stage 1 (the steps with done <= embedding_steps) optimises the tokens from e_tgt to e_opt, stage 2 the
     UNet under e_opt, both by Adam on E over t, eps of ||eps - f(z_t, t, e)||^2 (eq. 2), drawn from `seed`.
     "attention" tunes the attention layers alone, "lora" low-rank changes of them (arXiv 2106.09685, not in
     the Imagic paper; wants a learning rate near 1e-4), merged into plain weights.
@@ -92,19 +94,20 @@ def fit(
     without CUDA.
     """
     _check(model, image, prompt, tune, mixed_precision)
-    z0, e_tgt = model.encode(image), model.encode_text([prompt]).float()
+    z0, e_tgt = model.encode(image), model.encode_text([prompt]).to(dtype=torch.float32)
     size, total = (image.shape[2], image.shape[3]), embedding_steps + finetune_steps
     draw = torch.Generator().manual_seed(seed)
 
-    e, first = e_tgt.clone().requires_grad_(), []
+    tokens, first = e_tgt.tokens.clone().requires_grad_(), list[float]()
+    e, e_opt = replace(e_tgt, tokens=tokens), replace(e_tgt, tokens=tokens.detach())
     copy = tuning.trainable(model, "none", gradient_checkpointing=gradient_checkpointing)
     loss_args = z0, draw, mixed_precision
-    for loss in _optimise(copy.model, e, [e], embedding_lr, embedding_steps, *loss_args):
+    for loss in _optimise(copy.model, e, [tokens], embedding_lr, embedding_steps, *loss_args):
         first.append(loss)
-        fitted = ImagicFit(e.detach(), e_tgt, prompt, size, {}, tuple(first))
+        fitted = ImagicFit(replace(e_opt), e_tgt, prompt, size, {}, tuple(first))
         yield Step(len(first), total, fitted, loss)
 
-    e_opt, second = e.detach(), []
+    second = list[float]()
     if finetune_steps:
         copy = tuning.trainable(model, tune, lora_rank, gradient_checkpointing, draw)
         for loss in _optimise(copy.model, e_opt, copy.parameters, finetune_lr, finetune_steps, *loss_args):
@@ -134,9 +137,7 @@ def edit(
     """
     eta, guidance_scale, seed = spread(eta=eta, guidance_scale=guidance_scale, seed=seed)
     tuned = model.with_weights(fitted.tuned)
-    e_opt, e_tgt = fitted.e_opt.to(model.device), fitted.e_tgt.to(model.device)
-    mix = torch.tensor(eta, dtype=torch.float32, device=model.device).view(-1, 1, 1)
-    text = mix * e_tgt + (1 - mix) * e_opt
+    text = fitted.e_opt.to(model.device).mix(fitted.e_tgt.to(model.device), eta)
     null = model.encode_text([""])
     height, width = (side // model.latent_scale for side in fitted.size)
     z = noise((1, model.vae.config.latent_channels, height, width), seed, device=model.device)
@@ -150,7 +151,7 @@ def edit(
 
 @dataclass(frozen=True, eq=False)
 class RankedSeed:
-    """One of several edits: image (1,3,H,W), its CLIP score to the text and CLIP similarity to the source."""
+    """One of several edits: image (1,3,H,W), its CLIP score to the prompt and similarity to the source."""
 
     seed: int
     image: Tensor
@@ -207,7 +208,7 @@ def suggest_eta(etas: Sequence[float], clip_scores: Sequence[float], similaritie
 
 def _check(model: LatentDiffusion, image: Tensor, prompt: str, tune: str, mixed_precision: str) -> None:
     if not prompt.strip():
-        raise ValueError("The target text is empty: say what the image is to become.")
+        raise ValueError("The prompt is empty: say what the edited image is to show.")
     if len(image) != 1:
         raise ValueError(f"Imagic learns one image at a time, not {len(image)}.")
     tuning.check_kind(tune)
@@ -220,7 +221,7 @@ def _check(model: LatentDiffusion, image: Tensor, prompt: str, tune: str, mixed_
 @torch.enable_grad()
 def _optimise(
     model: LatentDiffusion,
-    text: Tensor,
+    text: Condition,
     parameters: list[Tensor],
     lr: float,
     steps: int,

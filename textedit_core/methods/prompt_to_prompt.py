@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from textedit_core.knobs import GuidanceScale, Knob, Steps, batches, knobs
 from textedit_core.models.diffusion import alignment, inversions
 from textedit_core.models.diffusion.alignment import Tokens
 from textedit_core.models.diffusion.attention import Control, attention_control
+from textedit_core.models.diffusion.condition import Condition
 from textedit_core.models.diffusion.ddim import Inversion, ddim_step
 from textedit_core.models.diffusion.inversions import (
     Checkpointing,
@@ -24,25 +25,31 @@ from textedit_core.models.diffusion.inversions import (
     SkipConverged,
 )
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
-from textedit_core.models.diffusion.prompt_control import MapSum, Plan, PlanControl, blend_mask, plan
+from textedit_core.models.diffusion.prompt_control import (
+    MapSum,
+    Plan,
+    PlanControl,
+    Settings,
+    blend_mask,
+    plan,
+)
 from textedit_core.steps import Step
 
 Kind = Annotated[
     Literal["direct", "null_text", "npi", "ddim"],
-    Knob(label="Inversion", help="direct is best and cheap; null_text optimises; ddim is the baseline"),
+    Knob(label="Inversion", help="direct is the best and cheap; null_text optimises; ddim is the baseline"),
 ]
 EditType = Annotated[
     Literal["auto", "replace", "refine"],
-    Knob(label="Edit type", help="replace swaps words in place, refine adds some; auto reads the prompts"),
+    Knob(label="Edit type", help="replace: words swapped; refine: words added; auto: by the two prompts"),
 ]
 _FRACTION = 0, 1, 0.05
-WINDOWS = ("cross_replace_steps", "self_replace_steps")
 
 
 def fit(
     model: LatentDiffusion,
     image: Tensor,
-    prompt: str,
+    source_prompt: str,
     *,
     inversion: Kind = "direct",
     steps: Steps = 50,
@@ -54,14 +61,17 @@ def fit(
     gradient_checkpointing: Checkpointing = False,
     mixed_precision: Precision = "no",
 ) -> Iterator[Step[Inversion]]:
-    """Invert an image (1,3,H,W) in [-1,1] under its caption `prompt`, which should name what is to change.
+    """Invert an image (1,3,H,W) in [-1,1] that shows what `source_prompt` says.
 
-    See models.diffusion.inversions. Guidance is of null_text and ddim; the knobs after it are of null_text.
+    The source prompt should name what the edit is to change. The algorithms are in
+    models.diffusion.inversions. null_text and ddim use the guidance; null_text alone the knobs after it.
+    Raises ValueError for an empty or too long source prompt, and for more than one image.
     """
-    given = model, image, prompt
     if inversion == "null_text":
         yield from inversions.null_text(
-            *given,
+            model,
+            image,
+            source_prompt,
             steps=steps,
             guidance_scale=guidance_scale,
             inner_steps=inner_steps,
@@ -72,9 +82,10 @@ def fit(
             mixed_precision=mixed_precision,
         )
     elif inversion == "ddim":
-        yield from inversions.ddim(*given, steps=steps, guidance_scale=guidance_scale)
+        yield from inversions.ddim(model, image, source_prompt, steps=steps, guidance_scale=guidance_scale)
     elif inversion in ("direct", "npi"):
-        yield from getattr(inversions, inversion)(*given, steps=steps)
+        invert = inversions.direct if inversion == "direct" else inversions.npi
+        yield from invert(model, image, source_prompt, steps=steps)
     else:
         raise ValueError(f"Inversion: {inversion!r} is none of direct, null_text, npi, ddim.")
 
@@ -83,9 +94,9 @@ def fit(
 class Edited:
     """What an edit to B prompts gives.
 
-    images: (B,3,H,W).  edit_types: which type each was.  masks: (B,1,h,w), 1 where the last blend let the
-    edit through; all 1 without blend words.
-    maps: for the source and each target, {word: (h',w')} attention, of maximum 1; empty unless kept.
+    images: (B,3,H,W).  edit_types: "replace" or "refine", for each.  masks: (B,1,h,w), 1 where the last blend
+    let the edit through; all 1 without blend words.
+    maps: for the source prompt and each prompt, {word: (h',w')} attention, of maximum 1; empty unless kept.
     """
 
     images: Tensor
@@ -94,50 +105,63 @@ class Edited:
     maps: tuple[dict[str, Tensor], ...] = ()
 
 
-@batches(
-    "edit_type",
-    "cross_replace_steps",
-    "self_replace_steps",
-    "word_steps",
-    "word_weights",
-    "blend_words",
-    "subtract_words",
-    "blend_threshold",
-    "blend_start",
-    "self_replace_side",
-    "keep_to_source",
-    "guidance_scale",
-)
+@batches()
 @torch.no_grad()
 def edit(
     model: LatentDiffusion,
     fitted: Inversion,
-    target: str,
+    prompt: str,
     *,
     edit_type: EditType = "auto",
     cross_replace_steps: Annotated[
-        float, Knob(*_FRACTION, label="Cross-attention steps", help="how long words keep their places")
+        float,
+        Knob(
+            *_FRACTION,
+            label="Cross-attention steps",
+            help="share of the run in which each word keeps its place",
+        ),
     ] = 0.8,
     self_replace_steps: Annotated[
-        float, Knob(*_FRACTION, label="Self-attention steps", help="how long the layout is kept")
+        float,
+        Knob(*_FRACTION, label="Self-attention steps", help="share of the run in which the layout is kept"),
     ] = 0.5,
     word_weights: Annotated[str, Knob(label="Word weights", help="tiger=2 grass=-1; 1 changes nothing")] = "",
-    word_steps: Annotated[str, Knob(label="Steps of words", help="tiger=0.4 grass=0.2:0.8")] = "",
-    blend_words: Annotated[
-        str, Knob(label="Blend words", help="only where these are seen, of both prompts")
+    word_steps: Annotated[
+        str, Knob(label="Steps of words", help="cross-attention steps by word: tiger=0.4 grass=0.2:0.8")
     ] = "",
-    subtract_words: Annotated[str, Knob(label="Protected words", help="not where these are seen")] = "",
-    blend_threshold: Annotated[float, Knob(*_FRACTION, label="Blend threshold")] = 0.3,
-    blend_start: Annotated[float, Knob(*_FRACTION, label="Blend from", help="fraction of the run")] = 0.2,
+    blend_words: Annotated[
+        str, Knob(label="Blend words", help="change the picture only where these words are seen")
+    ] = "",
+    subtract_words: Annotated[
+        str, Knob(label="Protected words", help="change nothing where these words are seen")
+    ] = "",
+    blend_threshold: Annotated[
+        float, Knob(*_FRACTION, label="Blend threshold", help="larger: a smaller area")
+    ] = 0.3,
+    blend_start: Annotated[
+        float, Knob(*_FRACTION, label="Blend from", help="share of the run before the blend begins")
+    ] = 0.2,
     self_replace_side: Annotated[
-        int, Knob(1, 128, 1, label="Self-attention grid", help="largest shorter side; 16 in the first paper")
+        int,
+        Knob(
+            1,
+            128,
+            1,
+            label="Self-attention grid",
+            help="keep the layout in layers of at most this side; 16 in the paper",
+        ),
     ] = 32,
     keep_to_source: Annotated[
-        float, Knob(*_FRACTION, label="Keep to source", help="take the source's drift back from the edit too")
+        float,
+        Knob(
+            *_FRACTION,
+            label="Keep to source",
+            help="removes this share of the inversion's error from the edit",
+        ),
     ] = 0.0,
     guidance_scale: GuidanceScale = 7.5,
 ) -> Iterator[Step[Tensor]]:
-    """Edit the inverted image from its caption to `target` -> (B,3,H,W); knobs may be lists of B values.
+    """Edit the inverted image so that it shows `prompt` -> (B,3,H,W); knobs may be lists of B values.
 
     In a token's window of steps its cross-attention map is c (A_src M), or c A where it has no counterpart;
     windows and weights c are set by word, `word_steps` takes default_=0.2:0.8 too, and both replace steps a
@@ -145,67 +169,79 @@ def edit(
     int(T self_replace_steps) steps the self-attention is the source's. Blend words let the edit through only
     where they are seen (LocalBlend). The source's row keeps to its path, `fitted.latents`, and needs no
     unconditional one: 1 + 2B rows a step, 2B once nothing of the source is used any more.
-    How far a guided step of the source misses its path is its drift. Direct inversion has one and, as
-    published, leaves it in the edit; `keep_to_source` takes that share of it back, with 2 + 2B rows a step.
-    At 1 the source's own caption is the identity, and at 0 only where there is no drift (null_text, npi,
-    ddim, at their own guidance).
+
+    A guided step of the source does not end on its path exactly; the distance is its drift. Direct inversion
+    has one and, as published, leaves it in the edit. `keep_to_source` subtracts that share of it from the
+    edit's latents too, with 2 + 2B rows a step: at 1, editing to the source prompt gives back the source; at
+    0 it does only where there is no drift (null_text, npi, ddim, at their own guidance).
     Raises ValueError for words that are not there, unequal word counts under replace, or too long a prompt.
     """
-    settings = {
-        "edit_type": edit_type,
-        "cross_replace_steps": cross_replace_steps,
-        "self_replace_steps": self_replace_steps,
-        "word_weights": word_weights,
-        "word_steps": word_steps,
-        "blend_words": blend_words,
-        "subtract_words": subtract_words,
-        "blend_threshold": blend_threshold,
-        "blend_start": blend_start,
-        "self_replace_side": self_replace_side,
-        "keep_to_source": keep_to_source,
-        "guidance_scale": guidance_scale,
-    }
-    for step in edit_many(model, fitted, [target], **settings):
-        yield Step(step.done, step.total, step.value and step.value.images)
+    columns = spread(
+        edit_type=edit_type,
+        cross_replace_steps=_one_window(cross_replace_steps),
+        self_replace_steps=_one_window(self_replace_steps),
+        word_weights=word_weights,
+        word_steps=word_steps,
+        blend_words=blend_words,
+        subtract_words=subtract_words,
+        blend_threshold=blend_threshold,
+        blend_start=blend_start,
+        self_replace_side=self_replace_side,
+        keep_to_source=keep_to_source,
+        guidance_scale=guidance_scale,
+    )
+    rows = [Settings(*row) for row in zip(*columns, strict=True)]
+    for step in edit_many(model, fitted, [prompt] * len(rows), rows):
+        yield Step(step.done, step.total, None if step.value is None else step.value.images)
+
+
+def settings_of(**given: Any) -> Settings:
+    """The settings of one prompt for `edit_many`: knobs of `edit` by name, the others at their defaults."""
+    return Settings(**({name: knob.default for name, knob in knobs(edit).items()} | given))
 
 
 @torch.no_grad()
 def edit_many(
-    model: LatentDiffusion, fitted: Inversion, targets: Sequence[str], keep_maps: bool = False, **settings
+    model: LatentDiffusion,
+    fitted: Inversion,
+    prompts: Sequence[str],
+    settings: Sequence[Settings],
+    *,
+    keep_maps: bool = False,
 ) -> Iterator[Step[Edited]]:
-    """Edit to several prompts in one batch, with the knobs of `edit`, each one value or one for each row.
+    """Edit to B prompts in one batch, each with its own settings. Raises ValueError as `edit`.
 
-    One prompt stands for every row. `keep_maps` keeps the attention of every word.
+    keep_maps: keep where each word of the source prompt and of the prompts looks.
     """
-    rows = _rows(targets, {name: bound.default for name, bound in knobs(edit).items()} | settings)
-    scale, keep = (
-        torch.tensor([float(row.pop(name)) for row in rows], device=model.device).view(-1, 1, 1, 1)
-        for name in ("guidance_scale", "keep_to_source")
-    )
-    prompts = [fitted.prompt, *(row.pop("target") for row in rows)]
-    text, tokens = model.encode_text(prompts), [alignment.read(model.tokenizer, one) for one in prompts]
-    plans = [plan(tokens[0], new, fitted.steps, **row) for new, row in zip(tokens[1:], rows, strict=True)]
-    latents = fitted.latents.to(model.device)
-    if text.shape[1:] != fitted.null(0).shape[1:]:
+    _check(prompts, settings)
+    texts = [fitted.source_prompt, *prompts]
+    text, tokens = model.encode_text(texts), [alignment.read(model.tokenizer, one) for one in texts]
+    if text.tokens.shape[1:] != fitted.null(0).tokens.shape[1:]:
         raise ValueError("This inversion was made with another model: invert the image again.")
     steps, stride = fitted.steps, model.schedule.stride(fitted.steps)
+    plans = [plan(tokens[0], new, steps, row) for new, row in zip(tokens[1:], settings, strict=True)]
+    scale, keep = (
+        torch.tensor(values, device=model.device, dtype=torch.float32).view(-1, 1, 1, 1)
+        for values in ([row.guidance_scale for row in settings], [row.keep_to_source for row in settings])
+    )
+    latents = fitted.latents.to(model.device)
     blends, keeps = any(one.blends for one in plans), bool(keep.any())
     sums = MapSum() if keep_maps or blends else None
     z = latents[-1:].expand(len(plans), -1, -1, -1)
     mask = torch.ones_like(z[:, :1], dtype=torch.bool)
     for k, t in enumerate(model.schedule.timesteps(steps)):
         source, following = latents[steps - k].unsqueeze(0), latents[steps - k - 1].unsqueeze(0)
-        null = fitted.null(k).to(text)
+        null = fitted.null(k).to(model.device, text.tokens.dtype)
         eps, of_source = _guided_eps(model, plans, k, t, source, z, text, null, scale, sums, keeps)
         z = ddim_step(model.schedule, z, eps, t, t - stride)
-        if keeps:
+        if of_source is not None:
             z = z + keep * (following - ddim_step(model.schedule, source, of_source, t, t - stride))
-        if blends:
-            mask = blend_mask(plans, k, sums, z.shape[-2:])
+        if sums is not None and blends:
+            mask = blend_mask(plans, k, sums, (z.shape[2], z.shape[3]))
             z = torch.where(mask, z, following)
         if k + 1 < steps:
             yield Step(k + 1, steps)
-    maps = tuple(map(_word_maps, tokens, sums.largest())) if keep_maps else ()
+    maps = tuple(map(_word_maps, tokens, sums.largest())) if sums is not None and keep_maps else ()
     types = tuple(one.edit_type for one in plans)
     yield Step(steps, steps, Edited(model.decode(z), types, mask.float(), maps))
 
@@ -216,16 +252,15 @@ def reconstruct(model: LatentDiffusion, fitted: Inversion) -> Tensor:
     return model.decode(fitted.latents[:1].to(model.device))
 
 
-def _rows(targets: Sequence[str], settings: dict) -> list[dict]:
-    """The settings of each row, `target` among them; one target stands for all rows.
+def _one_window(steps: Any) -> Any:
+    """A tuple of steps is one window, (from, to), for every row, and not a list of two rows."""
+    return {"default_": steps} if type(steps) is tuple else steps
 
-    A tuple of steps is one window, (from, to), and not two rows.
-    """
-    windows = {name: value for name, value in settings.items() if name in WINDOWS and type(value) is tuple}
-    rest = {name: value for name, value in settings.items() if name not in windows}
-    columns = spread(target=list(targets) if len(targets) != 1 else targets[0], **rest)
-    rows = [dict(zip(("target", *rest), values, strict=True)) for values in zip(*columns, strict=True)]
-    return [row | windows for row in rows]
+
+def _check(prompts: Sequence[str], settings: Sequence[Settings]) -> None:
+    """ValueError unless there are settings for each prompt."""
+    if len(prompts) != len(settings) or not prompts:
+        raise ValueError(f"{len(prompts)} prompts need as many settings, not {len(settings)}.")
 
 
 def _guided_eps(
@@ -235,24 +270,24 @@ def _guided_eps(
     t: int,
     source: Tensor,
     z: Tensor,
-    text: Tensor,
-    null: Tensor,
+    text: Condition,
+    null: Condition,
     scale: Tensor,
     sums: MapSum | None,
     keeps: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """The targets' noise (B,4,h,w) in step k, and with `keeps` the source's under each one's guidance.
+    """The noise of the edited rows (B,4,h,w) in step k, and with `keeps` the source's under their guidance.
 
-    text is the source's and theirs, `source` its latent.
+    source (1,4,h,w), z (B,4,h,w): the latents.  text: the source prompt's row, then theirs.
     """
     shares = keeps or sums is not None or any(one.needs_source(k) for one in plans)
-    of_text, text = ([source, z], text) if shares else ([z], text[1:])
+    of_text, text = ([source, z], text) if shares else ([z], text.rows(slice(1, None)))
     of_null = [] if not (scale != 1).any() else [source, z] if keeps else [z]
     rows = torch.cat([*of_null, *of_text])
     first = len(rows) - len(text)
     control = PlanControl(plans, k, first, sums, z.device) if shares else Control()
-    with attention_control(model.unet, control, z.shape[-2:]):
-        eps = model.eps(rows, t, torch.cat([null.expand(first, -1, -1), text]))
+    with attention_control(model.unet, control, (z.shape[2], z.shape[3])):
+        eps = model.eps(rows, t, null.expand(first).cat(text))
     eps_null, eps_text = eps[:first], eps[first:]
 
     def guided(of: slice) -> Tensor:

@@ -40,7 +40,7 @@ def edit(
     timesteps = model.schedule.timesteps(steps)[steps - int(steps * strength) :]
     total = len(timesteps) or 1
     z = model.encode(image).repeat(len(seed), 1, 1, 1)
-    text, null = model.encode_text([prompt, ""]).split(1)
+    text, null = model.encode_text([prompt, ""]).split()
     if timesteps:
         z = add_noise(model.schedule, z, noise(z.shape, seed, device=z.device), timesteps[0])
     for done, t in enumerate(timesteps, start=1):

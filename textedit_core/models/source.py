@@ -58,7 +58,11 @@ class Source:
         if cls.__module__.startswith("diffusers"):
             options = {"torch_dtype": dtype}
         else:
+            from textedit_core.models.towers import key_mapping
+
             options = {"dtype": dtype, "ignore_mismatched_sizes": True}  # told below, by name
+            if names := key_mapping(cls):
+                options["key_mapping"] = names
         options["use_safetensors"] = None if self.bin else True
         with _silent() if self.is_local() else nullcontext():
             model, info = self.read(cls.from_pretrained, part, output_loading_info=True, **options)

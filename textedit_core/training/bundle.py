@@ -9,10 +9,12 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+import diffusers
 import torch
 from torch import nn
-from transformers import CLIPTokenizer
+from transformers import CLIPTokenizer, PreTrainedModel
 
+from textedit_core.models.towers import long_names
 from textedit_core.toon.captions import vocabulary
 from textedit_core.toon.classifier import load_classifier
 from textedit_core.training.clip import MEAN, STD
@@ -29,12 +31,34 @@ DESCRIPTION = (
 )
 
 
+# Class and library of every part of a pipeline, for diffusers; None is a part that it is to do without.
+STABLE_DIFFUSION = {
+    "feature_extractor": None,
+    "image_encoder": None,
+    "safety_checker": None,
+    "scheduler": ("diffusers", "DDIMScheduler"),
+    "text_encoder": ("transformers", "CLIPTextModel"),
+    "tokenizer": ("transformers", "CLIPTokenizer"),
+    "unet": ("diffusers", "UNet2DConditionModel"),
+    "vae": ("diffusers", "AutoencoderKL"),
+}
+PAINT_BY_EXAMPLE = {
+    "feature_extractor": ("transformers", "CLIPImageProcessor"),
+    "image_encoder": ("paint_by_example", "PaintByExampleImageEncoder"),
+    "safety_checker": None,
+    "scheduler": ("diffusers", "DDIMScheduler"),
+    "unet": ("diffusers", "UNet2DConditionModel"),
+    "vae": ("diffusers", "AutoencoderKL"),
+}
+
+
 def write_diffusion(folder: Path, tokenizer: CLIPTokenizer, text_encoder, vae, unet) -> None:
-    """The subfolders of a Stable Diffusion repository."""
+    """The folder of a Stable Diffusion repository, which diffusers' StableDiffusionPipeline reads."""
     tokenizer.save_pretrained(folder / "tokenizer")
     build_scheduler().save_pretrained(folder / "scheduler")
     for name, module in (("text_encoder", text_encoder), ("vae", vae), ("unet", unet)):
         _save_half(module, folder / name)
+    write_model_index(folder, "StableDiffusionPipeline", STABLE_DIFFUSION)
 
 
 def write_clip(folder: Path, tokenizer: CLIPTokenizer, clip: nn.Module) -> None:
@@ -54,13 +78,25 @@ def _write_preprocessor(folder: Path, size: int) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=1))
 
 
-def write_paint_by_example(folder: Path, unet, encoder, vae=None) -> None:
-    """The subfolders of Paint by Example's repository; vae/ only if given."""
+def write_paint_by_example(folder: Path, unet, encoder, vae) -> None:
+    """The folder of Paint by Example's repository, which diffusers' PaintByExamplePipeline reads.
+
+    The autoencoder is written here too, though it may be that of another part: without it the folder is no
+    whole pipeline.
+    """
     build_scheduler().save_pretrained(folder / "scheduler")
     for name, module in (("unet", unet), ("image_encoder", encoder), ("vae", vae)):
-        if module is not None:
-            _save_half(module, folder / name)
+        _save_half(module, folder / name)
     _write_preprocessor(folder / "feature_extractor", encoder.config.image_size)
+    write_model_index(folder, "PaintByExamplePipeline", PAINT_BY_EXAMPLE)
+
+
+def write_model_index(folder: Path, pipeline: str, parts: Mapping[str, tuple[str, str] | None]) -> None:
+    """model_index.json: what `DiffusionPipeline.from_pretrained` needs to read the folder as a pipeline."""
+    index = {"_class_name": pipeline, "_diffusers_version": diffusers.__version__}
+    index |= {"requires_safety_checker": False}  # none is written, and portraits need none
+    index |= {name: list(part or (None, None)) for name, part in parts.items()}
+    (folder / "model_index.json").write_text(json.dumps(index, indent=1) + "\n")
 
 
 def write_classifier(folder: Path, classifier: nn.Module) -> None:
@@ -110,13 +146,16 @@ def _save_tensors(
 
 
 def _save_half(module: nn.Module, folder: Path) -> None:
-    """Save in float16 without touching the module."""
+    """Save in float16 without touching the module, a CLIP tower under the names of published checkpoints."""
     import copy
 
     if folder.exists() and folder.name in ("text_encoder", "vae", "unet"):
         shutil.rmtree(folder)
+    half, options = copy.deepcopy(module).to(torch.float16), {}
+    if isinstance(module, PreTrainedModel):
+        options = {"state_dict": long_names(type(module), half.state_dict()), "save_original_format": False}
     # Git and a Space take files of up to 10 MB without further ado.
-    copy.deepcopy(module).to(torch.float16).save_pretrained(folder, max_shard_size="9MB")
+    half.save_pretrained(folder, max_shard_size="9MB", **options)
 
 
 def _commit() -> str:

@@ -10,12 +10,13 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
+from textedit_core.models.towers import copy_weights
 from textedit_core.toon.portraits import Portraits, face_weights
 from textedit_core.training import ranks
 from textedit_core.training.latent_reader import LatentReader
 from textedit_core.training.loop import Budget, train
 from textedit_core.training.readers import attribute_loss
-from textedit_core.training.text import tokens, tower_weights
+from textedit_core.training.text import tokens
 
 BATCH = 32
 LEARNING_RATE = 3e-4
@@ -64,7 +65,7 @@ def build_unet(text_width: int, channels: tuple[int, ...] = CHANNELS) -> UNet2DC
 def build_text_encoder(clip: CLIPModel) -> CLIPTextModel:
     """A copy of CLIP's text tower: from scratch, the UNet hardly follows the words for a long time."""
     encoder = CLIPTextModel(clip.config.text_config)
-    encoder.load_state_dict(tower_weights(clip.text_model, encoder))
+    copy_weights(clip.text_model, encoder)
     return encoder
 
 

@@ -67,10 +67,10 @@ class ExampleParts:
         return self._load(PART, paint_by_example.build(unet, clip))
 
     def write_example(self, folder: Path) -> None:
-        """The folder paint_by_example/ of a bundle, where it is trained; its autoencoder is diffusion/vae."""
+        """The folder paint_by_example/ of a bundle, where it is trained, with a copy of the autoencoder."""
         if (self.out / PART / "state.pt").exists():
             painter = self.painter()
-            bundle.write_paint_by_example(folder / PART, painter.unet, painter.encoder)
+            bundle.write_paint_by_example(folder / PART, painter.unet, painter.encoder, self.vae())
 
     @torch.no_grad()
     def _preview_example(self, painter: paint_by_example.Painter, step: int) -> None:

@@ -25,6 +25,7 @@ from textedit_core.models.diffusion.ddim import Schedule
 from textedit_core.models.diffusion.exemplar import ExemplarEncoder
 from textedit_core.models.diffusion.one_key import one_key
 from textedit_core.models.diffusion.paint_by_example import CHANNELS, PaintByExample
+from textedit_core.models.towers import copy_weights
 from textedit_core.toon.exemplar_data import Boxed, Folder, draw
 from textedit_core.training import ranks
 from textedit_core.training.clip import MEAN, STD
@@ -64,7 +65,7 @@ def build(unet: UNet2DConditionModel, clip: CLIPModel, all_tokens: bool = False)
     config.projection_dim = unet.config.cross_attention_dim
     config.all_tokens = all_tokens
     encoder = ExemplarEncoder(config)
-    encoder.model.load_state_dict(clip.vision_model.state_dict())
+    copy_weights(clip.vision_model, encoder.model)
     encoder.model.requires_grad_(False)
     nn.init.normal_(encoder.uncond_vector, std=VECTOR_SPREAD)
     return Painter(one_key(widened(unet)), encoder)

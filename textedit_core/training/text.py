@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
 
+from textedit_core.models.towers import copy_weights
 from textedit_core.toon.portraits import Portraits
 from textedit_core.training import ranks
 from textedit_core.training.loop import Budget, train
@@ -34,7 +35,7 @@ class ReadingText(nn.Module):
 def reading(clip: CLIPModel) -> ReadingText:
     """CLIP's text tower with a reader that has not learned yet."""
     module = ReadingText(clip.config)
-    module.tower.load_state_dict(tower_weights(clip.text_model, module.tower))
+    copy_weights(clip.text_model, module.tower)
     return module
 
 
@@ -67,11 +68,5 @@ def tokens(tokenizer: CLIPTokenizer, texts: list[str], device, padding="max_leng
 
 def copy_tower(tower: CLIPTextModel, clip: CLIPModel) -> CLIPModel:
     """Put the tower's weights into `clip`, in place."""
-    clip.text_model.load_state_dict(tower_weights(tower, clip.text_model))
+    copy_weights(tower, clip.text_model)
     return clip
-
-
-def tower_weights(tower: nn.Module, into: nn.Module) -> dict[str, Tensor]:
-    """The tower's weights under the names that `into` has for them: with "text_model." before them or not."""
-    prefix = "text_model." if next(iter(into.state_dict())).startswith("text_model.") else ""
-    return {prefix + k.removeprefix("text_model."): v for k, v in tower.state_dict().items()}

@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from textedit_core.models.diffusion.condition import Condition, add_tensor
 from textedit_core.steps import Step
 
 
@@ -118,18 +119,19 @@ def invert(
 class Inversion:
     """A real image as a run of the sampler, to edit it from.
 
-    kind: how it was made.  prompt: the source's caption.  size: (H, W) of the image in pixels.
+    kind: the algorithm that made it.  source_prompt: what the image shows.  size: its (H, W) in pixels.
     latents: (T+1,4,h,w) float32, the path of the source in an edit, from its reconstruction to z_T. It does
     not depend on the edit, so that an edit need not compute it again.
-    null_embeddings: (T,1,L,D) of the unconditional rows, the one at z_T first; (1,1,L,D) if all are alike.
+    null_embeddings: the unconditional embeddings, a row for each of T steps, that of z_T first; one row if
+    all steps have the same.
     guidance_scale: at which the path was made.  losses: of null-text, one per step, from z_T down.
     """
 
     kind: str
-    prompt: str
+    source_prompt: str
     size: tuple[int, int]
     latents: Tensor
-    null_embeddings: Tensor
+    null_embeddings: Condition
     guidance_scale: float = 1.0
     losses: tuple[float, ...] = ()
 
@@ -138,15 +140,15 @@ class Inversion:
         """T, how many steps the sampler takes."""
         return len(self.latents) - 1
 
-    def null(self, k: int) -> Tensor:
-        """The unconditional embedding (1,L,D) of step k, counted from z_T."""
-        return self.null_embeddings[min(k, len(self.null_embeddings) - 1)]
+    def null(self, k: int) -> Condition:
+        """The unconditional embedding of step k, counted from z_T: one row."""
+        row = min(k, len(self.null_embeddings) - 1)
+        return self.null_embeddings.rows(slice(row, row + 1))
 
     @cached_property
     def fingerprint(self) -> str:
         """sha256 of all that an edit depends on, computed when first asked for."""
-        digest = hashlib.sha256(repr((self.prompt, self.size)).encode())
-        for tensor in (self.latents, self.null_embeddings):
-            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+        about = self.source_prompt, self.size, self.null_embeddings.fingerprint
+        digest = hashlib.sha256(repr(about).encode())
+        add_tensor(digest, self.latents)
         return digest.hexdigest()

@@ -15,16 +15,17 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers.models.clip.modeling_clip import CLIPPreTrainedModel
 
-OLD_PREFIX = "model.vision_model."  # how files of before 2024 call the tower
+from textedit_core.models import towers
 
 
 class ExemplarEncoder(CLIPPreTrainedModel):
     """Pixels (B,3,S,S), normalised as CLIP wants them -> (B,1,D), the condition of the UNet.
 
     `state_dict()` has the public keys: model.*, mapper.blocks.N.*, final_layer_norm.*, proj_out.*,
-    uncond_vector. The config is CLIP's of the tower; projection_dim is D, and a tower of L layers has
-    (L + 1) // 5 blocks (five for ViT-L/14). With `all_tokens: true` in the config every token of the tower
-    goes through, (B,L,D): the paper's ablation "without the bottleneck".
+    uncond_vector; those of the tower, model.*, as the installed transformers names them (see `towers`). The
+    config is CLIP's of the tower; projection_dim is D, and a tower of L layers has (L + 1) // 5 blocks (five
+    for ViT-L/14). With `all_tokens: true` in the config every token of the tower goes through, (B,L,D): the
+    paper's ablation "without the bottleneck".
     """
 
     config_class = CLIPVisionConfig
@@ -48,7 +49,7 @@ class ExemplarEncoder(CLIPPreTrainedModel):
     def forward(self, pixel_values: Tensor) -> Tensor:
         seen = self.model(pixel_values=pixel_values)
         if self.all_tokens:
-            states = self.model.post_layernorm(seen.last_hidden_state)
+            states = towers.layers(self.model).post_layernorm(seen.last_hidden_state)
         else:
             states = seen.pooler_output[:, None]
         return self.condition(states)
@@ -122,11 +123,8 @@ class Projection(nn.Module):
 
 
 def current_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of any age under the names of today, without position ids, which are no weights."""
-    renamed = {
-        f"model.{name.removeprefix(OLD_PREFIX)}" if name.startswith(OLD_PREFIX) else name: value
-        for name, value in state.items()
-    }
+    """A state dict of any age under the names of this version, without position ids, which are no weights."""
+    renamed = towers.installed_names(ExemplarEncoder, state)
     return {name: value for name, value in renamed.items() if not name.endswith("embeddings.position_ids")}
 
 

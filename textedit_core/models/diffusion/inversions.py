@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from textedit_core.knobs import GuidanceScale, Knob, Steps
 from textedit_core.models.diffusion import tuning
+from textedit_core.models.diffusion.condition import Condition
 from textedit_core.models.diffusion.ddim import Inversion, Schedule, ddim_step, invert
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.steps import Step
@@ -35,7 +37,7 @@ Precision = Annotated[
 
 @torch.no_grad()
 def direct(
-    model: LatentDiffusion, image: Tensor, prompt: str, *, steps: Steps = 50
+    model: LatentDiffusion, image: Tensor, source_prompt: str, *, steps: Steps = 50
 ) -> Iterator[Step[Inversion]]:
     """Direct inversion (arXiv 2310.01506): the source of an edit is kept on the inverted latents themselves.
 
@@ -44,31 +46,31 @@ def direct(
     the others; `keep_to_source` of prompt_to_prompt.edit takes it back there too.
     Raises ValueError, as all here, for an empty or too long caption and for more than one image.
     """
-    z0, text, null = _begin(model, image, prompt)
+    z0, text, null = _begin(model, image, source_prompt)
     pivots = yield from _pivots(lambda z, t: model.eps(z, t, text), model, z0, steps, steps)
-    yield Step(steps, steps, Inversion("direct", prompt, _size(image), pivots, null[None]))
+    yield Step(steps, steps, Inversion("direct", source_prompt, _size(image), pivots, null))
 
 
 @torch.no_grad()
 def npi(
-    model: LatentDiffusion, image: Tensor, prompt: str, *, steps: Steps = 50
+    model: LatentDiffusion, image: Tensor, source_prompt: str, *, steps: Steps = 50
 ) -> Iterator[Step[Inversion]]:
     """Negative prompt inversion (arXiv 2305.16807): the caption stands in for the empty prompt.
 
     Guidance then cancels in the source; its path is sampled down from z_T under the caption alone. Two rows
     a step.
     """
-    z0, text, _ = _begin(model, image, prompt)
+    z0, text, _ = _begin(model, image, source_prompt)
     pivots = yield from _pivots(lambda z, t: model.eps(z, t, text), model, z0, steps, 2 * steps)
     path = yield from _sampled(model, pivots[-1:], text, text, 1.0, steps)
-    yield Step(2 * steps, 2 * steps, Inversion("npi", prompt, _size(image), path, text[None]))
+    yield Step(2 * steps, 2 * steps, Inversion("npi", source_prompt, _size(image), path, text))
 
 
 @torch.no_grad()
 def ddim(
     model: LatentDiffusion,
     image: Tensor,
-    prompt: str,
+    source_prompt: str,
     *,
     steps: Steps = 50,
     guidance_scale: GuidanceScale = 7.5,
@@ -77,10 +79,10 @@ def ddim(
 
     Three rows a step, two without guidance.
     """
-    z0, text, null = _begin(model, image, prompt)
+    z0, text, null = _begin(model, image, source_prompt)
     pivots = yield from _pivots(lambda z, t: model.eps(z, t, text), model, z0, steps, 2 * steps)
     path = yield from _sampled(model, pivots[-1:], text, null, guidance_scale, steps)
-    found = Inversion("ddim", prompt, _size(image), path, null[None], float(guidance_scale))
+    found = Inversion("ddim", source_prompt, _size(image), path, null, float(guidance_scale))
     yield Step(2 * steps, 2 * steps, found)
 
 
@@ -88,7 +90,7 @@ def ddim(
 def null_text(
     model: LatentDiffusion,
     image: Tensor,
-    prompt: str,
+    source_prompt: str,
     *,
     steps: Steps = 50,
     guidance_scale: GuidanceScale = 7.5,
@@ -107,19 +109,19 @@ def null_text(
     The guidance is baked in: an edit at another one uses embeddings that were not made for it.
     The model stays as it is, and is needed in float32 memory once more if it is in half precision.
     """
-    z0, text, null = _begin(model, image, prompt)
+    z0, text, null = _begin(model, image, source_prompt)
     if mixed_precision not in PRECISIONS:
         raise ValueError(f"Mixed precision: {mixed_precision!r} is none of {', '.join(PRECISIONS)}.")
     frozen = tuning.trainable(model, "none", gradient_checkpointing=gradient_checkpointing).model
     half, scale, stride = PRECISIONS[mixed_precision], guidance_scale, model.schedule.stride(steps)
     scaler = torch.amp.GradScaler(model.device.type, enabled=half is torch.float16)
 
-    def eps(z: Tensor, t: int, embedding: Tensor) -> Tensor:
+    def eps(z: Tensor, t: int, embedding: Condition) -> Tensor:
         with torch.autocast(model.device.type, dtype=half) if half else nullcontext():
             return frozen.eps(z, t, embedding)
 
     pivots = yield from _pivots(lambda z, t: eps(z, t, text), model, z0, steps, 2 * steps)
-    path, nulls, losses = [pivots[-1:]], [], []
+    path, nulls, losses = [pivots[-1:]], list[Condition](), list[float]()
     for i, t in enumerate(model.schedule.timesteps(steps)):
         of_null, eps_text = partial(eps, path[-1], t), eps(path[-1], t, text)
         step = partial(_guided_step, model.schedule, path[-1], eps_text, scale, t, t - stride)
@@ -133,8 +135,8 @@ def null_text(
         losses.append(loss)
         if i + 1 < steps:
             yield Step(steps + i + 1, 2 * steps, None, loss)
-    latents, embeddings = torch.cat(path[::-1]), torch.stack(nulls)
-    made = Inversion("null_text", prompt, _size(image), latents, embeddings, float(scale), tuple(losses))
+    latents, embeddings, size = torch.cat(path[::-1]), nulls[0].cat(*nulls[1:]), _size(image)
+    made = Inversion("null_text", source_prompt, size, latents, embeddings, float(scale), tuple(losses))
     yield Step(2 * steps, 2 * steps, made, losses[-1])
 
 
@@ -146,44 +148,44 @@ def _guided_step(
 
 @torch.enable_grad()
 def _descend(
-    eps: Callable[[Tensor], Tensor],
+    eps: Callable[[Condition], Tensor],
     step: Callable[[Tensor], Tensor],
     target: Tensor,
-    null: Tensor,
+    null: Condition,
     lr: float,
     inner_steps: int,
     stop: float,
     skip_converged: bool,
     scaler: torch.amp.GradScaler,
-) -> tuple[Tensor, Tensor | None, float]:
+) -> tuple[Condition, Tensor | None, float]:
     """Adam on ||step(eps(null)) - target||^2: the embedding, the noise under it if known, the last loss.
 
-    The loss is the one before the update, and the update is made also where that is below `stop`, as in the
-    published code, unless `skip_converged`.
+    Of the embedding only the tokens change. The loss is the one before the update, and the update is made
+    also where that is below `stop`, as in the published code, unless `skip_converged`.
     """
-    null = null.detach().clone().requires_grad_()
-    adam = torch.optim.Adam([null], lr=lr)
+    tokens = null.tokens.detach().clone().requires_grad_()
+    adam = torch.optim.Adam([tokens], lr=lr)
     for _ in range(inner_steps):
-        eps_null = eps(null)
+        eps_null = eps(replace(null, tokens=tokens))
         loss = F.mse_loss(step(eps_null), target)
         value = loss.item()
         if skip_converged and value < stop:
-            return null.detach(), eps_null.detach(), value
-        (null.grad,) = torch.autograd.grad(scaler.scale(loss), [null])
+            return replace(null, tokens=tokens.detach()), eps_null.detach(), value
+        (tokens.grad,) = torch.autograd.grad(scaler.scale(loss), [tokens])
         scaler.step(adam)
         scaler.update()
         if value < stop:
             break
-    return null.detach(), None, value
+    return replace(null, tokens=tokens.detach()), None, value
 
 
-def _begin(model: LatentDiffusion, image: Tensor, prompt: str) -> tuple[Tensor, Tensor, Tensor]:
-    """The image's latent, the caption's embedding and that of the empty prompt, both (1,L,D) float32."""
-    if not prompt.strip():
-        raise ValueError("The source caption is empty: say what the image shows.")
+def _begin(model: LatentDiffusion, image: Tensor, source_prompt: str) -> tuple[Tensor, Condition, Condition]:
+    """The image's latent, and the embeddings of the source prompt and of the empty one, one row, float32."""
+    if not source_prompt.strip():
+        raise ValueError("The source prompt is empty: say what the image shows.")
     if len(image) != 1:
         raise ValueError(f"One image is inverted at a time, not {len(image)}.")
-    text, null = model.encode_text([prompt, ""]).float().split(1)
+    text, null = model.encode_text([source_prompt, ""]).to(dtype=torch.float32).split()
     return model.encode(image), text, null
 
 
@@ -202,7 +204,7 @@ def _pivots(
 
 
 def _sampled(
-    model: LatentDiffusion, z: Tensor, text: Tensor, null: Tensor, guidance_scale: float, steps: int
+    model: LatentDiffusion, z: Tensor, text: Condition, null: Condition, guidance_scale: float, steps: int
 ) -> Generator[Step[Inversion], None, Tensor]:
     """The path (T+1,4,h,w) of sampling z_T down, its end first; the second half of 2T steps."""
     path = [z]

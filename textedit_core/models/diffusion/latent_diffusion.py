@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from textedit_core.models import clip
 from textedit_core.models.diffusion import autoencoder
+from textedit_core.models.diffusion.condition import Condition
 from textedit_core.models.diffusion.ddim import Schedule
 from textedit_core.models.diffusion.latent_model import LatentModel
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class LatentDiffusion(LatentModel):
     """Stable Diffusion's parts, frozen. Latents z are float32 (B,4,h,w); images are (B,3,H,W) in [-1,1].
 
-    fingerprint: says which weights these are, for the cache; None if no file holds them (`with_weights`).
+    fingerprint: a sha256 of the weights' files, for the cache; None if no file holds them (`with_weights`).
     """
 
     unet: UNet2DConditionModel
@@ -52,32 +53,38 @@ class LatentDiffusion(LatentModel):
         """
         return autoencoder.encode(self.vae, image)
 
-    def encode_text(self, prompts: Sequence[str]) -> Tensor:
-        """B prompts -> (B,L,D), the last hidden states of the text encoder after its final layer norm.
+    def encode_text(self, prompts: Sequence[str]) -> Condition:
+        """B prompts -> B rows of tokens, the text encoder's last hidden states after its final layer norm.
 
         Raises ValueError, with the count and the limit, for a prompt that is too long; nothing is cut.
         """
         tokens = clip.tokenize(self.tokenizer, prompts).to(self.device)
-        return self.text_encoder(tokens).last_hidden_state
+        return Condition(self.text_encoder(tokens).last_hidden_state)
 
-    def eps(self, z: Tensor, t: int | Tensor, text: Tensor) -> Tensor:
-        """The noise the UNet sees in z (B,4,h,w) at timestep t under text (B or 1,L,D): (B,4,h,w).
+    def eps(self, z: Tensor, t: int | Tensor, text: Condition) -> Tensor:
+        """The noise that the UNet predicts in z (B,4,h,w) at timestep t: (B,4,h,w).
 
-        t is an int, or (B,) with one timestep per row.
+        text: B rows, or one for all.  t: an int, or (B,), one timestep per row.
         """
         return self.predicted(z, t, z, text)
 
     def guided_eps(
-        self, z: Tensor, t: int, text: Tensor, null: Tensor, guidance_scale: float | Sequence[float] | Tensor
+        self,
+        z: Tensor,
+        t: int,
+        text: Condition,
+        null: Condition,
+        guidance_scale: float | Sequence[float] | Tensor,
     ) -> Tensor:
-        """Classifier-free guidance, null + s (text - null) (arXiv 2207.12598, s = 1 is none), like `eps`.
+        """Classifier-free guidance (arXiv 2207.12598): eps(null) + s (eps(text) - eps(null)), (B,4,h,w).
 
-        `guidance_scale` is one number or one per row. Where all are 1 the null rows are not evaluated.
+        null: the unconditional embedding, B rows or one for all.  guidance_scale: s, one number or one per
+        row; 1 is no guidance, and where all are 1 the null rows are not evaluated.
         """
         scale = torch.as_tensor(guidance_scale, dtype=z.dtype).reshape(-1, 1, 1, 1)
         if bool((scale == 1).all()):
             return self.eps(z, t, text)
-        both = torch.cat([null.expand(len(z), -1, -1), text.expand(len(z), -1, -1)])
+        both = null.expand(len(z)).cat(text.expand(len(z)))
         eps_null, eps_text = self.eps(z.repeat(2, 1, 1, 1), t, both).chunk(2)
         return eps_null + scale.to(z.device) * (eps_text - eps_null)
 

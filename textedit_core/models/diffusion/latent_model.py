@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from textedit_core.models.diffusion import autoencoder
+from textedit_core.models.diffusion.condition import Condition
 from textedit_core.models.diffusion.ddim import Schedule, velocity_to_eps
 
 if TYPE_CHECKING:
@@ -43,13 +44,13 @@ class LatentModel:
         """(B,4,h,w) latents -> (B,3,H,W) images, about [-1,1] but not clamped."""
         return autoencoder.decode(self.vae, z)
 
-    def predicted(self, z: Tensor, t: int | Tensor, seen: Tensor, tokens: Tensor) -> Tensor:
+    def predicted(self, z: Tensor, t: int | Tensor, seen: Tensor, condition: Condition) -> Tensor:
         """The noise in z (B,4,h,w) at timestep t, whether the UNet predicts noise or velocity: (B,4,h,w).
 
-        seen: (B,C,h,w), all that the UNet is given, z among it.  tokens: (B or 1,L,D), what it attends to.
+        seen: (B,C,h,w), the input channels of the UNet, z among them.  condition: B rows, or one for all.
         t: an int, or (B,), one per row.
         """
-        tokens = tokens.to(self.dtype).expand(len(z), -1, -1)
+        tokens = condition.to(dtype=self.dtype).expand(len(z)).tokens
         output = self.unet(seen.to(self.dtype), t, encoder_hidden_states=tokens).sample.to(z.dtype)
         if self.schedule.prediction_type == "v_prediction":
             return velocity_to_eps(self.schedule, output, z, t)

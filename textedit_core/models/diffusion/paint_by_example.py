@@ -12,6 +12,7 @@ from torch import Tensor
 
 from textedit_core.models.diffusion import autoencoder
 from textedit_core.models.diffusion.attention import attention_control
+from textedit_core.models.diffusion.condition import Condition
 from textedit_core.models.diffusion.ddim import Schedule
 from textedit_core.models.diffusion.latent_model import LatentModel
 from textedit_core.models.diffusion.one_key import one_key
@@ -63,8 +64,8 @@ class PaintByExample(LatentModel):
         masked = autoencoder.encode(self.vae, image * keep)
         return torch.cat([masked, F.interpolate(keep.to(masked), masked.shape[-2:])], dim=1)
 
-    def encode_exemplar(self, exemplar: Tensor) -> Tensor:
-        """A square example picture (B,3,s,s) in [-1,1] of any side -> its token (B,1,D).
+    def encode_exemplar(self, exemplar: Tensor) -> Condition:
+        """Square example pictures (B,3,s,s) in [-1,1] of any side -> B rows of one token.
 
         Raises ValueError for one that is not square: CLIP's preprocessing would cut it, training squashed it.
         """
@@ -80,12 +81,17 @@ class PaintByExample(LatentModel):
         weight = self.encoder.proj_out.weight
         mean, std = (v.view(1, 3, 1, 1).to(weight.device) for v in (self.exemplar_mean, self.exemplar_std))
         pixels = ((exemplar.to(weight.device) + 1) / 2 - mean) / std
-        return self.encoder(pixels.to(weight.dtype))
+        return Condition(self.encoder(pixels.to(weight.dtype)))
 
-    def eps(self, z: Tensor, t: int | Tensor, surroundings: Tensor, condition: Tensor) -> Tensor:
-        """The noise the UNet sees in z (B,4,h,w) at timestep t: (B,4,h,w).
+    def null(self, like: Condition, rows: int) -> Condition:
+        """The learned vector of no exemplar, in `rows` rows, as many tokens and of the type as `like`."""
+        vector = self.encoder.uncond_vector.to(like.tokens)
+        return Condition(vector.expand(rows, like.tokens.shape[1], -1))
 
-        surroundings: (B or 1,5,h,w).  condition: (B or 1,1,D).  t: an int, or (B,), one per row.
+    def eps(self, z: Tensor, t: int | Tensor, surroundings: Tensor, condition: Condition) -> Tensor:
+        """The noise that the UNet predicts in z (B,4,h,w) at timestep t: (B,4,h,w).
+
+        surroundings: (B or 1,5,h,w).  condition: B rows, or one for all.  t: an int, or (B,), one per row.
         """
         seen = torch.cat([z, surroundings.to(z).expand(len(z), -1, -1, -1)], dim=1)
         return self.predicted(z, t, seen, condition)
@@ -95,7 +101,7 @@ class PaintByExample(LatentModel):
         z: Tensor,
         t: int,
         surroundings: Tensor,
-        condition: Tensor,
+        condition: Condition,
         guidance_scale: float | Sequence[float],
         lender: Lender | None = None,
     ) -> Tensor:
@@ -108,20 +114,17 @@ class PaintByExample(LatentModel):
         scale = torch.as_tensor(guidance_scale, dtype=z.dtype).expand(len(z))
         blind, seeing = (scale != 1).nonzero().flatten(), (scale != 0).nonzero().flatten()
         blind, seeing, scale = (part.to(z.device) for part in (blind, seeing, scale.view(-1, 1, 1, 1)))
-        null = self.encoder.uncond_vector.to(condition).expand(len(blind), condition.shape[1], -1)
         rows = torch.cat([blind, seeing])
-        tokens = torch.cat([null, condition.expand(len(z), -1, -1)[seeing]])
+        asked = self.null(condition, len(blind)).cat(condition.expand(len(z)).rows(seeing))
         around = surroundings.expand(len(z), -1, -1, -1)[rows]
         if lender is None:
-            found = self.eps(z[rows], t, around, tokens)
+            found = self.eps(z[rows], t, around, asked)
         else:
             more = len(lender.z)
             around = torch.cat([around, lender.surroundings.expand(more, -1, -1, -1)])
-            tokens = torch.cat(
-                [tokens, self.encoder.uncond_vector.to(tokens).expand(more, tokens.shape[1], -1)]
-            )
+            asked = asked.cat(self.null(condition, more))
             with attention_control(self.unet, borrowed(lender, rows, z.device), tuple(z.shape[2:])):
-                found = self.eps(torch.cat([z[rows], lender.z]), t, around, tokens)
+                found = self.eps(torch.cat([z[rows], lender.z]), t, around, asked)
         eps_null = torch.zeros_like(z).index_copy(0, blind, found[: len(blind)])
         eps_exemplar = torch.zeros_like(z).index_copy(0, seeing, found[len(blind) : len(rows)])
         return eps_null + scale * (eps_exemplar - eps_null)

@@ -13,15 +13,49 @@ from textedit_core.models.diffusion import alignment
 from textedit_core.models.diffusion.alignment import Tokens
 from textedit_core.models.diffusion.attention import Control, Place
 
+Window = float | tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The knobs of prompt_to_prompt.edit for one prompt, each as it is told there.
+
+    The two windows of steps are where one stops, or where it starts and stops, in fractions of the run, or
+    either under the name "default_"; that of cross-attention may also be by word, as in the paper's code:
+    {"default_": 0.8, "tiger": (0.2, 0.4)}.
+    """
+
+    edit_type: str
+    cross_replace_steps: Window | Mapping[str, Window]
+    self_replace_steps: Window | Mapping[str, Window]
+    word_weights: str
+    word_steps: str
+    blend_words: str
+    subtract_words: str
+    blend_threshold: float
+    blend_start: float
+    self_replace_side: int
+    keep_to_source: float
+    guidance_scale: float
+
+    @property
+    def fingerprint(self) -> str:
+        """All of them in words, for a cache key."""
+        return repr(self)
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """How one target's attention comes from the source's, with T steps and L tokens; on the CPU.
+    """How the attention of one prompt comes from the source's, with T steps and L tokens; on the CPU.
 
-    matrix: (L,L), the moved map is A_src matrix; where a column is empty the target's own map stays.
-    alphas: (T+1,L), 1 in the steps in which a token's map is the moved one.  weights: (L,), its factors.
+    edit_type: "replace" or "refine".
+    matrix: (L,L), the moved map is A_src matrix; where a column is empty the prompt's own map stays.
+    alphas: (T+1,L), 1 in the steps in which a token's map is the moved one.  weights: (L,), what each token's
+    map is multiplied with in those steps.
     self_steps: in which self-attention is the source's, in layers with a side of at most `self_side`.
-    blend, subtract: (2,L), 1 at the words of the source and of the target that let an edit through, or not.
+    blend: (2,L), 1 at the words of source prompt and prompt where an edit is let through.  subtract: (2,L),
+    1 at those where it is not.  blend_threshold: share of a map's maximum above which a word is seen.
+    blend_from: the first step of the blend.
     """
 
     edit_type: str
@@ -37,6 +71,7 @@ class Plan:
 
     @property
     def blends(self) -> bool:
+        """Whether the edit is confined to where blend words are seen."""
         return bool(self.blend.any())
 
     def needs_source(self, k: int) -> bool:
@@ -44,56 +79,50 @@ class Plan:
         return k in self.self_steps or self.blends or bool(self.alphas[k].any())
 
 
-def plan(
-    old: Tokens,
-    new: Tokens,
-    steps: int,
-    *,
-    edit_type: str,
-    cross_replace_steps: float | tuple[float, float] | Mapping,
-    self_replace_steps: float | tuple[float, float],
-    word_weights: str,
-    word_steps: str,
-    blend_words: str,
-    subtract_words: str,
-    blend_threshold: float,
-    blend_start: float,
-    self_replace_side: int,
-) -> Plan:
-    """The knobs of prompt_to_prompt.edit for one target `new`, read against it and the source `old`.
+def plan(source: Tokens, target: Tokens, steps: int, settings: Settings) -> Plan:
+    """The settings of an edit read against the prompt `target` and the source prompt, for a run of `steps`.
 
-    The two windows of steps are where one stops, or where it starts and stops, in fractions of the run; that
-    of cross-attention may also be by word, as in the paper's code: {"default_": 0.8, "tiger": (0.2, 0.4)}.
+    Raises ValueError, a sentence, for words that are not there, unequal word counts under replace, windows
+    outside of the run.
     """
-    if edit_type not in ("auto", "replace", "refine"):
-        raise ValueError(f"Edit type: {edit_type!r} is none of auto, replace, refine.")
-    kind = alignment.edit_type(old, new) if edit_type == "auto" else edit_type
+    if settings.edit_type not in ("auto", "replace", "refine"):
+        raise ValueError(f"Edit type: {settings.edit_type!r} is none of auto, replace, refine.")
+    kind = alignment.edit_type(source, target) if settings.edit_type == "auto" else settings.edit_type
     move = alignment.replace_matrix if kind == "replace" else alignment.refine_matrix
-    by_word = isinstance(cross_replace_steps, Mapping)
-    general = cross_replace_steps if by_word else {"default_": cross_replace_steps}
-    windows = alignment.parse_windows(general, "Cross-attention steps")
-    windows |= alignment.parse_windows(word_steps, "Steps of words")
+    windows = _windows(settings.cross_replace_steps, "Cross-attention steps")
+    windows |= alignment.parse_windows(settings.word_steps, "Steps of words")
     default = windows.pop("default_", (0.0, 1.0))
-    shared = alignment.parse_windows({"all": self_replace_steps}, "Self-attention steps")["all"]
-    weights = alignment.parse_numbers(word_weights, "Word weights")
-    if subtract_words.strip() and not blend_words.strip():
+    shared = _windows(settings.self_replace_steps, "Self-attention steps")
+    if set(shared) != {"default_"}:
+        raise ValueError("Self-attention steps: they are one window for all words.")
+    weights = alignment.parse_numbers(settings.word_weights, "Word weights")
+    if settings.subtract_words.strip() and not settings.blend_words.strip():
         raise ValueError("Protected words take from the place of the blend words: give those too.")
     return Plan(
         edit_type=kind,
-        matrix=move(old, new),
-        alphas=alignment.cross_alphas(new, steps, default, windows),
-        weights=alignment.token_weights(new, weights),
-        self_steps=alignment.steps_in(shared, steps),
-        self_side=self_replace_side,
-        blend=alignment.token_masks(old, new, blend_words, "Blend words"),
-        subtract=alignment.token_masks(old, new, subtract_words, "Protected words"),
-        blend_threshold=blend_threshold,
-        blend_from=int(steps * blend_start),
+        matrix=move(source, target),
+        alphas=alignment.cross_alphas(target, steps, default, windows),
+        weights=alignment.token_weights(target, weights),
+        self_steps=alignment.steps_in(shared["default_"], steps),
+        self_side=settings.self_replace_side,
+        blend=alignment.token_masks(source, target, settings.blend_words, "Blend words"),
+        subtract=alignment.token_masks(source, target, settings.subtract_words, "Protected words"),
+        blend_threshold=settings.blend_threshold,
+        blend_from=int(steps * settings.blend_start),
     )
 
 
+def _windows(steps: Window | Mapping[str, Window], field: str) -> dict[str, tuple[float, float]]:
+    """Windows by word, the one for all other words as "default_"."""
+    return alignment.parse_windows(steps if isinstance(steps, Mapping) else {"default_": steps}, field)
+
+
 class PlanControl(Control):
-    """The plans in step k, in a call with `first` unconditional rows, the source's, and one row a plan."""
+    """Carries out the plans in step k of a run.
+
+    The rows of the UNet call: `first` unconditional ones, the source's conditional one, and one for each
+    plan. sums: where to add up the cross-attention maps; None to keep none.
+    """
 
     def __init__(self, plans: Sequence[Plan], k: int, first: int, sums: MapSum | None, device: torch.device):
         def stacked(tensors: list[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Several targets of Prompt-to-Prompt at once: one that is refused, or cannot be read, is told by itself."""
+"""Several prompts of Prompt-to-Prompt at once: one that is refused, or cannot be read, is told by itself."""
 
 import re
 from threading import Event
@@ -35,14 +35,19 @@ class Refusing:
 
 @pytest.fixture
 def edited(tiny_folder, picture):
-    """edited(checker, targets) -> the tab, and its updates at the end of an edit."""
+    """edited(checker, prompts) -> the tab, and its updates at the end of an edit."""
 
     def edit(checker, lines: list[str]):
         ctx = Context(zoo, str(tiny_folder), "cpu", checker=checker)
         with gr.Blocks():
             tab = build(ctx, gr.Dropdown([ctx.default], value=ctx.default))
         values = {name: knob.default for name, knob in tab.knobs.items()} | {"steps": 2, "blend_words": "man"}
-        values |= {"models": ctx.default, "image": picture(), "prompt": CAPTION, "target": "\n".join(lines)}
+        values |= {
+            "models": ctx.default,
+            "image": picture(),
+            "source_prompt": CAPTION,
+            "prompt": "\n".join(lines),
+        }
         ask = tab.method.read(ctx, values)
         fitted = last(cache.cached(tab.method.fit, *ask.args, **ask.fit))
         *_, end = tab.finish(ask, fitted, Event(), values)
@@ -52,26 +57,26 @@ def edited(tiny_folder, picture):
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_a_refused_target_is_told_in_its_place_and_the_others_go_on(edited, number):
+def test_a_refused_prompt_is_told_in_its_place_and_the_others_go_on(edited, number):
     tab, end = edited(Refusing(number), LINES)
     batch = end[tab.result.details.batch]
     assert [bool(one["edit"]) for one in batch] == [k != number for k in (1, 2, 3)]
-    assert end[tab.result.settings]["prompts"]["target"] == LINES[1 if number == 1 else 0], (
+    assert end[tab.result.settings]["prompts"]["prompt"] == LINES[1 if number == 1 else 0], (
         "the first that is left"
     )
     refused = batch[number - 1]
     assert refused["words"] == f"{safety.NOT_SHOWN}." and not {"maps", "mask"} & set(refused)
-    drawn = end[tab.result.details.targets]
+    drawn = end[tab.result.details.prompts]
     assert re.findall(r'data-cell="(\d)"', drawn) == [str(k - 1) for k in (1, 2, 3) if k != number]
     assert drawn.count("<img") == 2 and drawn.count(refused["words"]) == 1 and LINES[number - 1] in drawn
-    assert "3 targets, 1 refused by the safety checker." in end[tab.edit_status]
+    assert "3 prompts, 1 refused by the safety checker." in end[tab.edit_status]
     chosen = gr.EventData(None, {"index": number - 1})
-    assert tab.show_target(batch, chosen) == {tab.result.shown: gr.skip()}, "there is nothing to show"
+    assert tab.show_prompt(batch, chosen) == {tab.result.shown: gr.skip()}, "there is nothing to show"
 
 
 def test_without_a_refusal_nothing_is_told(edited):
     tab, end = edited(Refusing(), LINES)
-    assert end[tab.edit_status] == "" and end[tab.result.details.targets].count("<img") == 3
+    assert end[tab.edit_status] == "" and end[tab.result.details.prompts].count("<img") == 3
 
 
 @pytest.mark.parametrize(
@@ -83,13 +88,13 @@ def test_where_all_are_refused_it_is_one_sentence(edited, lines, says):
     assert str(told.value).count(".") == 1
 
 
-def test_what_cannot_be_edited_is_told_before_the_run_with_the_target_it_is_said_of(tiny_folder):
+def test_what_cannot_be_edited_is_told_before_the_run_with_the_prompt_it_is_said_of(tiny_folder):
     ctx = Context(zoo, str(tiny_folder), "cpu")
     ctx.load(ctx.default)
     values = {name: knob.default for name, knob in runs.METHOD.knobs.items()} | {"models": ctx.default}
-    values |= {"prompt": CAPTION, "target": "\n".join(LINES), "edit_type": "replace"}
+    values |= {"source_prompt": CAPTION, "prompt": "\n".join(LINES), "edit_type": "replace"}
     said = runs.problems(ctx, values)
-    assert said["edit_type"].startswith(f"Target 3, '{LINES[2]}': Replace needs as many words")
-    assert runs.problems(ctx, values | {"target": LINES[2]})["edit_type"].startswith("Replace needs")
+    assert said["edit_type"].startswith(f"Prompt 3, '{LINES[2]}': Replace needs as many words")
+    assert runs.problems(ctx, values | {"prompt": LINES[2]})["edit_type"].startswith("Replace needs")
     of_all = runs.problems(ctx, values | {"edit_type": "auto", "word_weights": "sad"})
     assert of_all == {"word_weights": "Word weights: 'sad' is not word=number, such as tiger=2."}
