@@ -22,7 +22,7 @@ from torch import Tensor
 from textedit_core import cache as caches
 from textedit_core import images, method
 from textedit_core.costs import Cost, Costs
-from textedit_core.knobs import BoundKnob, knobs
+from textedit_core.knobs import BoundKnob, knobs, positionals
 from textedit_core.method import Input, Method
 from textedit_core.methods import projection
 from textedit_core.models import zoo
@@ -83,7 +83,8 @@ class Call(NamedTuple):
 class Request:
     """All that one picture depends on, and nothing else: equal requests give equal pictures.
 
-    inputs: by name, every one that the method has: parts of the models, pictures (1,3,H,W) in [-1,1], masks
+    inputs: by name, every one that the method has: parts of the models (None for one that only a fit would
+    take, where there is none to make), pictures (1,3,H,W) in [-1,1], masks
     (1,1,H,W), texts; a latent as a `Latent`, or as a `Sample` or `Projected` that is found when it is needed.
     settings: a value for every knob by its name in `Method.knobs`.  fitted: what stands in place of a fit,
     where the models bring it or the person picked it.  picture: the source as it was opened, None where a
@@ -222,18 +223,19 @@ def request(
     how = method.load(asked) if isinstance(asked, str) else asked
     typed = {name: _knob(how, name).check(value) for name, value in (settings or {}).items()}
     chosen = {name: knob.default for name, knob in how.knobs.items()} | preset(models, how) | typed
-    given: dict[str, Any] = {}
-    for one in how.inputs.values():
-        if one.kind not in method.GIVEN:
-            given[one.name] = part_of(models, one.kind, one.default, fetch)
-    size = _size(given)
-    for one in how.inputs.values():
-        if one.kind in method.GIVEN:
-            given[one.name] = _given(one, how, models, inputs.get(one.name), size, resize, fetch)
     prompts = {name: inputs[name] for name in how.texts if inputs.get(name) is not None}
     fitted = inputs.get(how.fitted) if how.fitted else None
     if fitted is None and set(typed) | set(swept) <= set(how.edit_knobs) and how.fitted in zoo.BROUGHT:
         fitted = models.brought(how.fitted, prompts.get("prompt", ""))
+    unused = set(positionals(how.fit)) - set(positionals(how.edit)) if how.fit and fitted is not None else ()
+    given: dict[str, Any] = {}
+    for one in how.inputs.values():
+        if one.kind not in method.GIVEN:
+            given[one.name] = None if one.name in unused else part_of(models, one.kind, one.default, fetch)
+    size = _size(given)
+    for one in how.inputs.values():
+        if one.kind in method.GIVEN:
+            given[one.name] = _given(one, how, models, inputs.get(one.name), size, resize, fetch)
     picture = inputs.get("image" if "image" in how.inputs else how.latent.name if how.latent else "")
     opened = picture if isinstance(picture, Image.Image) else None
     return Request(how, models, given, chosen, fitted, opened, resize, prompts, notes or {})
@@ -327,9 +329,7 @@ _WANTED = {
 # --- running it -------------------------------------------------------------------------------------------
 
 
-def run(
-    asked: Request, cache: caches.Cache | None = None, costs: Costs | None = None
-) -> Iterator[Step[Any]]:
+def run(asked: Request, cache: caches.Cache | None = None, costs: Costs | None = None) -> Iterator[Step[Any]]:
     """Make the picture: its projection, its fit and its edit, each from the cache where it is known.
 
     Every step names its stage, "projection", "fit" or "edit", and counts within it. A step of the first two
@@ -343,9 +343,7 @@ def run(
     yield Step(step.total, step.total, result, step.loss, EDITING)
 
 
-def fit(
-    asked: Request, cache: caches.Cache | None = None, costs: Costs | None = None
-) -> Iterator[Step[Any]]:
+def fit(asked: Request, cache: caches.Cache | None = None, costs: Costs | None = None) -> Iterator[Step[Any]]:
     """The projection and the fit alone, as in `run`; the last value is what the fit made."""
     steps = prepared(asked, cache, costs or Costs(asked.models.device, asked.inputs))
     if asked.has_fit:

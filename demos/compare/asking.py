@@ -6,13 +6,13 @@ from demos.compare.contenders import BY_NAME, SDEDIT_KNOBS, SEED, offered, paint
 from demos.context import Context
 from demos.shared import knobs, painting
 from demos.shared.checks import image_problem, models_problem, prompt_problem
-from demos.shared.common import optional_part
 from demos.shared.events import follow
 from demos.shared.marks import HIDDEN, UNQUEUED
 from demos.shared.mask import follow_source, painting_editor
 from demos.shared.prompt import PromptBox, source_prompt_box
 from demos.shared.sent import as_sent
 from demos.shared.source import SourceBox, source_image
+from demos.shared.view import optional_part
 from demos.styleclip import latents as styleclip
 from textedit_core.knobs import quoted
 
@@ -76,7 +76,7 @@ class Asking:
 
     def paints(self, models: str) -> bool:
         """Whether the models can run a method that asks for mask and exemplar."""
-        return any(one.painted for one in offered(self.ctx, models))
+        return any(one.is_painted for one in offered(self.ctx, models))
 
     # --- what is asked --------------------------------------------------------------------------------------
 
@@ -112,7 +112,7 @@ class Asking:
             asking = [one.title for one in ticked if field in one.texts.values()]
             empty = empty.format(asking[0]) if asking else ""
             found[field] = self.text_problem(models, values[field], empty)
-        if any(one.painted for one in ticked) and not found["image"]:
+        if any(one.is_painted for one in ticked) and not found["image"]:
             found |= self.painting_problems(values)
         return found
 
@@ -184,7 +184,7 @@ class Asking:
 
     def open_painting(self, ticked: list[str]) -> dict:
         """Unfold mask and exemplar when a method that needs them is ticked."""
-        needed = any(BY_NAME[name].painted for name in ticked or [] if name in BY_NAME)
+        needed = any(BY_NAME[name].is_painted for name in ticked or [] if name in BY_NAME)
         return gr.update(open=True) if needed else gr.skip()
 
     def use_models(self, models: str, ticked: list[str]) -> tuple:

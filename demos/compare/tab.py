@@ -1,6 +1,7 @@
 """The Compare tab: one picture and prompt through several methods; then any two pictures side by side."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import gradio as gr
 
@@ -15,6 +16,7 @@ from demos.shared.events import ended, follow
 from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, UNQUEUED, bar, note
 from demos.shared.panel import BuiltTab, MethodPanel
 from demos.shared.results import invitation
+from textedit_core import request as engine
 from textedit_core.knobs import BoundKnob, Knob
 
 NAME, METHOD = "Compare", "compare"
@@ -24,6 +26,7 @@ FIRST_STEPS = (
     "Press Compare: a row appears as each method ends.",
 )
 
+DOING = {engine.PROJECTING: "projecting", engine.FITTING: "preparing", engine.EDITING: "editing"}
 WEIGHING = "weighs CLIP similarity against CLIP score, each from the worst row (0) to the best (1)"
 BEST_OF = "Best of: 0 is faithful to the source, 1 to the text"
 WEIGHT = BoundKnob("weight", float, 0.5, Knob(0, 1, 0.05, label=BEST_OF, help=WEIGHING))
@@ -156,22 +159,18 @@ class CompareTab(BuiltTab, MethodPanel):
 
     def run(self, one, values: dict, folder, stop, place: tuple[int, int]) -> Iterator[dict]:
         """Yield the status at each step of a method; returns its row, or None once stopped."""
-        steps = runs.row_of(self.ctx, one, values, folder)
         try:
-            while True:
-                doing, step = next(steps)
-                where = f"{doing}, step {step.done} of {step.total}"
-                words = f"{one.title}, {place[0] + 1} of {place[1]}: {where}"
-                done = place[0] + step.done / max(1, step.total)
-                yield {self.status: bar(round(1000 * done), 1000 * place[1], words)}
-                if stop.is_set() and step.done < step.total:
-                    return None
-        except StopIteration as end:
-            return end.value
+            with closing(engine.run(one.request(self.ctx, values))) as steps:
+                for step in steps:
+                    where = f"{DOING[step.stage]}, step {step.done} of {step.total}"
+                    words = f"{one.title}, {place[0] + 1} of {place[1]}: {where}"
+                    done = place[0] + step.done / max(1, step.total)
+                    yield {self.status: bar(round(1000 * done), 1000 * place[1], words)}
+                    if stop.is_set() and step.done < step.total:
+                        return None
+            return runs.row_of(one, step.value, values, folder)
         except (ValueError, RuntimeError, MemoryError) as error:  # one method must not end the others
             return runs.failed(one, sentence(error, self.memory_hint))
-        finally:
-            steps.close()
 
     def show(self, rows: list, weight: float, waiting: list[str] = ()) -> dict:
         """Updates with the rows so far."""

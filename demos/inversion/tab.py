@@ -1,6 +1,6 @@
 """The Null-text + Prompt-to-Prompt tab: invert a picture, then change the words that tell it."""
 
-import time
+from collections.abc import Iterator
 
 import gradio as gr
 
@@ -8,7 +8,7 @@ from demos.context import Context
 from demos.inversion import inverting, prompts, rewriting, runs
 from demos.inversion.attention import AttentionView
 from demos.inversion.weights import WeightSliders
-from demos.shared import common, knobs
+from demos.shared import knobs
 from demos.shared.checks import image_problem, prompt_problem
 from demos.shared.events import follow
 from demos.shared.fit import FitPanel
@@ -16,7 +16,9 @@ from demos.shared.marks import EVERY_CLICK, HIDDEN, UNQUEUED, note
 from demos.shared.prompt import PromptBox, source_prompt_box
 from demos.shared.results import ResultPanel
 from demos.shared.source import SourceBox
-from demos.shared.tab import Tab
+from demos.shared.tab import Run, Tab
+from textedit_core import request as engine
+from textedit_core.request import Request, Result
 
 NAME, METHOD = "Null-text + P2P", "prompt_to_prompt"
 FIRST_STEPS = (
@@ -63,7 +65,7 @@ the words look."""
             METHOD, "this image and source prompt", "Inverts this image under its source prompt, once."
         )
         with gr.Accordion("Preparation settings", open=False):
-            self.draw_knobs([name for name in self.method.fit_knobs if name != "inversion"], presets)
+            self.draw_knobs([name for name in self.view.fit_knobs if name != "inversion"], presets)
         self.draw_knobs(["edit_type"], presets)
         self.type_note = gr.HTML(elem_id=f"{METHOD}-type")
         self.draw_knobs(SHOWN, presets)
@@ -76,7 +78,7 @@ the words look."""
             self.draw_knobs(["blend_words", "subtract_words"], presets)
         self.draw_run()
         with gr.Accordion("More settings", open=False):
-            self.draw_knobs([name for name in self.method.edit_knobs if name not in self.controls], presets)
+            self.draw_knobs([name for name in self.view.edit_knobs if name not in self.controls], presets)
         for name in inverting.unused(self.controls["inversion"].value):
             self.controls[name].visible = "hidden"
 
@@ -107,7 +109,7 @@ the words look."""
             "edit": "Edit",
         }
         details = {"captioned": True, "details": lambda: AttentionView(METHOD)}
-        return ResultPanel(self.method, FIRST_STEPS, pictures, **details)
+        return ResultPanel(self.view, FIRST_STEPS, pictures, **details)
 
     # --- what is asked ------------------------------------------------------------------------------------
 
@@ -126,9 +128,9 @@ the words look."""
         """What an inversion is made for: all but the prompt."""
         return {name: one for name, one in self.fields.items() if name != "prompt"}
 
-    def fit_ask(self, values: dict) -> common.Ask | None:
+    def fit_asked(self, values: dict) -> Request | None:
         """What Prepare would be asked with, whatever the prompt."""
-        return super().fit_ask(values | {"prompt": values["source_prompt"]})
+        return super().fit_asked(values | {"prompt": values["source_prompt"]})
 
     def problems(self, values: dict) -> dict[str, str]:
         """What is wrong with the image, the two prompts, or a setting that does not suit them."""
@@ -247,15 +249,23 @@ the words look."""
         shown = result["edit"] and self.result.show(result | {"siblings": results})
         return shown or {self.result.shown: gr.skip()}
 
-    def finish(self, ask: common.Ask, fitted, stop, values: dict):
+    def finish(self, run: Run) -> Iterator[dict]:
         """Edit to all prompts at once; the first that is not refused is shown, the others wait below it."""
-        asks, start = runs.read_all(self.ctx, values), time.monotonic()
-        edited = yield from self.stepping(runs.edit_all(self.ctx, asks, fitted), stop, "Editing")
-        if edited is not None:
-            seconds = time.monotonic() - start
-            results = runs.present_all(asks, edited, self.ctx.folder(), seconds)
-            passed = [one for one in results if one["edit"]]
-            refused = len(results) - len(passed)
-            words = f"{len(results)} prompts, {refused} refused by the safety checker." if refused else ""
-            shown = self.result.show(passed[0] | {"siblings": results})
-            yield shown | {self.edit_status: note(words, "done")}
+        fitted = yield from self.watch(run, engine.fit(run.asked, costs=run.costs))
+        if fitted is None:
+            return
+        every = runs.read_all(self.ctx, run.values)
+        steps = runs.edit_all(every, fitted, run.costs)
+        edited = yield from self.watch(run, steps, pictures=len(every))
+        if edited is None:
+            return
+        results = [
+            Result(image, one, one.inputs["image"], fitted, run.costs.stages)
+            for image, one in zip(edited.images.split(1), every, strict=True)
+        ]
+        shown = runs.present_all(results, edited, self.ctx.folder())
+        passed = [one for one in shown if one["edit"]]
+        refused = len(shown) - len(passed)
+        words = f"{len(shown)} prompts, {refused} refused by the safety checker." if refused else ""
+        updates = self.result.show(passed[0] | {"siblings": shown})
+        yield updates | {self.edit_status: note(words, "done")}

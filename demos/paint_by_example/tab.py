@@ -34,7 +34,7 @@ def build(ctx: Context, models: gr.Dropdown) -> "PaintTab":
 class PaintTab(Tab):
     """A source, a mask painted on it, an exemplar; no prompt and no preparation."""
 
-    method, title = runs.METHOD, NAME
+    view, title = runs.VIEW, NAME
     edit_number = 2  # the first is to paint
     left_out = "its source image, mask and exemplar: add those again"
     about_edit = """Repaint the masked part of an image after an example picture.
@@ -49,7 +49,7 @@ source, what of it was masked, and the exemplar as it is seen."""
 
     def draw_asking(self, presets: dict) -> None:
         """Source and exemplar, examples, the mask and its tools, both previews, λ, Edit, quieter knobs."""
-        PartNote(self.ctx, self.models, runs.PART, NAME)
+        PartNote(self.ctx, self.models, painting.PART, NAME)
         with gr.Row(elem_classes="pair"):
             with gr.Column(min_width=120):
                 self.image = source_image(
@@ -76,12 +76,12 @@ source, what of it was masked, and the exemplar as it is seen."""
         self.draw_seeds()
         self.draw_run()
         with gr.Accordion("Sampling settings", open=False):
-            self.draw_knobs([name for name in self.method.edit_knobs if name not in self.controls], presets)
+            self.draw_knobs([name for name in self.view.edit_knobs if name not in self.controls], presets)
 
     def draw_answer(self) -> ResultPanel:
         """The slider, with source, what was masked, exemplar and edit beside it."""
         pictures = {"source": "Source", "masked": "Masked", "exemplar": "Exemplar", "edit": "Edit"}
-        return ResultPanel(self.method, FIRST_STEPS, pictures)
+        return ResultPanel(self.view, FIRST_STEPS, pictures)
 
     # --- what is asked ------------------------------------------------------------------------------------
 
@@ -94,7 +94,7 @@ source, what of it was masked, and the exemplar as it is seen."""
         """What is wrong with the models, the pictures, the mask, or a crop."""
         found = knobs.problems(painting.TOOLS.knobs | painting.CROP.knobs)(values)
         usable = not found and not knobs.problems(self.knobs)(values)
-        if wrong := models_problem(self.ctx, values["models"], runs.PART):
+        if wrong := models_problem(self.ctx, values["models"], painting.PART):
             found["models"] = wrong
         if wrong := image_problem(values["image"]):
             found["image"] = wrong

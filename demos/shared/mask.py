@@ -6,7 +6,6 @@ import gradio as gr
 from PIL import Image
 
 from demos.context import Context
-from demos.paint_by_example.runs import PART
 from demos.shared import painting
 from demos.shared.events import follow
 from demos.shared.marks import HIDDEN, note
@@ -152,7 +151,7 @@ class MaskBox:
                 yield None, words, gr.update(visible=False), None
                 return
             yield self.look(values, None)
-            if (model := load_part(self.ctx, models, PART)) is not None:
+            if (model := load_part(self.ctx, models, painting.PART)) is not None:
                 yield self.look(values, model)
         except ValueError as error:
             yield None, note(str(error), "hint"), gr.update(visible=False), None

@@ -13,6 +13,7 @@ from textedit_core.knobs import Knob, knobs
 from textedit_core.methods import paint_by_example
 from textedit_core.models.diffusion.paint_by_example import PaintByExample
 
+PART = "paint_by_example"  # of the models
 EDITOR_SIDE = 640  # pixels of the square on which is painted, whatever the picture has
 PREVIEW_SIDE = 480
 EXEMPLAR_SIDE = 224  # of the preview

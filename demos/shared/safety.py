@@ -19,7 +19,7 @@ class Refused(ValueError):
     """One result is refused; of many the others go on."""
 
 
-def in_its_place(record: str) -> dict:
+def refused(record: str) -> dict:
     """What stands among other results in the place of one that is refused: no picture, and a sentence."""
     return {"edit": "", "pictures": {}, "captions": {}, "record": record,
             "scores": None, "words": f"{NOT_SHOWN}."}  # fmt: skip

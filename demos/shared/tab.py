@@ -3,8 +3,9 @@
 shared/view.py says how a new tab is made of it.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
@@ -27,6 +28,23 @@ from textedit_core import request as engine
 from textedit_core.costs import Costs
 from textedit_core.request import EDITING, FITTING, PROJECTING, Request, Result, known_fit, located
 from textedit_core.steps import Step
+
+STOPPED_PROJECTING = "Stopped while projecting. Fewer projection steps are quicker."
+
+
+@dataclass
+class Run:
+    """A press of Prepare or Edit under way: what is asked, the Stop of its page, the widgets' values."""
+
+    asked: Request
+    stop: Event
+    values: dict
+    costs: Costs
+
+    @classmethod
+    def of(cls, asked: Request, stop: Event, values: dict) -> "Run":
+        """A run that has cost nothing so far."""
+        return cls(asked, stop, values, Costs(asked.models.device, asked.inputs))
 
 
 class Tab(BuiltTab, MethodPanel):
@@ -96,9 +114,9 @@ class Tab(BuiltTab, MethodPanel):
         """The place of Edit among the numbered buttons; Sweep is the next."""
         return 2 if self.view.has_fit else 1
 
-    def finish(self, asked: Request, stop: Event, values: dict) -> Iterator[dict]:
+    def finish(self, run: Run) -> Iterator[dict]:
         """Yield updates while the picture is made, at last the result; override it to do more."""
-        result = yield from self.watch(engine.run, asked, stop, values)
+        result = yield from self.watch(run, engine.run(run.asked, costs=run.costs))
         if result is not None:
             shown = present(self.view, result, self.ctx.folder())
             yield self.result.show(shown | self.beside(result)) | {self.edit_status: self.told(result)}
@@ -311,36 +329,35 @@ class Tab(BuiltTab, MethodPanel):
         """Edit, preparing first where that has not been done."""
         with self.ctx.stops.running(request.session_hash) as stop:
             yield {self.edit_status: ""}
-            yield from self.finish(self.view.read(self.ctx, values), stop, values)
+            yield from self.finish(Run.of(self.view.read(self.ctx, values), stop, values))
 
     @guarded("fit.status")
     def prepare(self, request: gr.Request, **values):
         """Do the part of the method that is done once for its inputs, and keep it under its content."""
         with self.ctx.stops.running(request.session_hash) as stop:
-            asked = self.view.read(self.ctx, values)
-            yield from self.watch(engine.fit, asked, stop, values, self.fit.status)
+            run = Run.of(self.view.read(self.ctx, values), stop, values)
+            yield from self.watch(run, engine.fit(run.asked, costs=run.costs), self.fit.status)
 
     def watch(
-        self, make: Callable, asked: Request, stop: Event, values: dict, status: gr.HTML | None = None
+        self, run: Run, steps: Iterator[Step], status: gr.HTML | None = None, pictures: int = 1
     ) -> Generator[dict, None, Any]:
-        """Yield page updates for each step of the engine's `run` or `fit`, which `make` is.
+        """Yield page updates for each of the engine's steps; returns the last value, or None once stopped.
 
-        Returns its value, or None once stopped. status: where a projection is told, else below Edit.
+        status: where a projection is told, else below Edit.  pictures: how many are made at once.
         """
-        costs, progress = Costs(asked.models.device, asked.inputs), None
-        status, step, drawn = status or self.edit_status, None, 0
-        with closing(make(asked, costs=costs)) as steps:
+        progress, status, step, drawn = None, status or self.edit_status, None, 0
+        with closing(steps):
             for step in steps:
-                stopped = stop.is_set() and step.done < step.total
+                stopped = run.stop.is_set() and step.done < step.total
                 if step.stage == PROJECTING and step.done == step.total:
-                    yield self.projected(values)
+                    yield self.projected(run.values)
                 elif step.stage == PROJECTING:
                     yield {status: bar(step.done, step.total, step_words("Projecting", step))}
                 elif step.stage == FITTING and self.fit:
-                    progress = progress or FitProgress(self.view.stages(asked.settings))
-                    progress.take(step, costs.stages[FITTING])
+                    progress = progress or FitProgress(self.view.stages(run.asked.settings))
+                    progress.take(step, run.costs.stages[FITTING])
                     progress.stopped = stopped
-                    yield self.fitted(asked, progress, values.get("planned") or {})
+                    yield self.fitted(run, progress)
                 elif step.stage == EDITING:
                     drawn += 1
                     yield {status: bar(step.done, step.total, step_words("Editing", step))}
@@ -349,14 +366,13 @@ class Tab(BuiltTab, MethodPanel):
                         yield {status: note(self.stopped_words(step, progress))}
                     return None
         if drawn > 1:
-            self.ctx.pace.observe(asked.models.name, f"{self.view.name} edit", drawn, costs.seconds(EDITING))
+            models, kind = run.asked.models.name, f"{run.asked.method.name} edit"
+            self.ctx.pace.observe(models, kind, drawn * pictures, run.costs.seconds(EDITING))
         return step.value if step else None
 
-    def fitted(self, asked: Request, progress: FitProgress, planned: dict) -> dict:
-        """Updates for a step of a fit; at its end the panel says of what, and a Stop has set knobs.
-
-        planned: {knob: (value before a Stop, value after)} of an earlier one.
-        """
+    def fitted(self, run: Run, progress: FitProgress) -> dict:
+        """Updates for a step of a fit; at its end the panel says of what, and a Stop has set knobs."""
+        asked, planned = run.asked, run.values.get("planned") or {}
         if progress.stopped and self.view.keep:
             progress.kept = self.view.keep(asked, progress.step)
         updates = self.fit.show(progress)
@@ -375,7 +391,7 @@ class Tab(BuiltTab, MethodPanel):
     def stopped_words(self, step: Step, progress: FitProgress | None) -> str:
         """What is said of a run that was stopped at this step."""
         if step.stage == PROJECTING:
-            return "Stopped while projecting. Fewer projection steps are quicker."
+            return STOPPED_PROJECTING
         if step.stage == FITTING:
             more = " Press Edit to use what has been learnt." if progress and progress.kept else ""
             return f"Stopped while preparing.{more}"

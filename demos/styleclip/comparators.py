@@ -1,15 +1,18 @@
-"""The runs of what StyleCLIP is compared with: which knobs a technique uses, and what it has found."""
+"""What the page adds to the methods beside StyleCLIP: which knobs a technique uses, what it has found."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
 from demos.context import Context
-from demos.shared import fitting
-from demos.shared.common import Ask, Axes, Method, Stage
+from demos.shared.view import Axes, MethodView, Stage, optional_part
 from demos.styleclip import latents as styleclip
 from textedit_core.methods import latent_directions as directions
 from textedit_core.models.style import latents
 from textedit_core.models.style.directions import ROWS, Channels
 from textedit_core.models.style.interfacegan import AT_ONCE
+from textedit_core.request import Request, Result
 
 GANSPACE, INTERFACEGAN, STYLESPACE = "ganspace", "interfacegan", "stylespace"
 LAYERS = ("first_layer", "last_layer")
@@ -31,30 +34,14 @@ def used(technique: str, name: str) -> bool:
     return name in USED_BY_SOME.get(technique, ())
 
 
-def settings(values: dict, presets: dict) -> dict:
-    """The knobs, checked; one without use is at its preset or default, and costs no new preparation."""
-    found = METHOD.settings(values)
-    idle = [name for name in KNOBS_USED_BY_SOME if not used(found["technique"], name)]
-    return fitting.reset_unused(METHOD, found, idle, presets)
-
-
-def read(ctx: Context, values: dict) -> Ask:
-    """Widgets -> Ask; ValueError, a sentence, for what cannot be used."""
-    models, begun = ctx.models(values["models"]), styleclip.start(ctx, values)
-    chosen = settings(values, ctx.presets(values["models"], METHOD.name))
-    textual = used(chosen["technique"], "target")
-    texts = {name: values[name].strip() if textual else "" for name in ("neutral", "target")}
-    parts = [styleclip.optional_part(models, part) if textual else None for part in ("clip", "relevance")]
-    return styleclip.asked(
-        METHOD,
-        values | chosen,
-        models,
-        begun,
-        (models.generator, *parts, *texts.values()),
-        prompts=texts if textual else {},
-        texts={"latent": begun.latent},
-        goal=texts["target"],
-    )
+def read(ctx: Context, values: Mapping[str, Any]) -> Request:
+    """The request that the widgets make: texts only for a technique that uses them."""
+    chosen = VIEW.settings(values)
+    unused = [name for name in KNOBS_USED_BY_SOME if not used(chosen["technique"], name)]
+    settings = VIEW.reset(chosen, unused, ctx.presets(values["models"], VIEW.name))
+    without = () if used(chosen["technique"], "target") else ("neutral", "target")
+    given = {name: value for name, value in values.items() if name not in without}
+    return styleclip.asked(VIEW, ctx, given, settings=settings)
 
 
 def problems(ctx: Context, values: dict) -> dict[str, str]:
@@ -82,9 +69,9 @@ def _of_texts(models, values: dict) -> dict[str, str]:
             return {"channel": str(error)}
         if ":" in values["channel"]:
             return {}
-        if styleclip.optional_part(models, "relevance") is None:
+        if optional_part(models, "relevance") is None:
             return {"channel": "These models have no relevance to rank channels by: name one, as 9:32."}
-    if styleclip.optional_part(models, "clip") is None:
+    if optional_part(models, "clip") is None:
         return {"technique": "These models have no CLIP on this machine: choose ganspace."}
     empty = {
         "neutral": "Write what the picture shows now, such as 'a person'.",
@@ -102,16 +89,16 @@ def _any_ranking(generator) -> Channels:
     return Channels(torch.zeros(0), torch.arange(count), torch.ones(count))
 
 
-def stages(settings: dict) -> tuple[Stage, ...]:
+def stages(settings: Mapping[str, Any]) -> tuple[Stage, ...]:
     """One stage, as many steps as the fit has."""
     technique = settings["technique"]
     steps = -(-settings["samples"] // (AT_ONCE if technique == INTERFACEGAN else ROWS))
     return (Stage(f"{technique} samples", DOING[technique], steps),)
 
 
-def words(ask: Ask, fitted) -> str:
+def words(result: Result) -> str:
     """What the edit went along, in one sentence."""
-    chosen, generator = ask.settings, ask.args[0]
+    chosen, generator, fitted = result.request.settings, result.request.inputs["generator"], result.fitted
     if isinstance(fitted, Channels):
         layer, number, sign = directions.find_channel(generator, fitted, chosen["channel"])
         way = "down" if sign < 0 else "up"
@@ -125,11 +112,11 @@ def words(ask: Ask, fitted) -> str:
     return f"Across the boundary that {chosen['samples']:,} samples tell."
 
 
-METHOD = Method(
-    directions,
-    read,
+VIEW = MethodView(
+    "latent_directions",
     Axes("strength", "-6-6 [7]"),
-    sweeps={
+    own_read=read,
+    offers={
         "Strength": lambda values: Axes("strength", "-6-6 [7]"),
         "Techniques": lambda values: Axes(
             "strength", "-6-6 [5]", "technique", f"{INTERFACEGAN}, {STYLESPACE}, {GANSPACE}"

@@ -2,7 +2,6 @@
 
 import gradio as gr
 
-from demos.shared.common import Ask
 from demos.shared.events import follow
 from demos.shared.fit import FitPanel
 from demos.shared.marks import UNQUEUED, note
@@ -10,6 +9,7 @@ from demos.shared.prompt import PromptBox
 from demos.shared.results import ResultPanel
 from demos.styleclip import comparators as runs
 from demos.styleclip.technique import TechniqueTab
+from textedit_core.request import Result
 
 FIRST_STEPS = (
     "Pick a sample above, or project a picture of your own.",
@@ -22,7 +22,7 @@ NEUTRAL, TARGET = "a person", "a surprised person"  # so that every technique mo
 class ComparatorsTab(TechniqueTab):
     """A technique, its texts where it has some, strength, and its own knobs."""
 
-    method, title, needs = runs.METHOD, "Comparators", ()
+    view, title, needs = runs.VIEW, "Comparators", ()
     about_prepare = """Find the directions of a technique from random codes; for InterFaceGAN from images.
 
 Returns the status as HTML. What is found stays on the server under a key of its content: call
@@ -34,7 +34,7 @@ JSON, the scores, the source beside the edit, and the source."""
 
     def draw_asking(self, presets: dict) -> None:
         """Technique, texts, Prepare, strength, Edit, the knobs of the technique, and the quieter ones."""
-        name = self.method.name
+        name = self.view.name
         self.draw_knobs(["technique"], presets)
         with gr.Column(elem_classes="texts") as self.textual:
             self.neutral, self.target = (
@@ -98,6 +98,6 @@ JSON, the scores, the source beside the edit, and the source."""
         texts = gr.update(visible=runs.used(technique, "target"))  # a column knows no "hidden"
         return [texts, *(gr.update(visible=one or "hidden") for one in shown)]
 
-    def told(self, ask: Ask, fitted) -> str:
+    def told(self, result: Result) -> str:
         """What the edit went along."""
-        return note(runs.words(ask, fitted), "done")
+        return note(runs.words(result), "done")

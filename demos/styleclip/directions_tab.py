@@ -3,7 +3,7 @@
 import gradio as gr
 
 from demos.context import MODEL_LANE
-from demos.shared import charts, common
+from demos.shared import charts
 from demos.shared.checks import guarded
 from demos.shared.events import follow
 from demos.shared.marks import HIDDEN, note
@@ -11,6 +11,7 @@ from demos.shared.prompt import PromptBox
 from demos.shared.results import ResultPanel
 from demos.styleclip import directions as runs
 from demos.styleclip.technique import TechniqueTab
+from textedit_core.request import Result
 
 FIRST_STEPS = (
     "Pick a sample above, or project a picture of your own.",
@@ -24,7 +25,7 @@ EVERY_CHANNEL = 20  # wanted at first: what the paper's program asks for of face
 class DirectionsTab(TechniqueTab):
     """Neutral and target text, alpha, beta, and the chain of the edits accepted so far."""
 
-    method, title, needs = runs.METHOD, "Global directions", ("clip", runs.RELEVANCE)
+    view, title, needs = runs.VIEW, "Global directions", ("clip", runs.RELEVANCE)
     about_edit = """Edit a latent along the direction from the neutral to the target text.
 
 `accepted` has the edits made before this one, as the settings of their result say. Returns the edited picture
@@ -33,7 +34,7 @@ what the accepted edits alone make of it, and a chart of the channels that were 
 
     def draw_asking(self, presets: dict) -> None:
         """Both texts, alpha and beta, the number of channels, Edit, the chain, and the quieter knobs."""
-        name = self.method.name
+        name = self.view.name
         self.neutral, self.target = (
             PromptBox(self.ctx, self.models, label, f"{name}-{key}", value=value, lines=1)
             for key, label, value in (
@@ -70,15 +71,13 @@ what the accepted edits alone make of it, and a chart of the channels that were 
             knob = self.knobs[name]
             about = {"label": knob.label, "info": knob.knob.help or None}
             self.controls[name] = gr.Textbox(
-                knob.default, elem_id=f"{self.method.name}-{name}", **about, **look
+                knob.default, elem_id=f"{self.view.name}-{name}", **about, **look
             )
 
     def draw_answer(self) -> ResultPanel:
         """The slider; source, what was accepted and the edit; the channels."""
         pictures = {"source": "Source", "accepted": "Accepted so far", "edit": "Edit"}
-        return self.panel(
-            FIRST_STEPS, pictures, lambda: ChannelView(self.method.name), optional=("accepted",)
-        )
+        return self.panel(FIRST_STEPS, pictures, lambda: ChannelView(self.view.name), optional=("accepted",))
 
     # --- what is asked ------------------------------------------------------------------------------------
 
@@ -174,9 +173,9 @@ what the accepted edits alone make of it, and a chart of the channels that were 
         ]
         return "<h4>Accepted so far</h4>" + "".join(map(note, lines)) if lines else ""
 
-    def beside(self, ask: common.Ask, fitted) -> dict:
+    def beside(self, result: Result) -> dict:
         """How many channels of which layers the edit changes."""
-        return runs.touched(ask)
+        return runs.touched(result)
 
 
 class ChannelView:

@@ -5,7 +5,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
@@ -14,14 +14,15 @@ from typing import Annotated, Any
 from torch import Tensor
 
 from demos.context import Context, log
-from demos.shared.common import Ask, Axes
 from demos.shared.knobs import KnobGroup
+from demos.shared.view import Axes, MethodView, optional_part
 from demos.styleclip import latents as styleclip
 from textedit_core.cache import Cache, Entry, key
 from textedit_core.knobs import Knob
 from textedit_core.methods import styleclip_mapper as mapping
 from textedit_core.models.style import latents
 from textedit_core.models.style.models import StyleMapper
+from textedit_core.request import Request
 from textedit_core.steps import last
 
 TRAINING = KnobGroup.of(mapping.fit, "train_")
@@ -123,17 +124,15 @@ def chosen(models: Any, name: str | None) -> StyleMapper:
     return found
 
 
-def read(ctx: Context, values: dict) -> Ask:
-    """Widgets -> Ask; ValueError, a sentence, for what cannot be used."""
-    models = ctx.models(values["models"])
-    mapper, begun = chosen(models, values["mapper"]), styleclip.start(ctx, values)
-    about = kept(values["mapper"])
-    trained = {f"train_{name}": value for name, value in about.settings.items()} if about else {}
-    more = {"mapper": values["mapper"]} | trained | ({"train_steps_done": about.steps} if about else {})
-    args, prompts = (models.generator, mapper, begun.latent), {"prompt": mapper.prompt}
-    return styleclip.asked(
-        METHOD, values, models, begun, args, prompts=prompts, goal=mapper.prompt, more=more
-    )
+def read(ctx: Context, values: Mapping[str, Any]) -> Request:
+    """The request that the widgets make, with the mapper that was picked; ValueError where there is none."""
+    mapper, about = chosen(ctx.models(values["models"]), values["mapper"]), kept(values["mapper"])
+    notes = {"mapper": values["mapper"]}
+    if about:
+        notes |= {f"train_{name}": value for name, value in about.settings.items()}
+        notes["train_steps_done"] = about.steps
+    inputs = {"mapper": mapper, "prompt": mapper.prompt}
+    return styleclip.asked(VIEW, ctx, values, inputs=inputs, notes=notes)
 
 
 # --- training ---------------------------------------------------------------------------------------------
@@ -177,7 +176,7 @@ class Training:
 
 def training_presets(presets: dict) -> dict:
     """The presets of the training by its own names: one that the edit has too is "fit_NAME" in the file."""
-    return {name.removeprefix("fit_"): value for name, value in presets.items() if name not in METHOD.knobs}
+    return {name.removeprefix("fit_"): value for name, value in presets.items() if name not in VIEW.knobs}
 
 
 def job(ctx: Context, values: dict) -> tuple[Kept, tuple, dict]:
@@ -186,7 +185,7 @@ def job(ctx: Context, values: dict) -> tuple[Kept, tuple, dict]:
     The place depends on all settings but the steps: with more of them an old training goes on.
     """
     models, prompt = ctx.models(values["models"]), values["train_prompt"].strip()
-    args = models.generator, models.clip, styleclip.optional_part(models, "identity"), prompt
+    args = models.generator, models.clip, optional_part(models, "identity"), prompt
     settings = TRAINING.arguments(values)
     name = f"trained-{key(mapping.fit, args, settings | {'steps': 1})}"
     done = found.steps if (found := kept(name)) else 0
@@ -252,11 +251,12 @@ def rows(images: Tensor) -> list[Tensor]:
     return list(images.split(1))
 
 
-METHOD = styleclip.EditOnly(
-    mapping,
-    read,
+VIEW = MethodView(
+    "styleclip_mapper",
     Axes("strength", "-0.1-0.2 [7]"),
-    sweeps={
+    fits=False,
+    own_read=read,
+    offers={
         "Strength": lambda values: Axes("strength", "-0.1-0.2 [7]"),
         "Levels": lambda values: Axes("coarse", "true, false", "medium", "true, false"),
     },

@@ -10,6 +10,7 @@ from demos.shared.marks import HIDDEN, UNQUEUED, Tile, bar, figures, note
 from demos.shared.prompt import PromptBox
 from demos.shared.results import ResultPanel
 from demos.shared.sent import as_sent
+from demos.shared.view import optional_part
 from demos.styleclip import latents as styleclip
 from demos.styleclip import mapper as runs
 from demos.styleclip.mapper import LIMIT, TRAINING, Training
@@ -32,7 +33,7 @@ samples before and after as HTML, and the mapper's name for /styleclip_mapper_ed
 class MapperTab(TechniqueTab):
     """A trained mapper, its levels and its strength; a job that trains another."""
 
-    method, title, needs = runs.METHOD, "Mapper", ()
+    view, title, needs = runs.VIEW, "Mapper", ()
     about_edit = """Edit a latent with a trained mapper.
 
 `mapper` is the name of one of the models' or of one trained here. Returns the edited picture (a PNG with its
@@ -43,7 +44,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
     def draw_asking(self, presets: dict) -> None:
         """The mappers, levels and strength, Edit, and the training of another."""
         self.own = gr.State([])  # names of mappers that this page trained
-        name, known = self.method.name, runs.choices(self.ctx, self.ctx.default)
+        name, known = self.view.name, runs.choices(self.ctx, self.ctx.default)
         self.mapper = gr.Dropdown(
             known,
             value=known[0][1] if known else None,
@@ -64,7 +65,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
 
     def draw_training(self, presets: dict) -> None:
         """The text, the settings, Train and Stop, how it goes, and a few samples."""
-        name = self.method.name
+        name = self.view.name
         example = "what every picture is to become: a person with sunglasses"
         self.prompt = PromptBox(
             self.ctx, self.models, "Text to train for", f"{name}-prompt", placeholder=example, lines=1
@@ -134,9 +135,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
             self.train,
             inputs_kwargs={**asked, "own": self.own},
             outputs=[self.train_status, self.losses, self.looks, self.mapper, self.own, self.unlisted],
-            validator=validator(
-                self.ctx, [*asked, "own"], find, self.training_problems, part=self.method.part
-            ),
+            validator=validator(self.ctx, [*asked, "own"], find, self.training_problems, part=self.view.part),
             api_name="styleclip_mapper_train",
             api_description=ABOUT_TRAIN,
             show_progress="minimal",
@@ -166,18 +165,18 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
 
     def use_training_presets(self, models: str) -> list:
         """The settings of a training that suit the chosen models."""
-        suited = TRAINING.values(runs.training_presets(self.ctx.presets(models, self.method.name)))
+        suited = TRAINING.values(runs.training_presets(self.ctx.presets(models, self.view.name)))
         return [suited[one] for one in self.training]
 
     def training_problems(self, values: dict) -> dict[str, str]:
         """What stands in the way of a training."""
-        for part in (self.method.part, "clip"):
+        for part in (self.view.part, "clip"):
             if wrong := models_problem(self.ctx, values["models"], part):
                 return {"models": wrong}
         models = self.ctx.models(values["models"])
         empty = "Write the text to train for: what is every picture to become?"
         found = {"train_prompt": styleclip.text_problem(models.clip, values["train_prompt"], empty)}
-        if values["train_id_lambda"] and styleclip.optional_part(models, "identity") is None:
+        if values["train_id_lambda"] and optional_part(models, "identity") is None:
             found["train_id_lambda"] = "These models have no identity network on this machine: set it to 0."
         chosen = [values[f"train_{level}"] for level in ("coarse", "medium", "fine")]
         if values["train_kind"] == "levels" and not any(chosen):

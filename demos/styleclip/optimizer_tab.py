@@ -3,16 +3,18 @@
 import gradio as gr
 
 from demos.context import MODEL_LANE
-from demos.shared import charts, common
+from demos.shared import charts
 from demos.shared.checks import guarded
-from demos.shared.fit import FitPanel
-from demos.shared.fitting import Fitting
+from demos.shared.fit import FitPanel, FitProgress
 from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, Tile, figures, note, strip
 from demos.shared.prompt import PromptBox
 from demos.shared.results import ResultPanel
+from demos.shared.tab import Run
+from demos.shared.view import optional_part
 from demos.styleclip import latents as styleclip
 from demos.styleclip import optimizer as runs
 from demos.styleclip.technique import TechniqueTab
+from textedit_core.request import Result, known_fit
 
 FIRST_STEPS = (
     "Pick a sample above, or project a picture of your own.",
@@ -25,7 +27,7 @@ SHOWN = ("steps", "space", "l2_lambda", "id_lambda", "clip_preprocess", "stop_af
 class OptimizerTab(TechniqueTab):
     """A text, the weights of what it costs, and a place on the way."""
 
-    method, title = runs.METHOD, "Optimizer"
+    view, title = runs.VIEW, "Optimizer"
     about_prepare = """Optimise the code of a latent towards a text.
 
 Returns the status as HTML, the losses as SVG with the latest image, and the steps it was stopped after. The
@@ -37,7 +39,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
 
     def draw_asking(self, presets: dict) -> None:
         """The text, Prepare, the weights, the place on the way, Edit, and the quieter knobs."""
-        name = self.method.name
+        name = self.view.name
         example = "what the picture is to become: an angry person"
         self.prompt = PromptBox(
             self.ctx, self.models, "Target text", f"{name}-prompt", placeholder=example, lines=1
@@ -47,14 +49,14 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
             with gr.Row(elem_classes="axis"):
                 self.draw_knobs(pair, presets)
         with gr.Accordion("More settings", open=False):
-            self.draw_knobs([one for one in self.method.fit_knobs if one not in SHOWN], presets)
+            self.draw_knobs([one for one in self.view.fit_knobs if one not in SHOWN], presets)
         self.draw_run()
         self.draw_knobs(["position"], presets)
 
     def draw_answer(self) -> ResultPanel:
         """The slider, source and edit, and the way between them."""
         pictures = {"source": "Source", "edit": "Edit"}
-        return self.panel(FIRST_STEPS, pictures, lambda: WayView(self.method.name))
+        return self.panel(FIRST_STEPS, pictures, lambda: WayView(self.view.name))
 
     @property
     def texts(self) -> dict:
@@ -67,7 +69,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         empty = "Write the target text: what is the picture to become?"
         if wrong := styleclip.text_problem(models.clip, values["prompt"], empty):
             found["prompt"] = wrong
-        if values["id_lambda"] and styleclip.optional_part(models, "identity") is None:
+        if values["id_lambda"] and optional_part(models, "identity") is None:
             found["id_lambda"] = "These models have no identity network on this machine: set it to 0."
         return found
 
@@ -78,7 +80,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         events, view, position = super().wire_runs(), self.result.details, self.controls["position"]
         scrubs = {
             "inputs_kwargs": self.inputs,
-            "outputs": [*self.result.outputs, self.edit_status],
+            "outputs": [*self.result.outputs, self.edit_status, *self.fit_outputs],
             "trigger_mode": "always_last",
         }
         position.release(self.scrub, **scrubs, **HIDDEN, **MODEL_LANE)
@@ -95,26 +97,26 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         """Show another place of a way that has been gone; a way that has not is not begun by this."""
         if wrong := next(filter(None, self.problems(values).values()), ""):
             raise ValueError(wrong)
-        fitted = runs.known(ask := self.method.read(self.ctx, values))
-        if fitted is None:
+        asked = self.view.read(self.ctx, values)
+        if known_fit(asked) is None:
             yield {self.edit_status: note("Press Edit first: there is no way for these settings yet.")}
             return
         with self.ctx.stops.running(request.session_hash) as stop:
-            yield from self.finish(ask, fitted, stop, values)
+            yield from self.finish(Run.of(asked, stop, values))
 
-    def beside(self, ask: common.Ask, fitted) -> dict:
+    def beside(self, result: Result) -> dict:
         """The strip of the whole way."""
-        return {"way": runs.way(ask, fitted)}
+        return {"way": runs.way(result)}
 
 
 class RunPanel(FitPanel):
     """Prepare, with the image of the latest step below the losses."""
 
-    def show(self, run: Fitting) -> dict:
+    def show(self, progress: FitProgress) -> dict:
         """Updates for the sentence, the curve and the image."""
-        seen = Tile(styleclip.thumbnail(run.step.value.image), "The latest image")
+        seen = Tile(styleclip.thumbnail(progress.step.value.image), "The latest image")
         latest = figures([seen], "The latest image", "latent")
-        return {self.status: self.words(run), self.losses: charts.losses(run.curves) + latest}
+        return {self.status: self.words(progress), self.losses: charts.losses(progress.curves) + latest}
 
 
 class WayView:

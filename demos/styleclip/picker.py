@@ -9,15 +9,17 @@ from demos.shared.events import follow
 from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, UNQUEUED, Tile, bar, figures, note, strip, tile
 from demos.shared.sent import as_sent
 from demos.shared.source import say_image, sizing_radio, source_image
+from demos.shared.tab import STOPPED_PROJECTING, step_words
 from demos.styleclip import latents as runs
-from demos.styleclip.latents import GALLERY, PICTURE, PROJECTION, SAMPLE, SAMPLING
+from demos.styleclip.latents import GALLERY, OWN, PICTURE, PROJECTION, SAMPLE, SAMPLING
+from textedit_core import cache
+from textedit_core.methods.projection import Projection
 
 ABOUT_PROJECT = """Project a picture: find the latent that rebuilds it, for an edit whose origin is "picture".
 
 Returns the status and both pictures as HTML. The latent stays on the server under a key of its content."""
 INVITATION = "Samples of the generator appear here."
 TO_PROJECT = "Finds the latent that rebuilds this picture, once. Edit does it for you if you skip it."
-OWN = "Own picture"  # as its field is called
 
 
 class LatentPicker:
@@ -186,21 +188,22 @@ class LatentPicker:
         said = {} if values["origin"] != PICTURE else {self.status: note(TO_PROJECT)}
         if not self.usable(models) or any(self.problems(values).values()):
             return {self.view: ""} | said
-        try:
-            begun = runs.start(self.ctx, values)
-        except ValueError:
-            return {self.view: ""} | said  # a picture that has not been projected
-        if begun.picture:
-            return self.beside(values)
-        sample = Tile(runs.thumbnail(begun.source), "The picked sample", (self.words(values),))
-        return {self.view: figures([sample], "Source", "latent")}
+        models = self.ctx.models(values["models"])
+        if values["origin"] == PICTURE:
+            found = runs.projected_already(self.ctx, values)
+            return self.beside(found) if found else {self.view: ""} | said
+        picture = runs.thumbnail(runs.sample(models.generator, values))
+        return {
+            self.view: figures(
+                [Tile(picture, "The picked sample", (self.words(values),))], "Source", "latent"
+            )
+        }
 
     def words(self, values: dict) -> str:
         return f"seed {int(values['latent_seed'])}, truncation {values['latent_truncation']:g}"
 
-    def beside(self, values: dict) -> dict:
+    def beside(self, found: Projection) -> dict:
         """Updates that show the own picture and its projection, how alike they are, and the loss."""
-        found = runs.projected(self.ctx, values)
         same = "" if found.identity is None else f", identity {found.identity:.2f}"
         words = f"Projected: {found.psnr:.1f} dB to your picture{same}."
         tiles = [
@@ -243,26 +246,16 @@ class LatentPicker:
     @guarded("status")
     def prepare(self, request: gr.Request, **values):
         """Project the own picture; what it returns stands in ABOUT_PROJECT."""
+        call = runs.to_project(self.ctx, values).call(self.ctx.models(values["models"]))
         with self.ctx.stops.running(request.session_hash) as stop:
-            yield from self.project(values, stop, self.status)
-
-    def project(self, values: dict, stop, status: gr.HTML, shows: bool = True):
-        """Yield page updates while the own picture is projected; returns whether it has been.
-
-        shows: whether the run may update `outputs` too.
-        """
-        for step in runs.projecting(self.ctx, values):
-            if step.done == step.total:
-                break
-            loss = "" if step.loss is None else f", loss {step.loss:.3f}"
-            words = f"Projecting, step {step.done} of {step.total}{loss}"
-            yield {status: bar(step.done, step.total, words)}
-            if stop.is_set():
-                yield {status: note("Stopped while projecting. Fewer projection steps are quicker.")}
-                return False
-        if shows:
-            yield self.beside(values)
-        return True
+            for step in call.cached(cache.default):
+                if step.done == step.total:
+                    break
+                yield {self.status: bar(step.done, step.total, step_words("Projecting", step))}
+                if stop.is_set():
+                    yield {self.status: note(STOPPED_PROJECTING)}
+                    return
+        yield self.beside(step.value)
 
 
 def tiles(found: list[str], first: int) -> str:

@@ -32,7 +32,7 @@ class StyleClip(BuiltTab):
         self.panels = {}
         with gr.Tabs(elem_id=METHOD) as tabs:
             for technique in TECHNIQUES:
-                name = technique.method.name
+                name = technique.view.name
                 with gr.Tab(technique.title, id=name, elem_id=f"{name}-tab"):
                     self.panels[name] = technique(ctx, models, self.picker, tabs)
 

@@ -24,7 +24,7 @@ class TechniqueTab(Tab):
 
     def panel(self, steps: tuple[str, ...], pictures: dict[str, str], details, **look) -> ResultPanel:
         """The result panel: each picture with a line under it, and what the technique has to show."""
-        return ResultPanel(self.method, steps, pictures, captioned=True, details=details, **look)
+        return ResultPanel(self.view, steps, pictures, captioned=True, details=details, **look)
 
     # --- what is asked ------------------------------------------------------------------------------------
 
@@ -35,7 +35,7 @@ class TechniqueTab(Tab):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        return (self.method.part, *self.needs)
+        return (self.view.part, *self.needs)
 
     def pictured(self, values: dict) -> bool:
         """Whether there is a latent, or a picture that may have been projected."""
@@ -54,12 +54,9 @@ class TechniqueTab(Tab):
         """The sentence of each field of the technique; models, latent and knobs can be used."""
         raise NotImplementedError
 
-    def before(self, values: dict, stop, status: gr.HTML):
-        """Project a picture of one's own, where that has not been done, and show it, but from a sweep."""
-        if values["origin"] != runs.PICTURE:
-            return True
-        shows = status is not self.sweep.status
-        return (yield from self.picker.project(values, stop, status, shows))
+    def projected(self, values: dict) -> dict:
+        """Show the projection of one's own picture."""
+        return self.picker.beside(runs.projected_already(self.ctx, values))
 
     @property
     def fit_outputs(self) -> list:
@@ -91,5 +88,5 @@ class TechniqueTab(Tab):
 
     def restore(self, about) -> list:
         """Updates for `restore_outputs` from a record."""
-        opened = gr.update(selected=self.method.name)
+        opened = gr.update(selected=self.view.name)
         return [*super().restore(about), opened, *self.picker.restored(about)]
