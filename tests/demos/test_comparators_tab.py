@@ -30,7 +30,7 @@ def tab(tiny_folder):
 
 def asked(tab, **more) -> dict:
     """The values of every widget of the tab as it is at first."""
-    values = dict(zip(tab.method.knobs, tab.use_presets(tab.ctx.default), strict=True))
+    values = dict(zip(tab.view.knobs, tab.use_presets(tab.ctx.default), strict=True))
     values |= {"models": tab.ctx.default, "image": None, "sizing": "crop", "origin": "sample"}
     return values | {"latent_seed": 3, "latent_truncation": 0.7} | TEXTS | more
 
@@ -80,14 +80,14 @@ def test_what_is_prepared_serves_every_latent_and_strength(client, monkeypatch):
 def test_a_knob_without_use_costs_no_new_preparation(tab):
     from demos.shared import fitting
 
-    first = tab.method.read(tab.ctx, asked(tab, technique="ganspace"))
+    first = tab.view.read(tab.ctx, asked(tab, technique="ganspace"))
     for more in ({"share": 0.3}, {"channel": "7"}, {"target": "a sad man"}, {"latent_seed": 9}):
-        assert fitting.key(tab.method.read(tab.ctx, asked(tab, technique="ganspace", **more))) == fitting.key(
+        assert fitting.key(tab.view.read(tab.ctx, asked(tab, technique="ganspace", **more))) == fitting.key(
             first
         )
-    other = tab.method.read(tab.ctx, asked(tab, technique="ganspace", samples=300))
+    other = tab.view.read(tab.ctx, asked(tab, technique="ganspace", samples=300))
     assert fitting.key(other) != fitting.key(first)
-    assert fitting.key(tab.method.read(tab.ctx, asked(tab))) == fitting.key(first)
+    assert fitting.key(tab.view.read(tab.ctx, asked(tab))) == fitting.key(first)
 
 
 SHOWN = {
@@ -148,7 +148,7 @@ def test_a_mistake_is_a_sentence_beside_its_field(tab, more, field, says):
 def test_what_a_technique_does_not_use_may_be_anything(tab):
     assert not any(tab.problems(asked(tab, neutral="", target="", channel="abc")).values())
     assert not any(tab.problems(asked(tab, technique="stylespace", channel="5:3", target="")).values())
-    ask = tab.method.read(tab.ctx, asked(tab, technique="stylespace", first_layer=17, last_layer=0))
+    ask = tab.view.read(tab.ctx, asked(tab, technique="stylespace", first_layer=17, last_layer=0))
     assert (ask.settings["first_layer"], ask.settings["last_layer"]) == (0, 17)
 
 

@@ -49,7 +49,7 @@ def test_knobs_that_an_inversion_has_no_use_for_are_hidden_and_cost_no_inversion
     source = picture()
 
     def read(**given):
-        return p2p.method.read(p2p.ctx, asked(p2p, source, **given))
+        return p2p.view.read(p2p.ctx, asked(p2p, source, **given))
 
     turned = {"null_lr": 0.5, "inner_steps": 3, "fit_guidance_scale": 2.0, "mixed_precision": "no"}
     for kind in ("direct", "npi"):
@@ -97,7 +97,7 @@ def test_sdedit_follows_the_presets_of_its_own(tabs, monkeypatch, picture):  # n
     monkeypatch.setattr(type(tab.ctx), "presets", lambda *_: {"strength": 0.7, "guidance_scale": 4.0})
     assert tab.suit_baseline("any") == [0.7, 4.0]
     monkeypatch.undo()
-    ask = tab.method.read(tab.ctx, asked(tab, picture(), guidance_scale=6.0, seed=5))
+    ask = tab.view.read(tab.ctx, asked(tab, picture(), guidance_scale=6.0, seed=5))
     chosen = runs.baseline_settings(ask, {"sdedit_strength": 0.7, "sdedit_guidance_scale": 4.0})
     assert chosen == {"strength": 0.7, "guidance_scale": 4.0, "steps": 3, "seed": 5}
 
@@ -105,7 +105,7 @@ def test_sdedit_follows_the_presets_of_its_own(tabs, monkeypatch, picture):  # n
 def test_lora_is_offered_where_peft_is_and_the_hint_names_what_is_there(monkeypatch):
     from demos.imagic import runs
 
-    labels = {knob.label for knob in runs.METHOD.knobs.values()}
+    labels = {knob.label for knob in runs.VIEW.knobs.values()}
     for installed in (True, False):
         monkeypatch.setattr(runs.importlib.util, "find_spec", lambda name, there=installed: there or None)
         assert ("lora" in runs.tunings()) is installed and "full" in runs.tunings()

@@ -28,15 +28,15 @@ def tabs(tiny_folder):
         made = [imagic.build(ctx, models), null_text.build(ctx, models)]
         with gr.Tabs() as inner:
             made.append(OptimizerTab(ctx, models, LatentPicker(ctx, models), inner))
-    return {tab.method.name: tab for tab in made}
+    return {tab.view.name: tab for tab in made}
 
 
 def asked(tab, path: str, **more) -> dict:
     """The values of every widget of a tab as it is at first, with a picture and a text."""
-    knobs = tab.method.knobs
+    knobs = tab.view.knobs
     values = dict(zip(knobs, tab.use_presets(tab.ctx.default), strict=True)) | {"models": tab.ctx.default}
     values |= {"image": path, "sizing": "crop", "source_prompt": "a smiling man", "prompt": "a sad man"}
-    if tab.method.name == "styleclip_optimizer":
+    if tab.view.name == "styleclip_optimizer":
         values |= LATENT | {name: one.value for name, one in tab.picker.projection.items()}
     return values | more
 
@@ -44,7 +44,7 @@ def asked(tab, path: str, **more) -> dict:
 def prepared(tab, values: dict, stop_at: int | None = None, planned: dict | None = None) -> dict:
     """The updates of a preparation together, stopped after so many of its steps."""
     stop, merged = Event(), {}
-    for done, updates in enumerate(tab.fitting(tab.method.read(tab.ctx, values), stop, planned), 1):
+    for done, updates in enumerate(tab.fitting(tab.view.read(tab.ctx, values), stop, planned), 1):
         merged |= updates
         if stop_at is not None and done + 1 >= stop_at:
             stop.set()
@@ -95,7 +95,7 @@ def test_what_stop_writes_is_no_change_and_another_picture_brings_the_step_count
     tab = tabs["imagic"]
     values = asked(tab, picture(), finetune_steps=40)
     ended = prepared(tab, values, stop_at=5)
-    kept = {name: ended[tab.controls[name]] for name in tab.method.keeps}
+    kept = {name: ended[tab.controls[name]] for name in tab.view.keeps}
     assert kept["embedding_steps"] == 3 and 1 <= kept["finetune_steps"] < 40
     assert "Stopped after 3 embedding" in ended[tab.fit.status]
     now, told = values | kept, ended[tab.fit.told]
@@ -105,9 +105,9 @@ def test_what_stop_writes_is_no_change_and_another_picture_brings_the_step_count
     other = now | {"image": picture(1)}
     back = tab.set_back(planned=planned, **other)
     assert back[tab.controls["finetune_steps"]] == 40 and back[tab.fit.planned] == {}
-    full = other | {name: back.get(tab.controls[name], other[name]) for name in tab.method.keeps}
+    full = other | {name: back.get(tab.controls[name], other[name]) for name in tab.view.keeps}
     assert tab.say_fit(told=told, **full)[tab.fit.status] == tab.fit.invitation
-    assert tab.method.read(tab.ctx, full).settings["finetune_steps"] == 40
+    assert tab.view.read(tab.ctx, full).settings["finetune_steps"] == 40
     by_hand = tab.set_back(planned=planned, **other | {"finetune_steps": 7})
     assert tab.controls["finetune_steps"] not in by_hand, "what was set since is left alone"
 
@@ -116,7 +116,7 @@ def test_a_second_stop_remembers_what_was_planned_before_the_first(tabs, picture
     tab = tabs["imagic"]
     values = asked(tab, picture(), finetune_steps=40)
     first = prepared(tab, values, stop_at=8)
-    kept = {name: first[tab.controls[name]] for name in tab.method.keeps}
+    kept = {name: first[tab.controls[name]] for name in tab.view.keeps}
     cache.default.clear()
     second = prepared(tab, values | kept, stop_at=5, planned=first[tab.fit.planned])
     assert second[tab.controls["finetune_steps"]] < kept["finetune_steps"]
@@ -147,7 +147,7 @@ def test_the_panel_is_wired_to_all_that_a_preparation_is_made_for(tabs, method):
                 {component for component, event in heard.targets if event == "change"}
             )
     fields = {one._id for one in tab.fit_fields.values()}
-    assert found["set_back"] == ([fields] if tab.method.keeps else [])
-    knobs = {tab.controls[name]._id for name in tab.method.fit_knobs}
+    assert found["set_back"] == ([fields] if tab.view.keeps else [])
+    knobs = {tab.controls[name]._id for name in tab.view.fit_knobs}
     all_at_once = fields | knobs | {tab.models._id, tab.fit.told._id}
     assert found["say_fit"] == [all_at_once], "two events may answer in another order than they were asked"

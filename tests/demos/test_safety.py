@@ -55,8 +55,8 @@ def as_published(path) -> None:
 
 
 def asked(ctx: Context, path: str) -> common.Ask:
-    values = {name: knob.default for name, knob in imagic.METHOD.knobs.items()} | {"models": ctx.default}
-    return imagic.read(ctx, values | {"image": path, "prompt": "a man", "sizing": "crop"})
+    values = {name: knob.default for name, knob in imagic.VIEW.knobs.items()} | {"models": ctx.default}
+    return imagic.VIEW.read(ctx, values | {"image": path, "prompt": "a man", "sizing": "crop"})
 
 
 def test_a_picture_near_a_concept_is_refused_and_another_is_not(source):

@@ -120,7 +120,7 @@ def test_the_outlook_counts_cells_and_what_the_cache_has(tiny_folder, picture):
     values = {"models": ctx.default, "image": picture(), "sizing": "crop", "prompt": "a red hat"}
     values |= ctx.presets(ctx.default, "imagic")
     ask_ = runs.read(ctx, values)
-    axes = sweeping.axes_of(runs.METHOD, "eta", "0-1 [3]", "seed", "0, 1")
+    axes = sweeping.axes_of(runs.VIEW, "eta", "0-1 [3]", "seed", "0, 1")
     assert sweeping.outlook(ctx, ask_, axes) == sweeping.Outlook(6, 0, 1, None)
     *_, fit = fitting.prepare(ctx, ask_, threading.Event())
     last(fitting.edit(ctx, ask_.at({"eta": 0.5}), fit.step.value))

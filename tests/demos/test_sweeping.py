@@ -40,7 +40,7 @@ def asked(ctx: Context, size: tuple[int, int], tmp_path) -> common.Ask:
     mask.paste(255, (size[0] // 4, size[1] // 4, size[0] // 2, size[1] // 2))
     mask.save(paths["mask"])
     Image.new("RGB", (24, 24), "red").save(paths["exemplar"])
-    known = paint_by_example.TOOLS.knobs | paint_by_example.CROP.knobs | paint_by_example.METHOD.knobs
+    known = paint_by_example.TOOLS.knobs | paint_by_example.CROP.knobs | paint_by_example.VIEW.knobs
     values = {name: knob.default for name, knob in known.items()} | {"models": ctx.default, "steps": 1}
     given = {"image": str(paths["image"]), "exemplar": str(paths["exemplar"]), "mask": [str(paths["mask"])]}
     return paint_by_example.read(ctx, values | given)
@@ -57,7 +57,7 @@ def test_a_score_fetches_no_clip(ctx, tmp_path, monkeypatch):
 
 
 def test_the_larger_the_picture_the_fewer_at_once(ctx, tmp_path):
-    batch = paint_by_example.METHOD.batch
+    batch = paint_by_example.VIEW.batch
     ask = asked(ctx, (40, 32), tmp_path)
     sides = {512: 8, 1000: 8, 1500: 3, 2500: 1, 7000: 1}
     empty = torch.empty(1)
@@ -85,8 +85,8 @@ def test_more_pixels_than_there_is_room_for_are_refused_with_what_to_lower(ctx, 
 
 
 def test_the_time_told_of_a_seed_is_measured(ctx, picture, monkeypatch):
-    values = {name: knob.default for name, knob in imagic.METHOD.knobs.items()} | {"models": ctx.default}
-    ask = imagic.read(ctx, values | {"image": picture(), "prompt": "a man", "sizing": "crop"})
+    values = {name: knob.default for name, knob in imagic.VIEW.knobs.items()} | {"models": ctx.default}
+    ask = imagic.VIEW.read(ctx, values | {"image": picture(), "prompt": "a man", "sizing": "crop"})
     clock = iter([10.0, 14.0, 14.0, 20.0, 20.0])
     monkeypatch.setattr(sweeping, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     ranked = [SimpleNamespace(seed=seed, image=ask.source) for seed in (0, 1, 2)]
@@ -148,8 +148,8 @@ def test_a_sweep_of_refused_cells_alone_still_ends_with_its_files(tiny_folder, t
 
 def test_refused_seeds_come_last(tiny_folder, picture):
     ctx = Context(zoo, str(tiny_folder), "cpu", checker=EverySecond())
-    values = {name: knob.default for name, knob in imagic.METHOD.knobs.items()} | {"models": ctx.default}
-    ask = imagic.read(ctx, values | {"image": picture(), "prompt": "a man", "sizing": "crop"})
+    values = {name: knob.default for name, knob in imagic.VIEW.knobs.items()} | {"models": ctx.default}
+    ask = imagic.VIEW.read(ctx, values | {"image": picture(), "prompt": "a man", "sizing": "crop"})
     ranked = [SimpleNamespace(seed=seed, image=ask.source) for seed in (7, 8, 9)]
     ask = replace(ask, method=replace(ask.method, rank=lambda *_: iter([Step(1, 1, ranked)])))
     _, cells = last_of(sweeping.best(ctx, ask, None, 3, Event()))
@@ -170,7 +170,7 @@ def test_what_a_knob_on_an_axis_is_set_to_does_not_matter(tiny_folder):
     with gr.Blocks():
         tab = build(ctx, gr.Dropdown(value=ctx.default)).panels["styleclip_directions"]
     panel: SweepPanel = tab.sweep
-    known = styleclip_directions.METHOD.knobs
+    known = styleclip_directions.VIEW.knobs
     values = {name: widget.value for name, widget in tab.inputs.items()}
     values |= {name: knob.default for name, knob in known.items()}
     texts = {"neutral": "a man", "target": "a smiling man", "models": ctx.default}
@@ -185,7 +185,7 @@ def test_what_a_knob_on_an_axis_is_set_to_does_not_matter(tiny_folder):
 def test_the_outlook_needs_the_part_of_its_own_tab_only(ctx, tmp_path, monkeypatch):
     asked_for = []
     monkeypatch.setattr(Context, "ready", lambda self, name, part="diffusion": asked_for.append(part))
-    method = paint_by_example.METHOD
+    method = paint_by_example.VIEW
     panel = SimpleNamespace(method=method, ctx=ctx, tab=None)
     panel.placed = lambda values, axes: values
     axes = {"x": "seed", "x_values": "0, 1", "y": "", "y_values": ""}
