@@ -1,23 +1,18 @@
 """The command line and the benchmark on the shipped models: their presets fit, and their mappers are used."""
 
-from pathlib import Path
-
 import pytest
 from PIL import Image
 
 from textedit_core import __main__ as cli
-from textedit_core import methods
+from textedit_core import method
 from textedit_core.bench.plan import read_contestants
 from textedit_core.images import to_pil
-from textedit_core.jobs import functions, presets
-from textedit_core.knobs import knobs, method_knobs
-from textedit_core.methods import projection, styleclip_mapper
+from textedit_core.methods import styleclip_mapper
 from textedit_core.models import zoo
 from textedit_core.models.style import latents
 from textedit_core.record import image_sha, read_png
+from textedit_core.request import preset, preset_of_projection
 from textedit_core.steps import last
-
-METHODS = sorted(path.stem for path in Path(methods.__file__).parent.glob("[!_]*.py"))
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +21,10 @@ def toon():
 
 
 def test_every_preset_names_knobs_of_its_method(toon):
-    assert set(toon.presets) <= set(METHODS)
+    assert set(toon.presets) <= set(method.names())
     for name in toon.presets:
-        known = knobs(projection.fit) if name == "projection" else method_knobs(*functions(name))
-        assert set(presets(toon, name, known)) == set(toon.presets[name])
+        read = preset_of_projection(toon) if name == "projection" else preset(toon, method.load(name))
+        assert set(toon.presets[name]) <= set(read)
 
 
 @pytest.mark.parametrize("name", ["sunglasses", "surprised"])

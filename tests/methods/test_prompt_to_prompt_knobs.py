@@ -20,6 +20,7 @@ from textedit_core.models.diffusion.ddim import Inversion
 from textedit_core.models.diffusion.latent_diffusion import count_rows
 from textedit_core.models.diffusion.prompt_control import MapSum, Settings
 from textedit_core.record import image_sha, read_png
+from textedit_core.request import request
 from textedit_core.steps import last
 from textedit_core.sweep import sweep
 
@@ -206,10 +207,11 @@ def test_the_command_line_inverts_and_edits(tiny_folder, tmp_path):
     assert image_sha(Image.open(out)) == image_sha(wanted)
 
 
-def test_a_sweep_over_cross_and_weight_is_one_batch(model, inverted):
+def test_a_sweep_over_cross_and_weight_is_one_batch(tiny, model, inverted, wide):
+    given = {"image": wide, "source_prompt": SOURCE, "prompt": SWAP, "fitted": inverted}
     axes = {"word_weights": ["blue=1", "blue=2"], "cross_replace_steps": [0.0, 0.8]}
     with count_rows(model) as count:
-        cells = last(sweep(prompt_to_prompt.edit, axes, model, inverted, SWAP, cache=Cache()))
+        cells = last(sweep(request("prompt_to_prompt", tiny, given), axes, Cache()))
     assert (len(cells), count.calls) == (4, inverted.steps)
     for cell in cells:
         torch.testing.assert_close(

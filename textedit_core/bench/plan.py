@@ -67,7 +67,7 @@ class Contestant:
         after = item.target or item.prompt
         # Methods that take the texts of before and after want them told alike.
         alike = "source_prompt" in names or "neutral" in names
-        meant = {"prompt": after if alike else item.prompt or after}
+        meant = {"prompt": after if alike else item.prompt or after, "target": after}
         meant |= dict.fromkeys(("source_prompt", "neutral"), item.caption)
         return {name: meant.get(name, "") for name in names}
 

@@ -1,8 +1,8 @@
 """The names of the weights of CLIP's towers, which differ between versions of transformers.
 
 Published checkpoints, and transformers 5.0, keep the weights of a text or vision tower in a module inside of
-the model: "text_model.embeddings.token_embedding.weight", a long name here. Later versions of transformers have
-no such module, and write "embeddings.token_embedding.weight", a short name.
+the model: "text_model.embeddings.token_embedding.weight", a long name here. Later versions of transformers
+have no such module, and write "embeddings.token_embedding.weight", a short name.
 """
 
 from __future__ import annotations
