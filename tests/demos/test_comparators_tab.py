@@ -78,16 +78,14 @@ def test_what_is_prepared_serves_every_latent_and_strength(client, monkeypatch):
 
 
 def test_a_knob_without_use_costs_no_new_preparation(tab):
-    from demos.shared import fitting
+    from demos.shared.tab import fit_key
 
     first = tab.view.read(tab.ctx, asked(tab, technique="ganspace"))
     for more in ({"share": 0.3}, {"channel": "7"}, {"target": "a sad man"}, {"latent_seed": 9}):
-        assert fitting.key(tab.view.read(tab.ctx, asked(tab, technique="ganspace", **more))) == fitting.key(
-            first
-        )
+        assert fit_key(tab.view.read(tab.ctx, asked(tab, technique="ganspace", **more))) == fit_key(first)
     other = tab.view.read(tab.ctx, asked(tab, technique="ganspace", samples=300))
-    assert fitting.key(other) != fitting.key(first)
-    assert fitting.key(tab.view.read(tab.ctx, asked(tab))) == fitting.key(first)
+    assert fit_key(other) != fit_key(first)
+    assert fit_key(tab.view.read(tab.ctx, asked(tab))) == fit_key(first)
 
 
 SHOWN = {

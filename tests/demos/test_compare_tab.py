@@ -12,6 +12,8 @@ from tests.demos.conftest import settings_in
 from tests.demos.test_imagic_tab import named, pixels, wait_for
 from textedit_core import cache
 from textedit_core.methods import prompt_to_prompt
+from textedit_core.request import run
+from textedit_core.steps import last
 
 CAPTION, TARGET = "a sad woman with a red hat", "a smiling woman with a red hat"
 QUICK = ["sdedit", "p2p_direct"]
@@ -78,7 +80,7 @@ def test_what_a_tab_has_computed_is_not_computed_again(client, asked, picture, c
     one = {"image": handle_file(picture()), "prompt": TARGET, "seed": 3}
     edited = named(client, "/imagic_edit", client.predict(**one, api_name="/imagic_edit"))["Edit"]
     assert counted == {"fit": 6, "edit": 3}
-    out = compare(client, asked(methods=["imagic"], prompt=""))
+    out = compare(client, asked(methods=["imagic"], source_prompt=""))
     assert counted == {"fit": 6, "edit": 3} and "from the cache" in out["Methods compared"]
     assert (pixels(pictures(pair(client, "source", "imagic"))[1]) == pixels(edited)).all()
 
@@ -94,7 +96,7 @@ def test_rows_of_the_unet_are_those_of_fit_and_edit(tiny, tiny_folder, picture, 
 
 def test_no_hook_stays_when_a_row_is_left_in_the_middle(tiny_folder, picture, tmp_path):
     ctx, given = context(tiny_folder, picture())
-    steps = runs.row_of(ctx, contenders.BY_NAME["sdedit"], given, tmp_path)
+    steps = run(contenders.BY_NAME["sdedit"].request(ctx, given))
     next(steps)
     unet = ctx.models(str(tiny_folder)).diffusion.unet
     assert not unet._forward_pre_hooks
@@ -115,16 +117,12 @@ def context(folder, image: str, **more):
 def made(folder, image: str, out, name: str, **more) -> dict:
     """The finished row of one method."""
     ctx, given = context(folder, image, **more)
-    steps = runs.row_of(ctx, contenders.BY_NAME[name], given, out)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    one = contenders.BY_NAME[name]
+    return runs.row_of(one, last(run(one.request(ctx, given))), given, out)
 
 
 def test_without_a_caption_there_is_no_direction(tiny_folder, picture, tmp_path):
-    without = made(tiny_folder, picture(), tmp_path, "sdedit", prompt="")["scores"]
+    without = made(tiny_folder, picture(), tmp_path, "sdedit", source_prompt="")["scores"]
     with_caption = made(tiny_folder, picture(), tmp_path, "sdedit")["scores"]
     assert without["direction"] is None and isinstance(with_caption["direction"], float)
     assert without["clip"] == with_caption["clip"] and without["identity"] is not None
@@ -252,7 +250,7 @@ def test_stop_keeps_the_finished_rows(client, asked, held):
         ({"prompt": " "}, "Write the prompt"),
         ({"methods": []}, "Tick at least one method"),
         ({"methods": ["nothing"]}, "cannot run 'nothing'"),
-        ({"prompt": ""}, "Write the caption: P2P, direct inversion"),
+        ({"source_prompt": ""}, "Write the source prompt: P2P, direct inversion"),
         ({"prompt": "man " * 60}, "tokens"),
         ({"seed": -1}, "Seed"),
         ({"sdedit_strength": 3}, "trength"),

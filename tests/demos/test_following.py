@@ -33,7 +33,7 @@ def test_the_note_on_the_same_words_says_what_becomes_of_the_picture(p2p, given,
 
 def test_knobs_that_an_inversion_has_no_use_for_are_hidden_and_cost_no_inversion(p2p, picture):
     from demos.inversion.inverting import USED_BY_SOME
-    from demos.shared import fitting
+    from demos.shared.tab import fit_key
 
     def shown(inversion: str) -> set:
         updates = zip(USED_BY_SOME, p2p.show_used(inversion), strict=True)
@@ -53,11 +53,11 @@ def test_knobs_that_an_inversion_has_no_use_for_are_hidden_and_cost_no_inversion
 
     turned = {"null_lr": 0.5, "inner_steps": 3, "fit_guidance_scale": 2.0, "mixed_precision": "no"}
     for kind in ("direct", "npi"):
-        assert fitting.key(read(inversion=kind)) == fitting.key(read(inversion=kind, **turned))
-    keys = {fitting.key(read(inversion="null_text", **more)) for more in ({}, turned)}
+        assert fit_key(read(inversion=kind)) == fit_key(read(inversion=kind, **turned))
+    keys = {fit_key(read(inversion="null_text", **more)) for more in ({}, turned)}
     assert len(keys) == 2
-    assert read(inversion="npi", keep_to_source=0.7).edit["keep_to_source"] == 0
-    assert read(inversion="direct", keep_to_source=0.7).edit["keep_to_source"] == 0.7
+    assert read(inversion="npi", keep_to_source=0.7).settings["keep_to_source"] == 0
+    assert read(inversion="direct", keep_to_source=0.7).settings["keep_to_source"] == 0.7
 
 
 def test_an_example_begins_from_what_suits_the_models_and_leaves_the_seed(tabs):  # noqa: F811
@@ -98,8 +98,9 @@ def test_sdedit_follows_the_presets_of_its_own(tabs, monkeypatch, picture):  # n
     assert tab.suit_baseline("any") == [0.7, 4.0]
     monkeypatch.undo()
     ask = tab.view.read(tab.ctx, asked(tab, picture(), guidance_scale=6.0, seed=5))
-    chosen = runs.baseline_settings(ask, {"sdedit_strength": 0.7, "sdedit_guidance_scale": 4.0})
-    assert chosen == {"strength": 0.7, "guidance_scale": 4.0, "steps": 3, "seed": 5}
+    chosen = runs.beside(ask, {"sdedit_strength": 0.7, "sdedit_guidance_scale": 4.0})
+    assert chosen.settings == {"strength": 0.7, "guidance_scale": 4.0, "steps": 3, "seed": 5}
+    assert chosen.inputs["image"].equal(ask.inputs["image"]) and chosen.prompts == ask.prompts
 
 
 def test_lora_is_offered_where_peft_is_and_the_hint_names_what_is_there(monkeypatch):

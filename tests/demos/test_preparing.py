@@ -5,7 +5,9 @@ from threading import Event
 import gradio as gr
 import pytest
 
+from demos.shared.tab import Run
 from textedit_core import cache
+from textedit_core.request import fit
 
 LATENT = {"origin": "sample", "latent_seed": 3, "latent_truncation": 0.7, "image": None, "sizing": "crop"}
 
@@ -44,7 +46,8 @@ def asked(tab, path: str, **more) -> dict:
 def prepared(tab, values: dict, stop_at: int | None = None, planned: dict | None = None) -> dict:
     """The updates of a preparation together, stopped after so many of its steps."""
     stop, merged = Event(), {}
-    for done, updates in enumerate(tab.fitting(tab.view.read(tab.ctx, values), stop, planned), 1):
+    run = Run.of(tab.view.read(tab.ctx, values), stop, values | {"planned": planned})
+    for done, updates in enumerate(tab.watch(run, fit(run.asked, costs=run.costs), tab.fit.status), 1):
         merged |= updates
         if stop_at is not None and done + 1 >= stop_at:
             stop.set()
@@ -65,16 +68,16 @@ OTHERS = [
 @pytest.mark.parametrize(("method", "change"), OTHERS)
 def test_what_was_prepared_is_said_of_nothing_else_and_again_when_it_is_asked(tabs, picture, method, change):
     tab, values = tabs[method], asked(tabs[method], picture())
-    fit = tab.fit
+    panel = tab.fit
     ended = prepared(tab, values)
-    assert "Prepared for" in ended[fit.status] and " s." in ended[fit.status]
-    same = tab.say_fit(told=ended[fit.told], **values)
-    assert same == {fit.told: ended[fit.told]}, "what the run said of its end stays"
-    other = tab.say_fit(told=ended[fit.told], **values | change)
-    assert other == {fit.status: fit.invitation, fit.losses: "", fit.told: ""}
+    assert "Prepared for" in ended[panel.status] and " s." in ended[panel.status]
+    same = tab.say_fit(told=ended[panel.told], **values)
+    assert same == {panel.told: ended[panel.told]}, "what the run said of its end stays"
+    other = tab.say_fit(told=ended[panel.told], **values | change)
+    assert other == {panel.status: panel.invitation, panel.losses: "", panel.told: ""}
     back = tab.say_fit(told="", **values)
-    assert "from the cache" in back[fit.status] and back[fit.told] == ended[fit.told]
-    assert back[fit.losses].count("<polyline") == ended[fit.losses].count("<polyline")
+    assert "from the cache" in back[panel.status] and back[panel.told] == ended[panel.told]
+    assert back[panel.losses].count("<polyline") == ended[panel.losses].count("<polyline")
 
 
 def test_another_target_leaves_the_inversion_and_what_is_said_of_it(tabs, picture):

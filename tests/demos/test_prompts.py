@@ -10,10 +10,9 @@ from demos.context import Context
 from demos.inversion import runs
 from demos.inversion.tab import build
 from demos.shared import safety
+from demos.shared.tab import Run
 from tests.demos.test_null_text_tab import CAPTION
-from textedit_core import cache
 from textedit_core.models import zoo
-from textedit_core.steps import last
 
 LINES = [
     "a sad man with a red hat",
@@ -49,8 +48,7 @@ def edited(tiny_folder, picture):
             "prompt": "\n".join(lines),
         }
         ask = tab.view.read(ctx, values)
-        fitted = last(cache.cached(tab.view.fit, *ask.args, **ask.fit))
-        *_, end = tab.finish(ask, fitted, Event(), values)
+        *_, end = tab.finish(Run.of(ask, Event(), values))
         return tab, end
 
     return edit
