@@ -55,10 +55,10 @@ def prepared(tab, values: dict, stop_at: int | None = None, planned: dict | None
 
 
 OTHERS = [
-    ("imagic", {"prompt": "a sad man"}),
+    ("imagic", {"prompt": "a happy man"}),
     ("imagic", {"sizing": "pad", "embedding_steps": 2}),
     ("imagic", {"image": None}),
-    ("prompt_to_prompt", {"prompt": "a man"}),
+    ("prompt_to_prompt", {"source_prompt": "a man"}),
     ("prompt_to_prompt", {"steps": 3}),
     ("styleclip_optimizer", {"latent_seed": 4}),
     ("styleclip_optimizer", {"l2_lambda": 0.5}),

@@ -100,7 +100,7 @@ def test_the_time_told_of_a_seed_is_measured(ctx, picture, monkeypatch):
     monkeypatch.setattr(costs, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     ranked = [SimpleNamespace(seed=seed, image=ask.inputs["image"]) for seed in (0, 1, 2)]
     steps = [Step(1, 2, ranked[:2]), Step(2, 2, ranked)]
-    view = replace(imagic.VIEW, rank=lambda *_: iter(steps))
+    view = replace(imagic.VIEW, rank=lambda *_: (step for step in steps))
     _, cells = last_of(sweeping.best(ctx, view, ask, None, 3, Event()))
     assert [cell["words"].rpartition(", ")[2] for cell in cells] == ["2.0 s", "2.0 s", "6.0 s"]
 
@@ -160,7 +160,7 @@ def test_refused_seeds_come_last(tiny_folder, picture):
     values = {name: knob.default for name, knob in imagic.VIEW.knobs.items()} | {"models": ctx.default}
     ask = imagic.VIEW.read(ctx, values | {"image": picture(), "prompt": "a man", "sizing": "crop"})
     ranked = [SimpleNamespace(seed=seed, image=ask.inputs["image"]) for seed in (7, 8, 9)]
-    view = replace(imagic.VIEW, rank=lambda *_: iter([Step(1, 1, ranked)]))
+    view = replace(imagic.VIEW, rank=lambda *_: (step for step in [Step(1, 1, ranked)]))
     _, cells = last_of(sweeping.best(ctx, view, ask, None, 3, Event()))
     assert [cell["coords"]["seed"] for cell in cells] == [7, 9, 8] and not cells[-1]["edit"]
     drawn = ranking(imagic.VIEW, cells)
