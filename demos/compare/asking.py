@@ -1,4 +1,4 @@
-"""What the Compare tab asks: the picture, its texts, the methods and what single ones of them need."""
+"""What the Compare tab asks: the picture, its prompts, the methods, and what only some of them need."""
 
 import gradio as gr
 
@@ -55,7 +55,7 @@ class Asking:
             self.sdedit = SDEDIT_KNOBS.widgets(self.ctx.presets(self.ctx.default, "sdedit"))
 
     def draw_painting(self) -> None:
-        """Where to repaint, and after what; all else as the Paint by Example tab has it at first."""
+        """Mask and exemplar; all other settings are those that the Paint by Example tab has at first."""
         self.mask = painting_editor(
             label="Mask: paint over what is to change",
             height=340,
@@ -188,7 +188,7 @@ class Asking:
         return gr.update(open=True) if needed else gr.skip()
 
     def use_models(self, models: str, ticked: list[str]) -> tuple:
-        """Offer what the chosen models can run, and ask for what that needs; what they cannot is unticked."""
+        """Offer the methods that the chosen models can run, with the fields they need; untick the others."""
         choices = self.choices(models)
         names = {name for _, name in choices}
         kept = [name for name in ticked or [] if name in names]

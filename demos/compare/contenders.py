@@ -1,7 +1,7 @@
-"""Who takes part in a comparison: each method as its own tab runs it, and what it needs of the shared fields.
+"""The methods of a comparison: each as its own tab runs it, and what it needs of the shared fields.
 
-A contender asks with the presets of the models, or the paper's defaults, exactly as its tab does at first: so
-what has been computed there is found in the cache here, and the other way round.
+A contender is asked with the presets of the models, or the paper's defaults, as its tab is at first: so what
+has been computed in one of them is found in the cache by the other.
 """
 
 from collections.abc import Mapping

@@ -28,7 +28,7 @@ FIRST_STEPS = (
 
 DOING = {engine.PROJECTING: "projecting", engine.FITTING: "preparing", engine.EDITING: "editing"}
 WEIGHING = "weighs CLIP similarity against CLIP score, each from the worst row (0) to the best (1)"
-BEST_OF = "Best of: 0 is faithful to the source, 1 to the text"
+BEST_OF = "Best of: 0 is faithful to the source, 1 to the prompt"
 WEIGHT = BoundKnob("weight", float, 0.5, Knob(0, 1, 0.05, label=BEST_OF, help=WEIGHING))
 
 
@@ -186,8 +186,8 @@ class CompareTab(BuiltTab, MethodPanel):
         """The best row, else the last that worked, as B beside the source."""
         names = [row["name"] for row, _ in runs.ranked(rows, weight)]
         names += [row["name"] for row in rows[::-1] if not row["problem"]]
-        shelf = self.pair.shelf(rows, *others)
-        return self.pair.show(shelf, SOURCE, names[0]) if names else {self.pair.a: gr.skip()}
+        candidates = self.pair.candidates(rows, *others)
+        return self.pair.show(candidates, SOURCE, names[0]) if names else {self.pair.a: gr.skip()}
 
     def say_best(self, rows: list, weight: float) -> str:
         """Who is best at a weight, as HTML."""
@@ -211,4 +211,4 @@ class CompareTab(BuiltTab, MethodPanel):
     def show_row(self, chosen: gr.EventData, a: str | None, rows: list, *others: list) -> dict:
         """Show the clicked row as B."""
         name = rows[int(chosen._data["index"])]["name"]
-        return self.pair.show(self.pair.shelf(rows, *others), a, name)
+        return self.pair.show(self.pair.candidates(rows, *others), a, name)

@@ -48,7 +48,7 @@ Returns the edited picture (a PNG with its settings as text), the settings as JS
 source beside the edit, the source, its reconstruction by the autoencoder, an SDEdit result if asked."""
 
     def draw_asking(self, presets: dict) -> None:
-        """Source, prompt, Prepare, eta, seeds, Edit, and the quieter knobs."""
+        """Source, prompt, Prepare, eta, seeds, Edit, and the knobs that are seldom changed."""
         self.source = SourceBox(METHOD)
         self.examples = self.source.examples
         example = "what the edited picture shows, all of it: an angry man with sunglasses"

@@ -56,7 +56,7 @@ the words look."""
     # --- drawing ------------------------------------------------------------------------------------------
 
     def draw_asking(self, presets: dict) -> None:
-        """Source and prompts, the inversion, the attention, Edit, and the quieter knobs."""
+        """Source and prompts, the inversion, the attention, Edit, and the knobs that are seldom changed."""
         self.source = SourceBox(METHOD)
         self.examples = self.source.examples
         self.draw_prompts()

@@ -1,4 +1,4 @@
-"""The exemplar: an example picture, the part of it that counts, how it is made square, and how it is seen."""
+"""The exemplar: an example picture, the part of it that is used, and the square that the model sees."""
 
 import gradio as gr
 

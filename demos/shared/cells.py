@@ -1,4 +1,4 @@
-"""The cells of a sweep as HTML: the grid over two axes, the ranking of seeds, what may be swept."""
+"""The cells of a sweep as HTML: the grid over two axes, the ranking of seeds; and which axes are refused."""
 
 import functools
 import json

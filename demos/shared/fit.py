@@ -71,7 +71,7 @@ class FitProgress:
 
     @property
     def curves(self) -> list[tuple[str, tuple[float, ...], int]]:
-        """Name, losses so far and planned steps of each stage that has losses, for the chart."""
+        """Name, losses so far and before_stop steps of each stage that has losses, for the chart."""
         drawn, fitted = [stage for stage in self.stages if stage.losses], self.step and self.step.value
         names = [f"{i} {stage.name}" if len(drawn) > 1 else stage.name for i, stage in enumerate(drawn, 1)]
         losses = [s.losses(fitted) if fitted is not None else self.losses.get(s.name, ()) for s in drawn]
@@ -88,12 +88,12 @@ class FitProgress:
 class FitPanel:
     """`show(progress)` gives the updates for a fit; `about` says what it is for: "this image ...".
 
-    told: the key of the fit that the sentence speaks of, or "" for the invitation.
-    planned: {knob: (value before a Stop, value after it)}.
+    shown_key: the key of the fit that the sentence speaks of, or "" for the invitation.
+    before_stop: {knob: (value before a Stop, value after it)}.
     """
 
     def __init__(self, method: str, about: str, invitation: str) -> None:
-        self.about, self.told, self.planned = about, gr.State(""), gr.State({})
+        self.about, self.shown_key, self.before_stop = about, gr.State(""), gr.State({})
         self.invitation = note(f"{invitation} Edit does it for you if you skip it.")
         with gr.Row(elem_classes="run"):
             self.button = gr.Button("1  Prepare", scale=3, min_width=140)
@@ -111,7 +111,7 @@ class FitPanel:
 
     def invite(self) -> dict:
         """Updates where nothing has been prepared for what is asked now."""
-        return {self.status: self.invitation, self.losses: "", self.told: ""}
+        return {self.status: self.invitation, self.losses: "", self.shown_key: ""}
 
     def words(self, progress: FitProgress) -> str:
         """What a fit is doing, or has done, in one sentence."""

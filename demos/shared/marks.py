@@ -1,4 +1,4 @@
-"""Small pieces of HTML the panels speak with: progress bars, notes, problems and grids of pictures."""
+"""Small pieces of HTML: progress bars, notes, problems and grids of pictures; and options of events."""
 
 import html
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ def url(path: str | Path) -> str:
 class Tile:
     """A picture one can click: its file, what a screen reader says, what stands under it, its number.
 
-    Without a file, "", what would be said stands in its place, and there is nothing to click.
+    Without a file ("") the label stands in its place, and there is nothing to click.
     """
 
     path: str

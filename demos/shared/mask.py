@@ -1,4 +1,4 @@
-"""Where to repaint: a brush on the source or a mask of one's own, tools for it, and a look at the outcome."""
+"""Where to repaint: a brush on the source or an uploaded mask, tools for it, and a preview."""
 
 from typing import Any
 
@@ -22,8 +22,8 @@ KEPT = 64  # strokes of everybody that wait to be read
 def painting_editor(**look) -> gr.ImageEditor:
     """An editor whose value is what was painted: its layers, each a path or a file's bytes; white only.
 
-    Gradio's own reading forgets the strokes when they have been read once, but a validator reads them before
-    the handler does; and it decodes uploads itself, where core answers damaged ones in a sentence.
+    Gradio's own component drops the strokes once they have been read, but a validator reads them before the
+    handler does; and it decodes uploads itself, where the core answers damaged ones in a sentence.
     """
     editor = gr.ImageEditor(
         type="filepath",

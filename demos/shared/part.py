@@ -20,7 +20,10 @@ def load_part(ctx: Context, models: str, part: str):
 
 
 class PartNote:
-    """A sentence at the top of a tab, hidden where all is well; `title` is what a person calls the part."""
+    """A sentence at the top of a tab about a part of the models; nothing where it can be used at once.
+
+    title: what the page calls the part.
+    """
 
     def __init__(self, ctx: Context, models: gr.Dropdown, part: str, title: str) -> None:
         self.ctx, self.part, self.title = ctx, part, title
@@ -49,7 +52,7 @@ class PartNote:
         return note(words, "hint"), True
 
     def look(self, name: str) -> tuple:
-        """Say how it stands with the models called `name`. Fetches nothing."""
+        """Whether the models called `name` have the part, and what using it would fetch. Fetches nothing."""
         words, missing = self.state(name)
         return words, gr.update(visible=missing)
 

@@ -1,4 +1,4 @@
-"""Recall: a PNG that the studio saved sets the page as it was when the picture was made."""
+"""Recall: a PNG that the studio saved sets the page to the settings of its picture."""
 
 import gradio as gr
 

@@ -1,4 +1,4 @@
-"""The source image: upload or paste. The file reaches the handler untouched, so that core can judge it."""
+"""The source image: upload or paste. The handler gets the file as it is, and the core checks it."""
 
 import gradio as gr
 
@@ -11,7 +11,7 @@ from textedit_core import images
 
 
 def source_image(height: int = 280, **look) -> gr.Image:
-    """A gr.Image whose value is the uploaded file's own path, readable or not; no webcam."""
+    """A gr.Image whose value is the path of the uploaded file, whether it can be read or not; no webcam."""
     image = gr.Image(
         type="filepath",
         format="png",

@@ -194,7 +194,7 @@ class SweepPanel:
             values = self.placed(values, axes)
             ready = self.ctx.ready(values["models"], self.view.part)
             if ready and not any(self.tab.problems(values).values()):
-                return self.told(self.view.read(self.ctx, values), axes)
+                return self.outlook_of(self.view.read(self.ctx, values), axes)
         except (ValueError, OSError):
             pass  # as above: until everything is there the cells are only counted
         count = 1
@@ -202,7 +202,7 @@ class SweepPanel:
             count *= len(found)
         return note(sweeping.Outlook(count).words)
 
-    def told(self, asked: Request, axes: dict[str, list]) -> str:
+    def outlook_of(self, asked: Request, axes: dict[str, list]) -> str:
         """The outlook as HTML, or why there is no room for so many cells."""
         try:
             sweeping.check_room(asked, axes)

@@ -119,17 +119,17 @@ class Tab(BuiltTab, MethodPanel):
         result = yield from self.watch(run, engine.run(run.asked, costs=run.costs))
         if result is not None:
             shown = present(self.view, result, self.ctx.folder())
-            yield self.result.show(shown | self.beside(result)) | {self.edit_status: self.told(result)}
+            yield self.result.show(shown | self.extras(result)) | {self.edit_status: self.summary(result)}
 
     def projected(self, values: dict) -> dict:
         """Updates when a picture has been projected, for a method that starts from a latent."""
         raise NotImplementedError
 
-    def beside(self, result: Result) -> dict:
+    def extras(self, result: Result) -> dict:
         """What the result has for the tab's own view of it."""
         return {}
 
-    def told(self, result: Result) -> str:
+    def summary(self, result: Result) -> str:
         """What the line below Edit says of a finished edit, as HTML."""
         return ""
 
@@ -192,10 +192,10 @@ class Tab(BuiltTab, MethodPanel):
         """Prepare and Edit in the model's lane, Stop for both; returns their events."""
         events = []
         if self.fit:
-            inputs = self.inputs | self.planned
+            inputs = self.inputs | self.before_stop
             options = self.run_options("prepare", self.about_prepare, inputs, self.fit.status)
             events.append(self.fit.button.click(self.prepare, outputs=self.fit_outputs, **options))
-        inputs = self.inputs | self.extra | self.planned
+        inputs = self.inputs | self.extra | self.before_stop
         options = self.run_options("edit", self.about_edit, inputs, self.edit_status)
         outputs = [*self.result.outputs, self.edit_status, *self.fit_outputs]
         events.append(self.before_edit(self.triggers).then(self.edit, outputs=outputs, **options))
@@ -244,32 +244,32 @@ class Tab(BuiltTab, MethodPanel):
         if not self.fit:
             return []
         knobs = [self.controls[name] for name in self.view.keeps]
-        return [self.fit.status, self.fit.losses, *knobs, self.fit.planned, self.fit.told]
+        return [self.fit.status, self.fit.losses, *knobs, self.fit.before_stop, self.fit.shown_key]
 
     @property
-    def planned(self) -> dict:
+    def before_stop(self) -> dict:
         """What Prepare and Edit are asked with too: the values that an earlier Stop has changed."""
-        return {"planned": self.fit.planned} if self.fit else {}
+        return {"before_stop": self.fit.before_stop} if self.fit else {}
 
     def follow_fit(self) -> None:
         """The panel speaks of what is asked now: after every change of it, and of what a run has told."""
         fields, knobs = self.fit_fields.values(), [self.controls[name] for name in self.view.fit_knobs]
-        asked = self.inputs | self.planned
+        asked = self.inputs | self.before_stop
         set_knobs = [self.controls[name] for name in self.view.keeps]
         if set_knobs:
-            set_back = {"inputs_kwargs": asked, "outputs": [*set_knobs, self.fit.planned], **UNQUEUED}
+            set_back = {"inputs_kwargs": asked, "outputs": [*set_knobs, self.fit.before_stop], **UNQUEUED}
             follow([one.change for one in fields], self.set_back, **set_back)
         # One event for all of it: the page sends the next only when the last has answered, so that an answer
         # from before the end of a run never comes after one from behind it.
         follow(
-            [one.change for one in (*fields, self.models, *knobs, self.fit.told)],
+            [one.change for one in (*fields, self.models, *knobs, self.fit.shown_key)],
             self.say_fit,
-            inputs_kwargs={**self.inputs, "told": self.fit.told},
-            outputs=[self.fit.status, self.fit.losses, self.fit.told],
+            inputs_kwargs={**self.inputs, "shown_key": self.fit.shown_key},
+            outputs=[self.fit.status, self.fit.losses, self.fit.shown_key],
             **UNQUEUED,
         )
         # Other models bring their presets, and those are what counts from then on.
-        follow([self.models.input], lambda: {}, None, self.fit.planned, **UNQUEUED)
+        follow([self.models.input], lambda: {}, None, self.fit.before_stop, **UNQUEUED)
 
     # --- Recall, sweeps -----------------------------------------------------------------------------------
 
@@ -278,7 +278,7 @@ class Tab(BuiltTab, MethodPanel):
         """What Recall sets."""
         row = [self.seeds.mode] if self.seeds else []
         sizing = [self.fields["sizing"]] if "sizing" in self.fields else []
-        return [*self.texts.values(), *row, *sizing, *self.widgets, *self.planned.values()]
+        return [*self.texts.values(), *row, *sizing, *self.widgets, *self.before_stop.values()]
 
     def restore(self, about) -> list:
         """Updates for `restore_outputs` from a record; a knob it does not have takes its default."""
@@ -291,7 +291,7 @@ class Tab(BuiltTab, MethodPanel):
             *row,
             *(sizing if "sizing" in self.fields else []),
             *knobs.restored(self.knobs, known, {}),
-            *({} for _ in self.planned),  # what a Stop has changed is of no more interest
+            *({} for _ in self.before_stop),  # what a Stop has changed is of no more interest
         ]
 
     @property
@@ -372,7 +372,7 @@ class Tab(BuiltTab, MethodPanel):
 
     def fitted(self, run: Run, progress: FitProgress) -> dict:
         """Updates for a step of a fit; at its end the panel says of what, and a Stop has set knobs."""
-        asked, planned = run.asked, run.values.get("planned") or {}
+        asked, before_stop = run.asked, run.values.get("before_stop") or {}
         if progress.stopped and self.view.keep:
             progress.kept = self.view.keep(asked, progress.step)
         updates = self.fit.show(progress)
@@ -382,11 +382,11 @@ class Tab(BuiltTab, MethodPanel):
             progress.remember_pace(self.ctx, self.view, asked.models.name)
         changed = {}
         for name, kept in progress.kept.items():
-            before, after = planned.get(name, (None, None))
+            before, after = before_stop.get(name, (None, None))
             changed[name] = (before if after == asked.settings[name] else asked.settings[name], kept)
             updates[self.controls[name]] = kept
-        updates |= {self.fit.told: fit_key(asked.at(**progress.kept))}
-        return updates | ({self.fit.planned: changed} if changed else {})
+        updates |= {self.fit.shown_key: fit_key(asked.at(**progress.kept))}
+        return updates | ({self.fit.before_stop: changed} if changed else {})
 
     def stopped_words(self, step: Step, progress: FitProgress | None) -> str:
         """What is said of a run that was stopped at this step."""
@@ -399,24 +399,24 @@ class Tab(BuiltTab, MethodPanel):
 
     # --- what has been prepared ---------------------------------------------------------------------------
 
-    def set_back(self, *, planned: dict, **values) -> dict:
+    def set_back(self, *, before_stop: dict, **values) -> dict:
         """For another image, prompt or latent: the knobs as they were before a Stop, unless set since."""
-        back = {name: before for name, (before, kept) in (planned or {}).items() if values[name] == kept}
-        return {self.controls[name]: value for name, value in back.items()} | {self.fit.planned: {}}
+        back = {name: before for name, (before, kept) in (before_stop or {}).items() if values[name] == kept}
+        return {self.controls[name]: value for name, value in back.items()} | {self.fit.before_stop: {}}
 
-    def say_fit(self, *, told: str, **values) -> dict:
-        """Whether what is asked now has been prepared; `told` is the key of what the panel speaks of.
+    def say_fit(self, *, shown_key: str, **values) -> dict:
+        """Say whether what is asked now has been prepared; `shown_key` is the key of what the panel shows.
 
         What a run has said of its own end stays; else the cache is asked.
         """
         asked = self.fit_asked(values)
         key = fit_key(asked) if asked else ""
-        if key and key == told:
-            return {self.fit.told: key}
+        if key and key == shown_key:
+            return {self.fit.shown_key: key}
         entry = known_fit(asked) if asked else None
         if entry is None:
             return self.fit.invite()
-        return self.fit.show(FitProgress.finished(self.view, asked, entry)) | {self.fit.told: key}
+        return self.fit.show(FitProgress.finished(self.view, asked, entry)) | {self.fit.shown_key: key}
 
     def fit_asked(self, values: dict) -> Request | None:
         """What Prepare would be asked with; None while that is not complete, or nothing is in memory."""

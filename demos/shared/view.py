@@ -77,7 +77,7 @@ def optional_part(models: Any, part: str) -> Any:
 
 def clip_scores(result: Result) -> dict[str, float] | None:
     """CLIP score to the prompt and CLIP similarity to the source; None without a prompt or a CLIP at hand."""
-    clip, prompt = optional_part(result.request.models, "clip"), wanted(result.request)
+    clip, prompt = optional_part(result.request.models, "clip"), prompt_of(result.request)
     if clip is None or not prompt:
         return None
     return {
@@ -86,7 +86,7 @@ def clip_scores(result: Result) -> dict[str, float] | None:
     }
 
 
-def wanted(asked: Request) -> str:
+def prompt_of(asked: Request) -> str:
     """The text that the result is to show: the last of the prompts, "" where there is none."""
     return next(reversed(asked.prompts.values()), "")
 

@@ -30,7 +30,7 @@ DOING = {
 
 
 def used(technique: str, name: str) -> bool:
-    """Whether a technique uses one of the knobs or texts that not all of them do."""
+    """Whether a technique uses a knob or text that is not used by all."""
     return name in USED_BY_SOME.get(technique, ())
 
 
@@ -61,7 +61,7 @@ def problems(ctx: Context, values: dict) -> dict[str, str]:
 
 
 def _of_texts(models, values: dict) -> dict[str, str]:
-    """The same where texts are used."""
+    """The same for a technique that uses texts."""
     if values["technique"] == STYLESPACE:
         try:
             directions.find_channel(models.generator, _any_ranking(models.generator), values["channel"])
@@ -84,7 +84,7 @@ def _of_texts(models, values: dict) -> dict[str, str]:
 
 
 def _any_ranking(generator) -> Channels:
-    """As many ranks as a text can give, to check one before there are any."""
+    """A ranking of all channels, so that the text of a channel can be checked before a fit."""
     count = int(latents.editable(generator).sum())
     return Channels(torch.zeros(0), torch.arange(count), torch.ones(count))
 
@@ -97,7 +97,7 @@ def stages(settings: Mapping[str, Any]) -> tuple[Stage, ...]:
 
 
 def words(result: Result) -> str:
-    """What the edit went along, in one sentence."""
+    """The direction of the edit, in one sentence."""
     chosen, generator, fitted = result.request.settings, result.request.inputs["generator"], result.fitted
     if isinstance(fitted, Channels):
         layer, number, sign = directions.find_channel(generator, fitted, chosen["channel"])
@@ -109,7 +109,7 @@ def words(result: Result) -> str:
         return (
             f"Component {chosen['component']} of {len(variances)}: {100 * part:.1f} % of the variance of W."
         )
-    return f"Across the boundary that {chosen['samples']:,} samples tell."
+    return f"Across the boundary found from {chosen['samples']:,} samples."
 
 
 VIEW = MethodView(

@@ -13,7 +13,7 @@ from textedit_core.request import Result
 
 FIRST_STEPS = (
     "Pick a sample above, or project a picture of your own.",
-    "Choose a technique: GANSpace needs no text, the two others look for one.",
+    "Choose a technique: GANSpace needs no text, the other two need both.",
     "Press Edit, then drag the strength.",
 )
 NEUTRAL, TARGET = "a person", "a surprised person"  # so that every technique moves something from the start
@@ -33,7 +33,7 @@ GANSpace uses neither text. Returns the edited picture (a PNG with its settings 
 JSON, the scores, the source beside the edit, and the source."""
 
     def draw_asking(self, presets: dict) -> None:
-        """Technique, texts, Prepare, strength, Edit, the knobs of the technique, and the quieter ones."""
+        """Technique, texts, Prepare, its knobs, strength, Edit, and knobs that are seldom changed."""
         name = self.view.name
         self.draw_knobs(["technique"], presets)
         with gr.Column(elem_classes="texts") as self.textual:
@@ -67,7 +67,7 @@ JSON, the scores, the source beside the edit, and the source."""
 
     @property
     def fit_fields(self) -> dict:
-        """What directions are found for: the texts, and any latent."""
+        """What directions are found for: the texts; they serve any latent."""
         return self.texts
 
     def own_problems(self, values: dict) -> dict[str, str]:
@@ -76,14 +76,14 @@ JSON, the scores, the source beside the edit, and the source."""
 
     @property
     def live(self) -> list:
-        """Strength and component where they are let go."""
+        """Strength and component, when their sliders are released."""
         return [self.controls[name].release for name in ("strength", "component")]
 
     # --- wiring and handlers ------------------------------------------------------------------------------
 
     @property
     def used_by_some(self) -> list:
-        """What is shown only for some techniques: the texts, then knobs."""
+        """The widgets that only some techniques use: the texts, then knobs."""
         return [self.textual, *(self.controls[name] for name in runs.KNOBS_USED_BY_SOME)]
 
     def wire(self) -> None:
@@ -98,6 +98,6 @@ JSON, the scores, the source beside the edit, and the source."""
         texts = gr.update(visible=runs.used(technique, "target"))  # a column knows no "hidden"
         return [texts, *(gr.update(visible=one or "hidden") for one in shown)]
 
-    def told(self, result: Result) -> str:
-        """What the edit went along."""
+    def summary(self, result: Result) -> str:
+        """The direction of the edit."""
         return note(runs.words(result), "done")

@@ -15,7 +15,7 @@ from textedit_core.methods.styleclip_directions import DirectionEdit, read_chain
 from textedit_core.request import Request, Result, located
 
 RELEVANCE = "relevance"
-SETTLED = ("alpha", "beta", "layers")  # the knobs of one edit of a chain
+STORED = ("alpha", "beta", "layers")  # the knobs that an accepted edit keeps
 
 
 def read(ctx: Context, values: Mapping[str, Any]) -> Request:
@@ -24,7 +24,7 @@ def read(ctx: Context, values: Mapping[str, Any]) -> Request:
 
 
 def towards(clip, values: dict):
-    """The direction between the two texts in CLIP's space."""
+    """The direction from the neutral to the target text in CLIP's space."""
     return directions.text_direction(clip, values["neutral"], values["target"], values["templates"])
 
 
@@ -109,7 +109,7 @@ def accept(result: dict) -> str:
     """The chain with a shown result's edit at its end."""
     about = json.loads(result["record"])
     made, texts = about["knobs"], about["prompts"]
-    new = DirectionEdit(texts["neutral"], texts["target"], **{name: made[name] for name in SETTLED})
+    new = DirectionEdit(texts["neutral"], texts["target"], **{name: made[name] for name in STORED})
     return write_chain([*read_chain(made["accepted"]), new])
 
 

@@ -33,7 +33,7 @@ class DirectionsTab(TechniqueTab):
 what the accepted edits alone make of it, and a chart of the channels that were changed."""
 
     def draw_asking(self, presets: dict) -> None:
-        """Both texts, alpha and beta, the number of channels, Edit, the chain, and the quieter knobs."""
+        """Both texts, alpha, beta, the number of channels, Edit, the chain, and knobs that are seldom changed."""
         name = self.view.name
         self.neutral, self.target = (
             PromptBox(self.ctx, self.models, label, f"{name}-{key}", value=value, lines=1)
@@ -92,7 +92,7 @@ what the accepted edits alone make of it, and a chart of the channels that were 
 
     @property
     def live(self) -> list:
-        """Alpha and beta where they are let go."""
+        """Alpha and beta, when their sliders are released."""
         return [self.controls["alpha"].release, self.controls["beta"].release]
 
     # --- wiring and handlers ------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ what the accepted edits alone make of it, and a chart of the channels that were 
             **MODEL_LANE,
         )
         fitted.success(self.edit, **redo)
-        settled = [self.controls[name] for name in runs.SETTLED]
+        settled = [self.controls[name] for name in runs.STORED]
         written = [accepted, *self.texts.values(), *settled]
         status = [*written, self.edit_status]
         self.accept_button.click(
@@ -151,7 +151,7 @@ what the accepted edits alone make of it, and a chart of the channels that were 
         if last is None:
             raise ValueError("Nothing has been accepted yet.")
         texts = {widget: getattr(last, name) for name, widget in self.texts.items()}
-        settled = {self.controls[name]: getattr(last, name) for name in runs.SETTLED}
+        settled = {self.controls[name]: getattr(last, name) for name in runs.STORED}
         yield {self.controls["accepted"]: rest, self.edit_status: ""} | texts | settled
 
     @guarded("edit_status")
@@ -173,13 +173,13 @@ what the accepted edits alone make of it, and a chart of the channels that were 
         ]
         return "<h4>Accepted so far</h4>" + "".join(map(note, lines)) if lines else ""
 
-    def beside(self, result: Result) -> dict:
+    def extras(self, result: Result) -> dict:
         """How many channels of which layers the edit changes."""
         return runs.touched(result)
 
 
 class ChannelView:
-    """A result's "layers" as bars: how many channels of each layer it changes."""
+    """How many channels of each layer a result changes, as bars; the result has them as "layers"."""
 
     def __init__(self, method: str) -> None:
         self.chart = gr.HTML(label="Edited channels", elem_id=f"{method}-bars")
@@ -190,7 +190,7 @@ class ChannelView:
         return [self.chart]
 
     def show(self, result: dict) -> dict:
-        """Updates for a result; nothing for one that does not say."""
+        """Updates for a result; an empty chart for a cell of a sweep, which has no counts."""
         if "layers" not in result:
             return {self.chart: ""}
         rows = [(name, count) for name, _, count in result["layers"]]

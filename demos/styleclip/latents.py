@@ -23,14 +23,14 @@ from textedit_core.request import SAMPLE as SAMPLE_KNOBS
 from textedit_core.request import Projected, Request, Result, Sample, projected
 from textedit_core.steps import Step, last
 
-PART = "generator"  # what a tab cannot do without
-OPTIONAL_PARTS = ("clip", "encoder", "identity")  # what it uses where the models have it
+PART = "generator"  # the part of the models that every technique needs
+OPTIONAL_PARTS = ("clip", "encoder", "identity")  # used where the models have them
 SAMPLING = KnobGroup("latent_", SAMPLE_KNOBS)
 PROJECTION = KnobGroup("projection_", PROJECTION_KNOBS)
 SAMPLE, PICTURE = "sample", "picture"
 GALLERY, AT_ONCE = 12, 4
 THUMBNAIL = 128  # pixels
-SMALL = 256  # pixels; up to here a batch is a matter of memory nowhere
+SMALL = 256  # pixels; images up to this side fit in memory by the dozen
 OWN = "Own picture"  # as its field is called
 
 

@@ -1,4 +1,4 @@
-"""StyleCLIP's mapper as a tab: pick one that is trained for a text, or train one as a job that can go on."""
+"""StyleCLIP's mapper as a tab: pick one that is trained for a text, or train one, in several sessions."""
 
 import gradio as gr
 
@@ -31,7 +31,7 @@ samples before and after as HTML, and the mapper's name for /styleclip_mapper_ed
 
 
 class MapperTab(TechniqueTab):
-    """A trained mapper, its levels and its strength; a job that trains another."""
+    """A trained mapper, its levels and its strength; below, the training of another."""
 
     view, title, needs = runs.VIEW, "Mapper", ()
     about_edit = """Edit a latent with a trained mapper.
@@ -53,8 +53,10 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
             elem_id=f"{name}-mapper",
         )
         as_sent(self.mapper)  # `chosen` judges it
-        self.unlisted = gr.HTML(
-            self.say_unlisted(self.ctx.default, known), label="About the mappers", elem_id=f"{name}-unlisted"
+        self.list_problem = gr.HTML(
+            self.say_list_problem(self.ctx.default, known),
+            label="About the mappers",
+            elem_id=f"{name}-list-problem",
         )
         with gr.Row(elem_classes="axis levels"):
             self.draw_knobs(["coarse", "medium", "fine"], presets)
@@ -81,7 +83,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         words = "Runs on this server and is kept on its disk: stop it, close the page, go on another day."
         self.train_status = gr.HTML(note(words), label="Training status", elem_id=f"{name}-train-status")
         self.losses = gr.HTML(label="Training losses")
-        self.looks = gr.HTML(label="Samples before and after", elem_id=f"{name}-looks")
+        self.previews = gr.HTML(label="Samples before and after", elem_id=f"{name}-looks")
 
     def draw_answer(self) -> ResultPanel:
         """The slider, source and edit."""
@@ -104,7 +106,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
 
     @property
     def live(self) -> list:
-        """The strength where it is let go, the levels, another mapper."""
+        """The strength when its slider is released, the levels, another mapper."""
         levels = [self.controls[name].input for name in ("coarse", "medium", "fine")]
         return [self.controls["strength"].release, self.mapper.input, *levels]
 
@@ -134,7 +136,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         event = self.train_button.click(
             self.train,
             inputs_kwargs={**asked, "own": self.own},
-            outputs=[self.train_status, self.losses, self.looks, self.mapper, self.own, self.unlisted],
+            outputs=[self.train_status, self.losses, self.previews, self.mapper, self.own, self.list_problem],
             validator=validator(self.ctx, [*asked, "own"], find, self.training_problems, part=self.view.part),
             api_name="styleclip_mapper_train",
             api_description=ABOUT_TRAIN,
@@ -146,7 +148,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
 
     def on_open(self, tab: gr.Tab) -> None:
         """Look which mappers there are when the tab is opened, and for other models."""
-        asked, listed = [self.models, self.mapper, self.own], [self.mapper, self.unlisted]
+        asked, listed = [self.models, self.mapper, self.own], [self.mapper, self.list_problem]
         follow([self.models.change, tab.select], self.list_mappers, asked, listed, **UNQUEUED)
 
     # --- handlers -----------------------------------------------------------------------------------------
@@ -157,11 +159,11 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         names = [one for _, one in known]
         # One that stays is not set: another may have been picked meanwhile.
         picked = {} if name in names else {"value": next(iter(names), None)}
-        return gr.update(choices=known, **picked), self.say_unlisted(models, known)
+        return gr.update(choices=known, **picked), self.say_list_problem(models, known)
 
-    def say_unlisted(self, models: str, known: list) -> str:
+    def say_list_problem(self, models: str, known: list) -> str:
         """The files that are not on the list, as HTML, or why it is empty."""
-        return note(runs.unlisted(self.ctx, models, known), "hint")
+        return note(runs.list_problem(self.ctx, models, known), "hint")
 
     def use_training_presets(self, models: str) -> list:
         """The settings of a training that suit the chosen models."""
@@ -169,7 +171,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         return [suited[one] for one in self.training]
 
     def training_problems(self, values: dict) -> dict[str, str]:
-        """What stands in the way of a training."""
+        """Why a mapper cannot be trained, by field."""
         for part in (self.view.part, "clip"):
             if wrong := models_problem(self.ctx, values["models"], part):
                 return {"models": wrong}
@@ -194,7 +196,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         yield self.progress(state) | {
             self.train_status: note(self.ended(state), "done"),
             self.mapper: gr.update(choices=known, value=state.about.name),
-            self.unlisted: self.say_unlisted(values["models"], known),
+            self.list_problem: self.say_list_problem(values["models"], known),
             self.own: own,
         }
 
@@ -208,13 +210,13 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         first = done - len(shown) + 1
         tiles = [
             Tile(picture, f"Sample {k + 1} {when}", (when,))
-            for when, row in zip(("before", "after"), zip(*state.looks, strict=True), strict=False)
+            for when, row in zip(("before", "after"), zip(*state.previews, strict=True), strict=False)
             for k, picture in enumerate(row)
         ]
         return {
             self.train_status: bar(done, total, words),
             self.losses: charts.losses([("training", shown, max(len(shown), min(total, CHART)))], first),
-            self.looks: figures(tiles, "Samples before and after", "pairs"),
+            self.previews: figures(tiles, "Samples before and after", "pairs"),
         }
 
     def ended(self, state: Training) -> str:

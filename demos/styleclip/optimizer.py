@@ -1,4 +1,4 @@
-"""What the page adds to StyleCLIP's optimizer: what a stopped run keeps, and the strip of its path."""
+"""What the page adds to StyleCLIP's optimizer: what a stopped run keeps, and pictures along its path."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,7 +12,7 @@ from textedit_core.methods import styleclip_optimizer as optimizer
 from textedit_core.request import Request, Result, located
 from textedit_core.steps import Step, last
 
-MOST_PLACES = 12  # pictures in the strip
+MOST_STEPS = 12  # pictures in the strip
 
 
 def read(ctx: Context, values: Mapping[str, Any]) -> Request:
@@ -21,7 +21,7 @@ def read(ctx: Context, values: Mapping[str, Any]) -> Request:
 
 
 def stages(settings: Mapping[str, Any]) -> tuple[Stage, ...]:
-    """One stage, as long as it is allowed to run."""
+    """One stage; it may end before its last step."""
     steps = min(settings["steps"], settings["stop_after"] or settings["steps"])
     return (Stage("optimisation", "Following the text", steps, lambda fitted: fitted.losses),)
 
@@ -36,10 +36,10 @@ def keep(asked: Request, step: Step[optimizer.Optimised]) -> dict:
     return {"stop_after": done}
 
 
-def way(result: Result) -> list[dict]:
-    """The path as a strip: for some of the codes that were kept, evenly, "step", "position", "picture"."""
+def path_of(result: Result) -> list[dict]:
+    """Some steps of the optimisation, evenly spaced: "step", "position" and "picture" of each."""
     asked, fitted = result.request, result.fitted
-    count = min(len(fitted.places), MOST_PLACES)
+    count = min(len(fitted.places), MOST_STEPS)
     chosen = {round(k * (len(fitted.places) - 1) / max(count - 1, 1)) for k in range(count)}
     places, most = [fitted.places[k] for k in sorted(chosen)], fitted.places[-1] or 1
     positions, found = [place / most for place in places], []
@@ -57,7 +57,7 @@ VIEW = MethodView(
     Axes("position", "0-1 [6]"),
     own_read=read,
     offers={
-        "The way": lambda values: Axes("position", "0-1 [6]"),
+        "Path": lambda values: Axes("position", "0-1 [6]"),
         "Stay near × same person": lambda values: Axes(
             "l2_lambda", "0.002, 0.008, 0.03", "id_lambda", "0, 0.01"
         ),

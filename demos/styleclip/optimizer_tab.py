@@ -1,4 +1,4 @@
-"""StyleCLIP's optimizer as a tab: one latent follows one text; its path is a strip to scrub."""
+"""StyleCLIP's optimizer as a tab: one latent is optimised towards one text; its steps can be looked at."""
 
 import gradio as gr
 
@@ -19,13 +19,13 @@ from textedit_core.request import Result, known_fit
 FIRST_STEPS = (
     "Pick a sample above, or project a picture of your own.",
     "Say what the picture is to become.",
-    "Press Edit, then scrub along the way from the source to the text.",
+    "Press Edit, then move Position from the source, 0, to the result, 1.",
 )
 SHOWN = ("steps", "space", "l2_lambda", "id_lambda", "clip_preprocess", "stop_after")
 
 
 class OptimizerTab(TechniqueTab):
-    """A text, the weights of what it costs, and a place on the way."""
+    """A text, the weights of the losses, and a position on the path."""
 
     view, title = runs.VIEW, "Optimizer"
     about_prepare = """Optimise the code of a latent towards a text.
@@ -34,11 +34,11 @@ Returns the status as HTML, the losses as SVG with the latest image, and the ste
 path stays on the server under a key of its content: call /styleclip_optimizer_edit with the same settings."""
     about_edit = """Edit a latent by optimising its code towards a text, where that has not been done.
 
-`position` is the place on the way, from 0, the source, to 1. Returns the edited picture (a PNG with its
+`position` is the place on the path, from 0, the source, to 1. Returns the edited picture (a PNG with its
 settings as text), the settings as JSON, the scores, the source beside the edit, the source, and the path."""
 
     def draw_asking(self, presets: dict) -> None:
-        """The text, Prepare, the weights, the place on the way, Edit, and the quieter knobs."""
+        """The text, Prepare, the weights, Edit, the position, and the knobs that are seldom changed."""
         name = self.view.name
         example = "what the picture is to become: an angry person"
         self.prompt = PromptBox(
@@ -54,9 +54,9 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         self.draw_knobs(["position"], presets)
 
     def draw_answer(self) -> ResultPanel:
-        """The slider, source and edit, and the way between them."""
+        """The slider, source and edit, and the steps between them."""
         pictures = {"source": "Source", "edit": "Edit"}
-        return self.panel(FIRST_STEPS, pictures, lambda: WayView(self.view.name))
+        return self.panel(FIRST_STEPS, pictures, lambda: PathView(self.view.name))
 
     @property
     def texts(self) -> dict:
@@ -76,7 +76,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
     # --- wiring and handlers ------------------------------------------------------------------------------
 
     def wire_runs(self) -> list:
-        """Scrubbing too: the slider where it is let go, and a click on the strip."""
+        """The position too: the slider when it is released, and a click on the strip."""
         events, view, position = super().wire_runs(), self.result.details, self.controls["position"]
         scrubs = {
             "inputs_kwargs": self.inputs,
@@ -94,19 +94,19 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
 
     @guarded("edit_status")
     def scrub(self, request: gr.Request, **values):
-        """Show another place of a way that has been gone; a way that has not is not begun by this."""
+        """Show another position of a path that has been optimised; this does not begin a new one."""
         if wrong := next(filter(None, self.problems(values).values()), ""):
             raise ValueError(wrong)
         asked = self.view.read(self.ctx, values)
         if known_fit(asked) is None:
-            yield {self.edit_status: note("Press Edit first: there is no way for these settings yet.")}
+            yield {self.edit_status: note("Press Edit first: nothing has been optimised for these settings.")}
             return
         with self.ctx.stops.running(request.session_hash) as stop:
             yield from self.finish(Run.of(asked, stop, values))
 
-    def beside(self, result: Result) -> dict:
-        """The strip of the whole way."""
-        return {"way": runs.way(result)}
+    def extras(self, result: Result) -> dict:
+        """The strip of the whole path."""
+        return {"path": runs.path_of(result)}
 
 
 class RunPanel(FitPanel):
@@ -119,12 +119,14 @@ class RunPanel(FitPanel):
         return {self.status: self.words(progress), self.losses: charts.losses(progress.curves) + latest}
 
 
-class WayView:
-    """The strip of a result's "way", some of the codes that were kept; empty for a result without."""
+class PathView:
+    """A strip of pictures along the optimisation, from a result's "path"; empty for a result without."""
 
     def __init__(self, method: str) -> None:
         self.positions = gr.State([])
-        self.strip = gr.HTML(js_on_load=SELECT_JS, label="The way", elem_id=f"{method}-way")
+        self.strip = gr.HTML(
+            js_on_load=SELECT_JS, label="Steps of the optimisation", elem_id=f"{method}-path"
+        )
 
     @property
     def outputs(self) -> list:
@@ -133,10 +135,13 @@ class WayView:
 
     def show(self, result: dict) -> dict:
         """Updates for a result."""
-        way = result.get("way", [])
+        path = result.get("path", [])
         tiles = [
             Tile(one["picture"], f"Go to step {one['step']}", (f"step {one['step']}",), k)
-            for k, one in enumerate(way)
+            for k, one in enumerate(path)
         ]
-        heading = "<h4>The way, click to go there</h4>" if tiles else ""
-        return {self.positions: [one["position"] for one in way], self.strip: heading + strip(tiles, "small")}
+        heading = "<h4>From the source to the text; click a step to show it</h4>" if tiles else ""
+        return {
+            self.positions: [one["position"] for one in path],
+            self.strip: heading + strip(tiles, "small"),
+        }

@@ -1,4 +1,4 @@
-"""The latent picker of the StyleCLIP tab: a seed and a gallery of samples, or a picture of one's own."""
+"""The latent that StyleCLIP edits: a seed picked from a gallery of samples, or a projected picture."""
 
 import gradio as gr
 
@@ -115,7 +115,7 @@ class LatentPicker:
     # --- wiring -------------------------------------------------------------------------------------------
 
     def wire(self) -> None:
-        """The kind of start, the live preview, the gallery, the projection."""
+        """The choice between seed and picture, the preview, the gallery, the projection."""
         # One lane, one after the other: what is asked last is answered last.
         lane = HIDDEN | MODEL_LANE
         again = lane | {"trigger_mode": "always_last"}
@@ -152,7 +152,7 @@ class LatentPicker:
         self.stop_button.click(self.stop, **HIDDEN, **STOP_LANE).then(None, cancels=[self.prepared])
 
     def on_open(self, tab: gr.Tab) -> None:
-        """The first samples come with the tab, where that fetches nothing and takes no time to speak of."""
+        """Draw the first samples when the tab is opened, where that fetches nothing and is quick."""
         lane, asked = HIDDEN | MODEL_LANE, [self.models, self.first, self.truncation]
         seen = {"inputs_kwargs": {"models": self.models, **self.fields}, "outputs": self.outputs}
         looked = follow([tab.select], self.look, **seen, **lane)
@@ -165,7 +165,7 @@ class LatentPicker:
         self.ctx.stops.ask(request.session_hash)
 
     def switch(self, origin: str) -> tuple:
-        """Show the widgets of the chosen start."""
+        """Show the widgets of the seed, or those of the picture."""
         return gr.update(visible=origin == SAMPLE), gr.update(visible=origin == PICTURE)
 
     def use_presets(self, models: str) -> list:
@@ -180,9 +180,9 @@ class LatentPicker:
             return False
 
     def look(self, models: str, **values) -> dict:
-        """The image of the latent that is picked, small; nothing where there is none yet.
+        """A small image of the latent that is picked; nothing where there is none yet.
 
-        Of a picture of one's own that is not projected so, nothing is said but that it can be.
+        A picture that has not been projected with these settings is not shown; the status invites to do so.
         """
         values |= {"models": models}
         said = {} if values["origin"] != PICTURE else {self.status: note(TO_PROJECT)}
@@ -218,7 +218,7 @@ class LatentPicker:
         return int(chosen._data["index"]), SAMPLE
 
     def fill_first(self, models: str, first: int, truncation: float):
-        """The gallery when the tab is opened, for generators that fill it in no time."""
+        """The gallery when the tab is opened, for generators that are small enough to fill it quickly."""
         small = self.usable(models) and self.ctx.load(models, runs.PART).generator.size <= runs.SMALL
         if small:
             yield from self.fill(models, first, truncation)
@@ -226,7 +226,7 @@ class LatentPicker:
             yield {self.first: first}
 
     def refill(self, models: str, first: int, truncation: float):
-        """The gallery of other models: what those before have drawn up to now is no longer theirs."""
+        """Empty the gallery, then fill it with samples of the models that were chosen now."""
         yield {self.gallery: note(INVITATION)}
         yield from self.fill_first(models, first, truncation)
 
@@ -240,7 +240,7 @@ class LatentPicker:
             yield {self.gallery: tiles(found, int(first))}
 
     def problems_of_picture(self, values: dict) -> dict[str, str]:
-        """What stands in the way of a projection."""
+        """Why the picture cannot be projected, by field."""
         return self.problems(values | {"origin": PICTURE})
 
     @guarded("status")

@@ -44,7 +44,7 @@ class StyleClip(BuiltTab):
 
 
 class OptionalPartNote(PartNote):
-    """A part that is used where there is one: only what would be fetched is said."""
+    """A part that the tab can do without: it only says what would be fetched."""
 
     def state(self, name: str) -> tuple[str, bool]:
         """The sentence as HTML, and whether there is something to fetch."""

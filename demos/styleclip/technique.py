@@ -23,7 +23,7 @@ class TechniqueTab(Tab):
         super().__init__(ctx, models)
 
     def panel(self, steps: tuple[str, ...], pictures: dict[str, str], details, **look) -> ResultPanel:
-        """The result panel: each picture with a line under it, and what the technique has to show."""
+        """The result panel: each picture with a line under it, and what the technique adds."""
         return ResultPanel(self.view, steps, pictures, captioned=True, details=details, **look)
 
     # --- what is asked ------------------------------------------------------------------------------------
@@ -67,7 +67,7 @@ class TechniqueTab(Tab):
 
     @property
     def live(self) -> list:
-        """Events of widgets that are followed at once."""
+        """Events of widgets after which the edit is made at once, without a press of Edit."""
         return []
 
     @property
@@ -75,7 +75,7 @@ class TechniqueTab(Tab):
         return [*super().triggers, *self.live]
 
     def run_options(self, name: str, about: str, inputs: dict, status: gr.HTML) -> dict:
-        """As of every tab, but what is dragged while an edit runs is edited next."""
+        """As in every tab; but what is changed while an edit runs is edited after it."""
         last = {"trigger_mode": "always_last"} if self.live and name == "edit" else {}
         return super().run_options(name, about, inputs, status) | last
 

@@ -206,7 +206,7 @@ def test_pins_of_the_tabs_are_offered():
     offered.names, offered.headlines = ["Imagic"], [("eta",)]
     record = json.dumps({"method": "imagic", "knobs": {"eta": 0.7}, "prompts": {"prompt": "smiling"}})
     pin = {"edit": "e.png", "record": record, "pictures": {"source": "s.png"}}
-    found = offered.shelf([], [], [pin])
+    found = offered.candidates([], [], [pin])
     assert list(found) == ["Imagic pin 1"] and found["Imagic pin 1"]["path"] == "e.png"
     assert "smiling" in found["Imagic pin 1"]["label"] and "eta 0.7" in found["Imagic pin 1"]["label"]
 

@@ -43,10 +43,10 @@ def asked(tab, path: str, **more) -> dict:
     return values | more
 
 
-def prepared(tab, values: dict, stop_at: int | None = None, planned: dict | None = None) -> dict:
+def prepared(tab, values: dict, stop_at: int | None = None, before_stop: dict | None = None) -> dict:
     """The updates of a preparation together, stopped after so many of its steps."""
     stop, merged = Event(), {}
-    run = Run.of(tab.view.read(tab.ctx, values), stop, values | {"planned": planned})
+    run = Run.of(tab.view.read(tab.ctx, values), stop, values | {"before_stop": before_stop})
     for done, updates in enumerate(tab.watch(run, fit(run.asked, costs=run.costs), tab.fit.status), 1):
         merged |= updates
         if stop_at is not None and done + 1 >= stop_at:
@@ -71,26 +71,26 @@ def test_what_was_prepared_is_said_of_nothing_else_and_again_when_it_is_asked(ta
     panel = tab.fit
     ended = prepared(tab, values)
     assert "Prepared for" in ended[panel.status] and " s." in ended[panel.status]
-    same = tab.say_fit(told=ended[panel.told], **values)
-    assert same == {panel.told: ended[panel.told]}, "what the run said of its end stays"
-    other = tab.say_fit(told=ended[panel.told], **values | change)
-    assert other == {panel.status: panel.invitation, panel.losses: "", panel.told: ""}
-    back = tab.say_fit(told="", **values)
-    assert "from the cache" in back[panel.status] and back[panel.told] == ended[panel.told]
+    same = tab.say_fit(shown_key=ended[panel.shown_key], **values)
+    assert same == {panel.shown_key: ended[panel.shown_key]}, "what the run said of its end stays"
+    other = tab.say_fit(shown_key=ended[panel.shown_key], **values | change)
+    assert other == {panel.status: panel.invitation, panel.losses: "", panel.shown_key: ""}
+    back = tab.say_fit(shown_key="", **values)
+    assert "from the cache" in back[panel.status] and back[panel.shown_key] == ended[panel.shown_key]
     assert back[panel.losses].count("<polyline") == ended[panel.losses].count("<polyline")
 
 
 def test_another_target_leaves_the_inversion_and_what_is_said_of_it(tabs, picture):
     tab = tabs["prompt_to_prompt"]
     values = asked(tab, picture())
-    told = prepared(tab, values)[tab.fit.told]
+    told = prepared(tab, values)[tab.fit.shown_key]
     for prompt in ("", "a man with glasses"):
-        assert tab.say_fit(told=told, **values | {"prompt": prompt}) == {tab.fit.told: told}
+        assert tab.say_fit(shown_key=told, **values | {"prompt": prompt}) == {tab.fit.shown_key: told}
 
 
 def test_models_that_are_not_in_memory_are_not_loaded_to_say_so(tabs, picture):
     tab = tabs["imagic"]
-    said = tab.say_fit(told="x", **asked(tab, picture()) | {"models": "sd"})
+    said = tab.say_fit(shown_key="x", **asked(tab, picture()) | {"models": "sd"})
     assert said[tab.fit.status] == tab.fit.invitation
 
 
@@ -101,17 +101,19 @@ def test_what_stop_writes_is_no_change_and_another_picture_brings_the_step_count
     kept = {name: ended[tab.controls[name]] for name in tab.view.keeps}
     assert kept["embedding_steps"] == 3 and 1 <= kept["finetune_steps"] < 40
     assert "Stopped after 3 embedding" in ended[tab.fit.status]
-    now, told = values | kept, ended[tab.fit.told]
-    assert tab.say_fit(told=told, **now) == {tab.fit.told: told}, "it still says that it was stopped"
+    now, told = values | kept, ended[tab.fit.shown_key]
+    assert tab.say_fit(shown_key=told, **now) == {tab.fit.shown_key: told}, (
+        "it still says that it was stopped"
+    )
 
-    planned = ended[tab.fit.planned]
+    before_stop = ended[tab.fit.before_stop]
     other = now | {"image": picture(1)}
-    back = tab.set_back(planned=planned, **other)
-    assert back[tab.controls["finetune_steps"]] == 40 and back[tab.fit.planned] == {}
+    back = tab.set_back(before_stop=before_stop, **other)
+    assert back[tab.controls["finetune_steps"]] == 40 and back[tab.fit.before_stop] == {}
     full = other | {name: back.get(tab.controls[name], other[name]) for name in tab.view.keeps}
-    assert tab.say_fit(told=told, **full)[tab.fit.status] == tab.fit.invitation
+    assert tab.say_fit(shown_key=told, **full)[tab.fit.status] == tab.fit.invitation
     assert tab.view.read(tab.ctx, full).settings["finetune_steps"] == 40
-    by_hand = tab.set_back(planned=planned, **other | {"finetune_steps": 7})
+    by_hand = tab.set_back(before_stop=before_stop, **other | {"finetune_steps": 7})
     assert tab.controls["finetune_steps"] not in by_hand, "what was set since is left alone"
 
 
@@ -121,9 +123,9 @@ def test_a_second_stop_remembers_what_was_planned_before_the_first(tabs, picture
     first = prepared(tab, values, stop_at=8)
     kept = {name: first[tab.controls[name]] for name in tab.view.keeps}
     cache.default.clear()
-    second = prepared(tab, values | kept, stop_at=5, planned=first[tab.fit.planned])
+    second = prepared(tab, values | kept, stop_at=5, before_stop=first[tab.fit.before_stop])
     assert second[tab.controls["finetune_steps"]] < kept["finetune_steps"]
-    assert second[tab.fit.planned]["finetune_steps"][0] == 40
+    assert second[tab.fit.before_stop]["finetune_steps"][0] == 40
 
 
 def test_a_stopped_way_is_followed_to_its_end_from_the_next_latent(tabs, picture):
@@ -132,7 +134,9 @@ def test_a_stopped_way_is_followed_to_its_end_from_the_next_latent(tabs, picture
     ended = prepared(tab, values, stop_at=4)
     done = ended[tab.controls["stop_after"]]
     assert 0 < done < 60
-    back = tab.set_back(planned=ended[tab.fit.planned], **values | {"stop_after": done, "latent_seed": 9})
+    back = tab.set_back(
+        before_stop=ended[tab.fit.before_stop], **values | {"stop_after": done, "latent_seed": 9}
+    )
     assert back[tab.controls["stop_after"]] == 0
 
 
@@ -152,5 +156,5 @@ def test_the_panel_is_wired_to_all_that_a_preparation_is_made_for(tabs, method):
     fields = {one._id for one in tab.fit_fields.values()}
     assert found["set_back"] == ([fields] if tab.view.keeps else [])
     knobs = {tab.controls[name]._id for name in tab.view.fit_knobs}
-    all_at_once = fields | knobs | {tab.models._id, tab.fit.told._id}
+    all_at_once = fields | knobs | {tab.models._id, tab.fit.shown_key._id}
     assert found["say_fit"] == [all_at_once], "two events may answer in another order than they were asked"
