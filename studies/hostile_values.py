@@ -177,7 +177,7 @@ def answers(api: str, field: str, value: object) -> tuple[str, ...]:
 def names(field: str) -> tuple[str, ...]:
     """How a sentence may call a field."""
     known = {
-        "templates": ("templates", "target"),  # they are one sentence in the end
+        "templates": ("templates", "prompt"),  # they are one sentence in the end
         "mapper": ("mapper",),
         "models": ("model",),
         "weight": ("weight", "best of"),

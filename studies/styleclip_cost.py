@@ -34,13 +34,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--models", default="toon")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--neutral", default="a person")
-    parser.add_argument("--target", default="a person with sunglasses")
+    parser.add_argument("--prompt", default="a person with sunglasses")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     models = zoo.load(options.models)
     sys.stdout.write("| what | processor s | wall s |\n|---|---|---|\n")
     found = {}
-    for what, processor, wall in measure(models, options.neutral, options.target):
+    for what, processor, wall in measure(models, options.neutral, options.prompt):
         found[what] = processor
         sys.stdout.write(f"| {what} | {processor:.4f} | {wall:.4f} |\n")
         sys.stdout.flush()
@@ -63,14 +63,14 @@ def timed(what: str, run: Callable, times: int = 1) -> tuple[str, float, float]:
     return what, *map(min, zip(*found, strict=True))
 
 
-def measure(models: zoo.Models, neutral: str, target: str) -> Iterator[tuple[str, float, float]]:
+def measure(models: zoo.Models, neutral: str, prompt: str) -> Iterator[tuple[str, float, float]]:
     """`timed` of directions, the optimizer and projection."""
 
     latent = latents.from_seed(models.generator, seed=0)
     image = latent.image(models.generator)
-    given = models.generator, models.clip, models.relevance, latent, neutral, target
+    given = models.generator, models.clip, models.relevance, latent, neutral, prompt
 
-    texts = {"neutral": neutral, "target": target}
+    texts = {"neutral": neutral, "prompt": prompt}
     asked = request("styleclip_directions", models, {"latent": latent, **texts})
 
     def edit(**knobs):
@@ -87,7 +87,7 @@ def measure(models: zoo.Models, neutral: str, target: str) -> Iterator[tuple[str
     yield timed(IN_ONE, lambda: grid(32), 9)
     parts = models.generator, models.clip, models.identity
     preset = load("styleclip_optimizer").split(models.presets.get("styleclip_optimizer", {}))[0]
-    yield timed("optimizer", lambda: last(styleclip_optimizer.fit(*parts, latent, target, **preset)))
+    yield timed("optimizer", lambda: last(styleclip_optimizer.fit(*parts, latent, prompt, **preset)))
     parts = models.generator, models.encoder, models.clip, models.identity
     preset = models.presets.get("projection", {})
     yield timed("projection", lambda: last(projection.fit(*parts, image, **preset)))

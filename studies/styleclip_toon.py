@@ -99,7 +99,7 @@ def mapper(models, latent, prompt: str) -> Iterator[tuple]:
     """(setting, pictures, seconds an edit) with the bundle's mapper of this text; nothing without one."""
     from textedit_core.methods import styleclip_mapper as method
 
-    if trained := models.brought("mapper", prompt):
+    if trained := models.pretrained("mapper", prompt):
         for strength in (0.05, 0.1, 0.15):
             pictures, seconds = timed(
                 lambda strength=strength: method.edit(models.generator, trained, latent, strength=strength),

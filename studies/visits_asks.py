@@ -161,7 +161,7 @@ class Library:
             }
         if method == "styleclip_directions":
             kept = {name: found[name] for name in ("image", "alpha", "beta")}
-            return method, kept | {"neutral": "a person", "target": "a surprised person"}
+            return method, kept | {"neutral": "a person", "prompt": "a surprised person"}
         if method == "styleclip_mapper":
             prompt = next(iter(self.models.mappers.values())).prompt
             return method, {"latent_seed": found["latent_seed"], "prompt": prompt}

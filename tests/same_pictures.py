@@ -21,7 +21,7 @@ PAINT = EXAMPLES / "paint_by_example"
 
 P2P = ["edit", "prompt_to_prompt", "--image", FACE, "--source-prompt", BEFORE, "--prompt", AFTER]
 STYLE = ["--latent-seed", "0"]
-TEXTS = ["--neutral", "a person", "--target", "a person with sunglasses"]
+TEXTS = ["--neutral", "a person", "--prompt", "a person with sunglasses"]
 COMMANDS = {
     "sdedit": ["edit", "sdedit", "--image", FACE, "--prompt", AFTER],
     "imagic": ["edit", "imagic", "--image", FACE, "--prompt", AFTER],

@@ -20,7 +20,7 @@ from textedit_core.models.style import latents
 from textedit_core.record import image_sha, read_png
 from textedit_core.steps import last
 
-TEXTS = ["--neutral", "a man", "--target", "a smiling man"]
+TEXTS = ["--neutral", "a man", "--prompt", "a smiling man"]
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_direction_by_seed_uses_the_relevance_that_is_there(run, tiny, tmp_pat
         "latent_seed": 3,
         "latent_truncation": 0.7,
     }
-    assert record.prompts == {"neutral": "a man", "target": "a smiling man"} and record.image == ""
+    assert record.prompts == {"neutral": "a man", "prompt": "a smiling man"} and record.image == ""
 
 
 def test_a_setting_of_the_fit_measures_again(run, tmp_path):
@@ -96,7 +96,7 @@ def test_comparators_need_texts_only_where_they_look_for_one(run, tiny, tmp_path
     code, told = run("edit", "latent_directions", *words)
     assert code == 2 and "neutral text is empty" in told
     assert run("edit", "latent_directions", *words, *TEXTS)[0] == 0
-    assert read_png(tmp_path / "out.png").prompts == {"neutral": "a man", "target": "a smiling man"}
+    assert read_png(tmp_path / "out.png").prompts == {"neutral": "a man", "prompt": "a smiling man"}
 
 
 def test_a_picture_is_projected_first(run, tiny, tmp_path, picture):
@@ -153,7 +153,7 @@ def test_alpha_by_beta_is_a_sweep(run, tmp_path):
             [*TEXTS, "--latent-seed", "1", "--latent-truncation", "2"],
             "Truncation: 2 is not a number from 0 to 1",
         ),
-        (["--latent-seed", "1"], "--neutral, --target"),
+        (["--latent-seed", "1"], "--neutral, --prompt"),
     ],
 )
 def test_a_mistake_is_one_sentence(run, words, says):

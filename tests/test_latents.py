@@ -29,7 +29,7 @@ def test_truncation_draws_to_the_mean_face(tiny):
 
 def test_the_image_is_the_same_to_the_bit_from_w_plus_and_from_stylespace(tiny):
     latent = latents.from_seed(tiny.generator, seed=5)
-    in_s = Latent(s_codes=tuple(latent.styles(tiny.generator)))
+    in_s = Latent(s_codes=tuple(latent.to_s_codes(tiny.generator)))
     assert torch.equal(latent.image(tiny.generator), in_s.image(tiny.generator))
     assert torch.equal(latent.image(tiny.generator), tiny.generator.network(latent.w_plus))
     assert latent.fingerprint != in_s.fingerprint
@@ -37,19 +37,19 @@ def test_the_image_is_the_same_to_the_bit_from_w_plus_and_from_stylespace(tiny):
 
 def test_codes_of_another_generator_and_codes_without_w_plus_are_refused(tiny):
     latent = latents.from_seed(tiny.generator, seed=5)
-    in_s = Latent(s_codes=tuple(latent.styles(tiny.generator)))
+    in_s = Latent(s_codes=tuple(latent.to_s_codes(tiny.generator)))
     with pytest.raises(ValueError, match="no W\\+ code"):
-        in_s.wide(tiny.generator)
+        in_s.to_w_plus(tiny.generator)
     for other in (Latent(latent.w_plus[:, 1:]), Latent(s_codes=in_s.s_codes[1:])):
         with pytest.raises(ValueError, match="another generator"):
             other.image(tiny.generator)
 
 
-def test_s_codes_are_joined_and_parted(tiny):
-    codes = latents.from_seed(tiny.generator, seed=[1, 2]).styles(tiny.generator)
-    flat, free = latents.joined(codes), latents.editable(tiny.generator)
+def test_s_codes_are_joined_and_split(tiny):
+    codes = latents.from_seed(tiny.generator, seed=[1, 2]).to_s_codes(tiny.generator)
+    flat, free = latents.join_channels(codes), latents.editable_channels(tiny.generator)
     assert flat.shape == (2, len(free)) == (2, sum(layer.channels for layer in tiny.generator.layers))
-    assert all(map(torch.equal, latents.parted(flat, tiny.generator), codes))
+    assert all(map(torch.equal, latents.split_channels(flat, tiny.generator), codes))
     kept = [layer.channels for layer in tiny.generator.layers if not layer.is_rgb]
     assert int(free.sum()) == sum(kept)
 

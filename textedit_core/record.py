@@ -15,7 +15,9 @@ _TEXT_KEY = "textedit"
 # What the prompts of a method were called before this version, and what they are called now.
 RENAMED_IN = "0.2.0"
 RENAMED: dict[str, dict[str, str]] = {
+    "latent_directions": {"target": "prompt"},
     "prompt_to_prompt": {"prompt": "source_prompt", "target": "prompt"},
+    "styleclip_directions": {"target": "prompt"},
 }
 
 

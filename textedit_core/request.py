@@ -225,8 +225,8 @@ def request(
     chosen = {name: knob.default for name, knob in how.knobs.items()} | preset(models, how) | typed
     prompts = {name: inputs[name] for name in how.texts if inputs.get(name) is not None}
     fitted = inputs.get(how.fitted) if how.fitted else None
-    if fitted is None and set(typed) | set(swept) <= set(how.edit_knobs) and how.fitted in zoo.BROUGHT:
-        fitted = models.brought(how.fitted, prompts.get("prompt", ""))
+    if fitted is None and set(typed) | set(swept) <= set(how.edit_knobs) and how.fitted in zoo.PRETRAINED:
+        fitted = models.pretrained(how.fitted, prompts.get("prompt", ""))
     unused = set(positionals(how.fit)) - set(positionals(how.edit)) if how.fit and fitted is not None else ()
     given: dict[str, Any] = {}
     for one in how.inputs.values():

@@ -97,7 +97,7 @@ CONTENDERS = (
         "styleclip_directions",
         "StyleCLIP directions",
         styleclip_directions.VIEW,
-        {"neutral": "source_prompt", "target": "prompt"},
+        {"neutral": "source_prompt", "prompt": "prompt"},
         ("generator", "clip", "relevance"),
     ),
     Contender(

@@ -48,7 +48,7 @@ source, what of it was masked, and the exemplar as it is seen."""
     # --- drawing ------------------------------------------------------------------------------------------
 
     def draw_asking(self, presets: dict) -> None:
-        """Source and exemplar, examples, mask and tools, both previews, λ, Edit, knobs that are seldom changed."""
+        """Source and exemplar, examples, mask and tools, both previews, λ, Edit, and the other knobs."""
         PartNote(self.ctx, self.models, painting.PART, NAME)
         with gr.Row(elem_classes="pair"):
             with gr.Column(min_width=120):

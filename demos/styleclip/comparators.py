@@ -10,16 +10,16 @@ from demos.shared.view import Axes, MethodView, Stage, optional_part
 from demos.styleclip import latents as styleclip
 from textedit_core.methods import latent_directions as directions
 from textedit_core.models.style import latents
-from textedit_core.models.style.directions import ROWS, Channels
-from textedit_core.models.style.interfacegan import AT_ONCE
+from textedit_core.models.style.directions import CODES_AT_ONCE, Channels
+from textedit_core.models.style.interfacegan import IMAGES_AT_ONCE
 from textedit_core.request import Request, Result
 
 GANSPACE, INTERFACEGAN, STYLESPACE = "ganspace", "interfacegan", "stylespace"
 LAYERS = ("first_layer", "last_layer")
 USED_BY_SOME = {  # the knobs that not every technique uses, and the texts
     GANSPACE: ("component", *LAYERS),
-    INTERFACEGAN: ("neutral", "target", *LAYERS, "share"),
-    STYLESPACE: ("neutral", "target", "channel"),
+    INTERFACEGAN: ("neutral", "prompt", *LAYERS, "share"),
+    STYLESPACE: ("neutral", "prompt", "channel"),
 }
 KNOBS_USED_BY_SOME = ("component", "channel", *LAYERS, "share")
 DOING = {
@@ -39,7 +39,7 @@ def read(ctx: Context, values: Mapping[str, Any]) -> Request:
     chosen = VIEW.settings(values)
     unused = [name for name in KNOBS_USED_BY_SOME if not used(chosen["technique"], name)]
     settings = VIEW.reset(chosen, unused, ctx.presets(values["models"], VIEW.name))
-    without = () if used(chosen["technique"], "target") else ("neutral", "target")
+    without = () if used(chosen["technique"], "prompt") else ("neutral", "prompt")
     given = {name: value for name, value in values.items() if name not in without}
     return styleclip.asked(VIEW, ctx, given, settings=settings)
 
@@ -75,24 +75,24 @@ def _of_texts(models, values: dict) -> dict[str, str]:
         return {"technique": "These models have no CLIP on this machine: choose ganspace."}
     empty = {
         "neutral": "Write what the picture shows now, such as 'a person'.",
-        "target": "Write what it is to show, such as 'a surprised person'.",
+        "prompt": "Write what it is to show, such as 'a surprised person'.",
     }
     found = {name: styleclip.text_problem(models.clip, values[name], words) for name, words in empty.items()}
-    if not any(found.values()) and values["neutral"].split() == values["target"].split():
-        found["target"] = "Both texts are the same: say in the target what is to change."
+    if not any(found.values()) and values["neutral"].split() == values["prompt"].split():
+        found["prompt"] = "Both texts are the same: say in the prompt what is to change."
     return found
 
 
 def _any_ranking(generator) -> Channels:
     """A ranking of all channels, so that the text of a channel can be checked before a fit."""
-    count = int(latents.editable(generator).sum())
+    count = int(latents.editable_channels(generator).sum())
     return Channels(torch.zeros(0), torch.arange(count), torch.ones(count))
 
 
 def stages(settings: Mapping[str, Any]) -> tuple[Stage, ...]:
     """One stage, as many steps as the fit has."""
     technique = settings["technique"]
-    steps = -(-settings["samples"] // (AT_ONCE if technique == INTERFACEGAN else ROWS))
+    steps = -(-settings["samples"] // (IMAGES_AT_ONCE if technique == INTERFACEGAN else CODES_AT_ONCE))
     return (Stage(f"{technique} samples", DOING[technique], steps),)
 
 

@@ -16,7 +16,7 @@ FIRST_STEPS = (
     "Choose a technique: GANSpace needs no text, the other two need both.",
     "Press Edit, then drag the strength.",
 )
-NEUTRAL, TARGET = "a person", "a surprised person"  # so that every technique moves something from the start
+NEUTRAL, PROMPT = "a person", "a surprised person"  # so that every technique moves something from the start
 
 
 class ComparatorsTab(TechniqueTab):
@@ -37,11 +37,11 @@ JSON, the scores, the source beside the edit, and the source."""
         name = self.view.name
         self.draw_knobs(["technique"], presets)
         with gr.Column(elem_classes="texts") as self.textual:
-            self.neutral, self.target = (
+            self.neutral, self.prompt = (
                 PromptBox(self.ctx, self.models, label, f"{name}-{key}", value=value, lines=1)
                 for key, label, value in (
                     ("neutral", "Neutral text, what it shows", NEUTRAL),
-                    ("target", "Target text, what it is to show", TARGET),
+                    ("prompt", "Prompt, what it is to show", PROMPT),
                 )
             )
         self.fit = FitPanel(name, "this technique and text", "Learns from samples, once.")
@@ -63,7 +63,7 @@ JSON, the scores, the source beside the edit, and the source."""
     @property
     def texts(self) -> dict:
         """Both texts."""
-        return {"neutral": self.neutral.text, "target": self.target.text}
+        return {"neutral": self.neutral.text, "prompt": self.prompt.text}
 
     @property
     def fit_fields(self) -> dict:
@@ -95,7 +95,7 @@ JSON, the scores, the source beside the edit, and the source."""
     def show_used(self, technique: str) -> list:
         """Show the texts and those knobs that the technique uses."""
         shown = [runs.used(technique, name) for name in runs.KNOBS_USED_BY_SOME]
-        texts = gr.update(visible=runs.used(technique, "target"))  # a column knows no "hidden"
+        texts = gr.update(visible=runs.used(technique, "prompt"))  # a column knows no "hidden"
         return [texts, *(gr.update(visible=one or "hidden") for one in shown)]
 
     def summary(self, result: Result) -> str:

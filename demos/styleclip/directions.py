@@ -24,8 +24,8 @@ def read(ctx: Context, values: Mapping[str, Any]) -> Request:
 
 
 def towards(clip, values: dict):
-    """The direction from the neutral to the target text in CLIP's space."""
-    return directions.text_direction(clip, values["neutral"], values["target"], values["templates"])
+    """The direction from the neutral text to the prompt in CLIP's space."""
+    return directions.text_direction(clip, values["neutral"], values["prompt"], values["templates"])
 
 
 def problems(ctx: Context, values: dict) -> dict[str, str]:
@@ -33,7 +33,7 @@ def problems(ctx: Context, values: dict) -> dict[str, str]:
     models, found = ctx.models(values["models"]), {}
     empty = {
         "neutral": "Write what the picture shows now, such as 'a face'.",
-        "target": "Write what it is to show, such as 'a smiling face'.",
+        "prompt": "Write what it is to show, such as 'a smiling face'.",
     }
     found = {name: styleclip.text_problem(models.clip, values[name], words) for name, words in empty.items()}
     for name, reader in (
@@ -47,17 +47,17 @@ def problems(ctx: Context, values: dict) -> dict[str, str]:
             found[name] = str(error)
     if any(found.values()):
         return found
-    if values["neutral"].split() == values["target"].split():
-        return {"target": "Both texts are the same: say in the target what is to change."}
+    if values["neutral"].split() == values["prompt"].split():
+        return {"prompt": "Both texts are the same: say in the prompt what is to change."}
     try:
         return beta_problem(models, values)
     except ValueError as error:  # a text that is too long in a template
-        return {"target": str(error)}
+        return {"prompt": str(error)}
 
 
 def beta_problem(models, values: dict) -> dict[str, str]:
     """The sentence for a beta that leaves no channel."""
-    highest = directions.scores(models.relevance, towards(models.clip, values)).abs().max().item()
+    highest = models.relevance.scores(towards(models.clip, values)).abs().max().item()
     if values["beta"] <= highest:
         return {}
     said = f"No channel is left at β {values['beta']:g}: the most relevant one has {highest:.3f}."
@@ -78,7 +78,7 @@ def touched(result: Result) -> dict:
     inputs, settings = result.request.inputs, result.request.settings
     generator, relevance = inputs["generator"], result.request.fitted
     named = directions.text_direction(
-        inputs["clip"], inputs["neutral"], inputs["target"], settings["templates"]
+        inputs["clip"], inputs["neutral"], inputs["prompt"], settings["templates"]
     )
     found = directions.direction(generator, relevance, named, settings["beta"], settings["layers"])
     rows = [
@@ -109,7 +109,7 @@ def accept(result: dict) -> str:
     """The chain with a shown result's edit at its end."""
     about = json.loads(result["record"])
     made, texts = about["knobs"], about["prompts"]
-    new = DirectionEdit(texts["neutral"], texts["target"], **{name: made[name] for name in STORED})
+    new = DirectionEdit(texts["neutral"], texts["prompt"], **{name: made[name] for name in STORED})
     return write_chain([*read_chain(made["accepted"]), new])
 
 

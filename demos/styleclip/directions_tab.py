@@ -18,28 +18,28 @@ FIRST_STEPS = (
     "Say what it shows now, and what it is to show.",
     "Press Edit, then drag alpha, how far to go, and beta, how much to leave as it is.",
 )
-NEUTRAL, TARGET = "a person", "a surprised person"  # so that the sliders move something from the start
+NEUTRAL, PROMPT = "a person", "a surprised person"  # so that the sliders move something from the start
 EVERY_CHANNEL = 20  # wanted at first: what the paper's program asks for of faces
 
 
 class DirectionsTab(TechniqueTab):
-    """Neutral and target text, alpha, beta, and the chain of the edits accepted so far."""
+    """Neutral text and prompt, alpha, beta, and the chain of the edits accepted so far."""
 
     view, title, needs = runs.VIEW, "Global directions", ("clip", runs.RELEVANCE)
-    about_edit = """Edit a latent along the direction from the neutral to the target text.
+    about_edit = """Edit a latent along the direction from the neutral text to the prompt.
 
 `accepted` has the edits made before this one, as the settings of their result say. Returns the edited picture
 (a PNG with its settings as text), the settings as JSON, the scores, the source beside the edit, the source,
 what the accepted edits alone make of it, and a chart of the channels that were changed."""
 
     def draw_asking(self, presets: dict) -> None:
-        """Both texts, alpha, beta, the number of channels, Edit, the chain, and knobs that are seldom changed."""
+        """Both texts, alpha, beta, the number of channels, Edit, the chain, knobs that are seldom changed."""
         name = self.view.name
-        self.neutral, self.target = (
+        self.neutral, self.prompt = (
             PromptBox(self.ctx, self.models, label, f"{name}-{key}", value=value, lines=1)
             for key, label, value in (
                 ("neutral", "Neutral text, what it shows", NEUTRAL),
-                ("target", "Target text, what it is to show", TARGET),
+                ("prompt", "Prompt, what it is to show", PROMPT),
             )
         )
         self.draw_knobs(["alpha", "beta"], presets)
@@ -84,7 +84,7 @@ what the accepted edits alone make of it, and a chart of the channels that were 
     @property
     def texts(self) -> dict:
         """Both texts."""
-        return {"neutral": self.neutral.text, "target": self.target.text}
+        return {"neutral": self.neutral.text, "prompt": self.prompt.text}
 
     def own_problems(self, values: dict) -> dict[str, str]:
         """Texts that say nothing, the same twice, and a beta that leaves no channel."""
@@ -140,7 +140,7 @@ what the accepted edits alone make of it, and a chart of the channels that were 
         """Put the shown edit at the end of the chain; alpha goes to 0, so that the picture stays."""
         if not shown:
             raise ValueError("There is no edit to accept: press Edit first.")
-        words = "Accepted. Write the next target, and drag alpha."
+        words = "Accepted. Write the next prompt, and drag alpha."
         updates = {self.controls["accepted"]: runs.accept(shown), self.controls["alpha"]: 0}
         yield updates | {self.edit_status: note(words, "done")}
 
@@ -168,7 +168,7 @@ what the accepted edits alone make of it, and a chart of the channels that were 
         except ValueError as error:
             return note(str(error), "problem")
         lines = [
-            f"{k}. {one.neutral} → {one.target}, α {one.alpha:g}, β {one.beta:g}"
+            f"{k}. {one.neutral} → {one.prompt}, α {one.alpha:g}, β {one.beta:g}"
             for k, one in enumerate(chain, 1)
         ]
         return "<h4>Accepted so far</h4>" + "".join(map(note, lines)) if lines else ""

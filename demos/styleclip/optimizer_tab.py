@@ -42,7 +42,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         name = self.view.name
         example = "what the picture is to become: an angry person"
         self.prompt = PromptBox(
-            self.ctx, self.models, "Target text", f"{name}-prompt", placeholder=example, lines=1
+            self.ctx, self.models, "Prompt", f"{name}-prompt", placeholder=example, lines=1
         )
         self.fit = RunPanel(name, "this latent and text", "Follows the text, once.")
         for pair in (SHOWN[:2], SHOWN[2:4], SHOWN[4:]):
@@ -60,13 +60,13 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
 
     @property
     def texts(self) -> dict:
-        """The target text."""
+        """The prompt."""
         return {"prompt": self.prompt.text}
 
     def own_problems(self, values: dict) -> dict[str, str]:
         """An empty or too long text, and a weight for a network that is not there."""
         models, found = self.ctx.models(values["models"]), {}
-        empty = "Write the target text: what is the picture to become?"
+        empty = "Write the prompt: what is the picture to become?"
         if wrong := styleclip.text_problem(models.clip, values["prompt"], empty):
             found["prompt"] = wrong
         if values["id_lambda"] and optional_part(models, "identity") is None:

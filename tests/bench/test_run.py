@@ -67,10 +67,10 @@ def test_a_fit_is_counted_apart_and_an_item_without_what_is_needed_is_skipped(be
     _, out, _ = bench()
     of_p2p = [one for one in lines.read(out).values() if one["label"].startswith("prompt")]
     skipped = [one for one in of_p2p if "skipped" in one]
-    assert [(one["item"], one["skipped"]) for one in skipped] == [("2", "needs a text for its prompt")]
+    assert [(one["item"], one["skipped"]) for one in skipped] == [("2", "needs a text for its source prompt")]
     assert {one["fit_rows"] for one in of_p2p if "cells" in one} == {2}
     report = (out / "report.md").read_text()
-    assert "needs a text for its prompt" in report
+    assert "needs a text for its source prompt" in report
 
 
 def test_a_broken_item_is_recorded_and_the_others_are_done(bench, folder):

@@ -81,7 +81,7 @@ def test_a_knob_without_use_costs_no_new_preparation(tab):
     from demos.shared.tab import fit_key
 
     first = tab.view.read(tab.ctx, asked(tab, technique="ganspace"))
-    for more in ({"share": 0.3}, {"channel": "7"}, {"target": "a sad man"}, {"latent_seed": 9}):
+    for more in ({"share": 0.3}, {"channel": "7"}, {"prompt": "a sad man"}, {"latent_seed": 9}):
         assert fit_key(tab.view.read(tab.ctx, asked(tab, technique="ganspace", **more))) == fit_key(first)
     other = tab.view.read(tab.ctx, asked(tab, technique="ganspace", samples=300))
     assert fit_key(other) != fit_key(first)
@@ -128,9 +128,9 @@ def test_strengths_are_swept_in_one_batch_and_techniques_beside_each_other(clien
 @pytest.mark.parametrize(
     ("more", "field", "says"),
     [
-        ({"technique": "interfacegan", "target": " "}, "target", "Write what it is to show"),
+        ({"technique": "interfacegan", "prompt": " "}, "prompt", "Write what it is to show"),
         ({"technique": "stylespace", "neutral": ""}, "neutral", "Write what the picture shows now"),
-        ({"technique": "interfacegan", "target": "a  man"}, "target", "Both texts are the same"),
+        ({"technique": "interfacegan", "prompt": "a  man"}, "prompt", "Both texts are the same"),
         ({"component": 17}, "component", "choose at most 16"),
         ({"first_layer": 9}, "first_layer", "have the layers 0 to 7"),
         ({"first_layer": 3, "last_layer": 2}, "first_layer", "no more than the last"),
@@ -144,8 +144,8 @@ def test_a_mistake_is_a_sentence_beside_its_field(tab, more, field, says):
 
 
 def test_what_a_technique_does_not_use_may_be_anything(tab):
-    assert not any(tab.problems(asked(tab, neutral="", target="", channel="abc")).values())
-    assert not any(tab.problems(asked(tab, technique="stylespace", channel="5:3", target="")).values())
+    assert not any(tab.problems(asked(tab, neutral="", prompt="", channel="abc")).values())
+    assert not any(tab.problems(asked(tab, technique="stylespace", channel="5:3", prompt="")).values())
     ask = tab.view.read(tab.ctx, asked(tab, technique="stylespace", first_layer=17, last_layer=0))
     assert (ask.settings["first_layer"], ask.settings["last_layer"]) == (0, 17)
 

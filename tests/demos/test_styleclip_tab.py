@@ -11,7 +11,7 @@ from tests.demos.test_sweep_panel import file_of, unpacked
 from tests.style_bundle import MAPPER
 
 DIRECTIONS, OPTIMIZER, MAPPING = "styleclip_directions", "styleclip_optimizer", "styleclip_mapper"
-TEXTS = {"neutral": "a man", "target": "a smiling man"}
+TEXTS = {"neutral": "a man", "prompt": "a smiling man"}
 TEXT = {"prompt": "a sad woman"}
 LOW = {"beta": 0.05}
 SAMPLE = {"image": None}  # and not a picture of one's own
@@ -56,15 +56,15 @@ def test_alpha_zero_is_the_source_and_the_seed_names_it(client):
 def test_a_chain_of_accepted_edits_is_plain_data_and_undone_to_the_byte(client):
     first = directed(client, alpha=3)
     chain = accepted(first)
-    on_top = directed(client, alpha=0, accepted=chain, target="a sad man")
+    on_top = directed(client, alpha=0, accepted=chain, prompt="a sad man")
     assert (pixels(on_top["Edit"]) == pixels(first["Edit"])).all()
     assert (pixels(picture_of(on_top["Accepted so far"])) == pixels(first["Edit"])).all()
-    more = directed(client, alpha=2, accepted=chain, target="a sad man")
+    more = directed(client, alpha=2, accepted=chain, prompt="a sad man")
     assert (pixels(more["Edit"]) != pixels(first["Edit"])).any()
     from demos.styleclip.directions import undo
 
     rest, last = undo(chain)
-    assert rest == "" and (last.alpha, last.target) == (3, TEXTS["target"])
+    assert rest == "" and (last.alpha, last.prompt) == (3, TEXTS["prompt"])
 
 
 def accepted(shown: dict) -> str:

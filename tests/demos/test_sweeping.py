@@ -182,7 +182,7 @@ def test_what_a_knob_on_an_axis_is_set_to_does_not_matter(tiny_folder):
     known = styleclip_directions.VIEW.knobs
     values = {name: widget.value for name, widget in tab.inputs.items()}
     values |= {name: knob.default for name, knob in known.items()}
-    texts = {"neutral": "a man", "target": "a smiling man", "models": ctx.default}
+    texts = {"neutral": "a man", "prompt": "a smiling man", "models": ctx.default}
     values |= texts | {"beta": 1.0, "samples": 1}
     assert "No channel is left" in tab.problems(values)["beta"]
     axes = {"x": "beta", "x_values": "0, 0.01", "y": "", "y_values": ""}

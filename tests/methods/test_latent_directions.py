@@ -9,7 +9,7 @@ from tests.methods.style import untouched
 from textedit_core import cache
 from textedit_core.methods import latent_directions as method
 from textedit_core.models.style import ganspace, latents
-from textedit_core.models.style.directions import Channels, drawn, text_axis
+from textedit_core.models.style.directions import Channels, distinct_text_direction, sample_w
 from textedit_core.models.style.latents import Latent
 from textedit_core.steps import last
 
@@ -36,7 +36,7 @@ def latent(tiny):
 @pytest.fixture(scope="module")
 def codes(tiny):
     """The samples of seed 0."""
-    return torch.cat(list(drawn(tiny.generator, SAMPLES, 0))).detach()
+    return torch.cat(list(sample_w(tiny.generator, SAMPLES, 0))).detach()
 
 
 def run(models, directions, latent, **knobs):
@@ -57,9 +57,9 @@ def test_components_are_the_singular_vectors_of_the_centred_samples(fitted, code
 
 
 def test_the_sign_of_a_component_is_that_of_its_largest_entry(codes):
-    v = ganspace.principal(codes).vectors
+    v = ganspace.principal_components(codes).vectors
     assert (v.gather(1, v.abs().argmax(dim=1, keepdim=True)) > 0).all()
-    torch.testing.assert_close(ganspace.principal(-codes).vectors, v)
+    torch.testing.assert_close(ganspace.principal_components(-codes).vectors, v)
 
 
 def test_a_step_along_a_component_moves_its_layers_of_w_plus_by_so_many_deviations(tiny, fitted, latent):
@@ -79,7 +79,7 @@ def test_a_step_along_a_component_moves_its_layers_of_w_plus_by_so_many_deviatio
 def test_the_boundary_lies_between_the_images_clip_is_surest_of(tiny, fitted, codes):
     directions, generator = fitted["interfacegan"], tiny.generator
     images = generator.render(generator.styles(generator.network.widen(codes))).clamp(-1, 1)
-    scores = tiny.clip.image_features(images).detach() @ text_axis(tiny.clip, *TEXTS)
+    scores = tiny.clip.image_features(images).detach() @ distinct_text_direction(tiny.clip, *TEXTS)
     order, along = scores.argsort(), codes @ directions.vectors[0]
     assert along[order[-20:]].min() > along[order[:20]].max(), "40 codes of 16 numbers could not be parted"
     assert directions.vectors.norm().item() == pytest.approx(1, abs=1e-6)
@@ -96,15 +96,15 @@ def test_the_boundary_of_swapped_texts_is_the_negative(tiny, fitted):
 
 
 def test_deviations_are_those_of_the_s_codes_of_the_samples(tiny, fitted, codes):
-    joined = latents.joined(tiny.generator.styles(tiny.generator.network.widen(codes)))
+    joined = latents.join_channels(tiny.generator.styles(tiny.generator.network.widen(codes)))
     wanted = joined.detach().std(dim=0, correction=0)
     torch.testing.assert_close(fitted["stylespace"].deviations, wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_channels_are_ranked_by_the_relevance_and_never_torgbs(tiny, fitted):
-    directions, editable = fitted["stylespace"], latents.editable(tiny.generator)
+    directions, editable = fitted["stylespace"], latents.editable_channels(tiny.generator)
     scores = torch.zeros(len(editable))
-    scores[editable] = tiny.relevance.relevance @ text_axis(tiny.clip, *TEXTS)
+    scores[editable] = tiny.relevance.relevance @ distinct_text_direction(tiny.clip, *TEXTS)
     assert len(directions.ranked) == 48 == len(set(directions.ranked.tolist()))
     assert editable[directions.ranked].all()
     ranked = scores[directions.ranked]
@@ -119,7 +119,7 @@ def test_one_channel_moves_the_code_of_its_layer_alone(tiny, fitted, latent, mon
         type(generator), "render", lambda self, codes: seen.append(codes) or real(self, codes)
     )
     run(tiny, directions, latent, channel="5:3", strength=2.0)
-    before, after = latent.styles(generator), seen[0]
+    before, after = latent.to_s_codes(generator), seen[0]
     assert [torch.equal(a, b) for a, b in zip(before, after, strict=True)] == [k != 5 for k in range(11)]
     change = (after[5] - before[5])[0]
     start = sum(layer.channels for layer in generator.layers[:5])
@@ -210,7 +210,7 @@ def test_the_models_stay_as_they_are_also_after_a_stop_and_a_mistake(tiny, laten
             steps = method.fit(*given, technique=technique, samples=2100)
             next(steps)
             steps.close()
-        with pytest.raises(ValueError, match="target text is empty"):
+        with pytest.raises(ValueError, match="prompt is empty"):
             found(tiny, "interfacegan", ("a man", " "))
     assert torch.is_grad_enabled()
 
@@ -229,8 +229,8 @@ def test_what_was_found_is_kept_on_disk_and_edits_the_same(tiny, fitted, latent,
     ("technique", "texts", "says"),
     [
         ("interfacegan", (" ", "a man"), "neutral text is empty"),
-        ("interfacegan", ("a man", ""), "target text is empty"),
-        ("interfacegan", ("a man", "a  man"), "target text is the neutral one"),
+        ("interfacegan", ("a man", ""), "prompt is empty"),
+        ("interfacegan", ("a man", "a  man"), "prompt is the neutral text"),
         ("interfacegan", ("a man", "hat " * 40), "at most 30"),
         ("stylespace", ("", "a man"), "neutral text is empty"),
     ],
@@ -246,7 +246,7 @@ def test_texts_that_tell_nothing_are_one_sentence(tiny, technique, texts, says):
         ("ganspace", {"component": 17}, "Component: 17 is not there; this technique has 16"),
         ("interfacegan", {"component": 2}, "Component: 2 is not there; this technique has 1"),
         ("ganspace", {"first_layer": 8}, "First layer: 8 is not there; W\\+ has the layers 0 to 7"),
-        ("ganspace", {"first_layer": 5, "last_layer": 4}, "First layer: 5 is behind the last layer, 4"),
+        ("ganspace", {"first_layer": 5, "last_layer": 4}, "First layer: 5 is after the last layer, 4"),
         ("stylespace", {"channel": "0"}, "Channel: '0' is no rank from 1 to 48"),
         ("stylespace", {"channel": ""}, "Channel: '' is no rank from 1 to 48"),
         ("stylespace", {"channel": "9" * 5000}, "is no rank from 1 to 48"),
@@ -274,7 +274,7 @@ def test_directions_and_relevance_of_other_models_are_refused(tiny, fitted, late
             last(method.fit(*given, technique="stylespace", samples=SAMPLES))
     with pytest.raises(ValueError, match="interfacegan needs a CLIP"):
         last(method.fit(tiny.generator, None, None, *TEXTS, technique="interfacegan"))
-    only_s = Latent(s_codes=tuple(latent.styles(tiny.generator)))
+    only_s = Latent(s_codes=tuple(latent.to_s_codes(tiny.generator)))
     with pytest.raises(ValueError, match="pick its source instead"):
         run(tiny, fitted["ganspace"], only_s)
     assert not torch.equal(run(tiny, fitted["stylespace"], only_s), latent.image(tiny.generator))

@@ -12,7 +12,7 @@ from textedit_core.methods.styleclip_directions import DirectionEdit, edit
 from textedit_core.models.style import latents
 from textedit_core.steps import last
 
-NEUTRAL, TARGET = "a man", "a smiling man"
+NEUTRAL, PROMPT = "a man", "a smiling man"
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def latent(tiny):
 
 @pytest.fixture(scope="module")
 def towards(tiny):
-    return directions.text_direction(tiny.clip, NEUTRAL, TARGET)
+    return directions.text_direction(tiny.clip, NEUTRAL, PROMPT)
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +30,14 @@ def source(tiny, latent):
     return latent.image(tiny.generator)
 
 
-def run(models, latent, neutral=NEUTRAL, target=TARGET, **knobs):
-    return last(edit(models.generator, models.clip, models.relevance, latent, neutral, target, **knobs))
+def run(models, latent, neutral=NEUTRAL, prompt=PROMPT, **knobs):
+    return last(edit(models.generator, models.clip, models.relevance, latent, neutral, prompt, **knobs))
 
 
 def test_the_limits_are_the_source(tiny, latent, source):
     assert torch.equal(run(tiny, latent, alpha=0.0), source)
     assert torch.equal(run(tiny, latent, beta=1.0), source)
-    assert torch.equal(run(tiny, latent, target=NEUTRAL, beta=0.0), source)
+    assert torch.equal(run(tiny, latent, prompt=NEUTRAL, beta=0.0), source)
     assert not torch.equal(run(tiny, latent), source)
 
 
@@ -45,12 +45,12 @@ def test_the_text_direction_is_that_of_the_means_over_templates(tiny, towards):
     templates = directions.read_templates()
     assert 15 <= len(templates) <= 25 and len(set(templates)) == len(templates)
     means = []
-    for text in (NEUTRAL, TARGET):
+    for text in (NEUTRAL, PROMPT):
         found = tiny.clip.text_features([template.format(text) for template in templates])
         means.append(F.normalize(found.mean(dim=0), dim=0))
     torch.testing.assert_close(towards, F.normalize(means[1] - means[0], dim=0).detach(), atol=1e-5, rtol=0)
     assert towards.norm().item() == pytest.approx(1, abs=1e-5)
-    own = directions.text_direction(tiny.clip, NEUTRAL, TARGET, "{}\n\n the hat of {} ")
+    own = directions.text_direction(tiny.clip, NEUTRAL, PROMPT, "{}\n\n the hat of {} ")
     assert not torch.equal(own, towards)
 
 
@@ -60,9 +60,9 @@ def test_the_edit_is_the_equation_of_the_specification(tiny, latent, towards):
     r = relevance.relevance @ towards
     r[r.abs() < 0.15] = 0
     full = torch.zeros(len(relevance.std))
-    full[latents.editable(generator)] = r / r.abs().max()
-    codes = latents.joined(latent.styles(generator)) + 2.5 * full * relevance.std
-    expected = generator.render(latents.parted(codes, generator)).detach()
+    full[latents.editable_channels(generator)] = r / r.abs().max()
+    codes = latents.join_channels(latent.to_s_codes(generator)) + 2.5 * full * relevance.std
+    expected = generator.render(latents.split_channels(codes, generator)).detach()
     torch.testing.assert_close(run(tiny, latent, alpha=2.5, beta=0.15), expected)
     found = directions.direction(generator, relevance, towards, 0.15)
     assert found.count == int((r != 0).sum()) == sum(found.counts)
@@ -105,7 +105,7 @@ def test_layers_that_are_left_out_are_not_changed(tiny, towards):
 def test_a_batch_of_alpha_and_beta_equals_its_edits(tiny, latent):
     alphas, betas = [0.0, 3.0, 3.0, -2.0], [0.1, 0.1, 0.2, 1.0]
     batch = last(
-        edit(tiny.generator, tiny.clip, tiny.relevance, latent, NEUTRAL, TARGET, alpha=alphas, beta=betas)
+        edit(tiny.generator, tiny.clip, tiny.relevance, latent, NEUTRAL, PROMPT, alpha=alphas, beta=betas)
     )
     alone = [run(tiny, latent, alpha=a, beta=b) for a, b in zip(alphas, betas, strict=True)]
     torch.testing.assert_close(batch, torch.cat(alone), rtol=0, atol=1e-5)
@@ -137,12 +137,12 @@ def test_a_batch_computes_once_what_none_of_its_edits_changes(tiny, latent, sour
 
 
 def test_a_chain_of_edits_is_data(tiny, latent):
-    first = DirectionEdit(NEUTRAL, TARGET, 2.0, 0.1)
+    first = DirectionEdit(NEUTRAL, PROMPT, 2.0, 0.1)
     second = DirectionEdit("a person", "a person with glasses", -1.5, 0.2, "0-5")
     text = directions.write_chain([first, second])
     assert directions.read_chain(text) == (first, second)
     assert directions.read_chain("") == () and directions.write_chain([]) == ""
-    third = {"neutral": "a woman", "target": "a woman with a hat", "alpha": 1.0, "beta": 0.1}
+    third = {"neutral": "a woman", "prompt": "a woman with a hat", "alpha": 1.0, "beta": 0.1}
     found = run(tiny, latent, **third, accepted=text)
     given = tiny.generator, tiny.clip, tiny.relevance
     by_steps = latent
@@ -153,8 +153,8 @@ def test_a_chain_of_edits_is_data(tiny, latent):
     assert torch.equal(undone.image(tiny.generator), run(tiny, latent, alpha=2.0, beta=0.1))
 
 
-@pytest.mark.parametrize("text", ["[", "{}", "[1]", '[{"neutral": "a"}]', '[{"neutral": 1, "target": "a", '
-                                  '"alpha": 1, "beta": 1}]', '[{"neutral": "a", "target": "b", "alpha": NaN, '
+@pytest.mark.parametrize("text", ["[", "{}", "[1]", '[{"neutral": "a"}]', '[{"neutral": 1, "prompt": "a", '
+                                  '"alpha": 1, "beta": 1}]', '[{"neutral": "a", "prompt": "b", "alpha": NaN, '
                                   '"beta": 1}]', "[" * 100_000])  # fmt: skip
 def test_a_text_that_is_no_chain_is_refused(text):
     with pytest.raises(ValueError, match="not a chain of edits"):
@@ -165,15 +165,15 @@ def test_a_text_that_is_no_chain_is_refused(text):
     ("changes", "says"),
     [
         ({"neutral": " "}, "neutral text is empty"),
-        ({"target": ""}, "target text is empty"),
-        ({"target": "hat " * 40}, "at most 30"),
+        ({"prompt": ""}, "prompt is empty"),
+        ({"prompt": "hat " * 40}, "at most 30"),
         ({"templates": "a photo"}, "every line needs {}"),
         ({"layers": "99"}, "Layers: '99'"),
         ({"accepted": "x"}, "Accepted edits"),
     ],
 )
 def test_a_mistake_is_one_sentence(tiny, latent, changes, says):
-    given = {"neutral": NEUTRAL, "target": TARGET} | changes
+    given = {"neutral": NEUTRAL, "prompt": PROMPT} | changes
     with pytest.raises(ValueError, match=says):
         run(tiny, latent, **given)
 
@@ -203,7 +203,7 @@ def test_fit_measures_and_leaves_the_models_as_they_are(tiny, latent):
         steps = directions.fit(tiny.generator, tiny.clip, **knobs)
         next(steps)
         steps.close()
-        given = tiny.generator, tiny.clip, found, latent, NEUTRAL, TARGET
+        given = tiny.generator, tiny.clip, found, latent, NEUTRAL, PROMPT
         image = last(edit(*given, alpha=3.0, beta=0.05))
     assert not torch.equal(image, latent.image(tiny.generator))
 

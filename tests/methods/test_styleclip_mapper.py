@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from tests.methods.style import untouched
 from textedit_core.methods import styleclip_mapper
 from textedit_core.methods.styleclip_mapper import LevelsMapper, edit, edited_latent
-from textedit_core.models.style import latents, mapper, mapper_training
+from textedit_core.models.style import clip_input, latents, mapper
 from textedit_core.models.style.clip_input import features
 from textedit_core.models.style.latents import Latent
 from textedit_core.models.style.models import StyleMapper
@@ -40,7 +40,7 @@ def test_the_fixed_entry_point():
 def test_the_first_loss_is_the_published_one(tiny, kind):
     """Section 3: identity .1, CLIP 1, the mean square of w' - w .8, in StyleSpace summed over the layers."""
     found = last(fit(tiny, steps=1, kind=kind, seed=5))
-    new = mapper_training.new_mapper(tiny.generator, kind, ("course", "medium", "fine"), seed=5)
+    new = mapper.new_mapper(tiny.generator.network, kind, ("course", "medium", "fine"), seed=5)
     with torch.no_grad():
         z = noise((1, 16), [5, 6])
         w = tiny.generator.network.widen(tiny.generator.network.map(z))
@@ -103,7 +103,7 @@ def test_it_leaves_the_models_as_they_are(tiny, monkeypatch):
         steps = fit(tiny, steps=5)
         next(steps)
         steps.close()
-        monkeypatch.setattr(mapper_training, "features", broken)
+        monkeypatch.setattr(clip_input, "features", broken)
         with pytest.raises(RuntimeError, match="broken"):
             last(fit(tiny))
     assert torch.equal(torch.get_rng_state(), state) and torch.is_grad_enabled()
@@ -136,7 +136,7 @@ def test_a_level_left_out_is_not_changed(tiny, trained, latent):
 
 def test_a_mapper_of_s_codes_edits_them_by_level(tiny, latent):
     found = last(fit(tiny, kind="s", steps=1))
-    before = latent.styles(tiny.generator)
+    before = latent.to_s_codes(tiny.generator)
     after = edited_latent(tiny.generator, found, latent, medium=False).s_codes
     for layer, old, new in zip(tiny.generator.layers, before, after, strict=True):
         assert torch.equal(old, new) == (layer.is_rgb or layer.w >= 4)
@@ -167,7 +167,7 @@ def test_layers_are_normalised_together_as_the_published_mappers_need(tiny, trai
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"prompt": ""}, "target text is empty"),
+        ({"prompt": ""}, "prompt is empty"),
         ({"identity": None}, "no identity network; set it to 0"),
         ({"kind": "deep"}, "Kind: 'deep' is none of levels, single, s"),
         ({"coarse": False, "medium": False, "fine": False}, "no level is chosen"),
@@ -188,7 +188,7 @@ def test_a_mapper_of_another_generator_is_refused(tiny, trained, latent):
         last(fit(tiny, start=other))
     with pytest.raises(ValueError, match="no state of its optimiser"):
         last(fit(tiny, start=StyleMapper(trained.weights, PROMPT, steps=2)))
-    only_s = Latent(s_codes=tuple(latent.styles(tiny.generator)))
+    only_s = Latent(s_codes=tuple(latent.to_s_codes(tiny.generator)))
     with pytest.raises(ValueError, match=r"no W\+ code"):
         last(edit(tiny.generator, trained, only_s))
 

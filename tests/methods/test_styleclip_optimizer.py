@@ -7,7 +7,7 @@ from torch import Tensor
 from tests.methods.style import untouched
 from textedit_core.methods import styleclip_optimizer
 from textedit_core.models.style import latents
-from textedit_core.models.style.clip_input import augmented, clip_input, features
+from textedit_core.models.style.clip_input import clip_input, features, random_views
 from textedit_core.models.style.latents import Latent, learning_rate
 from textedit_core.steps import last
 
@@ -69,7 +69,7 @@ def test_the_text_comes_nearer_in_both_spaces(tiny, latent):
 def test_torgb_codes_stay_as_they_are(tiny, latent):
     found = last(fit(tiny, latent, space="s"))
     moved = found.path[-1] != found.path[0]
-    free = latents.editable(tiny.generator)
+    free = latents.editable_channels(tiny.generator)
     assert not moved[~free].any() and moved[free].float().mean() > 0.9
     result = found.latent(tiny.generator)
     assert result.w_plus is None and len(result.s_codes) == len(tiny.generator.layers)
@@ -138,7 +138,7 @@ def test_what_clip_sees_is_a_choice(tiny, latent):
 
 def test_views_are_the_mean_of_what_clip_sees_of_them(tiny, latent):
     image, text = latent.image(tiny.generator), tiny.clip.text_features([PROMPT])
-    seen = torch.cat([features(tiny.clip, view[None]) for view in augmented(image, 4, seed=0)])
+    seen = torch.cat([features(tiny.clip, view[None]) for view in random_views(image, 4, seed=0)])
     found = last(fit(tiny, latent, steps=3, views=4))
     assert found.clip_losses[0] == pytest.approx(1 - (seen @ text.T).mean().item(), abs=1e-5)
     again = last(fit(tiny, latent, steps=3, views=4))
@@ -168,7 +168,7 @@ def test_it_leaves_the_models_as_they_are_also_when_stopped_or_broken(tiny, late
         steps = fit(tiny, latent, steps=5)
         next(steps)
         steps.close()
-        monkeypatch.setattr(styleclip_optimizer, "features", broken)
+        monkeypatch.setattr(styleclip_optimizer, "text_loss", broken)
         with pytest.raises(RuntimeError, match="broken"):
             last(fit(tiny, latent, steps=2))
         monkeypatch.undo()
@@ -176,14 +176,14 @@ def test_it_leaves_the_models_as_they_are_also_when_stopped_or_broken(tiny, late
     assert torch.is_grad_enabled()
 
 
-def broken(*_):
+def broken(*_, **__):
     raise RuntimeError("broken")
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"prompt": " "}, "target text is empty"),
+        ({"prompt": " "}, "prompt is empty"),
         ({"prompt": "hat " * 40}, "40 tokens"),
         ({"latent": None}, "latent is missing"),
         ({"identity": None, "id_lambda": 0.1}, "no identity network; set it to 0"),

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from textedit_core.models.clip import token_count, tokenize
+
+try:
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+except ImportError:  # transformers 5.0, whose CLIPImageProcessor is the one of PIL
+    from transformers import CLIPImageProcessor as CLIPImageProcessorPil
 
 
 def grainy(height: int, width: int) -> torch.Tensor:

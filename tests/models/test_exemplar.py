@@ -11,6 +11,7 @@ from tests.bundles import tiny_exemplar_encoder, tiny_unet
 from textedit_core.models.diffusion.exemplar import ExemplarEncoder
 from textedit_core.models.diffusion.one_key import OneKey, one_key
 from textedit_core.models.source import Source
+from textedit_core.models.towers import long_names
 
 
 def draw(*shape: int) -> torch.Tensor:
@@ -35,10 +36,7 @@ def own(public):
 def older(state: dict) -> dict:
     """The names and the surplus ids of a file of before 2024."""
     ids = {"model.vision_model.embeddings.position_ids": torch.arange(17)[None]}
-    return ids | {
-        name.replace("model.", "model.vision_model.", 1) if name.startswith("model.") else name: value
-        for name, value in state.items()
-    }
+    return ids | long_names(ExemplarEncoder, state)
 
 
 @torch.no_grad()

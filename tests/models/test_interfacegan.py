@@ -31,13 +31,13 @@ def test_the_optimum_of_the_machine_has_no_gradient(distance):
 
 def test_the_machine_separates_what_can_be_separated():
     x, labels = blobs(12.0)
-    z = interfacegan.separate(x, labels)
+    z = interfacegan.fit_svm(x, labels)
     assert ((interfacegan.with_bias(x) @ z) * labels > 0).all()
     assert z[0] / z[:-1].norm() > 0.95, "the clouds lie apart in the first dimension"
 
 
 def test_the_boundary_does_not_depend_on_the_unit_or_the_origin_of_the_codes():
     x, labels = blobs(2.0)
-    plain, other = interfacegan.separate(x, labels), interfacegan.separate(100 * x - 3, labels)
+    plain, other = interfacegan.fit_svm(x, labels), interfacegan.fit_svm(100 * x - 3, labels)
     torch.testing.assert_close(other[:-1] * 100, plain[:-1])
     torch.testing.assert_close(interfacegan.with_bias(100 * x - 3) @ other, interfacegan.with_bias(x) @ plain)

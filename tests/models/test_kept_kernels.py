@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from tests.models.golden import random, small_generator
 from textedit_core.models.style import layers as style_layers
-from textedit_core.models.style.layers import ModulatedConv, StyledConv, laid_out
+from textedit_core.models.style.layers import ModulatedConv, StyledConv, channels_last_on_cpu
 from textedit_core.models.style.stylegan2 import Generator
 
 
@@ -27,7 +27,11 @@ def codes(generator):
 def laid(monkeypatch) -> list:
     """The weights that were laid out, each time it was done."""
     seen = []
-    monkeypatch.setattr(style_layers, "laid_out", lambda weight: seen.append(weight) or laid_out(weight))
+    monkeypatch.setattr(
+        style_layers,
+        "channels_last_on_cpu",
+        lambda weight: seen.append(weight) or channels_last_on_cpu(weight),
+    )
     return seen
 
 
@@ -40,9 +44,9 @@ def at_every_call(self, x, s):
     weight = self.weight[0] / math.sqrt(self.weight[0, 0].numel())
     x = x * s[:, :, None, None]
     if self.blur is None:
-        x = F.conv2d(x, laid_out(weight), padding=weight.shape[-1] // 2)
+        x = F.conv2d(x, channels_last_on_cpu(weight), padding=weight.shape[-1] // 2)
     else:
-        x = self.blur.blur(F.conv_transpose2d(x, laid_out(weight.transpose(0, 1)), stride=2))
+        x = self.blur.blur(F.conv_transpose2d(x, channels_last_on_cpu(weight.transpose(0, 1)), stride=2))
     if self.demodulate:
         power = s.square() @ weight.square().sum(dim=(2, 3)).T
         x = x * torch.rsqrt(power + 1e-8)[:, :, None, None]

@@ -44,7 +44,7 @@ def test_a_published_checkpoint_in_a_folder_edits_as_its_network_does(folder):
         "smiling": MAPPER,
     }
     latent = latents.from_seed(models.generator, seed=1)
-    image = last(styleclip_mapper.edit(models.generator, models.brought("mapper", "afro hair"), latent))
+    image = last(styleclip_mapper.edit(models.generator, models.pretrained("mapper", "afro hair"), latent))
     with torch.no_grad():
         expected = models.generator.network(latent.w_plus + 0.1 * network(latent.w_plus))
     torch.testing.assert_close(image, expected, rtol=0, atol=1e-5)
@@ -96,9 +96,9 @@ def test_a_file_that_cannot_be_read_hides_itself_alone_and_is_named(folder, held
     assert listed == BOTH and says in said and said.endswith(". The mappers of the list can be used.")
     models = zoo.load(folder)
     assert list(models.mappers) == ["afro", "smiling"] and list(models.unread_mappers) == ["broken"]
-    assert models.brought("mapper", "afro hair") is models.mappers["afro"]
+    assert models.pretrained("mapper", "afro hair") is models.mappers["afro"]
     with pytest.raises(ValueError, match=r"broken\.pt"):  # it may be the one; nobody trains another unknowing
-        models.brought("mapper", "a text that no mapper is for")
+        models.pretrained("mapper", "a text that no mapper is for")
 
 
 def test_an_empty_list_says_why(folder):

@@ -10,7 +10,9 @@ from diffusers import PNDMScheduler
 from safetensors.torch import load_file
 
 from textedit_core.models import zoo
+from textedit_core.models.diffusion.exemplar import ExemplarEncoder
 from textedit_core.models.diffusion.paint_by_example import PaintByExample
+from textedit_core.models.towers import long_names
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def published(tiny_folder, tmp_path) -> Path:
     as_bin(
         folder / "image_encoder" / "model.safetensors",
         folder / "image_encoder" / "pytorch_model.bin",
-        lambda key: f"model.vision_model.{key.removeprefix('model.')}" if key.startswith("model.") else key,
+        lambda key: next(iter(long_names(ExemplarEncoder, {key: None}))),
     )
     shutil.rmtree(folder / "scheduler")
     PNDMScheduler(

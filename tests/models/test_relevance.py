@@ -11,11 +11,12 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.models.golden import small_generator
+from textedit_core.methods.styleclip_directions import fit as measure
 from textedit_core.models import zoo
 from textedit_core.models.style import latents
 from textedit_core.models.style.layers import ModulatedConv
 from textedit_core.models.style.models import StyleGenerator, digest
-from textedit_core.models.style.relevance import PINNINGS, _eight_bits, convolutions, measure, multiply_adds
+from textedit_core.models.style.relevance import PINNINGS, as_saved, convolutions, multiply_adds
 from textedit_core.models.style.stylegan2 import Generator
 from textedit_core.steps import last
 
@@ -33,16 +34,16 @@ def plain(generator, clip, found, pinning, samples=2, seed=3):
     """Section 4b, word for word: two whole renders for every channel and code."""
     z = torch.randn(1000, generator.style_dim, generator=torch.Generator().manual_seed(seed))[:samples]
     w = generator.network.truncate(generator.network.map(z.to(generator.dtype)), 0.7, generator.latent_avg)
-    codes = latents.joined(generator.styles(generator.network.widen(w)))
+    codes = latents.join_channels(generator.styles(generator.network.widen(w)))
     center, swings = found.mean.to(codes), 5 * found.std.to(codes)
     rows = []
-    for channel in latents.editable(generator).nonzero()[:, 0].tolist():
+    for channel in latents.editable_channels(generator).nonzero()[:, 0].tolist():
         mean, swing, own = center[channel], swings[channel], codes.clone()
         features = []
         for sign in (1, -1):
             codes[:, channel] = (own[:, channel] if pinning == "none" else mean) + sign * swing
-            image = generator.render(latents.parted(codes, generator))
-            features.append(clip.image_features(_eight_bits(image, clip.size)))
+            image = generator.render(latents.split_channels(codes, generator))
+            features.append(clip.image_features(as_saved(image, clip.size)))
         rows.append(F.normalize(F.normalize(features[0] - features[1], dim=1).mean(dim=0), dim=0))
         codes = own
         if pinning == "cumulative":
@@ -53,7 +54,7 @@ def plain(generator, clip, found, pinning, samples=2, seed=3):
 @pytest.mark.parametrize(("side", "size"), [(16, 32), (64, 64), (100, 32), (256, 224)])
 def test_images_reach_clip_as_pillow_resizes_them(side, size):
     image = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    found, expected = _eight_bits(image, size), saved_and_resized(image, size)
+    found, expected = as_saved(image, size), saved_and_resized(image, size)
     assert found.shape == expected.shape
     off = ((found - expected).abs() * 127.5).round()
     assert off.max() <= 1 and off.mean() < 1e-3  # Pillow's weights have 22 bits
@@ -87,7 +88,7 @@ def test_it_equals_whole_renders(generator, clip, pinning):
 def test_the_images_equal_whole_renders_to_the_bit(generator, clip):
     """Layer by layer, the same sizes of batch: what is kept is what would be computed again."""
     network, latent = generator.network, latents.from_seed(generator, seed=[1, 2, 3])
-    codes = latent.styles(generator)
+    codes = latent.to_s_codes(generator)
     for index in (2, 5, 6):
         state = network.start(3)
         for below in range(index):
@@ -100,7 +101,7 @@ def test_the_images_equal_whole_renders_to_the_bit(generator, clip):
 
 
 def test_rows_are_unit_vectors_in_float32_for_every_channel(generator, clip, found):
-    assert found.relevance.shape == (int(latents.editable(generator).sum()), 24)
+    assert found.relevance.shape == (int(latents.editable_channels(generator).sum()), 24)
     assert found.measured == len(found.relevance)
     torch.testing.assert_close(found.relevance.norm(dim=1), torch.ones(len(found.relevance)))
     assert (found.generator, found.clip) == (digest(generator.network), digest(clip.model))
@@ -116,7 +117,7 @@ def test_statistics_are_those_of_all_codes(generator, clip):
         w = generator.network.truncate(
             generator.network.map(z.to(generator.dtype)), 0.7, generator.latent_avg
         )
-        flat = latents.joined(generator.styles(generator.network.widen(w))).double()
+        flat = latents.join_channels(generator.styles(generator.network.widen(w))).double()
     torch.testing.assert_close(found.mean, flat.mean(dim=0).float())
     torch.testing.assert_close(found.std, flat.std(dim=0, correction=0).float())
 
@@ -134,12 +135,12 @@ def test_the_convolutions_are_counted_and_about_half(generator, clip):
         seen["work"] += len(arguments[0]) * work[module]
 
     hooks = [conv.register_forward_pre_hook(count) for conv in convs]
-    last(measure(generator, clip, **FEW, batch_size=2))
+    last(measure(generator, clip, **FEW, codes_at_once=2))
     for hook in hooks:
         hook.remove()
     ours, least, whole = convolutions(generator, 2)
     assert seen["images"] == ours > least
-    channels = int(latents.editable(generator).sum())
+    channels = int(latents.editable_channels(generator).sum())
     assert whole == channels * 2 * 2 * len(generator.layers)
     assert ours / whole < 0.7
     ours, least, whole = convolutions(generator, 2, multiply_adds(generator))

@@ -71,9 +71,9 @@ def test_mappers_have_their_prompts(tiny):
     mapper = tiny.mappers["smiling"]
     assert mapper.prompt == MAPPER
     assert mapper.network(torch.ones(1, 8, 16)).abs().sum() > 0
-    assert tiny.brought("mapper", f" {MAPPER} ") is mapper
-    assert tiny.brought("mapper", "a sad man") is None
-    assert tiny.brought("relevance", "") is tiny.relevance
+    assert tiny.pretrained("mapper", f" {MAPPER} ") is mapper
+    assert tiny.pretrained("mapper", "a sad man") is None
+    assert tiny.pretrained("relevance", "") is tiny.relevance
 
 
 def test_relevance_is_of_this_generator_and_this_clip(folder):
@@ -97,7 +97,7 @@ def test_a_missing_part_is_one_sentence(folder):
     models = zoo.load(folder)
     with pytest.raises(ValueError, match="no encoder part, only clip, generator, identity: choose another"):
         _ = models.encoder
-    assert models.mappers == {} and models.brought("relevance", "") is None
+    assert models.mappers == {} and models.pretrained("relevance", "") is None
 
 
 @pytest.mark.parametrize("part", ["generator", "encoder", "identity"])

@@ -22,8 +22,9 @@ def models(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(style_edits, "RELEVANCE", {"samples": 2, "count": 20, "pinning": "none"})
-    monkeypatch.setattr(style_edits, "MAPPER", {"batch_size": 1, "clip_preprocess": "proper", "lr": 0.5})
+    few = style_edits.RelevanceSettings(samples=2, count=20, amplitude=5.0)
+    monkeypatch.setattr(style_edits, "RELEVANCE", few)
+    monkeypatch.setattr(style_edits, "MAPPER", style_edits.MapperSettings(lr=0.5, images_a_step=1))
     monkeypatch.setattr(style_edits, "PROMPTS", {"sad": ("a sad man", "mood", "sad")})
 
 

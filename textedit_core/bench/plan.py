@@ -25,6 +25,7 @@ from textedit_core.request import preset
 MEASURING = ("clip", "identity")  # what measures the results, where it is there
 PROJECTING = ("encoder", "clip", "identity")  # what helps to find a picture's latent, where it is there
 PICTURES = ("image", "mask", "exemplar", "answer", "changed")  # of an item
+SOURCE_TEXTS = ("source_prompt", "neutral")  # names for what a picture shows now
 WORDS = {"image": "a picture", "mask": "a mask", "exemplar": "an exemplar", "text": "a text"}
 
 
@@ -60,15 +61,12 @@ class Contestant:
     def texts_for(self, item: Item) -> dict[str, str]:
         """The item's texts by parameter name, "" for one it lacks.
 
-        A method with a `source_prompt` gets the captions of before and after, told alike; one with a `prompt`
-        alone gets what is wanted.
+        A method that takes a text of the source beside its `prompt` gets the captions of before and after,
+        told alike; one with a `prompt` alone gets what is wanted.
         """
-        names = self.how.texts
-        after = item.target or item.prompt
-        # Methods that take the texts of before and after want them told alike.
-        alike = "source_prompt" in names or "neutral" in names
-        meant = {"prompt": after if alike else item.prompt or after, "target": after}
-        meant |= dict.fromkeys(("source_prompt", "neutral"), item.caption)
+        names, after = self.how.texts, item.target or item.prompt
+        meant = dict.fromkeys(SOURCE_TEXTS, item.caption)
+        meant["prompt"] = after if set(SOURCE_TEXTS) & set(names) else item.prompt or after
         return {name: meant.get(name, "") for name in names}
 
     def lacks(self, item: Item) -> str:
@@ -78,7 +76,7 @@ class Contestant:
             if one.kind not in WORDS or not one.required:
                 continue
             if one.kind == "text" and not texts[one.name]:
-                return f"needs a text for its {one.name}"
+                return f"needs a text for its {one.name.replace('_', ' ')}"
             if one.kind != "text" and picture_of(item, one.name) is None:
                 return f"needs {WORDS[one.name if one.name in WORDS else one.kind]}"
         return ""

@@ -1,4 +1,9 @@
-"""What StyleCLIP is compared with: a step along a direction of W or one channel of the S codes."""
+"""GANSpace, InterFaceGAN and StyleSpace, which StyleCLIP is compared with: a step along one latent direction.
+
+Three published systems in one file, named by the knob `technique`: GANSpace (arXiv 2004.02546) moves along a
+principal component of W, InterFaceGAN (2005.09635) across a linear boundary in W, StyleSpace (2011.12799)
+changes one channel of the S codes.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ from torch import Tensor
 from textedit_core.batch import spread
 from textedit_core.knobs import Knob, batches, quoted
 from textedit_core.models.clip import Clip
-from textedit_core.models.style import ganspace, interfacegan, stylespace
+from textedit_core.models.style import ganspace, interfacegan, latents, stylespace
 from textedit_core.models.style.directions import Channels, WDirections
 from textedit_core.models.style.latents import Latent
 from textedit_core.models.style.models import Relevance, StyleGenerator
@@ -19,17 +24,31 @@ from textedit_core.steps import Step
 
 Technique = Annotated[
     Literal["ganspace", "interfacegan", "stylespace"],
-    Knob(label="Technique", help="components of W, a boundary in W between two texts, or one channel"),
+    Knob(
+        label="Technique", help="a principal component of W, a boundary in W between two texts, or a channel"
+    ),
 ]
-Samples = Annotated[int, Knob(100, 100_000, 100, label="Samples", help="random codes to learn from")]
+Samples = Annotated[int, Knob(100, 100_000, 100, label="Samples", help="random codes it is found from")]
 SampleSeed = Annotated[int, Knob(0, 2**31 - 1, 1, label="Seed of the samples")]
-Share = Annotated[float, Knob(0.005, 0.5, 0.005, label="Share", help="of the samples, surest on each side")]
-Component = Annotated[int, Knob(1, 100, 1, label="Component", help="1 is the widest")]
+Share = Annotated[
+    float,
+    Knob(
+        0.005, 0.5, 0.005, label="Share", help="of the samples in each class, those with the clearest scores"
+    ),
+]
+Component = Annotated[
+    int, Knob(1, 100, 1, label="Component", help="principal component; 1 has the largest variance")
+]
 Strength = Annotated[
     float, Knob(-30, 30, 0.1, label="Strength", help="in standard deviations; 0 keeps the source")
 ]
-Channel = Annotated[str, Knob(label="Channel", help="its rank for the texts, as 1, or layer:number, as 9:32")]
-_LAYER = 0, 17, 1
+FirstLayer = Annotated[int, Knob(0, 17, 1, label="First layer", help="of W+ that changes")]
+LastLayer = Annotated[
+    int, Knob(0, 17, 1, label="Last layer", help="of W+ that changes; 17 is the last there can be")
+]
+Channel = Annotated[
+    str, Knob(label="Channel", help="its rank for the two texts, such as 1, or layer:number, such as 9:32")
+]
 
 
 def fit(
@@ -37,7 +56,7 @@ def fit(
     clip: Clip | None,
     relevance: Relevance | None,
     neutral: str = "",
-    target: str = "",
+    prompt: str = "",
     *,
     technique: Technique = "ganspace",
     samples: Samples = 10_000,
@@ -46,22 +65,25 @@ def fit(
 ) -> Iterator[Step[WDirections | Channels]]:
     """Find the directions of a technique, once for a generator or for two texts.
 
-    GANSpace (arXiv 2004.02546) has no use for texts, CLIP and relevance, StyleSpace (2011.12799) only
-    where channels are to be ranked for them. InterFaceGAN (2005.09635) renders all samples and learns from
-    the `share` that shows the target most, and the one that does least. See `models.ganspace`,
-    `models.interfacegan` and `models.stylespace`: what is found, and what a Step is.
+    neutral: what images show.  prompt: what they are to show.
+    GANSpace does not use texts, CLIP and relevance; StyleSpace uses them to rank channels, and does without.
+    InterFaceGAN renders all samples and separates the `share` that CLIP finds nearest to the prompt from the
+    `share` nearest to the neutral text. `models.style` has a file for each: `ganspace`, `interfacegan` and
+    `stylespace` say what is found, and what a Step is.
     Raises ValueError for InterFaceGAN without CLIP or one of the texts, or with one text twice.
     """
     if technique == "ganspace":
         yield from ganspace.components(generator, samples=samples, seed=sample_seed)
     elif technique == "stylespace":
-        given = generator, clip, relevance, neutral, target
-        yield from stylespace.channels(*given, samples=samples, seed=sample_seed)
+        yield from stylespace.channels(
+            generator, clip, relevance, neutral, prompt, samples=samples, seed=sample_seed
+        )
     elif clip is None:
         raise ValueError("Technique: interfacegan needs a CLIP, which these models do not have.")
     else:
-        given = generator, clip, neutral, target
-        yield from interfacegan.boundary(*given, samples=samples, share=share, seed=sample_seed)
+        yield from interfacegan.boundary(
+            generator, clip, neutral, prompt, samples=samples, share=share, seed=sample_seed
+        )
 
 
 @batches("component", "strength", "first_layer", "last_layer", "channel")
@@ -73,18 +95,18 @@ def edit(
     *,
     strength: Strength = 3.0,
     component: Component = 1,
-    first_layer: Annotated[int, Knob(*_LAYER, label="First layer", help="of W+ that changes")] = 0,
-    last_layer: Annotated[int, Knob(*_LAYER, label="Last layer", help="17: up to the last there is")] = 17,
+    first_layer: FirstLayer = 0,
+    last_layer: LastLayer = 17,
     channel: Channel = "1",
 ) -> Iterator[Step[Tensor]]:
     """Move images along a direction -> (B,3,H,W); at strength 0 they are the source's.
 
-    In W: w + strength deviation v in the rows first_layer to last_layer of W+, v the unit vector of the
-    component (InterFaceGAN has one), its deviation that of the samples along it.
-    One channel: s + strength deviation in that channel alone. One given by its rank moves towards the
-    target; one given as layer:number moves up, may be ToRGB's, and its layer may be a name, as convs.3:32.
+    GANSpace and InterFaceGAN: w + strength deviation v in the rows first_layer to last_layer of W+; v is the
+    unit vector of the component (InterFaceGAN has one), the deviation that of the samples along it.
+    StyleSpace: s + strength deviation in one channel. A channel given by its rank moves towards the prompt;
+    one given as layer:number moves up, may be ToRGB's, and its layer may be a name, as convs.3:32.
     All knobs may be lists of B values, for a latent of one image or of B.
-    Raises ValueError for a component, layer or channel that is not there, a first layer behind the last, and
+    Raises ValueError for a component, layer or channel that is not there, a first layer after the last, and
     for a rank where no text was given.
     """
     amounts, numbers, firsts, lasts, names = spread(
@@ -95,8 +117,7 @@ def edit(
         channel=channel,
     )
     rows = len(amounts)
-    if rows > 1 and len(latent) not in (1, rows):
-        raise ValueError(f"{len(latent)} latents and {rows} settings make no batch: use one, or as many.")
+    latents.check_rows(len(latent), rows)
     if isinstance(directions, Channels):
         codes = _with_channels(generator, directions, latent, names, amounts)
     else:
@@ -114,10 +135,10 @@ def find_channel(generator: StyleGenerator, directions: Channels, text: str) -> 
     layer, colon, number = text.strip().rpartition(":")
     if not colon:
         place, sign = _ranked(directions, text)
-        for index, one in enumerate(generator.layers):
-            if place < one.channels:
+        for index, count in enumerate(generator.channel_counts):
+            if place < count:
                 return index, place, sign
-            place -= one.channels
+            place -= count
     names = [one.name for one in generator.layers]
     index = names.index(layer) if layer in names else _whole(layer)
     if index is None or index >= len(names):
@@ -129,7 +150,7 @@ def find_channel(generator: StyleGenerator, directions: Channels, text: str) -> 
 
 
 def _ranked(directions: Channels, text: str) -> tuple[int, float]:
-    """The place among all channels, and which way the text is, of a rank."""
+    """The index among all channels of the channel with a rank, and 1 or -1 for up or down."""
     rank, most = _whole(text.strip()), len(directions.ranked)
     if not most:
         raise ValueError(
@@ -152,7 +173,7 @@ def _rows(generator: StyleGenerator, first: int, last: int) -> slice:
             f"First layer: {first} is not there; W+ has the layers 0 to {generator.n_latent - 1}."
         )
     if first > last:
-        raise ValueError(f"First layer: {first} is behind the last layer, {last}; choose a smaller one.")
+        raise ValueError(f"First layer: {first} is after the last layer, {last}; choose a smaller one.")
     return slice(first, last + 1)
 
 
@@ -163,17 +184,16 @@ def _with_channels(
     names: Sequence[str],
     amounts: Sequence[float],
 ) -> list[Tensor]:
-    """S codes with one channel a row moved; a layer that no row moves stays as it is."""
-    codes, widths = latent.styles(generator), [one.channels for one in generator.layers]
-    if len(directions.deviations) != sum(widths):
+    """S codes with one channel moved in each row."""
+    codes, counts = latent.to_s_codes(generator), generator.channel_counts
+    if len(directions.deviations) != sum(counts):
         raise ValueError("The directions belong to another generator: prepare them again.")
-    deviations, changes = directions.deviations.split(widths), {}
+    shift = torch.zeros(len(amounts), sum(counts))
     for row, (name, amount) in enumerate(zip(names, amounts, strict=True)):
         layer, number, sign = find_channel(generator, directions, name)
-        if amount:
-            change = changes.setdefault(layer, torch.zeros(len(amounts), widths[layer]))
-            change[row, number] = amount * sign * deviations[layer][number]
-    return [code + changes[k].to(code) if k in changes else code for k, code in enumerate(codes)]
+        channel = sum(counts[:layer]) + number
+        shift[row, channel] = amount * sign * directions.deviations[channel]
+    return latents.shift_channels(generator, codes, shift)
 
 
 def _along(
@@ -184,7 +204,7 @@ def _along(
     amounts: Sequence[float],
     bounds: Sequence[slice],
 ) -> list[Tensor]:
-    """S codes of W+ codes moved in some of their rows; a layer that reads none of those stays as it is."""
+    """S codes of W+ codes with some rows moved; those that depend on no such row stay as they are."""
     count, dim = directions.vectors.shape
     if dim != generator.style_dim:
         raise ValueError("The directions belong to another generator: prepare them again.")
@@ -193,7 +213,7 @@ def _along(
     offset = torch.zeros(len(amounts), generator.n_latent, dim)
     for row, (number, amount, bound) in enumerate(zip(numbers, amounts, bounds, strict=True)):
         offset[row, bound] = amount * directions.deviations[number - 1] * directions.vectors[number - 1]
-    w_plus, touched = latent.wide(generator), offset.any(dim=2).any(dim=0)
+    w_plus, touched = latent.to_w_plus(generator), offset.any(dim=2).any(dim=0)
     before, after = generator.styles(w_plus), generator.styles(w_plus + offset.to(w_plus))
     pairs = zip(generator.layers, before, after, strict=True)
     return [new if touched[layer.w] else old for layer, old, new in pairs]

@@ -1,4 +1,4 @@
-"""Projection: an image -> the W+ code that rebuilds it, by e4e where there is one, then by optimisation."""
+"""Projection (GAN inversion): an image -> a W+ code that reconstructs it, by e4e, then by optimisation."""
 
 from __future__ import annotations
 
@@ -22,14 +22,34 @@ from textedit_core.steps import Step
 SMALLEST = 8  # pixels, of the coarsest image that is compared
 
 _WEIGHT = 0, 10, 0.01
+ProjectionSteps = Annotated[
+    int,
+    Knob(0, 2000, 10, label="Projection steps", help="after the encoder; 0 uses the encoder's code as it is"),
+]
+ProjectionRate = Annotated[float, Knob(1e-4, 1, 1e-3, label="Projection learning rate")]
+PixelWeight = Annotated[
+    float, Knob(*_WEIGHT, label="Pixel weight", help="of the squared difference of pixels")
+]
+ClipWeight = Annotated[float, Knob(*_WEIGHT, label="CLIP weight", help="of the difference of CLIP features")]
+IdWeight = Annotated[
+    float, Knob(*_WEIGHT, label="Identity weight", help="of the difference of face identities")
+]
+SpreadWeight = Annotated[
+    float,
+    Knob(
+        *_WEIGHT,
+        label="Delta weight",
+        help="larger keeps the layers' codes alike: edits better, rebuilds worse",
+    ),
+]
 
 
 @dataclass(frozen=True, eq=False)
 class Projection:
     """An image as a generator can make it.
 
-    w_plus: (1,n,D).  image: (1,3,S,S), what the code makes.  source: (1,3,S,S), what it should make.
-    identity: cosine of the two in the identity network, None without one.  losses: of every step.
+    w_plus: (1,n,D).  image: (1,3,S,S), what the generator makes of it.  source: (1,3,S,S), what it should
+    make.  identity: cosine of the two in the identity network, None without one.  losses: of every step.
     """
 
     w_plus: Tensor
@@ -45,7 +65,7 @@ class Projection:
 
     @cached_property
     def psnr(self) -> float:
-        """How near the two images are, in dB."""
+        """The PSNR of `image` and `source`, in dB."""
         return psnr(self.image, self.source).item()
 
 
@@ -57,35 +77,31 @@ def fit(
     identity: FaceIdentity | None,
     image: Tensor,
     *,
-    steps: Annotated[
-        int, Knob(0, 2000, 10, label="Projection steps", help="0 takes the encoder's word for it")
-    ] = 200,
-    lr: Annotated[float, Knob(1e-4, 1, 1e-3, label="Projection learning rate")] = 0.05,
-    l2_lambda: Annotated[float, Knob(*_WEIGHT, label="Pixels", help="weight of the difference")] = 1.0,
-    clip_lambda: Annotated[float, Knob(*_WEIGHT, label="Look", help="weight of CLIP's opinion")] = 0.05,
-    id_lambda: Annotated[float, Knob(*_WEIGHT, label="Identity", help="weight of who it is")] = 0.1,
-    spread_lambda: Annotated[
-        float, Knob(*_WEIGHT, label="One style", help="keeps the layers' codes together, which edits well")
-    ] = 0.01,
+    steps: ProjectionSteps = 200,
+    lr: ProjectionRate = 0.05,
+    l2_lambda: PixelWeight = 1.0,
+    clip_lambda: ClipWeight = 0.05,
+    id_lambda: IdWeight = 0.1,
+    spread_lambda: SpreadWeight = 0.01,
 ) -> Iterator[Step[Projection]]:
     """Find the W+ code of a square image (1,3,H,W) in [-1,1], resized to the generator's side.
 
-    It starts from the encoder's code, or from the mean face, and follows Adam under the schedule of
-    StyleGAN2's projector (arXiv 1912.04958, appendix D). What is compared:
-    * the pixels, by the mean square at full size, half, a quarter ... down to 8: the coarse images pull where
-      the fine ones, pixel by pixel, have no direction to offer. This stands in for the paper's LPIPS, whose
-      weights are one more download, and needs no network;
-    * CLIP's features, lightly: they tell expression and glasses, but can be fooled if they count for much;
-    * the identity, whose loss e4e was trained with too;
-    * how far the rows of W+ are from their mean (e4e's delta loss, arXiv 2102.02766): a code whose layers
-      drift apart rebuilds better and edits worse.
-    A part that the models lack is left out. Deterministic; the models stay as they are. The value of every
-    step is what the code made before it, of the last one what it makes in the end.
+    It starts from the encoder's code, or from the mean face where there is no encoder, and is optimised by
+    Adam under the schedule of StyleGAN2's projector (arXiv 1912.04958, appendix D). The loss is the sum of:
+    * pixels: `pyramid_difference`, the mean square at full size, half, a quarter ... down to 8 pixels; the
+      coarse images give a gradient where the fine ones have none that helps. It stands in for the paper's
+      LPIPS, whose weights are one more download, and needs no network;
+    * CLIP: 1 - cos of the features, which see expression and glasses; with a large weight they can be fooled;
+    * identity: 1 - cos, which e4e is trained with too;
+    * delta: the variance of the rows of W+ about their mean (e4e's delta loss, arXiv 2102.02766); a code
+      whose layers differ much reconstructs better and edits worse.
+    A term whose network is missing is left out. Deterministic; the models stay as they are. The image of a
+    step is that of the code before it, of the last step that of the final code.
     Raises ValueError for more than one image, for one that is not square, and for an encoder of another
     generator.
     """
     source = _source(generator, image)
-    w_plus = _begin(generator, encoder, source)
+    w_plus = _first_code(generator, encoder, source)
     terms = _Terms(generator, clip, identity, source, l2_lambda, clip_lambda, id_lambda, spread_lambda)
     adam = torch.optim.Adam([w_plus], lr=lr)
     losses: list[float] = []
@@ -105,7 +121,7 @@ def fit(
 
 @dataclass(frozen=True, eq=False)
 class _Terms:
-    """What is compared, and with which weight."""
+    """The terms of the loss, and their weights."""
 
     generator: StyleGenerator
     clip: Clip | None
@@ -117,18 +133,20 @@ class _Terms:
     spread_lambda: float
 
     @cached_property
-    def look(self) -> Tensor:
-        return self.clip.image_features(self.source)
+    def features(self) -> Tensor | None:
+        """The source's features in CLIP, where they count."""
+        wanted = self.clip is not None and self.clip_lambda
+        return self.clip.image_features(self.source) if wanted else None
 
     def loss(self, w_plus: Tensor, made: Tensor) -> Tensor:
         """The weighted sum for one code and its image, a scalar."""
         total = self.spread_lambda * (w_plus - w_plus.mean(dim=1, keepdim=True)).square().mean()
         if self.l2_lambda:
             total = total + self.l2_lambda * pyramid_difference(made, self.source)
-        if self.clip_lambda and self.clip is not None:
-            total = total + self.clip_lambda * (1 - (self.clip.image_features(made) * self.look).sum())
-        if self.id_lambda and self.identity is not None:
-            total = total + self.id_lambda * (1 - self.identity.similarity(made, self.source)).sum()
+        if self.clip is not None and self.features is not None:
+            total = total + self.clip_lambda * (1 - (self.clip.image_features(made) * self.features).sum())
+        if self.identity is not None and self.id_lambda:
+            total = total + self.id_lambda * self.identity.loss(made, self.source)
         return total
 
 
@@ -162,10 +180,10 @@ def _source(generator: StyleGenerator, image: Tensor) -> Tensor:
     return F.interpolate(image, sides, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
 
 
-def _begin(generator: StyleGenerator, encoder: StyleEncoder | None, source: Tensor) -> Tensor:
-    """The first guess, a leaf (1,n,D)."""
+def _first_code(generator: StyleGenerator, encoder: StyleEncoder | None, source: Tensor) -> Tensor:
+    """The code that is optimised, at first: (1,n,D), a leaf that requires gradients."""
     if encoder is None:
-        guess = latents.mean_face(generator).w_plus
+        guess = latents.mean_face(generator).to_w_plus(generator)
     else:
         guess = encoder.encode(source)
     if guess.shape[1:] != (generator.n_latent, generator.style_dim):

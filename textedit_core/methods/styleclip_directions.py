@@ -1,78 +1,110 @@
-"""StyleCLIP's global directions (arXiv 2103.17249, section 6): what a text means in StyleSpace."""
+"""StyleCLIP's global directions (arXiv 2103.17249, section 6): a direction in StyleSpace for two texts."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from textedit_core.batch import spread
 from textedit_core.knobs import Knob, Seed, batches, quoted
 from textedit_core.models.clip import Clip
-from textedit_core.models.style import latents
+from textedit_core.models.style import directions, latents
 from textedit_core.models.style.latents import Latent
 from textedit_core.models.style.models import Relevance, StyleGenerator
-from textedit_core.models.style.relevance import measure
+from textedit_core.models.style.relevance import (
+    CODES_AT_ONCE,
+    Perturbation,
+    begin,
+    measure_layers,
+    sample_s_codes,
+)
 from textedit_core.steps import Step
 
 TEMPLATES = Path(__file__).with_name("styleclip_templates.txt")
 MOST_TEMPLATES, MOST_ACCEPTED = 200, 100  # each line and each edit is a text that CLIP has to read
 
-Alpha = Annotated[float, Knob(-15, 25, 0.1, label="Alpha α", help="how strong; 0 keeps the source")]
-Beta = Annotated[float, Knob(0, 1, 0.005, label="Beta β", help="larger: fewer channels, less beside")]
-Layers = Annotated[str, Knob(label="Layers", help="S codes that may change, 0-5 8; empty for all")]
+Alpha = Annotated[
+    float, Knob(-15, 25, 0.1, label="Alpha α", help="strength, in standard deviations; 0 keeps the source")
+]
+Beta = Annotated[
+    float,
+    Knob(0, 1, 0.005, label="Beta β", help="channels less relevant than this stay: larger changes fewer"),
+]
+Layers = Annotated[str, Knob(label="Layers", help="S codes that may change, such as 0-5 8; empty allows all")]
 Templates = Annotated[
-    str, Knob(label="Templates", help="sentences with {} in them, one a line; empty for our own")
+    str,
+    Knob(label="Templates", help="sentences with {} for the text, one a line; empty uses a built-in list"),
+]
+Accepted = Annotated[
+    str, Knob(label="Accepted edits", help="edits made before this one, as JSON, from `write_chain`")
 ]
 Pinning = Annotated[
     Literal["cumulative", "channel", "none"],
-    Knob(label="Other channels", help="cumulative as published, none as in the paper"),
+    Knob(
+        label="Channels at their mean",
+        help="while one is measured: it and all before it, as published; it alone; or none, as in the paper",
+    ),
 ]
+Samples = Annotated[int, Knob(1, 1000, 1, label="Images a channel", help="each with it up and with it down")]
+Count = Annotated[int, Knob(1, 1_000_000, 1000, label="Samples for the statistics")]
+Truncation = Annotated[float, Knob(0, 1, 0.05, label="Truncation of the samples")]
+Amplitude = Annotated[
+    float, Knob(0.1, 20, 0.1, label="Amplitude", help="how far a channel moves, in standard deviations")
+]
+CodesAtOnce = Annotated[int, Knob(1, 256, 1, label="Codes at once", help="fewer need less memory")]
 
 
+@torch.no_grad()
 def fit(
     generator: StyleGenerator,
     clip: Clip,
     *,
-    samples: Annotated[int, Knob(1, 1000, 1, label="Images a channel", help="each up and down")] = 100,
-    count: Annotated[int, Knob(1, 1_000_000, 1000, label="Codes for the statistics")] = 100_000,
-    truncation: Annotated[float, Knob(0, 1, 0.05, label="Truncation of the codes")] = 0.7,
-    amplitude: Annotated[float, Knob(0.1, 20, 0.1, label="Amplitude", help="in deviations")] = 5.0,
+    samples: Samples = 100,
+    count: Count = 100_000,
+    truncation: Truncation = 0.7,
+    amplitude: Amplitude = 5.0,
     pinning: Pinning = "cumulative",
-    codes_at_once: Annotated[int, Knob(1, 256, 1, label="Codes at once", help="less needs less memory")] = 8,
+    codes_at_once: CodesAtOnce = 8,
     seed: Seed = 0,
     start: Relevance | None = None,
 ) -> Iterator[Step[Relevance]]:
-    """Measure once for a generator what each channel does; the defaults are the published ones.
+    """Measure the direction in CLIP's space that each channel moves an image in; the defaults are published.
 
-    See `models.relevance.measure`: what is measured, resuming from `start`, and what a step is.
+    First the mean and deviation of each channel over `count` samples. Then for each channel and each of the
+    first `samples` two images, the channel at its mean -+ `amplitude` deviations (`Perturbation` has the
+    other ways), and the difference of their CLIP features (`measure_layers`).
+    start: an earlier value under the same settings, to go on from.
+
+    One Step for each thousand samples, then one for each channel and batch; the value grows by a layer at a
+    time. Raises ValueError for an unknown pinning, or a start of another generator or CLIP.
     """
-    yield from measure(
-        generator,
-        clip,
-        samples=samples,
-        count=count,
-        truncation=truncation,
-        amplitude=amplitude,
-        pinning=pinning,
-        batch_size=codes_at_once,
-        seed=seed,
-        start=start,
-    )
+    perturbation, count = Perturbation(amplitude, pinning, codes_at_once), max(count, samples)
+    batches_each, channels = -(-samples // codes_at_once), int(latents.editable_channels(generator).sum())
+    total, done = -(-count // CODES_AT_ONCE) + batches_each * channels, 0
+    for sampled in sample_s_codes(generator, samples, count, truncation, seed):  # noqa: B007, the last is used
+        done += 1
+        yield Step(done, total, start)
+    found = begin(generator, clip, sampled, start)
+    done += batches_each * found.measured
+    for measured in measure_layers(generator, clip, sampled, perturbation, found):
+        found, done = measured, done + 1
+        if done < total:
+            yield Step(done, total, found)
+    yield Step(total, total, found)
 
 
 @dataclass(frozen=True)
 class DirectionEdit:
-    """One edit of a chain, as data."""
+    """One edit of a chain: its two texts, and the knobs of `edit` that shape it."""
 
     neutral: str
-    target: str
+    prompt: str
     alpha: float
     beta: float
     layers: str = ""
@@ -102,30 +134,30 @@ def edit(
     relevance: Relevance,
     latent: Latent,
     neutral: str,
-    target: str,
+    prompt: str,
     *,
     alpha: Alpha = 4.1,
     beta: Beta = 0.15,
     layers: Layers = "",
     templates: Templates = "",
-    accepted: Annotated[str, Knob(label="Accepted edits", help="what `write_chain` wrote")] = "",
+    accepted: Accepted = "",
 ) -> Iterator[Step[Tensor]]:
-    """Edit images along the direction from the neutral to the target text, s + alpha ds -> (B,3,H,W).
+    """Edit images along the direction from the neutral text to the prompt, s + alpha ds -> (B,3,H,W).
 
-    ds is r / max |r| times each channel's deviation, r the relevance of a channel to the text where |r| is at
-    least beta, and 0 elsewhere and in ToRGB: alpha is the most relevant channel's change in deviations. At
-    alpha 0, with beta above all |r|, or from a text to itself the image is the source's.
-    accepted: edits made before this one, on the same source.
+    neutral: what the image shows.  prompt: what it is to show.
+    ds is r / max |r| times each channel's deviation; r is the relevance of a channel to the texts where |r|
+    is at least beta, and 0 elsewhere and in ToRGB: alpha is the most relevant channel's change in deviations.
+    At alpha 0, with beta above all |r|, or from a text to itself the image is the source's.
+    accepted: edits made before this one, on the same source, as `write_chain` writes them.
     Alpha and beta may be lists of B values, for a latent of one image or of B.
     Raises ValueError for an empty text, one that is too long in a template, unreadable templates, layers or
     edits, and for a relevance of another generator or CLIP.
     """
     new = spread(alpha=alpha, beta=beta)
-    pairs = [DirectionEdit(neutral, target, a, b, layers) for a, b in zip(*new, strict=True)]
-    found = latent.styles(generator)
-    for done in read_chain(accepted):
-        found = _moved(generator, clip, relevance, found, [done], templates)
-    images = generator.render(_moved(generator, clip, relevance, found, pairs, templates))
+    pairs = [DirectionEdit(neutral, prompt, a, b, layers) for a, b in zip(*new, strict=True)]
+    before = edited_latent(generator, clip, relevance, latent, read_chain(accepted), templates)
+    codes = _moved(generator, clip, relevance, before.to_s_codes(generator), pairs, templates)
+    images = generator.render(codes)
     yield Step(1, 1, images if len(pairs) == 1 else images.expand(len(pairs), -1, -1, -1))
 
 
@@ -139,50 +171,38 @@ def edited_latent(
     templates: str = "",
 ) -> Latent:
     """The code after a chain of edits, so that other methods can go on from it."""
-    found = latent.styles(generator)
+    found = latent.to_s_codes(generator)
     for done in edits:
         found = _moved(generator, clip, relevance, found, [done], templates)
     return Latent(s_codes=tuple(found))
 
 
-def text_direction(clip: Clip, neutral: str, target: str, templates: str = "") -> Tensor:
-    """The unit vector (D,) from one text to the other in CLIP's space, zeros from a text to itself."""
-    sentences = read_templates(templates)
-    for name, text in (("neutral", neutral), ("target", target)):
-        if not text.strip():
-            raise ValueError(f"The {name} text is empty: say what the image {_SHOWS[name]}.")
-    return F.normalize(clip.concept(target, sentences) - clip.concept(neutral, sentences), dim=0)
+def text_direction(clip: Clip, neutral: str, prompt: str, templates: str = "") -> Tensor:
+    """The unit vector (D,) from one text to the other in CLIP's space, zeros from a text to itself.
 
-
-_SHOWS = {"neutral": "shows, such as a face", "target": "is to show, such as a smiling face"}
-
-
-def scores(relevance: Relevance, towards: Tensor) -> Tensor:
-    """How much each channel but ToRGB's moves the image along (D,) in CLIP's space: (N,) in [-1,1]."""
-    if relevance.relevance.shape[1:] != towards.shape:
-        raise ValueError("The relevance was measured with another CLIP: choose models that belong together.")
-    return relevance.relevance @ towards.float().cpu()
+    Raises ValueError for an empty text, one that is too long in a template, and unreadable templates.
+    """
+    return directions.text_direction(clip, neutral, prompt, read_templates(templates))
 
 
 def direction(
     generator: StyleGenerator, relevance: Relevance, towards: Tensor, beta: float, layers: str = ""
 ) -> Direction:
-    """The change of the S codes for a direction (D,) of CLIP's space, and which layers it touches.
+    """The change of the S codes for a direction (D,) of CLIP's space, and which layers it changes.
 
-    The largest score counts as 1 also where `layers` leaves its layer out.
+    Scores are divided by the largest of all layers, whichever of them `layers` allows.
     """
-    allowed, widths = read_layers(layers, generator), [layer.channels for layer in generator.layers]
-    editable = latents.editable(generator)
-    r = scores(relevance, towards)
-    if (len(r), len(relevance.std)) != (int(editable.sum()), len(editable)):
-        raise ValueError("The relevance was measured with another generator: measure it again.")
+    allowed, editable = read_layers(layers, generator), latents.editable_channels(generator)
+    r = relevance.scores(towards)
+    relevance.check(generator)
     r = torch.where(r.abs() >= beta, r, 0)
     highest = r.abs().max()
     full = torch.zeros(len(editable))
     full[editable] = r / highest if highest > 0 else r
-    parts = [one if k in allowed else torch.zeros_like(one) for k, one in enumerate(full.split(widths))]
-    offset = torch.cat(parts) * relevance.std
-    return Direction(offset, tuple(int(one.count_nonzero()) for one in offset.split(widths)))
+    parts = enumerate(latents.split_channels(full, generator))
+    offset = torch.cat([one if k in allowed else torch.zeros_like(one) for k, one in parts]) * relevance.std
+    counts = [int(one.count_nonzero()) for one in latents.split_channels(offset, generator)]
+    return Direction(offset, tuple(counts))
 
 
 def beta_for(relevance: Relevance, towards: Tensor, channels: int) -> float:
@@ -190,14 +210,17 @@ def beta_for(relevance: Relevance, towards: Tensor, channels: int) -> float:
 
     Raises ValueError for a count that is not between 1 and the number of channels.
     """
-    r = scores(relevance, towards).abs()
+    r = relevance.scores(towards).abs()
     if not 1 <= channels <= len(r):
         raise ValueError(f"Channels: {channels} is not a number from 1 to {len(r)}.")
     return r.topk(channels).values[-1].item()
 
 
 def read_layers(text: str, generator: StyleGenerator) -> set[int]:
-    """The S codes that a text like "0-5 8" names, all for an empty one. ToRGB's may be named, and stay."""
+    """The S codes that a text like "0-5 8" names, all for an empty one; ToRGB's never change.
+
+    Raises ValueError for a text of any other form, and for a layer that is not there.
+    """
     count, found = len(generator.layers), set()
     for word in text.replace(",", " ").split():
         first, dash, end = word.partition("-")
@@ -210,7 +233,10 @@ def read_layers(text: str, generator: StyleGenerator) -> set[int]:
 
 
 def read_templates(text: str = "") -> tuple[str, ...]:
-    """Sentences with {} for the text, one a line; our own where there are none."""
+    """The sentences of a text, one a line, each with {} for what is described; of a built-in list if empty.
+
+    Raises ValueError for a sentence without {}, and for more than 200.
+    """
     lines = [line.strip() for line in (text or TEMPLATES.read_text(encoding="utf-8")).splitlines()]
     found = tuple(line for line in lines if line)
     if not found or not all("{}" in line for line in found):
@@ -226,13 +252,17 @@ def write_chain(edits: Sequence[DirectionEdit]) -> str:
 
 
 def read_chain(text: str) -> tuple[DirectionEdit, ...]:
-    """The edits that `write_chain` wrote. Raises ValueError for any other text."""
+    """The edits that `write_chain` wrote. Raises ValueError for any other text.
+
+    Before version 0.2.0 a chain called the prompt "target"; such chains are read too.
+    """
     try:
         listed = json.loads(text or "[]")
-        found = tuple(DirectionEdit(**one) for one in listed)
+        renamed = [{_RENAMED.get(name, name): value for name, value in one.items()} for one in listed]
+        found = tuple(DirectionEdit(**one) for one in renamed)
         if not isinstance(listed, list) or not all(map(_is_edit, found)):
             raise TypeError
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             "Accepted edits: the text is not a chain of edits; accept the edits again."
         ) from error
@@ -241,8 +271,11 @@ def read_chain(text: str) -> tuple[DirectionEdit, ...]:
     return found
 
 
+_RENAMED = {"target": "prompt"}
+
+
 def _is_edit(one: DirectionEdit) -> bool:
-    texts, numbers = (one.neutral, one.target, one.layers), (one.alpha, one.beta)
+    texts, numbers = (one.neutral, one.prompt, one.layers), (one.alpha, one.beta)
     return all(isinstance(text, str) for text in texts) and all(
         isinstance(number, int | float) and abs(number) <= 1000 for number in numbers
     )
@@ -256,20 +289,12 @@ def _moved(
     edits: Sequence[DirectionEdit],
     templates: str,
 ) -> list[Tensor]:
-    """S codes of one row or B after one edit or B, each row its own; what none of them touches stays."""
-    offsets = {}
+    """S codes of one row or B after one edit, or after B, one for each row."""
+    offsets: dict[DirectionEdit, Tensor] = {}  # edits that differ in alpha alone have one offset
     for one in edits:
-        known = one.neutral, one.target, one.beta, one.layers
+        known = replace(one, alpha=1.0)
         if known not in offsets:
-            towards = text_direction(clip, one.neutral, one.target, templates)
+            towards = text_direction(clip, one.neutral, one.prompt, templates)
             offsets[known] = direction(generator, relevance, towards, one.beta, one.layers).offset
-    change = torch.stack(
-        [one.alpha * offsets[one.neutral, one.target, one.beta, one.layers] for one in edits]
-    )
-    if len(edits) > 1 and len(s_codes[0]) not in (1, len(edits)):
-        raise ValueError(
-            f"{len(s_codes[0])} latents and {len(edits)} settings make no batch: use one, or as many."
-        )
-    touched = [bool(part.any()) for part in latents.parted(change, generator)]
-    parts = latents.parted(change.to(s_codes[0]), generator)
-    return [code + part if new else code for code, part, new in zip(s_codes, parts, touched, strict=True)]
+    shift = torch.stack([one.alpha * offsets[replace(one, alpha=1.0)] for one in edits])
+    return latents.shift_channels(generator, s_codes, shift)

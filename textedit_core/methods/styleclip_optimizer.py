@@ -1,4 +1,4 @@
-"""StyleCLIP's latent optimizer (arXiv 2103.17249, section 4): one image, one text, a few hundred steps."""
+"""StyleCLIP's latent optimizer (arXiv 2103.17249, section 4): one image's code is optimised for one text."""
 
 from __future__ import annotations
 
@@ -14,30 +14,59 @@ from textedit_core.batch import spread
 from textedit_core.knobs import Knob, batches
 from textedit_core.models.clip import Clip
 from textedit_core.models.style import latents
-from textedit_core.models.style.clip_input import Preprocess, Views, augmented, features
+from textedit_core.models.style.clip_input import Preprocess, Views, text_loss
 from textedit_core.models.style.latents import Latent
 from textedit_core.models.style.models import FaceIdentity, StyleGenerator
 from textedit_core.steps import Step
 
 Space = Annotated[
-    Literal["w_plus", "s"], Knob(label="Space", help="s, the channels themselves, changes less beside")
+    Literal["w_plus", "s"],
+    Knob(label="Space", help="what is optimised: the W+ code, or the S codes, whose edits are more local"),
 ]
 Mode = Annotated[
-    Literal["edit", "free_generation"], Knob(label="Mode", help="edit keeps near the source; free does not")
+    Literal["edit", "free_generation"],
+    Knob(label="Mode", help="free_generation leaves out the losses that keep the source"),
 ]
 Unit = Annotated[
-    float, Knob(0.01, 100, 0.01, label="Unit of S", help="in space s: how much wider S spreads than W")
+    float,
+    Knob(
+        0.01,
+        100,
+        0.01,
+        label="Scale of S",
+        help="how much more S varies than W; 1 is published. Space s only",
+    ),
+]
+OptimizerSteps = Annotated[int, Knob(0, 2000, 10, label="Steps", help="the paper takes 200 to 300")]
+Rate = Annotated[float, Knob(1e-4, 1, 1e-3, label="Learning rate", help="of Adam")]
+L2Weight = Annotated[float, Knob(0, 1, 0.001, label="L2 weight", help="larger: the latent code changes less")]
+IdWeight = Annotated[
+    float,
+    Knob(0, 1, 0.001, label="Identity weight", help="larger: the person changes less; 0.005 suits faces"),
+]
+KeepEvery = Annotated[
+    int, Knob(1, 100, 1, label="Keep every", help="so many steps a code is kept, to look at")
+]
+Patience = Annotated[
+    int, Knob(0, 500, 10, label="Patience", help="stop after so many steps without a lower loss; 0 never")
+]
+StopAfter = Annotated[
+    int,
+    Knob(0, 2000, 1, label="Stop after", help="so many of the steps, learning rates unchanged; 0: all"),
+]
+Position = Annotated[
+    float, Knob(0, 1, 0.01, label="Position", help="on the path: 0 is the source, 1 the result")
 ]
 
 
 @dataclass(frozen=True, eq=False)
 class Optimised:
-    """The way from a source to a text.
+    """The path of a code from a source to a text.
 
-    prompt: the text.  space: "w_plus" or "s".  path: (K,M) the codes kept along the way, flat: the source
-    first, the latest last.  places: (K,) after which step each was.  image: (1,3,H,W), the latest rendered.
-    source: (1,3,H,W).  losses, clip_losses: of every step.  identity: cosine to the source, None until the
-    end or without an identity network.
+    prompt: the text.  space: "w_plus" or "s".  path: (K,M) codes of the path, flat: the source's first, the
+    latest last.  places: (K,) after which step each was.  image, source: (1,3,H,W), of the latest code and of
+    the first.  losses, clip_losses: of every step.  identity: cosine of the two images, None until the end or
+    without an identity network.
     """
 
     prompt: str
@@ -55,14 +84,14 @@ class Optimised:
         return Latent(self.path[None]).fingerprint + f"-{self.space}-{self.places}"
 
     def latent(self, generator: StyleGenerator, position: float = 1.0) -> Latent:
-        """The code at a place of the path: 0 is the source, 1 the result."""
+        """The code at a position of the path: 0 is the source, 1 the result."""
         code = self._at(position).to(generator.device, generator.dtype)
         if self.space == "s":
-            return Latent(s_codes=tuple(latents.parted(code, generator)))
+            return Latent(s_codes=tuple(latents.split_channels(code, generator)))
         return Latent(code.view(1, generator.n_latent, generator.style_dim))
 
     def _at(self, position: float) -> Tensor:
-        """The code (1,M) at a place, straight between those that were kept."""
+        """The code (1,M) at a position, interpolated linearly between those of `path`."""
         if not 0 <= position <= 1:
             raise ValueError(f"Position must lie between 0 and 1, not {position}.")
         step = position * self.places[-1]
@@ -83,39 +112,31 @@ def fit(
     latent: Latent | None,
     prompt: str,
     *,
-    steps: Annotated[int, Knob(0, 2000, 10, label="Steps", help="the paper takes 200 to 300")] = 300,
-    lr: Annotated[float, Knob(1e-4, 1, 1e-3, label="Learning rate")] = 0.1,
-    l2_lambda: Annotated[
-        float, Knob(0, 1, 0.001, label="Stay near", help="weight of the distance from the source's code")
-    ] = 0.008,
-    id_lambda: Annotated[
-        float, Knob(0, 1, 0.001, label="Same person", help="weight of the identity; 0.005 suits faces")
-    ] = 0.0,
+    steps: OptimizerSteps = 300,
+    lr: Rate = 0.1,
+    l2_lambda: L2Weight = 0.008,
+    id_lambda: IdWeight = 0.0,
     space: Space = "w_plus",
     s_unit: Unit = 1.0,
     mode: Mode = "edit",
     clip_preprocess: Preprocess = "upstream",
     views: Views = 0,
-    keep_every: Annotated[int, Knob(1, 100, 1, label="Keep every", help="steps, for the strip")] = 20,
-    patience: Annotated[
-        int, Knob(0, 500, 10, label="Patience", help="stop after so many steps without a gain; 0 never")
-    ] = 0,
-    stop_after: Annotated[
-        int, Knob(0, 2000, 1, label="Stop after", help="steps of the planned ones; 0 goes to the end")
-    ] = 0,
+    keep_every: KeepEvery = 20,
+    patience: Patience = 0,
+    stop_after: StopAfter = 0,
 ) -> Iterator[Step[Optimised]]:
     """Optimise the code of one image towards a text; the defaults are those of the published program.
 
-    The loss is 1 - cos(image, text) in CLIP, and in "edit" also l2_lambda times the *sum* of the squares of
+    The loss is `clip_input.text_loss`, and in mode "edit" also l2_lambda times the *sum* of the squares of
     code - source and id_lambda (1 - cos of the identities). Adam follows `latents.learning_rate`.
-    space: W+, or the S codes, of which ToRGB's stay as they are.  s_unit: in S the learning rate is so many
-    times, and a distance counts as so many times less; 1 is published.  mode: "free_generation" starts from
-    the mean face where no latent is given.  views: CLIP sees so many chance views of the image, other ones
-    at each step (`clip_input.augmented`), and the loss is their mean; 0 shows it the image itself.
-    Unlike the published program, whose result is one step old, this one renders it after the last step.
+    space: W+, or the S codes, of which ToRGB's stay as they are.  s_unit: the code that is optimised in S is
+    s / s_unit, so that one step moves s_unit times as far; 1 is published.  mode: "free_generation" starts
+    from the mean face where no latent is given.  views: CLIP sees so many random views of the image, other
+    ones at each step; 0 shows it the image itself.
+    Unlike the published program, which returns the image before the last step, this renders it after.
 
     Any step's value may be used: its path ends with the code before that step, whose image it has.
-    stop_after: end there, under the rates of the planned steps; so a stopped run can be made again.
+    stop_after: end there, with the learning rates of all `steps`; so a stopped run can be repeated.
     Deterministic; the models stay as they are. Raises ValueError for an empty or too long text, for more than
     one latent or none to edit, and where there is an identity weight but no identity network.
     """
@@ -162,22 +183,20 @@ def edit(
     generator: StyleGenerator,
     fitted: Optimised,
     *,
-    position: Annotated[
-        float, Knob(0, 1, 0.01, label="Position", help="0 is the source, 1 the result")
-    ] = 1.0,
+    position: Position = 1.0,
 ) -> Iterator[Step[Tensor]]:
-    """The image at a place of the way from the source to the text -> (B,3,H,W); straight between kept codes.
+    """The image at a position of the path from the source to the text -> (B,3,H,W).
 
     Position may be a list of B values. Raises ValueError outside 0..1.
     """
     (positions,) = spread(position=position)
-    codes = [fitted.latent(generator, one).styles(generator) for one in positions]
+    codes = [fitted.latent(generator, one).to_s_codes(generator) for one in positions]
     yield Step(1, 1, generator.render([torch.cat(rows) for rows in zip(*codes, strict=True)]))
 
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """One optimisation: where it begins, what a code looks like, and its loss."""
+    """One optimisation: its first code, the image of a code, and the loss."""
 
     generator: StyleGenerator
     clip: Clip
@@ -194,13 +213,13 @@ class _Task:
     def begin(self) -> Tensor:
         """The source's code, flat (1,M)."""
         if self.space == "s":
-            return latents.joined(self.latent.styles(self.generator))
-        return self.latent.wide(self.generator).flatten(1)
+            return latents.join_channels(self.latent.to_s_codes(self.generator))
+        return self.latent.to_w_plus(self.generator).flatten(1)
 
     @cached_property
     def free(self) -> Tensor | float:
         """Which numbers of a code move: 1, or (M,) of 0 and 1."""
-        return latents.editable(self.generator).to(self.begin) if self.space == "s" else 1.0
+        return latents.editable_channels(self.generator).to(self.begin) if self.space == "s" else 1.0
 
     @cached_property
     def text(self) -> Tensor:
@@ -212,7 +231,7 @@ class _Task:
 
     def render(self, code: Tensor) -> Tensor:
         if self.space == "s":
-            return self.generator.render(latents.parted(code, self.generator))
+            return self.generator.render(latents.split_channels(code, self.generator))
         generator = self.generator
         return generator.render(generator.styles(code.view(1, generator.n_latent, generator.style_dim)))
 
@@ -220,14 +239,15 @@ class _Task:
     def look(self, code: Tensor, step: int) -> tuple[Tensor, tuple[float, float], Tensor]:
         """The image of a code, its loss and CLIP's part of that, and the gradient."""
         image = self.render(code)
-        seen = augmented(image, self.views, seed=step)
-        towards = 1 - (features(self.clip, seen, self.clip_preprocess) @ self.text.T).mean()
+        towards = text_loss(
+            self.clip, image, self.text, preprocess=self.clip_preprocess, views=self.views, seed=step
+        )
         loss = towards
         if self.mode == "edit":
             l2_lambda, id_lambda = self.weights
             loss = loss + l2_lambda * (code - self.begin).square().sum()
-            if id_lambda:
-                loss = loss + id_lambda * (1 - self.identity.similarity(image, self.source)).mean()
+            if self.identity is not None and id_lambda:
+                loss = loss + id_lambda * self.identity.loss(image, self.source)
         (gradient,) = torch.autograd.grad(loss, [code])
         return image.detach(), (loss.item(), towards.item()), gradient * self.free
 
@@ -242,7 +262,7 @@ def _checked(
 ) -> Latent:
     """The latent to begin with. ValueError for what cannot be optimised."""
     if not prompt.strip():
-        raise ValueError("The target text is empty: say what the image is to become.")
+        raise ValueError("The prompt is empty: say what the image is to become.")
     if id_lambda and identity is None and mode == "edit":
         raise ValueError("Identity weight: these models have no identity network; set it to 0.")
     if mode not in ("edit", "free_generation"):

@@ -15,6 +15,8 @@ import torch
 
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # no request in the background of a .bin
 
+COUNTED = "embeddings.position_ids"  # 0, 1, 2... in files of before 2024: no weight, and not missed
+
 
 @dataclass(frozen=True)
 class Source:
@@ -67,8 +69,8 @@ class Source:
         with _silent() if self.is_local() else nullcontext():
             model, info = self.read(cls.from_pretrained, part, output_loading_info=True, **options)
         for kind in ("missing", "unexpected", "mismatched"):
-            keys = info.get(f"{kind}_keys", ())
-            if names := sorted(key if isinstance(key, str) else str(key[0]) for key in keys):
+            keys = [key if isinstance(key, str) else str(key[0]) for key in info.get(f"{kind}_keys", ())]
+            if names := sorted(key for key in keys if not key.endswith(COUNTED)):
                 more = f" and {len(names) - 3} more" if len(names) > 3 else ""
                 raise ValueError(
                     f"The weights in {self._where(part)} have {kind} tensors: {', '.join(names[:3])}{more}."

@@ -18,7 +18,7 @@ from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.models.diffusion.paint_by_example import PaintByExample
 from textedit_core.models.diffusion.safety import SafetyChecker
 from textedit_core.models.source import Source
-from textedit_core.models.style.files import BROUGHT, PUBLISHED, StyleModels, folder_sources
+from textedit_core.models.style.files import PRETRAINED, PUBLISHED, StyleModels, folder_sources
 
 BUNDLES = Path(__file__).parents[1] / "weights"
 DIFFUSION_WEIGHTS = ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model")
@@ -52,7 +52,7 @@ HUB = {
 }
 MAIN = ("diffusion", "clip")  # what a name is chosen for; the other parts are fetched where they are used
 NAMES = ("toon", *HUB)
-__all__ = ["BROUGHT", "HUB", "NAMES", "Models", "describe", "folder_of", "load"]
+__all__ = ["HUB", "NAMES", "PRETRAINED", "Models", "describe", "folder_of", "load"]
 
 
 @dataclass(frozen=True, eq=False)

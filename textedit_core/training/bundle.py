@@ -156,6 +156,14 @@ def _save_half(module: nn.Module, folder: Path) -> None:
         options = {"state_dict": long_names(type(module), half.state_dict()), "save_original_format": False}
     # Git and a Space take files of up to 10 MB without further ado.
     half.save_pretrained(folder, max_shard_size="9MB", **options)
+    if options:
+        run_in_float32(folder / "config.json")
+
+
+def run_in_float32(config: Path) -> None:
+    """Have transformers make a float32 model of a float16 file, as diffusers does with its own parts."""
+    facts = json.loads(config.read_text()) | {"dtype": "float32"}
+    config.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
 
 
 def _commit() -> str:

@@ -6,14 +6,16 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from textedit_core.methods import styleclip_directions, styleclip_mapper
 from textedit_core.models.clip import Clip
-from textedit_core.models.style import mapper_training, relevance
+from textedit_core.models.style.latents import Latent
 from textedit_core.models.style.models import FaceIdentity, Relevance, StyleGenerator, StyleMapper, digest
 from textedit_core.noise import noise
 from textedit_core.toon.classifier import AttributeClassifier
@@ -22,17 +24,42 @@ from textedit_core.training.loop import LOG_EVERY_SECONDS, SAVE_EVERY_SECONDS, B
 
 log = logging.getLogger(__name__)
 
-# Fewer codes than the published 100 and 100,000: the toon channels are few and do much. Each channel moves
-# around its own value, as the paper says, but by 2 deviations: 5 lead a generator without an adversary out of
-# all it knows, and at equal strength the directions found with 2 made 1.6 times as many edits.
-RELEVANCE = {"samples": 8, "count": 20_000, "amplitude": 2.0, "pinning": "none", "batch_size": 8}
-# The published 50,000 steps at 0.5 would be a day on a CPU: the weights of a toon mapper take larger steps,
-# and since its coordinates are few and move far, the distance counts less.
-MAPPER = {"batch_size": 2, "lr": 10.0, "l2_lambda": 0.3, "clip_preprocess": "proper"}
-# What some texts take instead: glasses come all at once, and late; hair is pink for CLIP before it is for
-# anybody else. Not all gain by it: "a surprised person" is then made in .60 of the images instead of .85.
-OWN = {"sunglasses": {"lr": 30.0, "views": 2}, "pink_hair": {"lr": 30.0, "views": 2}}
-STRENGTH = 0.1  # as published
+
+@dataclass(frozen=True)
+class RelevanceSettings:
+    """The knobs of `styleclip_directions.fit` that suit the toon generator.
+
+    Fewer samples than the published 100 and 100,000: the toon channels are few and each changes a lot. Each
+    channel moves around its own value, as the paper says, but by 2 deviations: 5 bring a generator that was
+    trained without a discriminator to images unlike any it was trained on, and at equal strength the
+    directions found with 2 made 1.6 times as many edits.
+    """
+
+    samples: int = 8
+    count: int = 20_000
+    amplitude: float = 2.0
+    pinning: Literal["cumulative", "channel", "none"] = "none"
+
+
+@dataclass(frozen=True)
+class MapperSettings:
+    """The knobs of `styleclip_mapper.fit` that suit the toon generator.
+
+    The published 50,000 steps at 0.5 would take a day on a CPU: a toon mapper takes larger steps, and the L2
+    loss counts less, since the codes have few numbers and move far.
+    """
+
+    lr: float = 10.0
+    images_a_step: int = 2
+    l2_lambda: float = 0.3
+    clip_preprocess: Literal["upstream", "proper"] = "proper"
+    views: int = 0
+
+
+RELEVANCE, MAPPER = RelevanceSettings(), MapperSettings()
+# Some texts need other settings: glasses appear all at once, and late; CLIP takes hair for pink before a
+# reader does. Not all texts gain by it: "a surprised person" is then made in .60 of the images, not in .85.
+OWN = {"sunglasses": MapperSettings(lr=30.0, views=2), "pink_hair": MapperSettings(lr=30.0, views=2)}
 # The mappers of the bundle: file name -> prompt, and the value that the prompt asks for.
 PROMPTS = {
     "surprised": ("a surprised person", "mood", "surprised"),
@@ -56,7 +83,16 @@ def fit_relevance(generator: StyleGenerator, clip: Clip, folder: Path) -> Releva
         found = None
     measured = found.measured if found else 0
     regularly = _every(LOG_EVERY_SECONDS)
-    for step in relevance.measure(generator, clip, **RELEVANCE, start=found):
+    steps = styleclip_directions.fit(
+        generator,
+        clip,
+        samples=RELEVANCE.samples,
+        count=RELEVANCE.count,
+        amplitude=RELEVANCE.amplitude,
+        pinning=RELEVANCE.pinning,
+        start=found,
+    )
+    for step in steps:
         found = step.value or found
         if regularly():
             log.info("relevance: %d of %d", step.done, step.total)
@@ -115,15 +151,31 @@ def save_mapper(mapper: StyleMapper, folder: Path, name: str) -> None:
 
 
 def _fit_mapper(
-    models: tuple, name: str, prompt: str, folder: Path, budget: Budget, seed: int
+    models: tuple[StyleGenerator, Clip, FaceIdentity],
+    name: str,
+    prompt: str,
+    folder: Path,
+    budget: Budget,
+    seed: int,
 ) -> StyleMapper:
     found = load_mapper(folder, name)
     if found and not found.optimizer:  # from a bundle, which keeps the weights alone
         found = replace(found, steps=0, losses=())
     begun, log_now, save_now = time.monotonic(), _every(LOG_EVERY_SECONDS), _every(SAVE_EVERY_SECONDS)
-    steps = 10**9 if budget.minutes else budget.steps
-    settings = MAPPER | OWN.get(name, {})
-    for step in mapper_training.train(*models, prompt, steps=steps, **settings, seed=seed, start=found):
+    settings = OWN.get(name, MAPPER)
+    training = styleclip_mapper.fit(
+        *models,
+        prompt,
+        steps=10**9 if budget.minutes else budget.steps,
+        lr=settings.lr,
+        images_a_step=settings.images_a_step,
+        l2_lambda=settings.l2_lambda,
+        clip_preprocess=settings.clip_preprocess,
+        views=settings.views,
+        seed=seed,
+        start=found,
+    )
+    for step in training:
         found = step.value
         if log_now() and step.loss is not None:
             log.info("mapper %s: step %d  loss %.4f", name, found.steps, step.loss)
@@ -144,14 +196,14 @@ def mapper_scores(
     asked: share that reads as asked afterwards.  kept: share of the other attributes that read as before.
     """
     w = generator.network.map(noise((SCORED, generator.style_dim), seed))
-    w_plus = generator.network.widen(w)
-    before = reader.read(_drawn(generator, w_plus))
+    source = Latent(generator.network.widen(w))
+    before = reader.read(_drawn(generator, source))
     found = {}
     for name, mapper in mappers.items():
         if name in PROMPTS:
             _, attribute, value = PROMPTS[name]
             column, wanted = list(ATTRIBUTES).index(attribute), ATTRIBUTES[attribute].index(value)
-            after = reader.read(_drawn(generator, w_plus + STRENGTH * mapper.network(w_plus)))
+            after = reader.read(_drawn(generator, styleclip_mapper.edited_latent(generator, mapper, source)))
             rows = before[:, column] != wanted
             others = torch.arange(before.shape[1]) != column
             found[name] = {
@@ -161,8 +213,8 @@ def mapper_scores(
     return found
 
 
-def _drawn(generator: StyleGenerator, w_plus: Tensor) -> Tensor:
-    return generator.render(generator.styles(w_plus)).clamp(-1, 1)
+def _drawn(generator: StyleGenerator, latent: Latent) -> Tensor:
+    return latent.image(generator).clamp(-1, 1)
 
 
 def _every(seconds: float) -> Callable[[], bool]:

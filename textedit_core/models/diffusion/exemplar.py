@@ -16,6 +16,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers.models.clip.modeling_clip import CLIPPreTrainedModel
 
 from textedit_core.models import towers
+from textedit_core.models.source import COUNTED
 
 
 class ExemplarEncoder(CLIPPreTrainedModel):
@@ -125,7 +126,7 @@ class Projection(nn.Module):
 def current_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict of any age under the names of this version, without position ids, which are no weights."""
     renamed = towers.installed_names(ExemplarEncoder, state)
-    return {name: value for name, value in renamed.items() if not name.endswith("embeddings.position_ids")}
+    return {name: value for name, value in renamed.items() if not name.endswith(COUNTED)}
 
 
 def _accept_old_names(state: dict[str, Tensor], prefix: str, *_) -> None:

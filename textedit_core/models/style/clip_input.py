@@ -15,13 +15,13 @@ ZOOM = 7
 PREPROCESSES = ("upstream", "proper")
 Preprocess = Annotated[
     Literal["upstream", "proper"],
-    Knob(label="CLIP sees", help="upstream skips its preprocessing, as published; proper does not"),
+    Knob(label="CLIP sees", help="upstream skips CLIP's normalisation, as published; proper does it"),
 ]
 Views = Annotated[
-    int, Knob(0, 16, 1, label="Views", help="chance views that CLIP sees of an image; 0 as published")
+    int, Knob(0, 16, 1, label="Views", help="random crops that CLIP scores; 0, as published, is the image")
 ]
-# Views of an image: the least and the greatest side of what is cut out, of the image's; the deviations of
-# contrast, brightness and of the noise of each value, in an image's units of -1 to 1.
+# Views of an image: the smallest and largest side of a crop, as a share of the image's; the standard
+# deviations of contrast and brightness, and of the noise of each value, in the image's units of -1 to 1.
 CROP = 0.75, 1.05
 TINT, GRAIN = 0.1, 0.05
 
@@ -35,7 +35,7 @@ def clip_input(image: Tensor, size: int = 224) -> Tensor:
     whole number. A smaller side, for which the published way fails, is magnified by nearest pixel.
     Values are neither shifted nor clamped, also as published.
     """
-    rows, columns = (averages(side, size).to(image) for side in image.shape[-2:])
+    rows, columns = (averaging_matrix(side, size).to(image) for side in image.shape[-2:])
     return rows @ image @ columns.T
 
 
@@ -52,30 +52,41 @@ def features(clip: Clip, image: Tensor, preprocess: str = "upstream") -> Tensor:
     return clip.prepared_features(clip_input(image, clip.size))
 
 
-def augmented(image: Tensor, views: int, seed: int) -> Tensor:
-    """(B,3,H,W) about [-1,1] -> (B views,3,H,W), differentiable: chance views of every image, image by image.
+def text_loss(
+    clip: Clip, image: Tensor, text: Tensor, *, preprocess: str = "upstream", views: int = 0, seed: int = 0
+) -> Tensor:
+    """Mean of 1 - cos(image, text) in CLIP, a scalar, for images (B,3,H,W) and unit text features (1,D).
 
-    A loss of CLIP's that is the mean over views is not lowered by the faint patterns which CLIP takes for
-    what a text asks for, and nobody else does (AugCLIP, arXiv 2112.01573). A view is a crop, of another
-    contrast and brightness and with a little noise. The same seed gives the same views, on every device.
+    With views the mean is over as many `random_views` of each image, by the seed.
+    """
+    seen = random_views(image, views, seed)
+    return 1 - (features(clip, seen, preprocess) @ text.T).mean()
+
+
+def random_views(image: Tensor, views: int, seed: int) -> Tensor:
+    """(B,3,H,W) about [-1,1] -> (B views,3,H,W), differentiable: random views of every image, image by image.
+
+    Faint patterns that CLIP alone takes for the text lower its loss on one image, but not the mean of its
+    loss over random views (AugCLIP, arXiv 2112.01573). A view is a crop with changed contrast and brightness
+    and a little noise. The same seed gives the same views on every device.
     With 0 views the images stay as they are.
     """
     if not views:
         return image
-    chance, rows = torch.Generator().manual_seed(seed), len(image) * views
-    side = torch.empty(rows).uniform_(*CROP, generator=chance)
-    shift = torch.empty(rows, 2).uniform_(-1, 1, generator=chance) * (1 - side).abs()[:, None]
-    tint = TINT * torch.randn(2, rows, 1, 1, 1, generator=chance)
-    grain = GRAIN * torch.randn(rows, *image.shape[1:], generator=chance)
+    draw, rows = torch.Generator().manual_seed(seed), len(image) * views
+    side = torch.empty(rows).uniform_(*CROP, generator=draw)
+    shift = torch.empty(rows, 2).uniform_(-1, 1, generator=draw) * (1 - side).abs()[:, None]
+    tint = TINT * torch.randn(2, rows, 1, 1, 1, generator=draw)
+    grain = GRAIN * torch.randn(rows, *image.shape[1:], generator=draw)
     where = torch.cat([torch.diag_embed(side[:, None].expand(-1, 2)), shift[:, :, None]], dim=2)
-    tint, grain, where = (drawn.to(image) for drawn in (tint, grain, where))
+    tint, grain, where = (one.to(image) for one in (tint, grain, where))
     large = image.repeat_interleave(views, dim=0)
     grid = F.affine_grid(where, large.shape, align_corners=False)
     seen = F.grid_sample(large, grid, padding_mode="border", align_corners=False)
     return seen * (1 + tint[0]) + tint[1] + grain
 
 
-def averages(side: int, size: int) -> Tensor:
+def averaging_matrix(side: int, size: int) -> Tensor:
     """A (size,side), float64: how much of each output pixel each source pixel covers; rows sum to 1."""
     u, r = torch.arange(size)[:, None], torch.arange(side)
     if ZOOM * side < size:

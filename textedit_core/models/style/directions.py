@@ -1,9 +1,8 @@
-"""Where a code can go in W and in the S codes; the random codes and the axis of two texts that tell it."""
+"""Directions in W and in StyleSpace, the samples they are found from, and the CLIP direction of two texts."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,15 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from textedit_core.models.clip import Clip
-from textedit_core.models.style.models import StyleGenerator
+from textedit_core.models.style.models import StyleGenerator, tensor_digest
 from textedit_core.noise import noise
 
-ROWS = 1000  # codes mapped at once
+CODES_AT_ONCE = 1000  # mapped from z to w at once
 
 
 @dataclass(frozen=True, eq=False)
 class WDirections:
-    """Directions of W, and how far random codes lie apart along each.
+    """Directions in W, and how widely samples spread along each.
 
     vectors: (K,D) float32, of length 1.  deviations: (K,) float32, standard deviations of the codes.
     """
@@ -31,7 +30,7 @@ class WDirections:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 of both."""
-        return _digest(self.vectors, self.deviations)
+        return tensor_digest(self.vectors, self.deviations)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +38,8 @@ class Channels:
     """The channels of the S codes as directions of their own.
 
     deviations: (M,) float32, standard deviations of every channel of all layers, in order.
-    ranked: (R,) int64, places of channels among those M, the most relevant to a text first; (0,) without one.
-    signs: (R,) float32, 1 or -1: which way of each the text is.
+    ranked: (R,) int64, indices into those M, the most relevant to a text first; (0,) without a text.
+    signs: (R,) float32, 1 or -1: whether more or less of each leads to the text.
     """
 
     deviations: Tensor
@@ -50,33 +49,32 @@ class Channels:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 of all three."""
-        return _digest(self.deviations, self.ranked, self.signs)
+        return tensor_digest(self.deviations, self.ranked, self.signs)
 
 
-def drawn(generator: StyleGenerator, count: int, seed: int) -> Iterator[Tensor]:
-    """Codes w (1000,D) of `count` random z, the last part maybe shorter; not truncated."""
-    for z in noise((count, generator.style_dim), seed).split(ROWS):
+def sample_w(generator: StyleGenerator, count: int, seed: int) -> Iterator[Tensor]:
+    """w (1000,D) of `count` random z, the last part maybe shorter; not truncated."""
+    for z in noise((count, generator.style_dim), seed).split(CODES_AT_ONCE):
         yield generator.network.map(z.to(generator.device, generator.dtype))
 
 
 @torch.no_grad()
-def text_axis(clip: Clip, neutral: str, target: str) -> Tensor:
-    """The unit vector (D,) from one text to the other in CLIP's space, the texts as they are.
+def text_direction(clip: Clip, neutral: str, prompt: str, templates: Sequence[str] = ("{}",)) -> Tensor:
+    """The unit vector (D,) from one text to the other in CLIP's space, zeros from a text to itself.
 
-    Raises ValueError for an empty text, one that is too long, and for one text twice.
+    templates: sentences with {} for the text; a text is the mean of its features in all of them.
+    Raises ValueError for an empty text, and for one that is too long in a template.
     """
-    for name, text in (("neutral", neutral), ("target", target)):
-        if not text.strip():
-            raise ValueError(f"The {name} text is empty: this technique looks for what the texts differ in.")
-    if neutral.split() == target.split():
-        raise ValueError("The target text is the neutral one: say in the target what is to change.")
-    before, after = (clip.concept(text, ("{}",)) for text in (neutral, target))
+    if not neutral.strip():
+        raise ValueError("The neutral text is empty: say what the image shows, such as a face.")
+    if not prompt.strip():
+        raise ValueError("The prompt is empty: say what the image is to show, such as a smiling face.")
+    before, after = (clip.concept(text, templates) for text in (neutral, prompt))
     return F.normalize(after - before, dim=0)
 
 
-def _digest(*tensors: Tensor) -> str:
-    found = hashlib.sha256()
-    for one in tensors:
-        found.update(f"{one.dtype} {tuple(one.shape)}".encode())
-        found.update(one.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return found.hexdigest()
+def distinct_text_direction(clip: Clip, neutral: str, prompt: str) -> Tensor:
+    """`text_direction` without templates. Raises ValueError for equal texts, too."""
+    if prompt.strip() and neutral.split() == prompt.split():
+        raise ValueError("The prompt is the neutral text: say in the prompt what is to change.")
+    return text_direction(clip, neutral, prompt)

@@ -60,7 +60,7 @@ PUBLISHED = {
 PUBLISHED_RELEVANCE = ("fs3.npy", "S_mean_std")  # the rows, and the statistics beside them
 ENDINGS = (".pt", ".safetensors")  # of mappers; of two files with one name the last in this order is read
 PARTS = ("generator", "encoder", "identity", "relevance")
-BROUGHT = ("relevance", "mapper")  # what a method can fit, and models can bring along
+PRETRAINED = ("relevance", "mapper")  # what a method's fit makes, and a folder of models may hold
 
 
 class StyleModels:
@@ -111,8 +111,8 @@ class StyleModels:
         state = read(source.file("model.safetensors"))
         return bundled_relevance(state, self.generator, config["generator"], config["clip"])
 
-    def brought(self, name: str, prompt: str) -> Relevance | StyleMapper | None:
-        """What is there of `BROUGHT`: the relevance, or the mapper that was trained for a prompt; or None.
+    def pretrained(self, name: str, prompt: str) -> Relevance | StyleMapper | None:
+        """One of `PRETRAINED`: the relevance, or the mapper for a prompt; None where the models have none.
 
         ValueError, too, where no mapper is for the prompt but one cannot be read: it may be that one.
         """

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from textedit_core.models.style.directions import ROWS, WDirections, drawn
+from textedit_core.models.style.directions import CODES_AT_ONCE, WDirections, sample_w
 from textedit_core.models.style.models import StyleGenerator
 from textedit_core.steps import Step
 
@@ -16,19 +16,22 @@ from textedit_core.steps import Step
 def components(
     generator: StyleGenerator, *, samples: int = 10_000, seed: int = 0
 ) -> Iterator[Step[WDirections]]:
-    """The D components of `samples` random codes w, the widest first. One Step a thousand codes."""
-    total, codes = -(-samples // ROWS), []
-    for w in drawn(generator, samples, seed):
+    """The D principal components of `samples` random w, that of the largest variance first.
+
+    One Step for each thousand of them.
+    """
+    total, codes = -(-samples // CODES_AT_ONCE), []
+    for w in sample_w(generator, samples, seed):
         codes.append(w.cpu())
         if len(codes) < total:
             yield Step(len(codes), total)
-    yield Step(total, total, principal(torch.cat(codes)))
+    yield Step(total, total, principal_components(torch.cat(codes)))
 
 
-def principal(w: Tensor) -> WDirections:
-    """Codes (N,D) -> their D components: eigenvectors of the covariance, sorted by variance.
+def principal_components(w: Tensor) -> WDirections:
+    """w (N,D) -> their D components: eigenvectors of the covariance, sorted by variance.
 
-    Which way a component points is chance: here its largest entry is positive.
+    The sign of an eigenvector is arbitrary: here its largest entry is positive.
     """
     centred = w.double() - w.double().mean(dim=0)
     variances, vectors = torch.linalg.eigh(centred.T @ centred / len(w))

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from textedit_core.models.clip import Clip
-from textedit_core.models.style.directions import WDirections, drawn, text_axis
+from textedit_core.models.style.directions import WDirections, distinct_text_direction, sample_w
 from textedit_core.models.style.models import StyleGenerator
 from textedit_core.steps import Step
 
-AT_ONCE = 8  # images; a divisor of the codes that `drawn` maps at once
+IMAGES_AT_ONCE = 8  # rendered at once; a divisor of the codes that `sample_w` maps at once
 MOST_NEWTON_STEPS, MOST_HALVINGS = 100, 40
 
 
@@ -21,25 +21,25 @@ def boundary(
     generator: StyleGenerator,
     clip: Clip,
     neutral: str,
-    target: str,
+    prompt: str,
     *,
     samples: int = 10_000,
     share: float = 0.02,
     seed: int = 0,
 ) -> Iterator[Step[WDirections]]:
-    """The unit normal (1,D) of the boundary, towards the target, and the deviation of the codes along it.
+    """The boundary's unit normal (1,D), towards the prompt, and the samples' deviation along it.
 
-    `samples` random codes are rendered. The paper scores its images with a classifier for each attribute and
-    keeps the surest; a text has none, so that CLIP scores: the cosine to the target less that to the
-    neutral text. The `share` with the highest scores is one class, that with the lowest the other. (The paper
-    keeps 2 % of 500,000 on each side.)
+    `samples` random w are rendered. The paper scores the images with a classifier of an attribute and keeps
+    those with the highest confidence. There is no classifier of an arbitrary text, so that CLIP scores here:
+    the projection of an image's features on `distinct_text_direction`. The `share` of the samples with the
+    highest scores is one class, that with the lowest the other; the paper keeps 2 % of 500,000 on each side.
 
-    One Step for each 8 images. The models stay as they are. Raises ValueError as `text_axis`.
+    One Step for each 8 images. The models stay as they are. Raises ValueError as `distinct_text_direction`.
     """
-    axis = text_axis(clip, neutral, target)
-    total, codes, scores = -(-samples // AT_ONCE), [], []
-    for w in drawn(generator, samples, seed):
-        for part in w.split(AT_ONCE):
+    axis = distinct_text_direction(clip, neutral, prompt)
+    total, codes, scores = -(-samples // IMAGES_AT_ONCE), [], []
+    for w in sample_w(generator, samples, seed):
+        for part in w.split(IMAGES_AT_ONCE):
             images = generator.render(generator.styles(generator.network.widen(part)))
             codes.append(part.double().cpu())
             scores.append((clip.image_features(images.clamp(-1, 1)) @ axis).cpu())
@@ -50,18 +50,18 @@ def boundary(
     labels = torch.zeros(samples, dtype=x.dtype)
     labels[order[:count]], labels[order[-count:]] = -1, 1
     chosen = labels != 0  # in the order of the samples, so that swapped texts have the exact negative
-    normal = separate(x[chosen], labels[chosen])[:-1]
+    normal = fit_svm(x[chosen], labels[chosen])[:-1]
     normal = normal / normal.norm()
     deviation = (x @ normal).std(correction=0)
     yield Step(total, total, WDirections(normal[None].float(), deviation[None].float()))
 
 
-def separate(x: Tensor, labels: Tensor, cost: float = 1.0) -> Tensor:
-    """The linear support vector machine of codes (N,D) and labels (N,) of 1 and -1: its [v, b], (D+1,).
+def fit_svm(x: Tensor, labels: Tensor, cost: float = 1.0) -> Tensor:
+    """The linear support vector machine of rows (N,D) and labels (N,) of 1 and -1: its [v, b], (D+1,).
 
-    The one minimum of `objective`, by Newton's method with halved steps (Chapelle 2007): where it ends the
-    gradient is zero to rounding. Computed on codes that are centred and scaled to a mean variance of 1, so
-    that `cost` means the same for every generator, and given for the codes as they are. float64.
+    The one minimum of `objective`, by Newton's method with halved steps (Chapelle 2007): it ends where
+    the gradient is zero to rounding. Computed on rows that are centred and scaled to a mean variance of 1, so
+    that `cost` means the same for every generator; what is returned is for the rows as given. float64.
     """
     centre, scale = x.mean(dim=0), x.var(dim=0, correction=0).mean().sqrt().clamp(min=1e-30)
     found = minimise(with_bias((x - centre) / scale), labels, cost)

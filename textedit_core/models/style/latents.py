@@ -1,8 +1,7 @@
-"""The codes of a generator's images: picked by seed, in W+ or StyleSpace; and how they are optimised."""
+"""Latent codes in W+ and StyleSpace: samples by seed, channels as one vector, the optimisers' schedule."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +12,18 @@ import torch
 from torch import Tensor
 
 from textedit_core.knobs import Knob, Seed
-from textedit_core.models.style.models import StyleGenerator
+from textedit_core.models.style.models import StyleGenerator, tensor_digest
 from textedit_core.noise import noise
 
 Truncation = Annotated[
-    float, Knob(0, 1, 0.05, label="Truncation", help="0 is the mean face, 1 any face, the odd ones too")
+    float,
+    Knob(
+        0,
+        1,
+        0.05,
+        label="Truncation",
+        help="0 is the mean face, 1 the sample as drawn: more varied, less typical",
+    ),
 ]
 
 
@@ -25,8 +31,8 @@ Truncation = Annotated[
 class Latent:
     """The codes of B images of one generator.
 
-    w_plus: (B,n,D), None for images that only StyleSpace has.  s_codes: one (B,C) per layer; empty where
-    `w_plus` says it all.
+    w_plus: (B,n,D), None for images that have S codes alone, such as edits in StyleSpace.  s_codes: one
+    (B,C) per layer; empty where they follow from `w_plus`.
     """
 
     w_plus: Tensor | None = None
@@ -35,21 +41,21 @@ class Latent:
     def __len__(self) -> int:
         return len(self.s_codes[0] if self.w_plus is None else self.w_plus)
 
-    def styles(self, generator: StyleGenerator) -> list[Tensor]:
+    def to_s_codes(self, generator: StyleGenerator) -> list[Tensor]:
         """Its S codes, one (B,C) per layer, on the generator's device.
 
         Raises ValueError for codes of another generator.
         """
         if not self.s_codes:
-            return generator.styles(self.wide(generator))
-        if [code.shape[1] for code in self.s_codes] != [layer.channels for layer in generator.layers]:
+            return generator.styles(self.to_w_plus(generator))
+        if [code.shape[1] for code in self.s_codes] != generator.channel_counts:
             raise ValueError("The latent code belongs to another generator: pick a latent again.")
         return [code.to(generator.device, generator.dtype) for code in self.s_codes]
 
-    def wide(self, generator: StyleGenerator) -> Tensor:
+    def to_w_plus(self, generator: StyleGenerator) -> Tensor:
         """Its W+ codes (B,n,D), on the generator's device.
 
-        Raises ValueError for codes of another generator, and for those that only StyleSpace has.
+        Raises ValueError for codes of another generator, and for images that have S codes alone.
         """
         if self.w_plus is None or self.s_codes:
             raise ValueError(
@@ -62,24 +68,19 @@ class Latent:
     @torch.no_grad()
     def image(self, generator: StyleGenerator) -> Tensor:
         """The images (B,3,H,W), about [-1,1], with the stored noise."""
-        return generator.render(self.styles(generator))
+        return generator.render(self.to_s_codes(generator))
 
     @cached_property
     def fingerprint(self) -> str:
         """sha256 of the codes."""
-        found = hashlib.sha256()
-        for code in (self.w_plus, *self.s_codes):
-            if code is not None:
-                found.update(f"{code.dtype} {tuple(code.shape)}".encode())
-                found.update(code.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-        return found.hexdigest()
+        return tensor_digest(*([] if self.w_plus is None else [self.w_plus]), *self.s_codes)
 
 
 @torch.no_grad()
 def from_seed(generator: StyleGenerator, *, seed: Seed = 0, truncation: Truncation = 0.7) -> Latent:
     """The sample of a seed, or of each of a list of B: z ~ N(0, I), mapped to w, the same in every layer.
 
-    truncation: how far from the mean code; 1 is the sample as it is, 0 the mean face of every seed.
+    truncation: w becomes mean + truncation (w - mean); 1 is the sample as drawn, 0 the mean face.
     """
     z = noise((1, generator.style_dim), seed, device=generator.device, dtype=generator.dtype)
     network = generator.network
@@ -88,23 +89,64 @@ def from_seed(generator: StyleGenerator, *, seed: Seed = 0, truncation: Truncati
 
 
 def mean_face(generator: StyleGenerator) -> Latent:
-    """The code at the centre of truncation."""
+    """The code of the mean w, in all layers the same."""
     return Latent(generator.network.widen(generator.latent_avg).contiguous())
 
 
-def joined(s_codes: Sequence[Tensor]) -> Tensor:
+def join_channels(s_codes: Sequence[Tensor]) -> Tensor:
     """S codes, one (B,C) per layer -> (B,M), M all channels of all layers."""
     return torch.cat([code.reshape(len(code), -1) for code in s_codes], dim=1)
 
 
-def parted(flat: Tensor, generator: StyleGenerator) -> list[Tensor]:
-    """(B,M) -> S codes, one (B,C) per layer."""
-    return list(flat.split([layer.channels for layer in generator.layers], dim=1))
+def split_channels(flat: Tensor, generator: StyleGenerator) -> list[Tensor]:
+    """(B,M) or (M,) of all channels -> one (B,C) or (C,) per layer."""
+    return list(flat.split(generator.channel_counts, dim=-1))
 
 
-def editable(generator: StyleGenerator) -> Tensor:
+def shift_channels(generator: StyleGenerator, s_codes: Sequence[Tensor], shift: Tensor) -> list[Tensor]:
+    """S codes of one row or B, plus a shift (B,M) of their channels.
+
+    A code that no row shifts stays as it is, with one row where it had one: what a generator computes before
+    the first shifted layer is then done once for all rows. Raises ValueError for rows that do not fit.
+    """
+    check_rows(len(s_codes[0]), len(shift))
+    shifted = [bool(part.any()) for part in split_channels(shift, generator)]
+    parts = split_channels(shift.to(s_codes[0]), generator)
+    return [code + part if new else code for code, part, new in zip(s_codes, parts, shifted, strict=True)]
+
+
+def check_rows(latents: int, settings: int) -> None:
+    """Raise ValueError unless so many latents and settings make one batch."""
+    if settings > 1 and latents not in (1, settings):
+        raise ValueError(f"{latents} latents and {settings} settings make no batch: use one, or as many.")
+
+
+def editable_channels(generator: StyleGenerator) -> Tensor:
     """(M,) of bool: which channels of all layers an edit may touch, those that are not ToRGB's."""
     return torch.cat([torch.full((layer.channels,), not layer.is_rgb) for layer in generator.layers])
+
+
+class RunningMoments:
+    """Mean and standard deviation (M,) of rows that come in parts, in float64 (Chan, Golub, LeVeque 1983)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = torch.zeros((), dtype=torch.float64)
+        self._squares = torch.zeros((), dtype=torch.float64)
+
+    def add(self, rows: Tensor) -> None:
+        """Take in rows (B,M)."""
+        rows, before = rows.double(), self.count
+        own, self.count = rows.mean(dim=0), before + len(rows)
+        shift = own - self.mean
+        self.mean = self.mean + shift * len(rows) / self.count
+        self._squares = self._squares + (rows - own).square().sum(dim=0)
+        self._squares = self._squares + shift.square() * len(rows) * before / self.count
+
+    @property
+    def deviation(self) -> Tensor:
+        """The standard deviation, of all the rows so far and not of what they were drawn from."""
+        return (self._squares / self.count).sqrt()
 
 
 def learning_rate(step: int, steps: int, lr: float) -> float:

@@ -71,14 +71,14 @@ class Filter(nn.Module):
         return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
 
 
-def laid_out(weight: Tensor) -> Tensor:
-    """The weights of a convolution, (C',C,k,k), in the memory layout that suits where they are.
+def channels_last_on_cpu(weight: Tensor) -> Tensor:
+    """The weights of a convolution, (C',C,k,k), on a CPU in PyTorch's channels-last memory format.
 
-    On a processor with the channels last, which what it makes takes over: about a quarter less time for many
-    rows, no more for one.
+    Activations take that format over from the weights: about a quarter less time for many rows, no more for
+    one.
     """
-    on_processor = weight.device.type == "cpu"
-    return weight.contiguous(memory_format=torch.channels_last) if on_processor else weight
+    on_cpu = weight.device.type == "cpu"
+    return weight.contiguous(memory_format=torch.channels_last) if on_cpu else weight
 
 
 class ModulatedConv(nn.Module):
@@ -101,7 +101,7 @@ class ModulatedConv(nn.Module):
 
     def forward(self, x: Tensor, s: Tensor) -> Tensor:
         """x (B,C,H,W), s (B,C) -> (B,C',H,W), or twice the size. Either may have one row."""
-        kernel, power = self.of_the_weights()
+        kernel, power = self.kernel_and_power()
         x = x * s[:, :, None, None]
         if self.blur is None:
             x = F.conv2d(x, kernel, padding=kernel.shape[-1] // 2)
@@ -112,29 +112,29 @@ class ModulatedConv(nn.Module):
             x = x * factor if x.requires_grad else x.mul_(factor)  # in place: no large tensor more
         return x
 
-    def of_the_weights(self) -> tuple[Tensor, Tensor | None]:
-        """What is made of the weights alone: the kernel, scaled and laid out, and its power (C,C').
+    def kernel_and_power(self) -> tuple[Tensor, Tensor | None]:
+        """What depends on the weights alone: the scaled kernel, and its squared norms (C,C') to demodulate.
 
-        That of frozen weights is kept, as large as they are, until they are moved or written to. Whoever
-        writes through `.data` goes unseen; nobody does.
+        Those of frozen weights are kept until the weights are moved or written to; they take as much memory
+        again. A write through `.data` goes unnoticed: do not use it.
         """
         weight = self.weight
         if weight.requires_grad or weight.is_inference():
-            return self._made()
+            return self._compute()
         seen = weight._version, weight.data_ptr()
         kept = self._kept
         if kept is None or kept[0] != seen:
             with torch.inference_mode(False):  # what is kept may be needed for a gradient later
-                kept = self._kept = seen, self._made()
+                kept = self._kept = seen, self._compute()
         return kept[1]
 
-    def _made(self) -> tuple[Tensor, Tensor | None]:
+    def _compute(self) -> tuple[Tensor, Tensor | None]:
         weight = self.weight[0] / math.sqrt(self.weight[0, 0].numel())
         power = weight.square().sum(dim=(2, 3)).T if self.demodulate else None
-        return laid_out(weight if self.blur is None else weight.transpose(0, 1)), power
+        return channels_last_on_cpu(weight if self.blur is None else weight.transpose(0, 1)), power
 
     def _apply(self, fn: Callable, recurse: bool = True) -> ModulatedConv:
-        """Every move to another device or type comes through here: what was kept is of the old place."""
+        """Every move to another device or type comes through here: what was kept belongs to the old one."""
         self._kept = None
         return super()._apply(fn, recurse)
 
@@ -191,5 +191,5 @@ class ToRGB(nn.Module):
         self.upsample = Filter() if up else None
 
     def forward(self, x: Tensor, s: Tensor, image: Tensor | None) -> Tensor:
-        rgb = self.conv(x, s).contiguous() + self.bias  # images are laid out plainly
+        rgb = self.conv(x, s).contiguous() + self.bias  # images in the usual memory format
         return rgb if image is None else rgb + self.upsample.upsample(image)

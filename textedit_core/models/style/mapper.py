@@ -11,14 +11,18 @@ from torch import Tensor, nn
 
 from textedit_core.models.checkpoint import fill, part, read
 from textedit_core.models.style.layers import mapping
+from textedit_core.models.style.stylegan2 import Generator
 
 LEVELS = {"course": slice(0, 4), "medium": slice(4, 8), "fine": slice(8, None)}  # spelled as in the files
-DEPTH = 4
+KINDS = ("levels", "single", "s")
+DEPTH = 4  # layers of a mapper
 
 
 class Mapper(nn.Module):
-    """Four activated layers on (B,n,D) or (B,D) codes; normalises over dimension 1, which is the layers of
-    (B,n,D) codes: the published mappers were trained so."""
+    """PixelNorm and four activated linear layers, on codes (B,n,D) or (B,D).
+
+    PixelNorm runs over dimension 1, which in (B,n,D) are the layers: the published mappers were trained so.
+    """
 
     def __init__(self, dim: int = 512):
         super().__init__()
@@ -40,7 +44,7 @@ class SingleMapper(nn.Module):
 
 
 class LevelsMapper(nn.Module):
-    """A mapper each for the layers 0 to 3, 4 to 7 and 8 on of a W+ code (B,n,D); 0 for a level left out."""
+    """One mapper each for rows 0 to 3, 4 to 7 and 8 on of a W+ code (B,n,D); zeros for a level left out."""
 
     def __init__(self, levels: Sequence[str] = tuple(LEVELS), style_dim: int = 512):
         super().__init__()
@@ -77,6 +81,24 @@ class StyleSpaceMapper(nn.Module):
             self.get_submodule(f"mapper_{index}")(s) if index in self.indices else torch.zeros_like(s)
             for index, s in enumerate(s_codes)
         ]
+
+
+def new_mapper(generator: Generator, kind: str, levels: Sequence[str], seed: int) -> nn.Module:
+    """An untrained mapper for a generator, its weights drawn by a seed, on the CPU.
+
+    kind: "levels" is a `LevelsMapper` of `levels`, "single" a `SingleMapper`, "s" a `StyleSpaceMapper`.
+    Raises ValueError for any other kind, and for an unknown level.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"Kind: {kind!r} is none of {', '.join(KINDS)}.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if kind == "levels":
+            return LevelsMapper(levels, generator.style_dim)
+        if kind == "single":
+            return SingleMapper(generator.style_dim)
+        channels = {k: layer.channels for k, layer in enumerate(generator.layers) if not layer.is_rgb}
+        return StyleSpaceMapper(channels)
 
 
 def load_mapper(source: str | Path | Mapping[str, Any], title: str = "the mapper") -> nn.Module:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from textedit_core.models.style.encoders import E4e
-from textedit_core.models.style.identity import IRSE50, similarity
+from textedit_core.models.style.identity import IRSE50, identity_loss, similarity
 from textedit_core.models.style.mapper import load_mapper
 from textedit_core.models.style.stylegan2 import Generator, StyleLayer
 
@@ -40,8 +39,13 @@ class StyleGenerator:
 
     @property
     def layers(self) -> tuple[StyleLayer, ...]:
-        """What each S code is of."""
+        """The modulated convolutions, one for each S code, in order."""
         return self.network.layers
+
+    @property
+    def channel_counts(self) -> list[int]:
+        """The length of each S code, ToRGB's among them; M is their sum."""
+        return [layer.channels for layer in self.layers]
 
     @property
     def device(self) -> torch.device:
@@ -53,7 +57,7 @@ class StyleGenerator:
 
     @cached_property
     def latent_avg(self) -> Tensor:
-        """The centre of truncation, (1,D): the stored one, or the mean of 4,096 samples."""
+        """The mean w, (1,D), the centre of truncation: the stored one, or that of 4,096 samples."""
         stored = self.network.latent_avg
         with torch.no_grad():
             return self.network.mean_latent() if stored is None else stored
@@ -112,6 +116,11 @@ class FaceIdentity:
         weight = self.network.output_layer[3].weight
         return similarity(self.network, image.to(weight), source.to(weight))
 
+    def loss(self, image: Tensor, source: Tensor) -> Tensor:
+        """Mean of 1 - `similarity`, a scalar: the identity loss of StyleCLIP and e4e."""
+        weight = self.network.output_layer[3].weight
+        return identity_loss(self.network, image.to(weight), source.to(weight))
+
 
 @dataclass(frozen=True, eq=False)
 class StyleMapper:
@@ -137,7 +146,7 @@ class StyleMapper:
         """sha256 of prompt, steps, weights and the optimiser's state."""
         found = hashlib.sha256(repr((self.prompt, self.steps)).encode())
         for tensors in (self.weights, self.optimizer):
-            _feed(found, tensors)
+            _hash_named(found, tensors.items())
         return found.hexdigest()
 
 
@@ -161,19 +170,51 @@ class Relevance:
     @cached_property
     def fingerprint(self) -> str:
         found = hashlib.sha256()
-        _feed(found, {"relevance": self.relevance, "mean": self.mean, "std": self.std})
+        _hash_named(found, [("mean", self.mean), ("relevance", self.relevance), ("std", self.std)])
         return found.hexdigest()
+
+    def scores(self, direction: Tensor) -> Tensor:
+        """How far each channel but ToRGB's moves images along a unit vector (D,) of CLIP: (N,) in [-1,1].
+
+        Raises ValueError for a vector of another CLIP's space.
+        """
+        if self.relevance.shape[1:] != direction.shape:
+            raise ValueError(
+                "The relevance was measured with another CLIP: choose models that belong together."
+            )
+        return self.relevance @ direction.float().cpu()
+
+    def check(self, generator: StyleGenerator) -> None:
+        """Raise ValueError for a generator with other channels than those that were measured."""
+        editable = [layer.channels for layer in generator.layers if not layer.is_rgb]
+        if (len(self.relevance), len(self.std)) != (sum(editable), sum(generator.channel_counts)):
+            raise ValueError("The relevance was measured with another generator: measure it again.")
 
 
 def digest(network: nn.Module) -> str:
     """sha256 of a network's tensors in half precision: the same before and after a bundle is written."""
     found = hashlib.sha256()
     tensors = dict(network.named_parameters()) | dict(network.named_buffers())
-    _feed(found, {name: one.half() if one.is_floating_point() else one for name, one in tensors.items()})
+    _hash_named(
+        found, [(name, one.half() if one.is_floating_point() else one) for name, one in tensors.items()]
+    )
     return found.hexdigest()
 
 
-def _feed(found: Any, tensors: Mapping[str, Tensor]) -> None:
-    for name, tensor in sorted(tensors.items()):
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+def tensor_digest(*tensors: Tensor) -> str:
+    """sha256 of tensors: their types, shapes and numbers, in this order."""
+    found = hashlib.sha256()
+    for tensor in tensors:
+        _hash(found, tensor)
+    return found.hexdigest()
+
+
+def _hash_named(found: hashlib._Hash, tensors: Iterable[tuple[str, Tensor]]) -> None:
+    for name, tensor in sorted(tensors, key=lambda pair: pair[0]):
+        found.update(f"{name} ".encode())
+        _hash(found, tensor)
+
+
+def _hash(found: hashlib._Hash, tensor: Tensor) -> None:
+    found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+    found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())

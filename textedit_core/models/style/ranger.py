@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Ranger(torch.optim.Optimizer):
     """The optimiser of the published mappers.
 
-    lr: step size.  k, alpha: every k steps the weights go back to alpha of the way from where they were k
-    steps before.  threshold: the length of the average from which Adam's second moment is trusted.
+    lr: step size.  k, alpha: lookahead; every k steps the weights become w + alpha (weights - w), w what they
+    became k steps before.  threshold: rectified Adam divides by the second moment once the length of its
+    approximated simple moving average exceeds this.
     """
 
     def __init__(
@@ -71,3 +72,20 @@ def step_size(t: int, beta1: float, beta2: float, threshold: float) -> tuple[flo
         return unbias, False
     grown = (length - 4) / (longest - 4) * (length - 2) / length * longest / (longest - 2)
     return math.sqrt((1 - beta2**t) * grown) * unbias, True
+
+
+def saved_state(network: nn.Module, ranger: Ranger) -> dict[str, Tensor]:
+    """The optimiser's state of each weight of a network, by "WEIGHT/step", "/m", "/v" and "/slow"."""
+    return {
+        f"{name}/{key}": value if isinstance(value, Tensor) else torch.tensor(value)
+        for name, parameter in network.named_parameters()
+        for key, value in ranger.state[parameter].items()
+    }
+
+
+def restore_state(network: nn.Module, ranger: Ranger, saved: Mapping[str, Tensor]) -> None:
+    """Give the optimiser copies of what `saved_state` returned; a weight without a state keeps none."""
+    for name, parameter in network.named_parameters():
+        if f"{name}/step" in saved:
+            moments = {key: saved[f"{name}/{key}"].clone().to(parameter) for key in ("m", "v", "slow")}
+            ranger.state[parameter] = {"step": int(saved[f"{name}/step"])} | moments

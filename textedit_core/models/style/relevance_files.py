@@ -54,7 +54,7 @@ def _is_array(code: object) -> bool:
 
 def _checked(rows: Tensor, mean: Tensor, std: Tensor, generator: StyleGenerator, *digests: str) -> Relevance:
     """In float32, the rows padded with zeros to all channels. ValueError where the counts do not fit."""
-    widths = [layer.channels for layer in generator.layers]
+    widths = generator.channel_counts
     channels = sum(layer.channels for layer in generator.layers if not layer.is_rgb)
     if rows.ndim != 2 or not _is_prefix(len(rows), generator):
         raise ValueError(

@@ -45,7 +45,7 @@ class Generator(nn.Module):
 
     size: side of the image, a power of two from 4 on.  channels: resolution -> feature maps for every
     resolution from 4 to `size`; the published table, widened by `channel_multiplier`, unless given.
-    latent_avg: the centre of truncation, (1,D), once known; it is no part of the state dict.
+    latent_avg: the mean w, (1,D), the centre of truncation, once known; it is no part of the state dict.
     """
 
     latent_avg: Tensor | None
@@ -107,7 +107,7 @@ class Generator(nn.Module):
         return self.style(z)
 
     def mean_latent(self, count: int = 4096, seed: int = 0) -> Tensor:
-        """The mean w of `count` samples, (1,D): a centre for truncation."""
+        """The mean w of `count` samples, (1,D), for `truncate`."""
         z = named_noise((count, self.style_dim), seed)
         return self.map(z.to(self.input.input)).mean(dim=0, keepdim=True)
 

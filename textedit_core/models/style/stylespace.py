@@ -8,7 +8,13 @@ import torch
 from torch import Tensor
 
 from textedit_core.models.clip import Clip
-from textedit_core.models.style.directions import ROWS, Channels, drawn, text_axis
+from textedit_core.models.style import latents
+from textedit_core.models.style.directions import (
+    CODES_AT_ONCE,
+    Channels,
+    distinct_text_direction,
+    sample_w,
+)
 from textedit_core.models.style.models import Relevance, StyleGenerator
 from textedit_core.steps import Step
 
@@ -19,42 +25,36 @@ def channels(
     clip: Clip | None,
     relevance: Relevance | None,
     neutral: str,
-    target: str,
+    prompt: str,
     *,
     samples: int = 10_000,
     seed: int = 0,
 ) -> Iterator[Step[Channels]]:
-    """The deviations of all channels over `samples` random codes, and the channels a text means, ranked.
+    """The deviations of all channels over `samples` random w, and the channels ranked for a prompt.
 
     The paper ranks channels by example images or a classifier; here, as in StyleCLIP's global directions, by
-    how much each moves an image along the text in CLIP's space, which the relevance says. ToRGB's
-    channels belong to the paper's S too and have their deviations; the relevance does not know them, so that
-    they are never ranked. Without a relevance or a target none is.
+    how far each moves an image from the neutral text towards the prompt in CLIP's space, which the relevance
+    says. ToRGB's channels belong to the paper's S too and have their deviations; the relevance does not
+    measure them, so that they have no rank. Without a CLIP, a relevance or a prompt no channel has one.
 
-    One Step a thousand codes. Raises ValueError as `text_axis`, and for the relevance of other models.
+    One Step for each thousand codes. Raises ValueError as `distinct_text_direction`, and for a relevance
+    that was measured with other models.
     """
     ranked, signs = torch.zeros(0, dtype=torch.int64), torch.zeros(0)
-    if clip is not None and relevance is not None and target.strip():
-        ranked, signs = _rank(generator, relevance, text_axis(clip, neutral, target))
-    total, sums, squares = -(-samples // ROWS), 0.0, 0.0
-    for done, w in enumerate(drawn(generator, samples, seed), 1):
-        codes = torch.cat(generator.styles(generator.network.widen(w)), dim=1).double()
-        sums, squares = sums + codes.sum(dim=0), squares + codes.square().sum(dim=0)
+    if clip is not None and relevance is not None and prompt.strip():
+        ranked, signs = _rank(generator, relevance, distinct_text_direction(clip, neutral, prompt))
+    total, moments = -(-samples // CODES_AT_ONCE), latents.RunningMoments()
+    for done, w in enumerate(sample_w(generator, samples, seed), 1):
+        moments.add(latents.join_channels(generator.styles(generator.network.widen(w))))
         if done < total:
             yield Step(done, total)
-    variance = squares / samples - (sums / samples).square()
-    deviations = variance.clamp(min=0).sqrt().float().cpu()
-    yield Step(total, total, Channels(deviations, ranked, signs))
+    yield Step(total, total, Channels(moments.deviation.float().cpu(), ranked, signs))
 
 
-def _rank(generator: StyleGenerator, relevance: Relevance, axis: Tensor) -> tuple[Tensor, Tensor]:
-    """Places of the channels that are not ToRGB's, the most relevant first, and which way the text is."""
-    rows = relevance.relevance
-    places = torch.cat([torch.full((one.channels,), not one.is_rgb) for one in generator.layers]).nonzero()
-    if rows.shape[1:] != axis.shape:
-        raise ValueError("The relevance was measured with another CLIP: choose models that belong together.")
-    if len(rows) != len(places):
-        raise ValueError("The relevance was measured with another generator: measure it again.")
-    scores = rows @ axis.float().cpu()
+def _rank(generator: StyleGenerator, relevance: Relevance, direction: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices of the channels that are not ToRGB's, the most relevant first, and 1 or -1 for up or down."""
+    scores = relevance.scores(direction)
+    relevance.check(generator)
+    indices = latents.editable_channels(generator).nonzero()[:, 0]
     order = scores.abs().argsort(descending=True, stable=True)
-    return places[order, 0], torch.where(scores[order] < 0, -1.0, 1.0)
+    return indices[order], torch.where(scores[order] < 0, -1.0, 1.0)
