@@ -55,7 +55,7 @@ def test_each_technique_edits_and_strength_zero_is_the_source(client, technique)
 def test_it_says_what_an_edit_went_along(client):
     told = {
         "ganspace": ({"component": 2}, "Component 2 of 16: "),
-        "interfacegan": ({}, "Across the boundary that 100 samples tell"),
+        "interfacegan": ({}, "Across the boundary found from 100 samples"),
         "stylespace": ({"channel": "5:3"}, "Channel 3 of layer 5 (convs.2), turned up"),
     }
     for technique, (knobs, words) in told.items():
@@ -66,8 +66,8 @@ def test_what_is_prepared_serves_every_latent_and_strength(client, monkeypatch):
     from textedit_core.models.style import interfacegan
 
     rendered = []
-    real = interfacegan.separate
-    monkeypatch.setattr(interfacegan, "separate", lambda *given: rendered.append(1) or real(*given))
+    real = interfacegan.fit_svm
+    monkeypatch.setattr(interfacegan, "fit_svm", lambda *given: rendered.append(1) or real(*given))
     status, *_ = client.predict(
         **SAMPLE, **TEXTS, technique="interfacegan", latent_seed=3, api_name=f"/{NAME}_prepare"
     )
