@@ -4,7 +4,7 @@ A contender is asked with the presets of the models, or the paper's defaults, as
 has been computed in one of them is found in the cache by the other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,7 @@ class Contender:
 
     name: in the API.  texts: its prompts by name, and the field that each is taken from.  parts: of the
     models, without which it cannot run.  fixed: knobs that make it this row and no other.
+    problem(ctx, values): the sentence for settings that leave it nothing to do, or "".
     """
 
     name: str
@@ -40,6 +41,7 @@ class Contender:
     texts: Mapping[str, str] = field(default_factory=dict)
     parts: tuple[str, ...] = ("diffusion",)
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    problem: Callable[[Context, dict[str, Any]], str] = lambda ctx, values: ""
 
     @property
     def is_painted(self) -> bool:
@@ -73,12 +75,17 @@ class Contender:
     def request(self, ctx: Context, given: Mapping[str, Any]) -> Request:
         """What it is asked of the fields of the comparison. ValueError, a sentence, for what it cannot do."""
         values = self.values(ctx, given)
-        if self.view is styleclip_directions.VIEW:
-            defaults = {name: knob.default for name, knob in self.view.knobs.items()}
-            found = styleclip_directions.beta_problem(ctx.models(given["models"]), defaults | values)
-            if wrong := found.get("beta"):
-                raise ValueError(f"{wrong.removesuffix(' Choose less.')} Choose less on the StyleCLIP tab.")
+        if wrong := self.problem(ctx, values):
+            raise ValueError(wrong)
         return self.view.read(ctx, values)
+
+
+def beta_problem(ctx: Context, values: dict[str, Any]) -> str:
+    """The sentence for a beta of the presets that leaves no channel between these texts."""
+    view = styleclip_directions.VIEW
+    known = {name: knob.default for name, knob in view.knobs.items()} | values
+    wrong = styleclip_directions.beta_problem(ctx.models(values["models"]), known).get("beta", "")
+    return wrong and f"{wrong.removesuffix(' Choose less.')} Choose less on the StyleCLIP tab."
 
 
 def inverted(kind: str) -> Contender:
@@ -99,6 +106,7 @@ CONTENDERS = (
         styleclip_directions.VIEW,
         {"neutral": "source_prompt", "prompt": "prompt"},
         ("generator", "clip", "relevance"),
+        problem=beta_problem,
     ),
     Contender(
         "paint_by_example",

@@ -25,7 +25,7 @@ from textedit_core.request import EDITING, Request, Result
 from textedit_core.steps import Step, last
 
 
-def read(ctx: Context, values: Mapping[str, Any]) -> Request:
+def read(view: MethodView, ctx: Context, values: Mapping[str, Any]) -> Request:
     """The request for the first prompt; ValueError, a sentence, for what cannot be used."""
     return read_all(ctx, values)[0]
 
@@ -216,7 +216,7 @@ OFFERS: dict[str, Callable[[dict], Axes]] = {
 VIEW = MethodView(
     "prompt_to_prompt",
     Axes("cross_replace_steps", "0, 0.4, 0.8, 1", "self_replace_steps", "0, 0.4, 0.8"),
-    own_read=read,
+    reader=read,
     offers=OFFERS,
     stages=stages,
     pictures=pictures,

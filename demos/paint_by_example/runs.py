@@ -20,7 +20,7 @@ SCORES = {
 }
 
 
-def read(ctx: Context, values: Mapping[str, Any]) -> Request:
+def read(view: MethodView, ctx: Context, values: Mapping[str, Any]) -> Request:
     """The request that the widgets make; ValueError, a sentence, for what cannot be used."""
     picture = images.open_image(values["image"], "Source image")
     mask = painting.mask_of(values, picture.size, picture.size)
@@ -29,7 +29,7 @@ def read(ctx: Context, values: Mapping[str, Any]) -> Request:
     digests = {f"{name}_sha256": record.image_sha(one)[:16] for name, one in seen.items()}
     inputs = {"image": picture, "mask": mask, "exemplar": images.as_tensor(exemplar)}
     notes = TOOLS.checked(values) | CROP.checked(values) | digests
-    return from_widgets(VIEW, ctx, values, inputs=inputs, notes=notes)
+    return from_widgets(view, ctx, values, inputs=inputs, notes=notes)
 
 
 def hole(asked: Request) -> Tensor:
@@ -81,7 +81,7 @@ def structures(values: dict) -> Axes:
 VIEW = MethodView(
     "paint_by_example",
     seeds({}),
-    own_read=read,
+    reader=read,
     offers={"λ row": row, "λ × seeds": seeds, "Structure × λ": structures},
     pictures=pictures,
     score=score,

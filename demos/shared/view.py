@@ -6,9 +6,9 @@ How a new tab is made:
    in the sweep panel at first, and what is its own: the `stages` of its fit, what is kept when that is
    stopped, the `pictures` beside a result, its scores, an axis value to suggest, a ranking of seeds. All but
    the first two have a default.
-2. Its `read` turns the values of the widgets, one dict by name ("models", the fields of the tab, the knobs),
-   into a `Request` of the engine. `from_widgets` does so where the inputs of the method are a source image
-   and texts under their own names. A ValueError is the one sentence that a person reads.
+2. Its `reader` turns the values of the widgets, one dict by name ("models", the fields of the tab, the
+   knobs), into a `Request` of the engine. `from_widgets` does so where the inputs of the method are a source
+   image and texts, each in a field of its name. A ValueError is the one sentence that a person reads.
 3. Another file has a class of shared.tab.Tab with `view`, `draw_asking` (widgets from the top down), `fields`
    (its inputs that are no knobs, by name), `texts` (the prompts that Recall fills in) and `problems` (field:
    sentence). Prepare, Edit, Stop, Recall, the result panel and the sweep panel are wired by Tab. An edit that
@@ -123,7 +123,7 @@ class MethodView:
     """What the page adds to a method; the top of this file says how a tab is made of one.
 
     fits: whether the page offers the fit before an edit; else the models bring its value, or the person picks
-    it.  read(ctx, values): the request that the widgets make; None for `from_widgets`.
+    it.  reader(view, ctx, values): makes the request of the widgets.
     offers: axes to offer under a button each, from the values of the tab's fields.
     stages(settings): the parts of the fit.  keep(request, step): store a fit stopped at this step and return
     the values of the knobs in `keeps` under which it is a finished one.  pictures(result): (1,3,H,W) each,
@@ -138,7 +138,7 @@ class MethodView:
     name: str
     axes: Axes
     fits: bool = True
-    own_read: Callable[[Context, Mapping[str, Any]], Request] | None = None
+    reader: Callable[["MethodView", Context, Mapping[str, Any]], Request] = from_widgets
     offers: Mapping[str, Callable[[dict], Axes]] = field(default_factory=dict)
     stages: Callable[[Mapping[str, Any]], tuple[Stage, ...]] = lambda settings: ()
     keep: Callable[[Request, Step], dict] | None = None
@@ -198,7 +198,7 @@ class MethodView:
 
     def read(self, ctx: Context, values: Mapping[str, Any]) -> Request:
         """The request that the widgets make; ValueError, a sentence, for what cannot be used."""
-        return self.own_read(ctx, values) if self.own_read else from_widgets(self, ctx, values)
+        return self.reader(self, ctx, values)
 
     def words(self, scores: Mapping[str, float] | None, seconds: float) -> str:
         """One line under a result."""

@@ -34,14 +34,14 @@ def used(technique: str, name: str) -> bool:
     return name in USED_BY_SOME.get(technique, ())
 
 
-def read(ctx: Context, values: Mapping[str, Any]) -> Request:
+def read(view: MethodView, ctx: Context, values: Mapping[str, Any]) -> Request:
     """The request that the widgets make: texts only for a technique that uses them."""
-    chosen = VIEW.settings(values)
+    chosen = view.settings(values)
     unused = [name for name in KNOBS_USED_BY_SOME if not used(chosen["technique"], name)]
-    settings = VIEW.reset(chosen, unused, ctx.presets(values["models"], VIEW.name))
+    settings = view.reset(chosen, unused, ctx.presets(values["models"], view.name))
     without = () if used(chosen["technique"], "prompt") else ("neutral", "prompt")
     given = {name: value for name, value in values.items() if name not in without}
-    return styleclip.asked(VIEW, ctx, given, settings=settings)
+    return styleclip.asked(view, ctx, given, settings=settings)
 
 
 def problems(ctx: Context, values: dict) -> dict[str, str]:
@@ -115,7 +115,6 @@ def words(result: Result) -> str:
 VIEW = MethodView(
     "latent_directions",
     Axes("strength", "-6-6 [7]"),
-    own_read=read,
     offers={
         "Strength": lambda values: Axes("strength", "-6-6 [7]"),
         "Techniques": lambda values: Axes(
@@ -125,5 +124,5 @@ VIEW = MethodView(
     stages=stages,
     headline=("technique", "strength"),
     edit_steps=lambda settings: 1,
-    **styleclip.SHARED,
+    **styleclip.SHARED | {"reader": read},
 )

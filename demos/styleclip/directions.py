@@ -2,8 +2,6 @@
 
 import json
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
@@ -12,15 +10,10 @@ from demos.shared.view import Axes, MethodView
 from demos.styleclip import latents as styleclip
 from textedit_core.methods import styleclip_directions as directions
 from textedit_core.methods.styleclip_directions import DirectionEdit, read_chain, write_chain
-from textedit_core.request import Request, Result, located
+from textedit_core.request import Result, located
 
 RELEVANCE = "relevance"
 STORED = ("alpha", "beta", "layers")  # the knobs that an accepted edit keeps
-
-
-def read(ctx: Context, values: Mapping[str, Any]) -> Request:
-    """The request that the widgets make; the models bring the relevance."""
-    return styleclip.asked(VIEW, ctx, values)
 
 
 def towards(clip, values: dict):
@@ -123,7 +116,6 @@ VIEW = MethodView(
     "styleclip_directions",
     Axes("alpha", "-4, 0, 4, 8, 12", "beta", "0.05-0.2 [5]"),
     fits=False,
-    own_read=read,
     offers={
         "α × β": lambda values: Axes("alpha", "-4, 0, 4, 8, 12", "beta", "0.05-0.2 [5]"),
         "α row": lambda values: Axes("alpha", "-6-12 [7]"),

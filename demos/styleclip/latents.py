@@ -97,6 +97,7 @@ def batch(request: Request) -> int:
 
 
 SHARED = {
+    "reader": asked,
     "pictures": pictures,
     "captions": captions,
     "batch": batch,

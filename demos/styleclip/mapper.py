@@ -124,7 +124,7 @@ def chosen(models: Any, name: str | None) -> StyleMapper:
     return found
 
 
-def read(ctx: Context, values: Mapping[str, Any]) -> Request:
+def read(view: MethodView, ctx: Context, values: Mapping[str, Any]) -> Request:
     """The request that the widgets make, with the mapper that was picked; ValueError where there is none."""
     mapper, about = chosen(ctx.models(values["models"]), values["mapper"]), about_of(values["mapper"])
     notes = {"mapper": values["mapper"]}
@@ -132,7 +132,7 @@ def read(ctx: Context, values: Mapping[str, Any]) -> Request:
         notes |= {f"train_{name}": value for name, value in about.settings.items()}
         notes["train_steps_done"] = about.steps
     inputs = {"mapper": mapper, "prompt": mapper.prompt}
-    return styleclip.asked(VIEW, ctx, values, inputs=inputs, notes=notes)
+    return styleclip.asked(view, ctx, values, inputs=inputs, notes=notes)
 
 
 # --- training ---------------------------------------------------------------------------------------------
@@ -255,11 +255,10 @@ VIEW = MethodView(
     "styleclip_mapper",
     Axes("strength", "-0.1-0.2 [7]"),
     fits=False,
-    own_read=read,
     offers={
         "Strength": lambda values: Axes("strength", "-0.1-0.2 [7]"),
         "Levels": lambda values: Axes("coarse", "true, false", "medium", "true, false"),
     },
     headline=("strength",),
-    **styleclip.SHARED,
+    **styleclip.SHARED | {"reader": read},
 )

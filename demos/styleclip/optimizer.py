@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from demos.context import Context
 from demos.shared.view import Axes, MethodView, Stage
 from demos.styleclip import latents as styleclip
 from textedit_core import cache
@@ -13,11 +12,6 @@ from textedit_core.request import Request, Result, located
 from textedit_core.steps import Step, last
 
 MOST_STEPS = 12  # pictures in the strip
-
-
-def read(ctx: Context, values: Mapping[str, Any]) -> Request:
-    """The request that the widgets make."""
-    return styleclip.asked(VIEW, ctx, values)
 
 
 def stages(settings: Mapping[str, Any]) -> tuple[Stage, ...]:
@@ -55,7 +49,6 @@ def path_of(result: Result) -> list[dict]:
 VIEW = MethodView(
     "styleclip_optimizer",
     Axes("position", "0-1 [6]"),
-    own_read=read,
     offers={
         "Path": lambda values: Axes("position", "0-1 [6]"),
         "Stay near × same person": lambda values: Axes(
