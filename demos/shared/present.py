@@ -13,6 +13,7 @@ from torch import Tensor
 from demos.shared import safety
 from demos.shared.view import MethodView
 from textedit_core import images, record
+from textedit_core.costs import Cost
 from textedit_core.request import EDITING, Result
 
 
@@ -35,12 +36,12 @@ def save_plain(image: Tensor, folder: Path, name: str) -> str:
 def present(view: MethodView, result: Result, folder: Path, name: str = "edit") -> dict:
     """Write the pictures of a result and score it. `safety.Refused` where the host's checker refuses it."""
     safety.check(result.request.models, result.image)
-    scores, cost = view.score(result), result.costs.get(EDITING)
+    scores = view.score(result)
     return {
         "edit": save(result.image, folder, name, result.record),
         "pictures": {key: save_plain(one, folder, key) for key, one in view.pictures(result).items()},
         "captions": view.captions(result),
         "record": result.record.to_json(),
         "scores": scores,
-        "words": view.words(scores, cost.seconds if cost and not cost.cached else 0.0),
+        "words": view.words(scores, result.costs.get(EDITING, Cost(cached=True))),
     }

@@ -365,9 +365,10 @@ class Tab(BuiltTab, MethodPanel):
                     if step.stage != FITTING or status is self.edit_status:  # else the panel has said it
                         yield {status: note(self.stopped_words(step, progress))}
                     return None
-        if drawn > 1:
+        cost = run.costs.stages.get(EDITING)
+        if cost and not cost.cached:
             models, kind = run.asked.models.name, f"{run.asked.method.name} edit"
-            self.ctx.pace.observe(models, kind, drawn * pictures, run.costs.seconds(EDITING))
+            self.ctx.pace.observe(models, kind, drawn * pictures, cost.seconds)
         return step.value if step else None
 
     def fitted(self, run: Run, progress: FitProgress) -> dict:

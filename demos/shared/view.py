@@ -25,6 +25,7 @@ from torch import Tensor
 
 from demos.context import Context
 from textedit_core import cache, images, method, metrics
+from textedit_core.costs import Cost
 from textedit_core.knobs import BoundKnob
 from textedit_core.method import Method
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
@@ -200,7 +201,8 @@ class MethodView:
         """The request that the widgets make; ValueError, a sentence, for what cannot be used."""
         return self.reader(self, ctx, values)
 
-    def words(self, scores: Mapping[str, float] | None, seconds: float) -> str:
-        """One line under a result."""
+    def words(self, scores: Mapping[str, float] | None, cost: Cost) -> str:
+        """One line under a result: its scores, and what the edit has cost."""
         parts = [score.sentence.format(scores[key]) for key, score in self.scores.items()] if scores else []
-        return ", ".join([*parts, f"{seconds:.1f} s" if seconds >= 0.05 else "from the cache"])
+        time = f"{cost.seconds:.1f} s" if cost.seconds >= 0.05 else "less than 0.1 s"
+        return ", ".join([*parts, "from the cache" if cost.cached else time])

@@ -17,7 +17,7 @@ MOST_STEPS = 12  # pictures in the strip
 def stages(settings: Mapping[str, Any]) -> tuple[Stage, ...]:
     """One stage; it may end before its last step."""
     steps = min(settings["steps"], settings["stop_after"] or settings["steps"])
-    return (Stage("optimisation", "Following the text", steps, lambda fitted: fitted.losses),)
+    return (Stage("optimisation", "Following the prompt", steps, lambda fitted: fitted.losses),)
 
 
 def keep(asked: Request, step: Step[optimizer.Optimised]) -> dict:
@@ -51,9 +51,7 @@ VIEW = MethodView(
     Axes("position", "0-1 [6]"),
     offers={
         "Path": lambda values: Axes("position", "0-1 [6]"),
-        "Stay near × same person": lambda values: Axes(
-            "l2_lambda", "0.002, 0.008, 0.03", "id_lambda", "0, 0.01"
-        ),
+        "L2 × identity": lambda values: Axes("l2_lambda", "0.002, 0.008, 0.03", "id_lambda", "0, 0.01"),
         "W+ and S": lambda values: Axes("space", "w_plus, s", "position", "0.5, 1"),
     },
     stages=stages,

@@ -44,7 +44,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         self.prompt = PromptBox(
             self.ctx, self.models, "Prompt", f"{name}-prompt", placeholder=example, lines=1
         )
-        self.fit = RunPanel(name, "this latent and text", "Follows the text, once.")
+        self.fit = RunPanel(name, "this latent and prompt", "Follows the prompt, once.")
         for pair in (SHOWN[:2], SHOWN[2:4], SHOWN[4:]):
             with gr.Row(elem_classes="axis"):
                 self.draw_knobs(pair, presets)
@@ -140,7 +140,7 @@ class PathView:
             Tile(one["picture"], f"Go to step {one['step']}", (f"step {one['step']}",), k)
             for k, one in enumerate(path)
         ]
-        heading = "<h4>From the source to the text; click a step to show it</h4>" if tiles else ""
+        heading = "<h4>From the source to the result; click a step to show it</h4>" if tiles else ""
         return {
             self.positions: [one["position"] for one in path],
             self.strip: heading + strip(tiles, "small"),
