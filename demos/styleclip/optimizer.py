@@ -51,7 +51,9 @@ VIEW = MethodView(
     Axes("position", "0-1 [6]"),
     offers={
         "Path": lambda values: Axes("position", "0-1 [6]"),
-        "L2 × identity": lambda values: Axes("l2_lambda", "0.002, 0.008, 0.03", "id_lambda", "0, 0.01"),
+        "L2 × identity weight": lambda values: Axes(
+            "l2_lambda", "0.002, 0.008, 0.03", "id_lambda", "0, 0.01"
+        ),
         "W+ and S": lambda values: Axes("space", "w_plus, s", "position", "0.5, 1"),
     },
     stages=stages,

@@ -121,7 +121,7 @@ def made(folder, image: str, out, name: str, **more) -> dict:
     return runs.row_of(one, last(run(one.request(ctx, given))), given, out)
 
 
-def test_without_a_caption_there_is_no_direction(tiny_folder, picture, tmp_path):
+def test_without_a_source_prompt_there_is_no_direction(tiny_folder, picture, tmp_path):
     without = made(tiny_folder, picture(), tmp_path, "sdedit", source_prompt="")["scores"]
     with_caption = made(tiny_folder, picture(), tmp_path, "sdedit")["scores"]
     assert without["direction"] is None and isinstance(with_caption["direction"], float)
@@ -139,7 +139,7 @@ def test_a_method_that_cannot_run_says_why_and_the_others_go_on(client, asked, m
     from textedit_core.methods import prompt_to_prompt
 
     def refuse(*args, **kwargs):
-        raise ValueError("Target prompt: this one cannot be aligned.")
+        raise ValueError("Prompt: this one cannot be aligned.")
         yield
 
     refuse.__wrapped__ = prompt_to_prompt.edit
@@ -223,7 +223,7 @@ def test_paint_by_example_runs_with_mask_and_exemplar(client, asked, picture, tm
     ImageDraw.Draw(mask).rectangle((10, 10, 26, 26), fill=255)
     mask.save(tmp_path / "mask.png")
     layers = {"background": None, "layers": [handle_file(str(tmp_path / "mask.png"))], "composite": None}
-    only = asked(methods=["paint_by_example"], prompt="", exemplar=handle_file(picture(4)))
+    only = asked(methods=["paint_by_example"], source_prompt="", exemplar=handle_file(picture(4)))
     out = compare(client, only | {"mask": layers})
     assert "1 of 1" in out["Compare status"] and "data-cell" in out["Methods compared"]
     shown = pair(client, "source", "paint_by_example")

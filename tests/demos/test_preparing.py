@@ -80,7 +80,7 @@ def test_what_was_prepared_is_said_of_nothing_else_and_again_when_it_is_asked(ta
     assert back[panel.losses].count("<polyline") == ended[panel.losses].count("<polyline")
 
 
-def test_another_target_leaves_the_inversion_and_what_is_said_of_it(tabs, picture):
+def test_another_prompt_leaves_the_inversion_and_what_is_said_of_it(tabs, picture):
     tab = tabs["prompt_to_prompt"]
     values = asked(tab, picture())
     told = prepared(tab, values)[tab.fit.shown_key]
