@@ -9,6 +9,8 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+from textedit_core import threads
+
 PARTS = ("classifier", "vae", "text", "clip", "reader", "unet", "mapping", "generator", "encoder", "identity",
          "paint_by_example", "relevance", "mappers")  # fmt: skip
 SHIPPED = ("classifier", "vae", "clip", "unet")  # a bundle holds these, and of the others those it can
@@ -27,6 +29,7 @@ log = logging.getLogger("textedit_core.training")
 
 def main(arguments: list[str] | None = None, prog: str = "python -m textedit_core.training") -> None:
     """Train as the arguments say, those of the process unless given. A mistake is a sentence, exit code 2."""
+    threads.wait_asleep()
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("world", choices=["toon"])
     parser.add_argument("--out", type=Path, required=True, help="training state; run again to go on from it")
