@@ -281,6 +281,30 @@ def test_paint_by_example_keeps_the_size_of_the_picture(tiny, tiny_folder, tmp_p
     found = Image.open(tmp_path / "out.png")
     assert found.size == (70, 50) and image_sha(found) == image_sha(to_pil(wanted)[0])
     assert read_png(tmp_path / "out.png").knobs["structure"] == 0
-    mask.resize((35, 25)).save(tmp_path / "mask.png")
+    mask.resize((35, 35)).save(tmp_path / "mask.png")
     assert cli.main(["edit", "paint_by_example", *words]) == 2
-    assert "Mask: its size 35 x 25 is not the image's 70 x 50" in capsys.readouterr().err
+    assert "Mask: its size 35 x 35 has another shape than the image's 70 x 50" in capsys.readouterr().err
+
+
+def test_a_mask_as_people_have_it_gives_the_edit_of_the_plain_one(tiny_folder, tmp_path, capsys):
+    """The same box as white on black, and as a half as large red box on black; what was read is told."""
+    picture = Image.effect_mandelbrot((70, 50), (-2, -1.5, 1, 1.5), 30).convert("RGB")
+    picture.save(tmp_path / "image.png")
+    white, red = Image.new("L", (70, 50)), Image.new("RGB", (35, 25))
+    white.paste(255, (20, 10, 46, 30))
+    red.paste("red", (10, 5, 23, 15))
+    words = ["--models", str(tiny_folder), "--device", "cpu", "--steps", "2"]
+    words += ["--image", str(tmp_path / "image.png"), "--exemplar", str(tmp_path / "image.png")]
+    found = []
+    for name, mask, kind in (("white", white, "black and white"), ("red", red, "strokes on a plain ground")):
+        mask.save(tmp_path / "mask.png")
+        out = tmp_path / f"{name}.png"
+        given = ["--mask", str(tmp_path / "mask.png"), "--out", str(out)]
+        assert cli.main(["edit", "paint_by_example", *words, *given]) == 0
+        assert f"note: --mask read as: {kind}, 15 % of the picture" in capsys.readouterr().err
+        found.append(image_sha(Image.open(out)))
+    assert found[0] == found[1]
+    noise = [Image.effect_noise((70, 50), 60) for _ in "rgb"]
+    Image.merge("RGB", noise).save(tmp_path / "mask.png")
+    assert cli.main(["edit", "paint_by_example", *words, *given]) == 2
+    assert "error: --mask: it is " in capsys.readouterr().err

@@ -187,7 +187,7 @@ def _train(given: list[str]) -> int:
 def request_of(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
     """The request of these flags. Says what will be fetched, and which words the models never saw."""
     from textedit_core import method
-    from textedit_core.images import open_image, open_mask
+    from textedit_core.images import open_image, read_mask
     from textedit_core.models import zoo
     from textedit_core.request import request
 
@@ -202,9 +202,12 @@ def request_of(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
             for word, alike in models.unknown_words(options[one.name] or "").items():
                 hint = f"; it knows {', '.join(alike)}" if alike else ""
                 _note(f"{models.name} does not know '{word}'{hint}")
-        elif one.kind in ("image", "mask") and options[one.name]:
-            opener = open_mask if one.kind == "mask" else open_image
-            opened[one.name] = opener(options[one.name], _flag(one.name))
+        elif one.kind == "image" and options[one.name]:
+            opened[one.name] = open_image(options[one.name], _flag(one.name))
+        elif one.kind == "mask" and options[one.name]:
+            reading = read_mask(options[one.name], _flag(one.name))
+            _note(f"{_flag(one.name)} read as: {reading}")
+            opened[one.name] = reading.image
         elif one.kind == "latent":
             opened[one.name] = _latent(options, one.required)
     typed = {name: knob.parse(options[name]) for name, knob in how.knobs.items() if options[name] is not None}

@@ -6,17 +6,21 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image, ImageCms, ImageOps
+
+from textedit_core import mask_reading
+from textedit_core.mask_reading import MaskReading
 
 MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 50_000_000
 # Only decoders that work on bitmaps: Pillow would also run Ghostscript on an .eps, for one.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 Fit = Literal["crop", "pad"]
+Opened = TypeVar("Opened")
 _RESAMPLING = Image.Resampling.LANCZOS
 _PIECE = 2**18  # bytes of a PNG held at once, packed or unpacked, while its rows are counted
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type: grey, RGB, palette, grey + alpha, RGBA
@@ -28,8 +32,9 @@ def open_image(source: str | os.PathLike | bytes | Image.Image, field: str = "Im
 
     `source` is a path, a file's bytes, or a PIL image. At most 20 MB and 50 megapixels; the size is read from
     the header, so that a decompression bomb is refused before it is decoded. EXIF rotation is applied,
-    transparency is flattened on white, 16-bit grey is scaled to 8 bits, of an animation the first frame is
-    taken. ValueError, one sentence that starts with `field`, for anything that cannot be opened.
+    transparency is flattened on white, 16-bit grey is scaled to 8 bits by as many of its bits as are used,
+    8, 10, 12, 14 or 16, of an animation the first frame is taken. ValueError, one sentence that starts with
+    `field`, for anything that cannot be opened, and for a picture of which nothing is to be seen.
     """
     return _decode(source, field, _to_rgb)
 
@@ -37,10 +42,32 @@ def open_image(source: str | os.PathLike | bytes | Image.Image, field: str = "Im
 def open_mask(source: str | os.PathLike | bytes | Image.Image, field: str = "Mask") -> Image.Image:
     """Open a mask under the rules of `open_image`, as a grey image of 0 and 255, where 255 = change here.
 
-    Where the image is transparent anywhere, what is at least half opaque is the mask (a painted layer); an
-    opaque image is a mask by its brightness.
+    How masks of many kinds are read is in `mask_reading`; ValueError also for a picture that is none.
     """
-    return _decode(source, field, _to_binary)
+    return read_mask(source, field).image
+
+
+def read_mask(source: str | os.PathLike | bytes | Image.Image, field: str = "Mask") -> MaskReading:
+    """As `open_mask`, with what the file was taken for; the text of it says both kind and share."""
+    return _decode(source, field, _to_reading)
+
+
+def mask_at(mask: Image.Image, size: tuple[int, int], field: str = "Mask") -> Image.Image:
+    """A mask of 0 and 255, brought to the size (width, height) of its picture; the smallest dot is not lost.
+
+    ValueError, a sentence that starts with `field`, for one of another shape than the picture.
+    """
+    if mask.size == size:
+        return mask
+    if abs(mask.width * size[1] - mask.height * size[0]) > 2 * max(*mask.size, *size):
+        other, own = (" x ".join(map(str, one)) for one in (mask.size, size))
+        raise ValueError(
+            f"{field}: its size {other} has another shape than the image's {own}; "
+            "use a mask of the same picture."
+        )
+    scaled = mask.resize(size, Image.Resampling.BILINEAR)
+    least = min(128, max(1, scaled.getextrema()[1]))
+    return scaled.point(lambda value: 255 * (value >= least))
 
 
 def to_tensor(image: Image.Image, size: int, fit: Fit = "crop") -> torch.Tensor:
@@ -72,12 +99,12 @@ def to_mask(image: Image.Image, size: int, fit: Fit = "crop") -> torch.Tensor:
 
     `fit` places it as `to_tensor` places the image; what padding added is never changed.
     """
-    return as_mask(_square(_to_binary(image), size, fit, 0, Image.Resampling.BOX))
+    return _mask_tensor(_square(_to_binary(image), size, fit, 0, Image.Resampling.BOX))
 
 
 def as_mask(image: Image.Image) -> torch.Tensor:
     """A mask, read as by `open_mask`, at its own size: (1,1,H,W) of 0 and 1."""
-    return torch.from_numpy(np.array(_to_binary(image)) >= 128).to(torch.float32)[None, None]
+    return _mask_tensor(_to_binary(image))
 
 
 def crop_box(
@@ -103,9 +130,13 @@ def mask_to_pil(masks: torch.Tensor) -> list[Image.Image]:
     return [Image.fromarray(one[0].contiguous().numpy()) for one in pixels]
 
 
+def _mask_tensor(mask: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(np.array(mask) >= 128).to(torch.float32)[None, None]
+
+
 def _decode(
-    source: str | os.PathLike | bytes | Image.Image, field: str, convert: Callable[[Image.Image], Image.Image]
-) -> Image.Image:
+    source: str | os.PathLike | bytes | Image.Image, field: str, convert: Callable[[Image.Image], Opened]
+) -> Opened:
     opened = source if isinstance(source, Image.Image) else _open_header(source, field)
     _check_pixels(opened.size, field)
     try:
@@ -115,6 +146,8 @@ def _decode(
             _check_rows(opened.fp)
         opened.load()
         return convert(ImageOps.exif_transpose(opened))
+    except (mask_reading.UnclearMaskError, _NothingToSeeError) as error:
+        raise ValueError(f"{field}: {error}") from None
     except Exception as error:  # a decoder may raise anything on a damaged file
         raise ValueError(
             f"{field}: the file is damaged or cut short; save it again as PNG or JPEG."
@@ -220,27 +253,41 @@ def _unpacked_bytes(header: bytes) -> int:
     return total
 
 
+class _NothingToSeeError(ValueError):
+    """A picture that is transparent everywhere: a sentence without the name of its field."""
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     image = _to_eight_bits(image)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
+        alpha = rgba.getchannel("A")
+        if alpha.getbbox() is None:
+            raise _NothingToSeeError("it is transparent everywhere; use a picture with something to be seen.")
         flat = Image.new("RGB", image.size, "white")
-        flat.paste(rgba, mask=rgba.getchannel("A"))
+        flat.paste(rgba, mask=alpha)
         return flat
     return image.convert("RGB")
 
 
+def _to_reading(image: Image.Image) -> MaskReading:
+    if image.mode.startswith(("I", "F")) and "transparency" not in image.info:
+        return mask_reading.read(mask_reading.levels(image))
+    return mask_reading.read(_to_eight_bits(image))
+
+
 def _to_binary(image: Image.Image) -> Image.Image:
-    image = _to_eight_bits(image)
-    alpha = image.convert("RGBA").getchannel("A")
-    chosen = alpha if alpha.getextrema()[0] < 128 else image.convert("L")
-    return chosen.point(lambda value: 255 if value >= 128 else 0)
+    if image.mode == "L" and sum(image.histogram()[1:255]) == 0:
+        return image  # read already
+    return _to_reading(image).image
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
     """Modes that Pillow converts badly or not at all, as 8 bits a channel; every other mode as it is.
 
-    Grey of 16 bits, 32 bits or floats is scaled by the full range of the narrowest type that holds it.
+    Grey of 16 bits, 32 bits or floats is scaled by the full range of the narrowest type that holds it: whole
+    numbers by 8, 10, 12, 14 or 16 bits (many cameras and scanners write 12 into 16), or by the largest value
+    above that; floats by 1, by 255, or as whole numbers.
     """
     if image.mode == "La":
         return image.convert("LA")
@@ -253,10 +300,9 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     largest = float(values.max())
     if image.mode == "F" and largest <= 1:
         full = 1.0
-    elif image.mode in ("I", "F") and largest <= 255:
-        full = 255.0
     else:
-        full = max(65535.0, largest)
+        ranges = (2.0**bits - 1 for bits in (8, 10, 12, 14, 16))
+        full = next((one for one in ranges if largest <= one), largest)
     grey = Image.fromarray((values.clip(0, full) * (255 / full)).round().astype(np.uint8))
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):

@@ -235,7 +235,10 @@ def request(
     size = _size(given)
     for one in how.inputs.values():
         if one.kind in method.GIVEN:
-            given[one.name] = _given(one, how, models, inputs.get(one.name), size, resize, fetch)
+            value = inputs.get(one.name)
+            if how.any_size and one.kind == "mask" and isinstance(value, Image.Image):
+                value = _over(value, inputs.get("image"))
+            given[one.name] = _given(one, how, models, value, size, resize, fetch)
     picture = inputs.get("image" if "image" in how.inputs else how.latent.name if how.latent else "")
     opened = picture if isinstance(picture, Image.Image) else None
     return Request(how, models, given, chosen, fitted, opened, resize, prompts, notes or {})
@@ -293,6 +296,14 @@ def _knob(how: Method, name: str) -> BoundKnob:
 def _size(given: Mapping[str, Any]) -> int:
     """The side of the square pictures that the method's model works on, in pixels."""
     return next((part.size for name, part in given.items() if name in ("model", "generator")), 0)
+
+
+def _over(mask: Image.Image, picture: Any) -> Image.Image:
+    """A mask as large as the picture that it is of. ValueError for one of another shape."""
+    if picture is None:
+        return mask
+    size = picture.size if isinstance(picture, Image.Image) else (picture.shape[3], picture.shape[2])
+    return images.mask_at(images.open_mask(mask), size)
 
 
 def _given(

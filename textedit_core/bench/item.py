@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from textedit_core.images import Fit, as_mask, as_tensor, open_image, open_mask, to_mask, to_tensor
+from textedit_core.images import Fit, as_mask, as_tensor, mask_at, open_image, open_mask, to_mask, to_tensor
 
 # A file, or a function that draws the tensor for a size in pixels.
 Picture = Path | Callable[[int], Tensor] | None
@@ -73,7 +73,10 @@ class Pictures:
         label = f"{name.capitalize()} of {self.item.name}"
         if name in ("mask", "changed"):
             opened = open_mask(given, label)
-            return to_mask(opened, size, self.fit) if size else as_mask(opened)
+            if size:
+                return to_mask(opened, size, self.fit)
+            height, width = self.get("image", None).shape[2:]
+            return as_mask(mask_at(opened, (width, height), label))
         opened = open_image(given, label)
         if size and name == "exemplar" and self.item.squash:
             return as_tensor(opened.resize((size, size), Image.Resampling.BICUBIC))
