@@ -16,6 +16,7 @@ from textedit_core.models.diffusion.alignment import (
     read,
     refine_matrix,
     replace_matrix,
+    split_settings,
     token_masks,
     token_weights,
 )
@@ -73,6 +74,48 @@ def test_words_are_found_whatever_their_case_and_edge_punctuation(tokenizer):
     assert found.places("red-hat") == list(found.spans[5])
     with pytest.raises(ValueError, match="no word 'red'; its words are A, man, the, Man, and, red-hat, żółć"):
         found.places("red")
+
+
+def test_words_in_a_row_and_one_occurrence_are_found(tokenizer):
+    found = read(tokenizer, "A red man, a Red hat and red, hat")
+    reds, hats = ([list(found.spans[k]) for k in places] for places in ((1, 4, 7), (5, 8)))
+    assert found.places("red") == reds[0] + reds[1] + reds[2]
+    assert found.places("red#1") == reds[0] and found.places("RED#3") == reds[2]
+    assert found.places("red hat") == reds[1] + hats[0] + reds[2] + hats[1]
+    assert found.places("red hat#2") == reds[2] + hats[1] and found.places("red  man") == reds[0] + list(
+        found.spans[2]
+    )
+    assert found.has("red hat") and not found.has("hat red") and not found.has("red#4")
+    assert not any(found.has(name) for name in ("", " ", "red#0", "#1"))
+    for name, says in (
+        ("red#4", "has 'red' 3 times: there is no 'red#4'"),
+        ("man#2", "has 'man' once: there is no 'man#2'"),
+        ("hat man", "does not have 'hat man' in a row"),
+        ("dog#1", "no word 'dog#1'"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            found.places(name)
+
+
+def test_a_word_that_is_spelled_like_an_occurrence_is_that_word(tokenizer):
+    found = read(tokenizer, "red#2 red red")
+    assert found.places("red#2") == list(found.spans[0])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "names"),
+    [
+        ("a man's hat", ["man's", "man’s", "MAN‘S", "manʼs"]),
+        ("a man’s hat", ["man's", "man’s"]),
+        ("a caf\u00e9", ["caf\u00e9", "cafe\u0301", "CAFE\u0301"]),
+        ("a cafe\u0301", ["caf\u00e9", "cafe\u0301"]),
+    ],
+)
+def test_apostrophes_and_accents_are_the_same_however_encoded(tokenizer, prompt, names):
+    found = read(tokenizer, prompt)
+    for name in names:
+        assert found.places(name) == list(found.spans[1])
+        assert not found.has(name[:-1])
 
 
 def longest_common(source, target) -> int:
@@ -208,6 +251,25 @@ def test_masks_of_words_in_either_prompt(tokenizer):
         token_masks(old, new, " , ;", "Blend words")
 
 
+def test_words_in_double_quotes_are_words_in_a_row(tokenizer):
+    old, new = read(tokenizer, "a red hat and a red man"), read(tokenizer, "a red hat and a blue man")
+    masks = token_masks(old, new, '“red hat”, "blue man" and', "Blend words")
+    assert [row.nonzero().flatten().tolist() for row in masks] == [[2, 3, 4], [2, 3, 4, 6, 7]]
+    apart = token_masks(old, new, "red hat", "Blend words")
+    assert [row.nonzero().flatten().tolist() for row in apart] == [[2, 3, 6], [2, 3]]
+    assert token_masks(old, new, "red#2", "Blend words").nonzero().tolist() == [[0, 6]]
+    with pytest.raises(ValueError, match="Blend words: 'hat man' is in neither prompt"):
+        token_masks(old, new, '"hat man"', "Blend words")
+
+
+def test_a_weight_of_words_in_a_row_and_of_one_occurrence(tokenizer):
+    target = read(tokenizer, "a red hat and a red man")
+    weights = token_weights(target, parse_numbers("red=2 red#2=3, red hat=-1", "F"))
+    assert weights[[2, 3, 6]].tolist() == [-1, -1, 3] and weights.sum() == 32 - 3 - 2 + 3
+    assert parse_windows("red hat=0.4 man=.2:.3", "F") == {"red hat": (0, 0.4), "man": (0.2, 0.3)}
+    assert split_settings("blue  hair=2 a=b=1, x; y") == ["blue hair=2", "a=b=1", "x", "y"]
+
+
 def test_numbers_and_windows_of_words_are_read_from_text():
     assert parse_numbers("tiger=2, silver=-.5;a=b=1", "F") == {"tiger": 2, "silver": -0.5, "a=b": 1}
     assert parse_numbers({"tiger": 2}, "F") == {"tiger": 2.0}
@@ -218,7 +280,19 @@ def test_numbers_and_windows_of_words_are_read_from_text():
 
 
 @pytest.mark.parametrize(
-    "text", ["tiger", "tiger=", "=2", "tiger=two", "tiger=nan", "tiger=inf", "tiger=1:2", "x" * 9000]
+    "text",
+    [
+        "tiger",
+        "tiger=",
+        "=2",
+        "blue =2",
+        "red=2 tiger",
+        "tiger=two",
+        "tiger=nan",
+        "tiger=inf",
+        "tiger=1:2",
+        "x" * 9000,
+    ],
 )
 def test_what_is_no_word_and_number_is_a_sentence(text):
     with pytest.raises(ValueError, match=r"^Word weights: .*such as tiger=2"):

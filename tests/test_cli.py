@@ -120,6 +120,23 @@ def test_words_the_models_never_saw_are_told(run, tmp_path):
     assert "does not know 'purple'" in told and "'glases'; it knows glasses" in told and "'man'" not in told
 
 
+@pytest.mark.parametrize(
+    ("method", "says"),
+    [
+        ("sdedit", "in prompt_to_prompt alone, as word weights: 'red=1.4'."),
+        ("imagic", "in prompt_to_prompt alone, as word weights: 'red=1.4'."),
+        ("prompt_to_prompt", "write it without the brackets, and 'red=1.4' as word weights."),
+    ],
+)
+def test_weights_in_brackets_are_told_where_they_go(run, method, says, tmp_path):
+    source = ["--source-prompt", "a [man]"] if method == "prompt_to_prompt" else []
+    words = [*source, "--steps", "0", "--out", tmp_path / "o.png"]  # told before this mistake ends it
+    told = run("edit", method, *words, prompt="a (red:1.4) hat")[2]
+    assert "note: --prompt: '(red:1.4)' is no weight here but read as letters" in told and says in told
+    assert ("--source-prompt: '[man]' is no weight here" in told) == bool(source)
+    assert "is no weight" not in run("edit", method, *words[len(source) :], prompt="a (red) hat")[2]
+
+
 def test_a_sweep_writes_cells_sheet_and_settings(run, tmp_path):
     folder = tmp_path / "sweep"
     words = ["--y", "seed=0,1", "--cache", tmp_path / "cache", "--cell-size", "64", "--out", folder]

@@ -186,7 +186,7 @@ def _train(given: list[str]) -> int:
 
 def request_of(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
     """The request of these flags. Says what will be fetched, and which words the models never saw."""
-    from textedit_core import method
+    from textedit_core import bracketed, method
     from textedit_core.images import open_image, read_mask
     from textedit_core.models import zoo
     from textedit_core.request import request
@@ -202,6 +202,9 @@ def request_of(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
             for word, alike in models.unknown_words(options[one.name] or "").items():
                 hint = f"; it knows {', '.join(alike)}" if alike else ""
                 _note(f"{models.name} does not know '{word}'{hint}")
+            weighs = one.name == "prompt" and "word_weights" in how.knobs
+            if said := bracketed.advice(options[one.name] or "", weighs):
+                _note(f"{_flag(one.name)}: {said}")
         elif one.kind == "image" and options[one.name]:
             opened[one.name] = open_image(options[one.name], _flag(one.name))
         elif one.kind == "mask" and options[one.name]:

@@ -29,10 +29,13 @@ def fitting_words(
         elsewhere = any(one.has(word) for one in all_of_them)
         return any(one.has(word) for one in here) or not elsewhere  # a word of no prompt is left: an error
 
-    kept = {
-        field: " ".join(part for part in alignment.split_words(settings[field]) if meant(part, field))
-        for field in OF_WORDS
-    }
+    def left(field: str) -> str:
+        if field.startswith("word_"):
+            return " ".join(part for part in alignment.split_settings(settings[field]) if meant(part, field))
+        parts = (part for part in alignment.split_phrases(settings[field]) if meant(part, field))
+        return " ".join(f'"{part}"' if " " in part else part for part in parts)
+
+    kept = {field: left(field) for field in OF_WORDS}
     if not kept["blend_words"]:
         kept["subtract_words"] = "" if settings["blend_words"].strip() else kept["subtract_words"]
     return settings | (kept if len(lines) > 1 else {})

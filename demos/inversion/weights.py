@@ -64,8 +64,9 @@ def kept(prompts: list[str], text: str) -> str:
         given = alignment.parse_numbers(text or "", "Word weights")
     except ValueError:
         return text
-    known = {word.casefold() for word in words_of(prompts)}
-    return " ".join(f"{word}={value:g}" for word, value in given.items() if word.casefold() in known)
+    known = [alignment.Tokens(tuple(prompt.split()), (), (), 0) for prompt in prompts]
+    left = {word: value for word, value in given.items() if any(one.has(word) for one in known)}
+    return " ".join(f"{word}={value:g}" for word, value in left.items())
 
 
 def row(word: str, value: float) -> str:

@@ -125,7 +125,7 @@ def edit(
         float,
         Knob(*_FRACTION, label="Self-attention steps", help="share of the run in which the layout is kept"),
     ] = 0.5,
-    word_weights: Annotated[str, Knob(label="Word weights", help="tiger=2 grass=-1; 1 changes nothing")] = "",
+    word_weights: Annotated[str, Knob(label="Word weights", help="tiger=2 blue hair=-1 red#2=3")] = "",
     word_steps: Annotated[
         str, Knob(label="Steps of words", help="cross-attention steps by word: tiger=0.4 grass=0.2:0.8")
     ] = "",
@@ -164,8 +164,9 @@ def edit(
     """Edit the inverted image so that it shows `prompt` -> (B,3,H,W); knobs may be lists of B values.
 
     In a token's window of steps its cross-attention map is c (A_src M), or c A where it has no counterpart;
-    windows and weights c are set by word, `word_steps` takes default_=0.2:0.8 too, and both replace steps a
-    pair (0.2, 0.8) that is one window and not two rows. During the first
+    windows and weights c are set by word, by words in a row ("blue hair=2") or by occurrence ("red#2=2");
+    `word_steps` takes default_=0.2:0.8 too, and both replace steps a pair (0.2, 0.8) that is one window and
+    not two rows. Blend words in a row stand in double quotes. During the first
     int(T self_replace_steps) steps the self-attention is the source's. Blend words let the edit through only
     where they are seen (LocalBlend). The source's row keeps to its path, `fitted.latents`, and needs no
     unconditional one: 1 + 2B rows a step, 2B once nothing of the source is used any more.

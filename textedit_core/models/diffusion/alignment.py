@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
 _EDGES = string.punctuation + "“”‘’«»…–—。、，！？¿¡"
+_APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ＇`´", "'"))
+_OCCURRENCE = re.compile(r"(.+)#(\d{1,3})")
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)")
 LARGEST_WEIGHT = 1000  # of a word: far beyond it the attention maps overflow
 
@@ -39,26 +42,45 @@ class Tokens:
         """The position of the end token; what follows is padding."""
         return len(self.ids) - 1
 
-    def places(self, word: str) -> list[int]:
-        """The positions of every occurrence of a word, whatever its case and the punctuation around it.
+    def places(self, name: str) -> list[int]:
+        """The positions of every occurrence of a word, or of words in a row, or of one: "red", "blue hair",
+        "red#2" for the second.
 
-        Raises ValueError, listing the words there are, for one that is not in the prompt.
+        Case, punctuation around a word, the kind of apostrophe and how accents are encoded do not matter.
+        Raises ValueError, listing the words there are, for what is not in the prompt.
         """
-        found = [
-            j for own, span in zip(self.words, self.spans, strict=True) if _same(own, word) for j in span
-        ]
-        if not found:
-            known = ", ".join(dict.fromkeys(self.names)) or "none"
-            raise ValueError(f"The prompt has no word {quoted(word)}; its words are {known}.")
-        return found
+        found = self._found(name)
+        if found:
+            return [j for one in found for j in one]
+        if (numbered := _OCCURRENCE.fullmatch(name)) and (there := len(self._occurrences(numbered[1]))):
+            times = "once" if there == 1 else f"{there} times"
+            raise ValueError(f"The prompt has {quoted(numbered[1])} {times}: there is no {quoted(name)}.")
+        known = ", ".join(dict.fromkeys(self.names)) or "none"
+        if len(name.split()) > 1:
+            raise ValueError(f"The prompt does not have {quoted(name)} in a row; its words are {known}.")
+        raise ValueError(f"The prompt has no word {quoted(name)}; its words are {known}.")
 
     @property
     def names(self) -> list[str]:
         """The words without the punctuation around them."""
         return [_bare(word) for word in self.words]
 
-    def has(self, word: str) -> bool:
-        return any(_same(own, word) for own in self.words)
+    def has(self, name: str) -> bool:
+        """Whether `places` finds it."""
+        return bool(self._found(name))
+
+    def _found(self, name: str) -> list[list[int]]:
+        """The occurrences that a name means. A word that is spelled like "red#2" goes first."""
+        found, numbered = self._occurrences(name), _OCCURRENCE.fullmatch(name)
+        if found or not numbered:
+            return found
+        return self._occurrences(numbered[1])[int(numbered[2]) - 1 :][:1] if int(numbered[2]) else []
+
+    def _occurrences(self, phrase: str) -> list[list[int]]:
+        """The positions of each occurrence of words in a row."""
+        own, wanted = [_key(word) for word in self.words], [_key(word) for word in phrase.split()]
+        starts = [i for i in range(len(own)) if wanted and own[i : i + len(wanted)] == wanted]
+        return [[j for span in self.spans[i : i + len(wanted)] for j in span] for i in starts]
 
 
 def read(tokenizer: CLIPTokenizer, prompt: str) -> Tokens:
@@ -183,9 +205,10 @@ def token_weights(target: Tokens, of_words: Mapping[str, float]) -> Tensor:
 def token_masks(source: Tokens, target: Tokens, words: str, field: str) -> Tensor:
     """(2,L) 1 at the tokens of these words in the source, and in the target.
 
+    words: apart by spaces or commas; "blue hair" in double quotes are words in a row, red#2 the second red.
     Raises ValueError, naming the `field`, for a word in neither, and for a field that holds separators alone.
     """
-    masks, given = torch.zeros(2, source.length), split_words(words)
+    masks, given = torch.zeros(2, source.length), split_phrases(words)
     if words.strip() and not given:
         raise ValueError(f"{field}: {quoted(words)} has no word in it.")
     for word in given:
@@ -199,7 +222,7 @@ def token_masks(source: Tokens, target: Tokens, words: str, field: str) -> Tenso
 
 
 def parse_numbers(text: str | Mapping[str, float], field: str) -> dict[str, float]:
-    """{word: number} from "tiger=2 silver=-0.5", for the knob called `field`; ValueError for all else."""
+    """{word: number} from "tiger=2 blue hair=-0.5 red#2=3", for the knob called `field`; ValueError else."""
     found = {word: _number(value, field) for word, value in _pairs(text, field)}
     for word, number in found.items():
         if not abs(number) <= LARGEST_WEIGHT:
@@ -226,12 +249,35 @@ def split_words(text: str) -> list[str]:
     return [word for word in re.split(r"[\s,;]+", text) if word]
 
 
+def split_phrases(text: str) -> list[str]:
+    """As `split_words`, but what stands in double quotes is one item, without them."""
+    found: list[str] = []
+    for k, part in enumerate(re.split('["“”„]', text)):
+        words = split_words(part)
+        found += [" ".join(words)] if k % 2 and words else words
+    return found
+
+
+def split_settings(text: str) -> list[str]:
+    """The parts of "tiger=2 blue hair=3": a name, all words since the last value or comma, and its value."""
+    found: list[str] = []
+    for part in re.split("[,;]", text):
+        before: list[str] = []
+        for word in part.split():
+            before.append(word)
+            if "=" in word:
+                found.append(" ".join(before))
+                before = []
+        found += [" ".join(before)] if before else []
+    return found
+
+
 def _pairs(text: str | Mapping, field: str) -> list[tuple[str, object]]:
     if not isinstance(text, str):
         return list(text.items())
-    pairs = [part.rpartition("=") for part in split_words(text)]
+    pairs = [part.rpartition("=") for part in split_settings(text)]
     for word, sign, value in pairs:
-        if not (word and sign and value):
+        if not (word and sign and value and word == word.rstrip()):
             raise ValueError(f"{field}: {quoted(word + sign + value)} is not word=number, such as tiger=2.")
     return [(word, value) for word, _, value in pairs]
 
@@ -249,5 +295,11 @@ def _bare(word: str) -> str:
     return word.strip(_EDGES) or word
 
 
+def _key(word: str) -> str:
+    """What all spellings of a word share: no edge punctuation, no case, composed accents, one apostrophe."""
+    composed = unicodedata.normalize("NFC", _bare(word)).casefold()
+    return unicodedata.normalize("NFC", composed).translate(_APOSTROPHES)
+
+
 def _same(own: str, word: str) -> bool:
-    return _bare(own).casefold() == _bare(word).casefold()
+    return _key(own) == _key(word)
