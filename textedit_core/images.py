@@ -10,7 +10,7 @@ from typing import BinaryIO, Literal, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageFile, ImageOps
 
 from textedit_core import mask_reading
 from textedit_core.mask_reading import MaskReading
@@ -32,8 +32,8 @@ def open_image(source: str | os.PathLike | bytes | Image.Image, field: str = "Im
 
     `source` is a path, a file's bytes, or a PIL image. At most 20 MB and 50 megapixels; the size is read from
     the header, so that a decompression bomb is refused before it is decoded. EXIF rotation is applied,
-    transparency is flattened on white, 16-bit grey is scaled to 8 bits by as many of its bits as are used,
-    8, 10, 12, 14 or 16, of an animation the first frame is taken. ValueError, one sentence that starts with
+    transparency is flattened on white, 16 bits a channel are scaled to 8 by as many of them as are used, 8,
+    10, 12, 14 or 16, of an animation the first frame is taken. ValueError, one sentence that starts with
     `field`, for anything that cannot be opened, and for a picture of which nothing is to be seen.
     """
     return _decode(source, field, _to_rgb)
@@ -144,14 +144,45 @@ def _decode(
             opened.seek(0)
         if opened.format == "PNG" and opened.fp is not None:
             _check_rows(opened.fp)
-        opened.load()
-        return convert(ImageOps.exif_transpose(opened))
+        return convert(ImageOps.exif_transpose(_loaded(opened)))
     except (mask_reading.UnclearMaskError, _NothingToSeeError) as error:
         raise ValueError(f"{field}: {error}") from None
     except Exception as error:  # a decoder may raise anything on a damaged file
         raise ValueError(
             f"{field}: the file is damaged or cut short; save it again as PNG or JPEG."
         ) from error
+
+
+def _loaded(opened: Image.Image) -> Image.Image:
+    """The pixels of an opened image; those of a PNG in colour with 16 bits, of which few are used, scaled.
+
+    Of 16 bits Pillow keeps the upper eight, so that a picture of 12 would be black. Read as if the bytes were
+    in the other order, the same file gives the lower eight.
+    """
+    file = opened.fp if isinstance(opened, ImageFile.ImageFile) else None
+    tile = opened.tile[0] if isinstance(opened, ImageFile.ImageFile) and len(opened.tile) == 1 else None
+    opened.load()
+    if tile is None or not isinstance(file, io.BytesIO) or tile.args not in ("RGB;16B", "RGBA;16B"):
+        return opened
+    if max(high for _, high in opened.convert("RGB").getextrema()) > 63:  # more than 14 bits
+        return opened
+    lower = Image.open(io.BytesIO(file.getvalue()), formats=("PNG",))
+    assert isinstance(lower, ImageFile.ImageFile)
+    lower.tile = [tile._replace(args=tile.args.replace("16B", "16L"))]
+    lower.load()
+    pixels = np.array(opened)
+    colours = (pixels[..., :3].astype(np.uint16) << 8) | np.asarray(lower)[..., :3]
+    most = int(colours.max())
+    table = (np.arange(most + 1) * (255 / _range(most))).round().astype(np.uint8)
+    pixels[..., :3] = table[colours]
+    scaled = Image.fromarray(pixels)
+    scaled.info = {name: value for name, value in opened.info.items() if name == "exif"}
+    return scaled
+
+
+def _range(largest: float) -> float:
+    """The full range of whole numbers up to this: of 8, 10, 12, 14 or 16 bits, or the number itself above."""
+    return next((2.0**bits - 1 for bits in (8, 10, 12, 14, 16) if largest <= 2.0**bits - 1), largest)
 
 
 def _open_header(source: str | os.PathLike | bytes, field: str) -> Image.Image:
@@ -301,8 +332,7 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     if image.mode == "F" and largest <= 1:
         full = 1.0
     else:
-        ranges = (2.0**bits - 1 for bits in (8, 10, 12, 14, 16))
-        full = next((one for one in ranges if largest <= one), largest)
+        full = _range(largest)
     grey = Image.fromarray((values.clip(0, full) * (255 / full)).round().astype(np.uint8))
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):

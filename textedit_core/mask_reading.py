@@ -80,16 +80,19 @@ def levels(image: Image.Image) -> Image.Image:
     others are scaled by the largest. Values below zero, as of a network before its sigmoid, mean: where it is
     above zero.
     """
-    values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0, neginf=0)
+    raw = np.asarray(image)
+    values = np.nan_to_num(raw, posinf=0, neginf=0) if raw.dtype.kind == "f" else raw
     if values.min() < 0:
         return Image.fromarray(np.where(values > 0, 255, 0).astype(np.uint8))
     different = np.unique(values)
     if len(different) <= _LABELS:
-        ranks = np.searchsorted(different, values) + (different[0] > 0)
-        two = len(different) == 2 and different[0] == 0
-        return Image.fromarray((ranks * (255 if two else 1)).astype(np.uint8))
-    whole = values.max() <= 255 and image.mode != "F"
-    return Image.fromarray((values * (1 if whole else 255 / values.max())).round().astype(np.uint8))
+        found = np.zeros(values.shape, np.uint8)
+        labels = different[different > 0]
+        for rank, label in enumerate(labels, start=1):
+            found[values == label] = 255 if len(labels) == 1 and len(different) == 2 else rank
+        return Image.fromarray(found)
+    scale = 1 if values.max() <= 255 and image.mode != "F" else 255 / float(values.max())
+    return Image.fromarray((values.astype(np.float32) * np.float32(scale)).round().astype(np.uint8))
 
 
 def _by_alpha(rgba: Image.Image, alpha: Image.Image) -> MaskReading:

@@ -1,6 +1,8 @@
 """Masks as other tools write them are understood; what could mean two things is refused, not guessed."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -262,3 +264,38 @@ def test_grey_of_few_of_sixteen_bits_is_scaled_by_those(most, full):
     values = [0, most // 2, most]
     opened = open_image(encode(Image.fromarray(np.array([values], np.uint16))))
     assert [opened.getpixel((x, 0))[0] for x in range(3)] == [round(one * 255 / full) for one in values]
+
+
+def png_of_sixteen_bits(values: np.ndarray, exif: bytes = b"") -> bytes:
+    """A PNG in colour with 16 bits a channel, which Pillow itself cannot write."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width, channels = values.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    parts = [(b"IHDR", header), *([(b"eXIf", exif)] if exif else []), (b"IDAT", zlib.compress(rows))]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in [*parts, (b"IEND", b"")])
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colour_of_few_of_sixteen_bits_is_scaled_by_those(bits, channels):
+    values = np.random.default_rng(0).integers(0, 2**bits, (20, 30, channels))
+    values[0, 0] = 2**bits - 1
+    if channels == 4:
+        values[..., 3] = 65535
+    found = np.asarray(open_image(png_of_sixteen_bits(values)), float)
+    assert np.abs(found - values[..., :3] * 255 / (2**bits - 1)).max() <= 1
+
+
+def test_colour_of_twelve_bits_keeps_its_rotation_and_its_transparency():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    values = np.zeros((4, 6, 4), int)
+    values[..., 0], values[..., 3] = 4095, 65535
+    values[:, :3, 3] = 0
+    opened = open_image(png_of_sixteen_bits(values, exif.tobytes().removeprefix(b"Exif\0\0")))
+    assert opened.size == (4, 6)
+    assert opened.getpixel((1, 0)) == (255, 255, 255) and opened.getpixel((1, 5)) == (255, 0, 0)

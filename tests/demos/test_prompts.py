@@ -7,7 +7,8 @@ import gradio as gr
 import pytest
 
 from demos.context import Context
-from demos.inversion import runs
+from demos.inversion import runs, weights
+from demos.inversion.prompts import fitting_words
 from demos.inversion.tab import build
 from demos.shared import safety
 from demos.shared.tab import Run
@@ -96,3 +97,25 @@ def test_what_cannot_be_edited_is_told_before_the_run_with_the_prompt_it_is_said
     assert runs.problems(ctx, values | {"prompt": LINES[2]})["edit_type"].startswith("Replace needs")
     of_all = runs.problems(ctx, values | {"edit_type": "auto", "word_weights": "sad"})
     assert of_all == {"word_weights": "Word weights: 'sad' is not word=number, such as tiger=2."}
+
+
+def test_words_in_a_row_and_occurrences_go_to_the_prompts_that_have_them(tiny):
+    settings = {
+        "word_weights": "red hat=2 man=3, hat#2=0.5 dog=1",
+        "word_steps": "",
+        "blend_words": '"blue hat" man',
+        "subtract_words": "hat",
+    }
+    lines = ["a man with a red hat", "a woman with a blue hat and a hat"]
+    first, second = (
+        fitting_words(tiny.diffusion.tokenizer, "a woman with a hat", one, lines, settings) for one in lines
+    )
+    assert first["word_weights"] == "red hat=2 man=3 dog=1" and first["blend_words"] == "man"
+    assert second["word_weights"] == "hat#2=0.5 dog=1" and second["blend_words"] == '"blue hat"'
+    assert fitting_words(tiny.diffusion.tokenizer, "a hat", lines[0], lines[:1], settings) == settings
+
+
+def test_the_field_of_weights_keeps_words_in_a_row_and_occurrences():
+    prompts, text = ["a man with a red hat", "a Hat and a hat"], "red hat=2 hat#2=3 HAT=1"
+    assert weights.kept(prompts, text) == text
+    assert weights.kept(prompts[:1], text + " hat man=4") == "red hat=2 HAT=1"
