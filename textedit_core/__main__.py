@@ -13,7 +13,11 @@ from textedit_core import threads
 # Nothing that imports torch stands up here: --help answers at once.
 METHODS = sorted((Path(__file__).parent / "methods").glob("[a-z]*.py"))
 # The kinds of input that a flag gives as they are; a latent has flags of its own.
-FLAGS = {"image": "path of a picture", "mask": "path of a picture, white = change here", "text": "a text"}
+FLAGS = {
+    "image": "path of a picture",
+    "mask": "path of a picture: white, painted or labelled = change here",
+    "text": "a text",
+}
 COMMANDS = {"edit": "edit one image", "sweep": "edit one image at many values of its knobs"}
 # Inversions that were methods of their own in version 0.1, and their names as a knob.
 INVERSIONS = {"null_text": "null_text", "direct_inversion": "direct"}

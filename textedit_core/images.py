@@ -164,13 +164,13 @@ def _loaded(opened: Image.Image) -> Image.Image:
     opened.load()
     if tile is None or not isinstance(file, io.BytesIO) or tile.args not in ("RGB;16B", "RGBA;16B"):
         return opened
-    if max(high for _, high in opened.convert("RGB").getextrema()) > 63:  # more than 14 bits
+    pixels = np.array(opened)
+    if pixels[..., :3].max() > 63:  # more than 14 bits
         return opened
     lower = Image.open(io.BytesIO(file.getvalue()), formats=("PNG",))
     assert isinstance(lower, ImageFile.ImageFile)
     lower.tile = [tile._replace(args=tile.args.replace("16B", "16L"))]
     lower.load()
-    pixels = np.array(opened)
     colours = (pixels[..., :3].astype(np.uint16) << 8) | np.asarray(lower)[..., :3]
     most = int(colours.max())
     table = (np.arange(most + 1) * (255 / _range(most))).round().astype(np.uint8)

@@ -55,7 +55,8 @@ def read(image: Image.Image) -> MaskReading:
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         alpha = rgba.getchannel("A")
-        least, most = alpha.getextrema()
+        used = np.flatnonzero(alpha.histogram())
+        least, most = int(used[0]), int(used[-1])
         if most == 0:
             return MaskReading(alpha, LAYER)
         if least < 128 and least < most:
@@ -102,8 +103,7 @@ def _by_alpha(rgba: Image.Image, alpha: Image.Image) -> MaskReading:
     opaque = (small[..., 3] >= 250)[seen].mean() > 0.9
     if not (opaque and _is_picture(small, seen)):
         return MaskReading(_above(alpha, _least_opacity(alpha)), LAYER)
-    rim = _rim(small[..., 3])
-    if (rim < 128).mean() > 0.5:
+    if _rim(small[..., 3] < 128).mean() > 0.5:
         raise UnclearMaskError(
             "it is a picture cut out of its surroundings, and either could be what is to change; paint that "
             "in one colour, or erase it from the whole picture."
