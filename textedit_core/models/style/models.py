@@ -217,4 +217,4 @@ def _hash_named(found: hashlib._Hash, tensors: Iterable[tuple[str, Tensor]]) -> 
 
 def _hash(found: hashlib._Hash, tensor: Tensor) -> None:
     found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-    found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
