@@ -73,11 +73,12 @@ def test_a_broken_link_is_found(tmp_path):
     assert broken_links(page) == ["#none", "none.md"]
 
 
-def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     (tmp_path / "demos").symlink_to(ROOT / "demos")
     monkeypatch.chdir(tmp_path)
-    (block,) = code(ROOT / "README.md")
-    exec(compile(block, "README.md", "exec"), {})
+    (block,) = code(ROOT / page)
+    exec(compile(block, page, "exec"), {})
     with Image.open("edit.png") as image:
         assert image.size == (64, 64)
 
