@@ -237,5 +237,35 @@ def test_a_file_without_a_docstring_is_found():
     assert faults("textedit_core/images.py", "import io\n") == ["no docstring at its top"]
 
 
+def circle(imports: dict[str, set[str]]) -> list[str]:
+    """The modules of the first circle of imports that is found, in order; empty where there is none."""
+    done, path = set(), []
+
+    def visit(name: str) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done:
+            return []
+        path.append(name)
+        found = next((one for one in map(visit, sorted(imports.get(name, ()))) if one), [])
+        path.pop()
+        done.add(name)
+        return found
+
+    return next((found for found in map(visit, sorted(imports)) if found), [])
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Imports within functions and under TYPE_CHECKING count too."""
+    modules = {name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): name for name in NAMES}
+    imports = {}
+    for module, name in modules.items():
+        named = imported(ast.parse((ROOT / name).read_text(encoding="utf-8")))
+        named |= {one.rpartition(".")[0] for one in named}
+        imports[module] = (named & set(modules)) - {module}
+    assert circle(imports) == []
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+
+
 def test_every_part_of_the_core_has_its_floor():
     assert {core_part(name) for name in NAMES} - {""} <= set(FLOORS)
