@@ -188,3 +188,16 @@ def test_the_floors_of_the_architecture_page_are_those_that_are_checked():
     for owner, may in told.items():
         together = ENGINE if owner in ENGINE else {owner}
         assert may | together == set(FLOORS[owner]) | together, owner
+
+
+def test_the_functions_that_the_architecture_page_walks_through_are_there():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/]+)\.py`:\s+`([\w.]+)`(?:\s+and\s+`([\w.]+)`)?", text)
+    assert len(named) > 12
+    for path, *functions in named:
+        inner = path if path.startswith(("demos/", "textedit_core/")) else f"textedit_core/{path}"
+        module = importlib.import_module(inner.replace("/", "."))
+        for function in filter(None, functions):
+            found = module
+            for part in function.split("."):
+                found = getattr(found, part)
