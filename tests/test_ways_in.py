@@ -128,6 +128,14 @@ def page(toon, folder):
     caches.default = usual
 
 
+# The fields of Compare that SDEdit does not need.
+NOTHING = {
+    "source_prompt": "",
+    "mask": {"background": None, "layers": [], "composite": None},
+    "exemplar": None,
+}
+
+
 def asked_on_the_page(name: str) -> dict:
     """What a visitor fills in; everything else stands as the page opens."""
     from gradio_client import handle_file
@@ -147,7 +155,7 @@ def asked_on_the_page(name: str) -> dict:
 def test_on_the_page(name, page, drawn):
     path, asked = drawn(name), asked_on_the_page(name)
     if name == "sdedit":
-        page.predict(**asked, source_prompt="", methods=["sdedit"], api_name="/compare")
+        page.predict(**asked, **NOTHING, methods=["sdedit"], api_name="/compare")
         *_, shown = page.predict(a="source", b="sdedit", api_name="/compare_pair")
     else:
         out = page.predict(**asked, api_name=f"/{name}_edit")

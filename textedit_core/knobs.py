@@ -157,19 +157,6 @@ def positionals(function: Callable) -> list[str]:
     return [name for name, parameter in parameters if parameter.kind in kinds]
 
 
-def hand_over(edit: Callable, given: Mapping[str, Any], fitted: Any) -> tuple:
-    """The positional arguments of `edit` after a fit: those `given` by name, and `fitted` for the one left.
-
-    TypeError unless exactly one parameter without a default is left for it.
-    """
-    parameters = [inspect.signature(edit).parameters[name] for name in positionals(edit)]
-    left = [one.name for one in parameters if one.name not in given and one.default is one.empty]
-    if len(left) != 1:
-        raise TypeError(f"{edit.__qualname__} needs {left}, where one is left for the fitted value.")
-    known = {one.name: one.default for one in parameters} | dict(given) | {left[0]: fitted}
-    return tuple(known[one.name] for one in parameters)
-
-
 def batches(*names: str) -> Callable[[Callable], Callable]:
     """Declare that an edit takes a list for any of these knobs, and what it then returns; no names: for all.
 

@@ -11,15 +11,12 @@ from textedit_core.knobs import (
     BoundKnob,
     Eta,
     Knob,
-    Seed,
     Steps,
     Strength,
     batches,
     divide,
-    hand_over,
     knobs,
     method_knobs,
-    positionals,
 )
 
 
@@ -203,18 +200,6 @@ def test_divide_hands_each_function_its_own():
     for_fit, for_edit = divide(settings, fakes.edit, fakes.fit)
     assert (for_fit, for_edit) == ({"rounds": 1, "seed": 2}, {"eta": 3, "steps": 4, "seed": 5})
     assert divide({"seed": 5}, fakes.edit, fakes.fit) == ({}, {"seed": 5})
-
-
-def test_hand_over_puts_the_fitted_value_in_its_place():
-    def edit(model, inversion, source, target, mask=None, *, seed: Seed = 0): ...
-
-    given = {"model": "M", "image": "I", "source": "a cat", "target": "a dog"}
-    assert positionals(edit) == ["model", "inversion", "source", "target", "mask"]
-    assert hand_over(edit, given, "F") == ("M", "F", "a cat", "a dog", None)
-    with pytest.raises(TypeError, match="target"):
-        hand_over(edit, {"model": "M", "source": "a cat"}, "F")
-    with pytest.raises(TypeError):
-        hand_over(edit, given | {"inversion": "F"}, "F")
 
 
 def test_a_label_is_made_of_the_name_where_none_is_given():
