@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 
 import textedit_core
 from textedit_core import method
+from textedit_core.__main__ import parse
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("docs", "studies", "examples", "demos", "textedit_core")
@@ -20,6 +22,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (RO
 CARD = ROOT / "textedit_core" / "weights" / "toon" / "README.md"
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 NAMED = re.compile(r"`((?:textedit_core|demos|studies|tests|docs|examples)/[\w./-]+)`")  # a path in backticks
+METHODS = [name for name in method.names() if name != "projection"]  # those that edit
 MODULE = re.compile(r"python -m ((?:textedit_core|studies|tests)[\w.]*)")
 
 
@@ -201,3 +204,19 @@ def test_the_functions_that_the_architecture_page_walks_through_are_there():
             found = module
             for part in function.split("."):
                 found = getattr(found, part)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/command-line.md", "docs/bench.md", "docs/studies.md"])
+def test_the_commands_of_a_page_have_flags_that_are_there(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    blocks = "\n".join(re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+    lines = [*blocks.splitlines(), *re.findall(r"`(textedit (?:edit|sweep|bench) [^`]*)`", text)]
+    found = [line for line in lines if line.startswith("textedit ") and "..." not in line and "--out" in line]
+    assert found
+    for line in found:
+        options = parse(shlex.split(line)[1:])
+        for word in (one.lstrip("-").partition("=")[0] for one in line.split() if one.startswith("--")):
+            name = word.replace("-", "_")
+            assert name in options or f"knob {name}" in options, line
+            if options["command"] == "bench" and f"knob {name}" in options:
+                assert any(name in method.load(one).knobs for one in METHODS), line
