@@ -119,9 +119,12 @@ def write_mapper(path: Path, weights: Mapping[str, torch.Tensor], prompt: str) -
 
 
 def write_manifest(folder: Path, **facts) -> None:
-    """manifest.json with the sha256 of every file, and vocabulary.txt. facts: size, scores, seed..."""
+    """manifest.json with the sha256 of every file but the model card and the presets, and vocabulary.txt.
+
+    facts: size, scores, seed...
+    """
     (folder / "vocabulary.txt").write_text("\n".join(vocabulary()) + "\n")
-    own = {"manifest.json", "presets.json"}
+    own = {"manifest.json", "presets.json", "README.md"}
     files = sorted(p for p in folder.rglob("*") if p.is_file() and str(p.relative_to(folder)) not in own)
     manifest = {
         "name": "toon", "description": DESCRIPTION, "license": LICENSE, "commit": _commit(), **facts,
