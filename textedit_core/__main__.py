@@ -6,7 +6,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 # Nothing that imports torch stands up here: --help answers at once.
 METHODS = sorted((Path(__file__).parent / "methods").glob("[a-z]*.py"))
@@ -44,7 +44,7 @@ def parse(given: Sequence[str]) -> dict[str, Any]:
 class _Parser(argparse.ArgumentParser):
     """A parser whose mistakes are a ValueError, to be told as one sentence."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message}; see --help.")
 
 
@@ -64,8 +64,10 @@ def _parser(given: list[str]) -> _Parser:
             source = path.read_text(encoding="utf-8")
             about = source.split('"""')[1].splitlines()[0].replace("%", "%%")
             # One that only prepares an image is not listed, but says so where it is asked for.
-            listed = {"help": about} if "\ndef edit(" in source else {}
-            of_method = methods.add_parser(path.stem, description=about, allow_abbrev=False, **listed)
+            if "\ndef edit(" in source:
+                of_method = methods.add_parser(path.stem, help=about, description=about, allow_abbrev=False)
+            else:
+                of_method = methods.add_parser(path.stem, description=about, allow_abbrev=False)
             if given[:2] == [command, path.stem]:
                 _add_flags(of_method, command, path.stem)
     bench = commands.add_parser("bench", help=cli.HELP, description=cli.ABOUT, allow_abbrev=False)
@@ -202,7 +204,9 @@ def _latent(options: Mapping[str, Any], required: bool) -> Any:
     return Sample(**{name.removeprefix("latent_"): value for name, value in facts.items()}) if facts else None
 
 
-def _write_sweep(folder: Path, steps: Iterator, axes: Sequence[Any], cell_size: int, record: Any) -> None:
+def _write_sweep(
+    folder: Path, steps: Iterator[Any], axes: Sequence[Any], cell_size: int, record: Any
+) -> None:
     """Each cell as a PNG once it is finished; sheet.png and sweep.json at the end, also of a stopped one."""
     from textedit_core.images import to_pil
     from textedit_core.record import save_png
@@ -234,7 +238,7 @@ def _write_sweep(folder: Path, steps: Iterator, axes: Sequence[Any], cell_size: 
             (folder / "sweep.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
-def _told(steps: Iterator, title: str = "") -> Iterator:
+def _told(steps: Iterator[Any], title: str = "") -> Iterator[Any]:
     """The same steps, told on stderr under their stage: on a terminal in one line, else every tenth."""
     lively, told, stage = sys.stderr.isatty(), -1, ""
     for step in steps:

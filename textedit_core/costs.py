@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from textedit_core.models.diffusion.latent_diffusion import RowCount, count_rows
-from textedit_core.steps import Step
+from textedit_core.steps import Step, closing_steps
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Costs:
         """Of a stage so far."""
         return self._seconds.get(stage, 0.0)
 
-    def watch(self, stage: str, steps: Iterator[Step], cached: bool = False) -> Iterator[Step]:
+    def watch(self, stage: str, steps: Iterator[Step[Any]], cached: bool = False) -> Iterator[Step[Any]]:
         """The same steps, their seconds and UNet rows counted for a stage; `cached`: they cost nothing new.
 
         A hook that counts lives for one step only, so that nothing stays attached while a caller is at work.
@@ -61,7 +61,7 @@ class Costs:
         self._seconds.setdefault(stage, 0.0)
         if not cached:
             self._computed.add(stage)
-        with closing(steps):
+        with closing_steps(steps):
             while True:
                 with ExitStack() as stack:
                     counts += [stack.enter_context(count_rows(one)) for one in self._networks]

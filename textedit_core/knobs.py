@@ -28,7 +28,7 @@ class Knob:
     help: str = ""
     choices: tuple[str, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if (self.minimum is None) != (self.maximum is None):
             raise TypeError(f"The knob '{self.label}' needs both a minimum and a maximum, or neither.")
 
@@ -77,7 +77,7 @@ class BoundKnob:
             check_length(value, self.label)
         return self.type(value)
 
-    def _in_range(self, value: Real) -> bool:
+    def _in_range(self, value: Any) -> bool:
         # Compared, not asked of `math`: a whole number may be larger than any float. NaN compares as False.
         if not abs(value) <= sys.float_info.max or (self.type is int and value != int(value)):
             return False
@@ -108,7 +108,7 @@ def check_length(text: str, label: str) -> None:
         raise ValueError(f"{label}: {len(text):,} characters are too many; use at most {MAX_TEXT:,}.")
 
 
-def knobs(*functions: Callable) -> dict[str, BoundKnob]:
+def knobs(*functions: Callable[..., Any]) -> dict[str, BoundKnob]:
     """The knobs of the functions in order of appearance: every keyword-only parameter with a `Knob`.
 
     Where two functions have a knob of one name the first one's is returned; TypeError if type or range
@@ -123,7 +123,7 @@ def knobs(*functions: Callable) -> dict[str, BoundKnob]:
     return found
 
 
-def method_knobs(edit: Callable, fit: Callable | None = None) -> dict[str, BoundKnob]:
+def method_knobs(edit: Callable[..., Any], fit: Callable[..., Any] | None = None) -> dict[str, BoundKnob]:
     """Every setting of a method under a name of its own: the knobs of `fit`, then those of `edit`.
 
     A knob that both have (their seeds, mostly) is two settings: `seed` is the edit's, `fit_seed` the fit's.
@@ -139,7 +139,9 @@ def method_knobs(edit: Callable, fit: Callable | None = None) -> dict[str, Bound
     return settings | own
 
 
-def divide(settings: Mapping[str, Any], edit: Callable, fit: Callable | None = None) -> tuple[dict, dict]:
+def divide(
+    settings: Mapping[str, Any], edit: Callable[..., Any], fit: Callable[..., Any] | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Split settings named as by `method_knobs` into the keyword arguments of `fit` and those of `edit`."""
     own = _own_knobs(edit)
     for_fit = {}
@@ -150,14 +152,14 @@ def divide(settings: Mapping[str, Any], edit: Callable, fit: Callable | None = N
     return for_fit, {name: settings[name] for name in own if name in settings}
 
 
-def positionals(function: Callable) -> list[str]:
+def positionals(function: Callable[..., Any]) -> list[str]:
     """The names of a method function's positional parameters, in order: the model, the image, the prompts."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = inspect.signature(function).parameters.items()
     return [name for name, parameter in parameters if parameter.kind in kinds]
 
 
-def hand_over(edit: Callable, given: Mapping[str, Any], fitted: Any) -> tuple:
+def hand_over(edit: Callable[..., Any], given: Mapping[str, Any], fitted: Any) -> tuple[Any, ...]:
     """The positional arguments of `edit` after a fit: those `given` by name, and `fitted` for the one left.
 
     TypeError unless exactly one parameter without a default is left for it.
@@ -170,25 +172,36 @@ def hand_over(edit: Callable, given: Mapping[str, Any], fitted: Any) -> tuple:
     return tuple(known[one.name] for one in parameters)
 
 
-def batches(*names: str) -> Callable[[Callable], Callable]:
+def batches(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare that an edit takes a list for any of these knobs, and what it then returns; no names: for all.
 
     All lists have one length B, single values stand for every row, and row i of the (B,3,H,W) result equals,
     to rounding, the edit with the i-th values alone. Readable afterwards as `edit.batched`.
     """
 
-    def declare(edit: Callable) -> Callable:
+    def declare(edit: Callable[..., Any]) -> Callable[..., Any]:
         unknown = set(names) - set(knobs(edit))
         if unknown:
             raise TypeError(f"{edit.__qualname__} has no knob called {sorted(unknown)} to batch over.")
-        edit.batched = names or tuple(knobs(edit))
+        marked: Any = edit
+        marked.batched = names or tuple(knobs(edit))
         return edit
 
     return declare
 
 
+def takes_any_size(edit: Callable[..., Any]) -> Callable[..., Any]:
+    """Declare that an edit takes its picture and mask as large as they are, and not squared.
+
+    Readable afterwards as `edit.any_size`.
+    """
+    marked: Any = edit
+    marked.any_size = True
+    return edit
+
+
 @lru_cache(maxsize=256)  # a sweep asks for every cell
-def _own_knobs(function: Callable) -> dict[str, BoundKnob]:
+def _own_knobs(function: Callable[..., Any]) -> dict[str, BoundKnob]:
     scope = getattr(inspect.unwrap(function), "__globals__", {})
     found = {}
     for name, parameter in inspect.signature(function).parameters.items():
@@ -202,7 +215,7 @@ def _own_knobs(function: Callable) -> dict[str, BoundKnob]:
     return found
 
 
-def _bound(function: Callable, parameter: inspect.Parameter, kind: Any, knob: Knob) -> BoundKnob:
+def _bound(function: Callable[..., Any], parameter: inspect.Parameter, kind: Any, knob: Knob) -> BoundKnob:
     who = f"The knob '{parameter.name}' of {function.__qualname__}"
     if get_origin(kind) is Literal:
         kind, knob = str, replace(knob, choices=knob.choices or get_args(kind))

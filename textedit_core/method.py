@@ -52,8 +52,8 @@ class Method:
     """
 
     name: str
-    edit: Callable[..., Iterator[Step]]
-    fit: Callable[..., Iterator[Step]] | None
+    edit: Callable[..., Iterator[Step[Any]]]
+    fit: Callable[..., Iterator[Step[Any]]] | None
     inputs: Mapping[str, Input]
     knobs: Mapping[str, BoundKnob]
     fitted: str
@@ -127,7 +127,7 @@ def load(name: str) -> Method:
 
 
 @lru_cache(maxsize=256)
-def read(name: str, edit: Callable, fit: Callable | None = None) -> Method:
+def read(name: str, edit: Callable[..., Any], fit: Callable[..., Any] | None = None) -> Method:
     """A method of this name with these functions.
 
     Raises ValueError for a parameter of a type that nobody can give, and TypeError unless exactly one

@@ -82,14 +82,14 @@ def image_sha(image: Image.Image) -> str:
     return hashlib.sha256(f"{rgb.width}x{rgb.height}:".encode() + rgb.tobytes()).hexdigest()
 
 
-def save_png(image: Image.Image, path: str | os.PathLike | BinaryIO, record: Record) -> None:
+def save_png(image: Image.Image, path: str | os.PathLike[str] | BinaryIO, record: Record) -> None:
     """Write `image` as PNG with the record in its text, under the key "textedit"."""
     text = PngImagePlugin.PngInfo()
     text.add_text(_TEXT_KEY, record.to_json())
     image.save(path, format="PNG", pnginfo=text)
 
 
-def read_png(source: str | os.PathLike | bytes) -> Record:
+def read_png(source: str | os.PathLike[str] | bytes) -> Record:
     """The record in a PNG, by path or bytes, without decoding its pixels; ValueError, a sentence, if none."""
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:

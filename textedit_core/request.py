@@ -67,7 +67,7 @@ class Call(NamedTuple):
         """Its key in a cache."""
         return caches.key(self.function, self.arguments, dict(self.settings))
 
-    def cached(self, cache: caches.Cache) -> Iterator[Step]:
+    def cached(self, cache: caches.Cache) -> Iterator[Step[Any]]:
         """Its steps, or one finished step from the cache."""
         return caches.cached(self.function, *self.arguments, cache=cache, **self.settings)
 
@@ -251,7 +251,10 @@ def preset(models: zoo.Models, how: Method) -> dict[str, Any]:
 
 
 def projected(
-    models: zoo.Models, picture: Image.Image, resize: images.Fit = "crop", settings: Mapping | None = None
+    models: zoo.Models,
+    picture: Image.Image,
+    resize: images.Fit = "crop",
+    settings: Mapping[str, Any] | None = None,
 ) -> Projected:
     """A picture to be projected; settings by the knobs of `projection.fit`, else by the models' preset."""
     known = knobs(projection.fit)
@@ -326,8 +329,8 @@ def run(asked: Request, cache: caches.Cache | None = None) -> Iterator[Step[Any]
     """
     costs = Costs(asked.models.device, asked.inputs)
     found, fitted = yield from prepared(asked, cache, costs)
-    step = yield from _stage(EDITING, found.edit_call(fitted), cache, costs)
-    result = Result(step.value, asked, source_of(found), fitted, costs.stages)
+    image, step = yield from _stage(EDITING, found.edit_call(fitted), cache, costs)
+    result = Result(image, asked, source_of(found), fitted, costs.stages)
     yield Step(step.total, step.total, result, step.loss, EDITING)
 
 
@@ -363,19 +366,21 @@ def prepared(
     """All that comes before the edit; returns the request with its latent found, and what was fitted."""
     call, latent = asked.projection_call(), None
     if call is not None:
-        latent = (yield from _stage(PROJECTING, call, cache, costs)).value.latent
+        projection_found, _ = yield from _stage(PROJECTING, call, cache, costs)
+        latent = projection_found.latent
     found, fitted = asked.with_latent(latent), asked.fitted
     if found.has_fit:
-        fitted = (yield from _stage(FITTING, found.fit_call(), cache, costs)).value
+        fitted, _ = yield from _stage(FITTING, found.fit_call(), cache, costs)
     return found, fitted
 
 
 def _stage(
     stage: str, call: Call, cache: caches.Cache | None, costs: Costs
-) -> Generator[Step[Any], None, Step[Any]]:
-    """The steps of a call through the cache, told with their stage and counted; returns the last one.
+) -> Generator[Step[Any], None, tuple[Any, Step[Any]]]:
+    """The steps of a call through the cache, told with their stage and counted.
 
-    Of an edit the last step is not told here: its value is not yet a `Result`.
+    Returns the finished value, and the last step. That step of an edit is not told here: its value is not yet
+    a `Result`.
     """
     store, last = caches.default if cache is None else cache, None
     is_known = store.get(call.key()) is not None
@@ -387,4 +392,4 @@ def _stage(
             yield replace(step, value=None, stage=stage)
     if last is None or last.value is None:
         raise TypeError(f"{call.function.__qualname__} ended without a value.")
-    return last
+    return last.value, last

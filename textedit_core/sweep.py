@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-def plan(axes: Mapping[str, Sequence], method: Method) -> list[dict[str, Any]]:
+def plan(axes: Mapping[str, Sequence[Any]], method: Method) -> list[dict[str, Any]]:
     """The cells in the order they are computed, each as {knob: value}: the costliest axis is the outermost.
 
     A knob of the fit costs most (a new fit for each value), then a knob of the edit, then one it can batch.
@@ -54,7 +54,7 @@ def plan(axes: Mapping[str, Sequence], method: Method) -> list[dict[str, Any]]:
 
 def sweep(
     request: Request,
-    axes: Mapping[str, Sequence],
+    axes: Mapping[str, Sequence[Any]],
     cache: caches.Cache | None = None,
     *,
     batch_size: int = 8,
@@ -102,7 +102,7 @@ class _Sweep:
             self.request = replace(self.request, inputs=found.inputs)  # a latent is found once
             yield from self._edit_group(fitted, group)
 
-    def _told(self, steps: Generator[Step, None, Any]) -> Generator[Step, None, Any]:
+    def _told(self, steps: Generator[Step[Any], None, Any]) -> Generator[Step[Any], None, Any]:
         """A step of the sweep for each of these steps; returns what they return."""
         with closing(steps):
             while True:
@@ -112,7 +112,7 @@ class _Sweep:
                     return end.value
                 yield self._progress(step.loss, step.stage)
 
-    def _edit_group(self, fitted: Any, group: list[int]) -> Iterator[Step]:
+    def _edit_group(self, fitted: Any, group: list[int]) -> Iterator[Step[Any]]:
         """The cells of one fit: first those the cache has, then the others, alike ones in batches."""
         calls = {
             index: replace(
@@ -146,7 +146,7 @@ class _Sweep:
         settings: list[Mapping[str, Any]],
         batch: list[int],
         names: dict[int, str],
-    ) -> Iterator[Step]:
+    ) -> Iterator[Step[Any]]:
         merged = {name: [one[name] for one in settings] for name in settings[0]}
         merged = {
             name: values if values.count(values[0]) < len(values) else values[0]
@@ -179,6 +179,8 @@ class _Sweep:
         of_edit = method.split(self.planned[index].settings)[1]
         return {name: value for name, value in of_edit.items() if name not in method.batched}
 
-    def _grouped(self, indexes: Sequence[int], kind: Callable[[int], dict]) -> list[tuple[dict, list[int]]]:
+    def _grouped(
+        self, indexes: Sequence[int], kind: Callable[[int], dict[str, Any]]
+    ) -> list[tuple[dict[str, Any], list[int]]]:
         """Neighbours that are of one kind; `plan` puts those together."""
         return [(same, list(group)) for same, group in itertools.groupby(indexes, kind)]

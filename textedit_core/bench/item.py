@@ -59,6 +59,13 @@ class Pictures:
             self._opened[name, size] = self._open(name, size)
         return self._opened[name, size]
 
+    def source(self, size: int | None) -> Tensor:
+        """The picture to edit, as `get` gives it. ValueError for an item without one."""
+        image = self.get("image", size)
+        if image is None:
+            raise ValueError(f"{self.item.name} has no picture to edit.")
+        return image
+
     def can_be_whole(self) -> bool:
         """Whether all that shares the source's frame is in files, of which each has a size of its own."""
         framed = (getattr(self.item, name) for name in ("image", "mask", "changed", "answer"))
@@ -78,5 +85,6 @@ class Pictures:
         if size and name == "exemplar" and self.item.squash:
             return as_tensor(opened.resize((size, size), Image.Resampling.BICUBIC))
         if not size and name == "answer":
-            opened = opened.resize(self.get("image", None).shape[:1:-1])
+            height, width = self.source(None).shape[2:]
+            opened = opened.resize((width, height))
         return to_tensor(opened, size, self.fit) if size else as_tensor(opened)

@@ -49,7 +49,7 @@ def own_layout(folder: Path) -> list[Item]:
     result; `caption`, `target`: before and after, told alike. `name`: else the image's. `group`: a word the
     report sorts by. `knobs`: settings by name. ValueError, with the number of the line, for anything else.
     """
-    items = []
+    items: list[Item] = []
     lines = (folder / "items.jsonl").read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -59,7 +59,20 @@ def own_layout(folder: Path) -> list[Item]:
             paths = {key: folder / found[key] for key in OWN_PICTURES if key in found}
             texts = {key: str(found[key]) for key in OWN_TEXTS if key in found}
             name = found.get("name", Path(found["image"]).stem)
-            items.append(Item(safe_name(str(name)), **paths, **texts, knobs=dict(found.get("knobs", {}))))
+            items.append(
+                Item(
+                    safe_name(str(name)),
+                    paths.get("image"),
+                    prompt=texts.get("prompt", ""),
+                    caption=texts.get("caption", ""),
+                    target=texts.get("target", ""),
+                    mask=paths.get("mask"),
+                    exemplar=paths.get("exemplar"),
+                    answer=paths.get("answer"),
+                    group=texts.get("group", ""),
+                    knobs=dict(found.get("knobs", {})),
+                )
+            )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
                 f"items.jsonl: line {number} is no item; write it as "
@@ -75,7 +88,7 @@ def pie(folder: Path) -> list[Item]:
     one is weighted twice, as in the published runs; the group is the type of the edit.
     """
     mapping = _json(folder / "mapping_file.json")
-    items = []
+    items: list[Item] = []
     for name, entry in mapping.items():
         source, target = (_without_brackets(entry[key]) for key in ("original_prompt", "editing_prompt"))
         words = entry.get("blended_word", "").split()
@@ -142,7 +155,7 @@ def tedbench(folder: Path) -> list[Item]:
             f"'{folder}' is in no layout known here: one list of images and target texts is wanted, or "
             f"items.jsonl; there are {len(lists)} lists."
         )
-    items = []
+    items: list[Item] = []
     for image, text in _pairs(lists[0]):
         places = [folder / part / image for part in ("", "originals", "images")]
         found = next((place for place in places if place.is_file()), places[0])

@@ -66,7 +66,7 @@ def measure(
     alone; the background measures are PIE-Bench's, over the frame.
     """
     result = result.detach().float().cpu()
-    item, source, answer = pictures.item, pictures.get("image", size), pictures.get("answer", size)
+    item, source, answer = pictures.item, pictures.source(size), pictures.get("answer", size)
     found: dict[str, Tensor | float] = {"psnr_source": metrics.psnr(result, source)}
     if answer is not None:
         found["psnr_answer"] = metrics.psnr(result, answer)
@@ -91,7 +91,7 @@ def measure(
 
 def _by_clip(models: zoo.Models, pictures: Pictures, result: Tensor, size: int | None) -> dict[str, Tensor]:
     clip, item = models.clip, pictures.item
-    source, changed = pictures.get("image", size), pictures.get("changed", size)
+    source, changed = pictures.source(size), pictures.get("changed", size)
     found = {
         "clip_similarity": metrics.clip_similarity(clip, result, source),
         "structure_distance": metrics.structure_distance(clip, result, source),

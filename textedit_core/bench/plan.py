@@ -41,7 +41,7 @@ class Contestant:
     method: str
     settings: Mapping[str, Any]
     typed: frozenset[str] = frozenset()
-    axes: Mapping[str, tuple] = field(default_factory=dict)
+    axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
     @property
     def how(self) -> Method:
@@ -236,7 +236,7 @@ def _axis_name(text: str) -> str:
     return text.partition("=")[0].strip().replace("-", "_")
 
 
-def _distinct(axes: Sequence[Axis]) -> dict[str, tuple]:
+def _distinct(axes: Sequence[Axis]) -> dict[str, tuple[Any, ...]]:
     found = {axis.name: axis.values for axis in axes}
     if len(found) < len(axes):
         raise ValueError("--sweep: a knob is swept twice; give all its values at once.")

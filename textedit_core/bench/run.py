@@ -31,7 +31,9 @@ class Share:
     def of_environment(cls) -> Share:
         """As the launcher tells its processes; all of the work where none did."""
         names = next((pair for pair in NUMBERS if set(pair) <= set(os.environ)), None)
-        rank, count = (os.environ[name] for name in names) if names else ("0", "1")
+        if names is None:
+            return cls()
+        rank, count = (os.environ[name] for name in names)
         if not (rank.isdecimal() and count.isdecimal() and int(rank) < int(count)):
             raise ValueError(
                 f"{names[0]}={rank} and {names[1]}={count} are no process of several: unset both."

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
 from textedit_core.axes import Cell
 from textedit_core.bench.item import Pictures
@@ -38,7 +39,7 @@ def do(bench: Bench, pictures: Pictures, contestant: Contestant, name: str) -> d
     serves_all = asked.has_fit and not _sees_a_picture(asked.method)
     cache = bench.cache if serves_all else Cache()
     cells = last(sweep(asked, contestant.axes, cache, batch_size=bench.batch_size, costs=costs))
-    size = None if _whole(pictures, asked.method) else cells[0].image.shape[-1]
+    size = None if _whole(pictures, asked.method) else _image_of(cells[0]).shape[-1]
     written = [_written(bench, pictures, contestant, name, cell, size) for cell in cells]
     return {"cells": written, **_told(costs.stages), **_shown(bench, pictures, size)}
 
@@ -51,9 +52,7 @@ def _request(bench: Bench, pictures: Pictures, contestant: Contestant) -> Reques
     given |= {name: "" for name in how.texts if name not in given and how.inputs[name].required}
     for one in how.inputs.values():
         if one.kind == "latent":
-            image = pictures.get("image", size)
-            assert image is not None  # `Contestant.lacks` has looked
-            given[one.name] = Projected(image.to(models.device), preset_of_projection(models))
+            given[one.name] = Projected(pictures.source(size).to(models.device), preset_of_projection(models))
         elif one.kind in ("image", "mask") and picture_of(item, one.name) is not None:
             what = one.name if one.name in ("mask", "exemplar") else "image"
             side = None if one.name in ("image", "mask") and _whole(pictures, how) else size
@@ -95,15 +94,20 @@ def _written(
     bench: Bench, pictures: Pictures, contestant: Contestant, name: str, cell: Cell, size: int | None
 ) -> dict[str, Any]:
     """Save a cell's picture with its settings, and measure it as saved."""
-    picture, item = to_pil(cell.image)[0], pictures.item
+    picture, item = to_pil(_image_of(cell))[0], pictures.item
     place = f" {cell_name(cell)}" if cell.coords else ".png"
     path = Path("items") / item.name / f"{contestant.method}-{name[:8]}{place}"
     texts = contestant.texts_for(item)
-    sha = image_sha(to_pil(pictures.get("image", size))[0])
+    sha = image_sha(to_pil(pictures.source(size))[0])
     about = Record(contestant.method, bench.models.name, texts, cell.settings, sha, bench.resize)
     _save(picture, bench.out / path, about)
     values = measure(bench.models, pictures, as_tensor(picture), size, bench.extras)
     return {"coords": cell.coords, "file": path.as_posix(), "metrics": values}
+
+
+def _image_of(cell: Cell) -> Tensor:
+    assert cell.image is not None  # it is finished, and nothing was dropped
+    return cell.image
 
 
 def _shown(bench: Bench, pictures: Pictures, size: int | None) -> dict[str, Any]:

@@ -135,14 +135,14 @@ def edit(
     too. Each seed has one start noise for all eta. eta, guidance and seed may be lists of B values.
     Raises ValueError for a fit of another kind of model.
     """
-    eta, guidance_scale, seed = spread(eta=eta, guidance_scale=guidance_scale, seed=seed)
+    etas, scales, seeds = spread(eta=eta, guidance_scale=guidance_scale, seed=seed)
     tuned = model.with_weights(fitted.tuned)
-    text = fitted.e_opt.to(model.device).mix(fitted.e_tgt.to(model.device), eta)
+    text = fitted.e_opt.to(model.device).mix(fitted.e_tgt.to(model.device), etas)
     null = model.encode_text([""])
     height, width = (side // model.latent_scale for side in fitted.size)
-    z = noise((1, model.vae.config.latent_channels, height, width), seed, device=model.device)
+    z = noise((1, model.vae.config.latent_channels, height, width), seeds, device=model.device)
     for done, t in enumerate(model.schedule.timesteps(steps), start=1):
-        eps = tuned.guided_eps(z, t, text, null, guidance_scale)
+        eps = tuned.guided_eps(z, t, text, null, scales)
         z = ddim_step(model.schedule, z, eps, t, t - model.schedule.stride(steps))
         if done < steps:
             yield Step(done, steps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from textedit_core import masks
 from textedit_core.batch import spread
-from textedit_core.knobs import Knob, Seed, Steps, batches
+from textedit_core.knobs import Knob, Seed, Steps, batches, takes_any_size
 from textedit_core.models.diffusion.ddim import add_noise, ddim_step
 from textedit_core.models.diffusion.paint_by_example import PaintByExample
 from textedit_core.models.diffusion.plms import Plms
@@ -49,6 +49,7 @@ Structure = Annotated[
 ]
 
 
+@takes_any_size  # the picture and its mask are cut and scaled here
 @batches("guidance_scale", "structure", "seed")
 @torch.no_grad()
 def edit(
@@ -85,30 +86,29 @@ def edit(
     """
     if sampler not in ("ddim", "plms"):
         raise ValueError(f"Sampler: {sampler!r} is neither ddim nor plms.")
-    guidance_scale, structure, seed = spread(guidance_scale=guidance_scale, structure=structure, seed=seed)
+    scales, shares, seeds = spread(guidance_scale=guidance_scale, structure=structure, seed=seed)
     region = prepare(model, image, mask, grow=grow, context=context, feather=feather)
     surroundings = model.surroundings(region.image, region.mask)
     condition = model.encode_exemplar(exemplar)
-    z = noise((1, model.vae.config.latent_channels, *surroundings.shape[2:]), seed, device=model.device)
-    whole = model.surroundings(region.image, torch.zeros_like(region.mask)) if any(structure) else None
+    z = noise((1, model.vae.config.latent_channels, *surroundings.shape[2:]), seeds, device=model.device)
+    whole = model.surroundings(region.image, torch.zeros_like(region.mask)) if any(shares) else None
     plms = Plms(model.schedule, steps) if sampler == "plms" else None
     timesteps = plms.timesteps if plms else model.schedule.timesteps(steps)
     total, stride = len(timesteps), model.schedule.stride(steps)
-    start, until = z, [int(share * total) for share in structure]
+    start, until = z, [int(share * total) for share in shares]
     for done, t in enumerate(timesteps, start=1):
-        lender = _lender(model, whole, start, t, [done <= end for end in until], seed)
-        eps = model.guided_eps(z, t, surroundings, condition, guidance_scale, lender)
+        lender = None
+        if whole is not None:
+            lender = _lender(model, whole, start, t, [done <= end for end in until], seeds)
+        eps = model.guided_eps(z, t, surroundings, condition, scales, lender)
         z = plms.step(z, eps) if plms else ddim_step(model.schedule, z, eps, t, t - stride)
         if done < total:
             yield Step(done, total)
     yield Step(total, total, region.paste(image, model.decode(z)))
 
 
-edit.any_size = True  # of the image and its mask; they are cut and scaled here
-
-
 def _lender(
-    model: PaintByExample, whole: Tensor | None, start: Tensor, t: int, borrows: list[bool], seeds: list[int]
+    model: PaintByExample, whole: Tensor, start: Tensor, t: int, borrows: list[bool], seeds: list[int]
 ) -> Lender | None:
     """The source noised to t by each seed's own noise, for the rows that borrow; None if no row does."""
     lending = list(dict.fromkeys(seed for seed, one in zip(seeds, borrows, strict=True) if one))
@@ -213,14 +213,15 @@ def _working_size(where: masks.Box, size: int, multiple: int) -> tuple[int, int]
     """(h, w) of a box whose longer side is brought to `size`, both rounded to a multiple of `multiple`."""
     height, width = where[3] - where[1], where[2] - where[0]
     scale = size / max(height, width)
-    return tuple(max(1, round(side * scale / multiple)) * multiple for side in (height, width))
+    h, w = (max(1, round(side * scale / multiple)) * multiple for side in (height, width))
+    return h, w
 
 
-def _resized(image: Tensor, shape: tuple[int, int]) -> Tensor:
+def _resized(image: Tensor, shape: Sequence[int]) -> Tensor:
     """Antialiased bicubic; what has the shape already is not touched."""
     if tuple(image.shape[2:]) == tuple(shape):
         return image
-    return F.interpolate(image, tuple(shape), mode="bicubic", antialias=True, align_corners=False)
+    return F.interpolate(image, list(shape), mode="bicubic", antialias=True, align_corners=False)
 
 
 def _size(image: Tensor) -> str:

@@ -135,8 +135,9 @@ class _Terms:
     @cached_property
     def features(self) -> Tensor | None:
         """The source's features in CLIP, where they count."""
-        wanted = self.clip is not None and self.clip_lambda
-        return self.clip.image_features(self.source) if wanted else None
+        if self.clip is None or not self.clip_lambda:
+            return None
+        return self.clip.image_features(self.source)
 
     def loss(self, w_plus: Tensor, made: Tensor) -> Tensor:
         """The weighted sum for one code and its image, a scalar."""

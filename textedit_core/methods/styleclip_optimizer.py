@@ -148,7 +148,8 @@ def fit(
     task = _Task(generator, clip, identity, latent, prompt, space, mode, weights, clip_preprocess, views)
     code = task.begin.clone().requires_grad_()
     adam = torch.optim.Adam([code], lr=lr * unit)
-    path, places, losses, clip_losses = [task.begin], [0], [], []
+    path, places = [task.begin], [0]
+    losses, clip_losses = list[float](), list[float]()
 
     def value(image: Tensor, at: int, score: float | None = None) -> Optimised:
         extra = [] if places[-1] == at else [code.detach().clone()]

@@ -52,19 +52,19 @@ class Source:
             return self.size_gb
         return sum(path.stat().st_size for path in self._own_files()) / 1e9
 
-    def network(self, cls: type, part: str = "", dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+    def network(self, cls: Any, part: str = "", dtype: torch.dtype = torch.float32) -> Any:
         """A diffusers or transformers model in the precision asked for, frozen and in eval mode.
 
         Raises ValueError when the files are not there or a tensor is missing, unexpected or misshapen.
         """
         if cls.__module__.startswith("diffusers"):
-            options = {"torch_dtype": dtype}
+            options: dict[str, Any] = {"torch_dtype": dtype}
         else:
             from textedit_core.models.towers import key_mapping
 
             options = {"dtype": dtype, "ignore_mismatched_sizes": True}  # told below, by name
-            if names := key_mapping(cls):
-                options["key_mapping"] = names
+            if mapping := key_mapping(cls):
+                options["key_mapping"] = mapping
         options["use_safetensors"] = None if self.bin else True
         with _silent() if self.is_local() else nullcontext():
             model, info = self.read(cls.from_pretrained, part, output_loading_info=True, **options)
@@ -77,14 +77,14 @@ class Source:
                 )
         return model.eval().requires_grad_(False)
 
-    def read(self, from_pretrained: Callable, part: str = "", **options: Any) -> Any:
+    def read(self, from_pretrained: Callable[..., Any], part: str = "", **options: Any) -> Any:
         """Call a `from_pretrained`; what goes wrong becomes a ValueError that says which files are needed."""
         try:
             return from_pretrained(self.repo, subfolder=self._subfolder(part), **options)
         except (OSError, ValueError, RuntimeError) as error:
             raise ValueError(self._complaint(part, error)) from error
 
-    def json(self, path: str) -> dict:
+    def json(self, path: str) -> dict[str, Any]:
         """A JSON file of this part, such as scheduler/scheduler_config.json. Raises ValueError as `read`."""
         file = self.file(path)
         try:
@@ -126,8 +126,9 @@ class Source:
 
     def _own_files(self) -> list[Path]:
         """The files of this part in its folder: the single ones it names, or all."""
-        single = [self.folder / name for name in self.weights if "." in name]
-        return sorted(path for path in single or self.folder.rglob("*") if path.is_file())
+        folder = Path(self.repo) / self.prefix
+        single = [folder / name for name in self.weights if "." in name]
+        return sorted(path for path in single or folder.rglob("*") if path.is_file())
 
     def _find(self, name: str) -> str | None:
         """The path of a file on this machine, in the folder or in the hub cache."""

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from textedit_core.models.clip import Clip
 from textedit_core.models.diffusion.ddim import Schedule
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.models.diffusion.paint_by_example import PaintByExample
@@ -67,8 +67,8 @@ class Models(StyleModels):
     sources: Mapping[str, Source]
     device: torch.device
     dtype: torch.dtype
-    manifest: Mapping = field(default_factory=dict)
-    presets: Mapping[str, Mapping] = field(default_factory=dict)
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     vocabulary: tuple[str, ...] = ()
     license: str = ""
     checker: SafetyChecker | None = None
@@ -79,30 +79,13 @@ class Models(StyleModels):
         from diffusers import AutoencoderKL, UNet2DConditionModel
         from transformers import CLIPTextModel, CLIPTokenizer
 
-        source = self._source("diffusion")
+        source = self.source("diffusion")
         return LatentDiffusion(
             unet=source.network(UNet2DConditionModel, "unet", self.dtype).to(self.device),
             vae=source.network(AutoencoderKL, "vae", self.dtype).to(self.device),
             text_encoder=source.network(CLIPTextModel, "text_encoder", self.dtype).to(self.device),
             tokenizer=source.read(CLIPTokenizer.from_pretrained, "tokenizer"),
             schedule=Schedule.from_config(source.json("scheduler/scheduler_config.json")),
-            fingerprint=f"{source.fingerprint()}-{self.dtype}",
-        )
-
-    @cached_property
-    def clip(self) -> Clip:
-        """The CLIP model that scores. Raises ValueError where it is missing, incomplete or not reachable."""
-        from transformers import CLIPModel, CLIPTokenizer
-
-        source = self._source("clip")
-        model = source.network(CLIPModel, "", self.dtype).to(self.device)
-        images = source.json("preprocessor_config.json")
-        return Clip(
-            model=model,
-            tokenizer=source.read(CLIPTokenizer.from_pretrained),
-            size=model.config.vision_config.image_size,
-            mean=torch.tensor(images["image_mean"]),
-            std=torch.tensor(images["image_std"]),
             fingerprint=f"{source.fingerprint()}-{self.dtype}",
         )
 
@@ -116,8 +99,8 @@ class Models(StyleModels):
 
         from textedit_core.models.diffusion.exemplar import ExemplarEncoder
 
-        source = self._source("paint_by_example")
-        of_vae = source if EXAMPLE_WEIGHTS[1] in source.weights else self._source("diffusion")
+        source = self.source("paint_by_example")
+        of_vae = source if EXAMPLE_WEIGHTS[1] in source.weights else self.source("diffusion")
         images = source.json("feature_extractor/preprocessor_config.json")
         files = "-".join(dict.fromkeys([source.fingerprint(), of_vae.fingerprint()]))
         return PaintByExample(
@@ -140,12 +123,6 @@ class Models(StyleModels):
             return {}
         unknown = [word for word in _words(prompt) if word not in known]
         return {word: difflib.get_close_matches(word, known, 3) for word in unknown}
-
-    def _source(self, part: str) -> Source:
-        if part not in self.sources:
-            has = ", ".join(self.sources)
-            raise ValueError(f"The model {self.name!r} has no {part} part, only {has}: choose another model.")
-        return self.sources[part]
 
 
 def load(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None) -> Models:
@@ -174,7 +151,7 @@ def load(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None
     )
 
 
-def describe(name: str | Path, *parts: str) -> dict:
+def describe(name: str | Path, *parts: str) -> dict[str, Any]:
     """What the named parts of a name or folder need (diffusion and clip unless given), without the network.
 
     {"name", "title", "license", "local", "size_gb", "fetch_gb", "parts"}; each part is {"part", "repo",
@@ -182,7 +159,7 @@ def describe(name: str | Path, *parts: str) -> dict:
     """
     models = load(name)
     chosen = parts or [part for part in MAIN if part in models.sources] or models.sources
-    found = [
+    found: list[dict[str, Any]] = [
         {
             "part": part,
             "repo": source.repo,
@@ -222,7 +199,7 @@ def folder_of(name: str | Path) -> Path | None:
     return folder
 
 
-def _folder_sources(folder: Path, manifest: Mapping) -> dict[str, Source]:
+def _folder_sources(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Source]:
     """The parts that a folder has: those of a bundle, or the one of a Stable Diffusion repository or of
     Paint by Example's."""
     digests, license = manifest.get("files", {}), manifest.get("license", "")
@@ -271,5 +248,5 @@ def _words(text: str) -> dict[str, None]:
     return dict.fromkeys(re.findall(r"[^\W\d_]+", text.lower()))
 
 
-def _json(path: Path) -> dict:
+def _json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

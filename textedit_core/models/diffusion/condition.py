@@ -82,4 +82,4 @@ class Condition:
 def add_tensor(digest: hashlib._Hash, tensor: Tensor) -> None:
     """Feed a tensor's type, shape and bytes to a digest of hashlib."""
     digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-    digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+    digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)

@@ -8,6 +8,7 @@ keys of these blocks are never computed; the public files hold them, and they ar
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -129,7 +130,7 @@ def current_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in renamed.items() if not name.endswith(COUNTED)}
 
 
-def _accept_old_names(state: dict[str, Tensor], prefix: str, *_) -> None:
+def _accept_old_names(state: dict[str, Tensor], prefix: str, *_: Any) -> None:
     if prefix == "":
         renamed = current_names(state)
         state.clear()

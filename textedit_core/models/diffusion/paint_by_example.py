@@ -44,7 +44,7 @@ class PaintByExample(LatentModel):
     schedule: Schedule
     fingerprint: str | None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if (found := self.unet.config.in_channels) != CHANNELS:
             raise ValueError(f"Paint by Example needs a UNet of {CHANNELS} input channels, not {found}.")
         object.__setattr__(self, "unet", one_key(self.unet))
@@ -123,7 +123,8 @@ class PaintByExample(LatentModel):
             more = len(lender.z)
             around = torch.cat([around, lender.surroundings.expand(more, -1, -1, -1)])
             asked = asked.cat(self.null(condition, more))
-            with attention_control(self.unet, borrowed(lender, rows, z.device), tuple(z.shape[2:])):
+            size = (z.shape[2], z.shape[3])
+            with attention_control(self.unet, borrowed(lender, rows, z.device), size):
                 found = self.eps(torch.cat([z[rows], lender.z]), t, around, asked)
         eps_null = torch.zeros_like(z).index_copy(0, blind, found[: len(blind)])
         eps_exemplar = torch.zeros_like(z).index_copy(0, seeing, found[len(blind) : len(rows)])

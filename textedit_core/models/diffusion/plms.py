@@ -21,18 +21,23 @@ class Plms:
         plain = schedule.timesteps(steps)
         self.schedule, self.stride = schedule, schedule.stride(steps)
         self.timesteps = plain if steps == 1 else (plain[0], plain[1], *plain[1:])
-        self._calls, self._seen, self._start = 0, [], None
+        self._calls = 0
+        self._seen: list[Tensor] = []
+        self._start: Tensor | None = None  # where the step that is taken twice began
 
     def step(self, z: Tensor, eps: Tensor) -> Tensor:
         """z (B,4,h,w) after the next call, in which the UNet saw `eps`."""
         t = self.timesteps[self._calls]
         self._calls += 1
-        if self._calls == 2:  # the first step again, with the mean of the predictions at its two ends
+        if (
+            self._calls == 2 and self._start is not None
+        ):  # the first step again, with the mean of the predictions at its two ends
             return ddim_step(self.schedule, self._start, (eps + self._seen[0]) / 2, t + self.stride, t)
         self._seen = [eps, *self._seen[:3]]
         if self._calls == 1:
             self._start = z
         else:
             weights = WEIGHTS[len(self._seen)]
-            eps = sum(weight * one for weight, one in zip(weights, self._seen, strict=True))
+            mixed = [weight * one for weight, one in zip(weights, self._seen, strict=True)]
+            eps = sum(mixed[1:], start=mixed[0])
         return ddim_step(self.schedule, z, eps, t, t - self.stride)

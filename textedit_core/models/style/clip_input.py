@@ -81,7 +81,7 @@ def random_views(image: Tensor, views: int, seed: int) -> Tensor:
     where = torch.cat([torch.diag_embed(side[:, None].expand(-1, 2)), shift[:, :, None]], dim=2)
     tint, grain, where = (one.to(image) for one in (tint, grain, where))
     large = image.repeat_interleave(views, dim=0)
-    grid = F.affine_grid(where, large.shape, align_corners=False)
+    grid = F.affine_grid(where, list(large.shape), align_corners=False)
     seen = F.grid_sample(large, grid, padding_mode="border", align_corners=False)
     return seen * (1 + tint[0]) + tint[1] + grain
 

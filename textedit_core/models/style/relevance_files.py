@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +33,12 @@ def published_relevance(fs3: Path, statistics: Path, generator: StyleGenerator) 
     Neither file is executed. ValueError for files that are not these.
     """
     try:
-        rows = np.lib.format.read_array(io.BytesIO(fs3.read_bytes()), allow_pickle=False)
+        read = np.lib.format.read_array(io.BytesIO(fs3.read_bytes()), allow_pickle=False)
     except (OSError, ValueError) as error:
         raise ValueError(f"The relevance in {fs3} could not be read: it is no plain array (.npy).") from error
-    if rows.dtype.kind not in "fiu":
-        raise ValueError(f"The relevance in {fs3} could not be read: it is an array of {rows.dtype}.")
-    rows = torch.from_numpy(rows.astype(np.float32))
+    if read.dtype.kind not in "fiu":
+        raise ValueError(f"The relevance in {fs3} could not be read: it is an array of {read.dtype}.")
+    rows = torch.from_numpy(read.astype(np.float32))
     rows[rows.isnan()] = 0
     pairs = read_arrays(statistics)
     if len(pairs) != 2 or not all(isinstance(one, list) and all(map(_is_array, one)) for one in pairs):
@@ -73,5 +74,5 @@ def _checked(rows: Tensor, mean: Tensor, std: Tensor, generator: StyleGenerator,
 
 def _is_prefix(count: int, generator: StyleGenerator) -> bool:
     """Whether so many rows are those of the first layers, as a whole."""
-    ends: Sequence[int] = np.cumsum([layer.channels for layer in generator.layers if not layer.is_rgb])
-    return count in ends
+    widths = [layer.channels for layer in generator.layers if not layer.is_rgb]
+    return count in itertools.accumulate(widths)
