@@ -1,19 +1,27 @@
-# `make run` opens the studio, `make test` checks it. Each makes the virtual environment it needs.
+# `make run` opens the studio, `make test` checks it, `make test-lowest` with the lowest versions allowed. Each makes the virtual environment it needs.
 VENV := .venv
 PY := $(VENV)/bin/python
 PORT ?= 7860
 
-.PHONY: run test lint clean
+LOWEST := .venv-lowest
+
+.PHONY: run test test-lowest lint clean
 
 run: $(VENV)/.app
 	$(PY) app.py --port $(PORT)
 
 test: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
 	$(PY) -m pytest -q -n 2 --dist loadfile  # two processes of one thread each: half the time on two cores
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+test-lowest: $(LOWEST)/.dev
+	$(LOWEST)/bin/python -m pytest -q -n 2 --dist loadfile
 
 $(VENV)/bin/python:
 	python3 -m venv $(VENV)
@@ -26,5 +34,10 @@ $(VENV)/.dev: requirements.txt requirements-dev.txt constraints.txt | $(PY)
 	$(PY) -m pip install -q -r requirements-dev.txt -c constraints.txt
 	touch $@ $(VENV)/.app
 
+$(LOWEST)/.dev: requirements.txt requirements-dev.txt constraints-lowest.txt
+	python3.11 -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install -q -r requirements-dev.txt -c constraints-lowest.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(LOWEST)

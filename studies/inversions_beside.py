@@ -2,8 +2,8 @@
 
 Every held-out edit goes from a caption of its source to the same caption with the asked attribute changed.
 Each picture is read by the attribute classifier and compared with the rendered true answer. "null_text_paper"
-is null-text with the paper's settings, the others have the models' preset; "direct_kept" takes the source's
-drift back from the edit, which the paper does not. DIR/edits-*.jsonl gets a line per
+is null-text with the paper's settings, the others have the models' preset; "direct_kept" removes the
+inversion's error from the edit too, which the paper does not. DIR/edits-*.jsonl gets a line per
 edit, so that a stopped run goes on; --shard 0/2 and --shard 1/2 use two cores. The means over all lines are
 written to DIR/summary.json and DIR/table.md.
 """

@@ -15,7 +15,7 @@ from functools import partial
 
 import torch
 
-from textedit_core.models.diffusion.one_key import one_key
+from textedit_core.models.diffusion.single_token import skip_queries_and_keys
 from textedit_core.training.diffusion import build_unet
 from textedit_core.training.paint_by_example import widened
 
@@ -65,8 +65,8 @@ def measure(repeats: int, rows: int) -> list[tuple[str, list[float], float]]:
     last = copy.deepcopy(plain).to(memory_format=torch.channels_last)
     steps = {
         "diffusers": published,
-        "without queries and keys": partial(here, one_key(plain)),
-        "and channels last": partial(here, one_key(last)),
+        "without queries and keys": partial(here, skip_queries_and_keys(plain)),
+        "and channels last": partial(here, skip_queries_and_keys(last)),
     }
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for repeat in range(repeats + 3):

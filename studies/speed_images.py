@@ -71,7 +71,7 @@ def generating(models: zoo.Models, clock: Clock, strip: Sequence[float], texts: 
 
 @contextmanager
 def usual_attention(unet: UNet2DConditionModel) -> Iterator[None]:
-    """The UNet without `one_key` inside the block; then as before."""
+    """The UNet without `skip_queries_and_keys` inside the block; then as before."""
     originals = dict(unet.attn_processors)
     try:
         unet.set_attn_processor({name: getattr(one, "usual", one) for name, one in originals.items()})

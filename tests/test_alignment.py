@@ -128,7 +128,7 @@ def test_replace_of_several_words_moves_each(tokenizer):
     for one, other in zip(old.spans, new.spans, strict=True):
         block = matrix[one.start : one.stop, other.start : other.stop]
         assert (block > 0).all() if len(one) != len(other) else torch.equal(block, torch.eye(len(one)))
-    with pytest.raises(ValueError, match="as many words in the target as in the source, not 2 and 5"):
+    with pytest.raises(ValueError, match="as many words in the prompt as in the source prompt, not 2 and 5"):
         replace_matrix(old, read(tokenizer, "a man"))
 
 

@@ -26,7 +26,7 @@ FLOORS = {
     "training": BASE | {"methods", "metrics", "models", "toon", "training"},
     **dict.fromkeys(ENGINE, BASE | ENGINE | {"axes", "cache", "methods", "models", "record", "sheet"}),
     "bench": BASE | ENGINE | {"axes", "bench", "cache", "metrics", "models", "record", "sheet", "toon"},
-    "__main__": BASE | ENGINE | {"axes", "bench", "cache", "models", "record"},
+    "__main__": BASE | ENGINE | {"axes", "bench", "cache", "models", "record", "training"},
     "__init__": set(),
 }
 RANDOM_CALLS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial"}

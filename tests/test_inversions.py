@@ -72,11 +72,20 @@ def published_null_text(model, pivots, scale, inner_steps, early_stop):
     return torch.cat(path[::-1]), torch.cat(nulls), losses, counts
 
 
-@pytest.mark.parametrize("early_stop", [1e-5, 0.28])
-def test_null_text_is_the_published_algorithm(model, image, pivots, early_stop):
-    settings = {"inner_steps": 3, "early_stop": early_stop}
+@pytest.fixture(scope="module")
+def met_by_some(model, pivots):
+    """An early stop that some steps meet before any update and others do not: the random numbers of the tiny
+    model, and so the losses, differ between versions of transformers."""
+    lowest, *_, highest = sorted(published_null_text(model, pivots, 2.0, 1, 1e-5)[2])
+    assert highest > 1.2 * lowest
+    return 1.05 * lowest
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_null_text_is_the_published_algorithm(model, image, pivots, met_by_some, stops):
+    settings = {"inner_steps": 3, "early_stop": met_by_some if stops else 1e-5}
     path, nulls, losses, counts = published_null_text(model, pivots, 2.0, **settings)
-    assert (max(counts) == 3) and (min(counts) < 3) == (early_stop > 0.1), "one case stops early"
+    assert (max(counts) == 3) and (min(counts) < 3) == stops, "one case stops early"
     with count_rows(model) as count:
         found = last(inversions.null_text(model, image, CAPTION, **SHORT, **settings))
     torch.testing.assert_close(found.latents, path, rtol=1e-3, atol=1e-3)
@@ -106,12 +115,12 @@ def test_skipping_what_is_good_saves_the_update_and_the_last_row(model, image, p
     assert torch.equal(found.null(0).tokens, found.null(T - 1).tokens)
 
 
-def test_skipping_what_is_good_rebuilds_as_well_within_a_fifth_of_a_decibel(model, image):
+def test_skipping_what_is_good_rebuilds_as_well_within_a_fifth_of_a_decibel(model, image, met_by_some):
     """At a stop that some steps meet at once and others do not."""
     found, rows = {}, {}
     for skips in (False, True):
         with count_rows(model) as count:
-            settings = {"inner_steps": 3, "early_stop": 0.28, "skip_converged": skips}
+            settings = {"inner_steps": 3, "early_stop": met_by_some, "skip_converged": skips}
             found[skips] = last(inversions.null_text(model, image, CAPTION, **SHORT, **settings))
         rows[skips] = count.rows
     assert rows[True] < rows[False]
@@ -193,13 +202,13 @@ def test_an_inversion_leaves_the_model_as_it_was(model, image):
     assert not any(getattr(m, "gradient_checkpointing", False) for m in model.unet.modules())
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_a_model_in_half_precision_is_inverted_with_embeddings_in_float32(model, image, dtype):
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float16, 0.1), (torch.bfloat16, 0.2)])
+def test_a_model_in_half_precision_is_inverted_with_embeddings_in_float32(model, image, dtype, atol):
     half = model.with_weights({}, dtype)
     found = last(inversions.null_text(half, image, CAPTION, **SHORT, inner_steps=2))
     exact = last(inversions.null_text(model, image, CAPTION, **SHORT, inner_steps=2))
     assert found.latents.dtype == found.null_embeddings.tokens.dtype == torch.float32
-    torch.testing.assert_close(found.latents, exact.latents, rtol=0, atol=0.1)
+    torch.testing.assert_close(found.latents, exact.latents, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

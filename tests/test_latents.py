@@ -59,3 +59,28 @@ def test_the_learning_rate_is_the_published_schedule():
     expected = {0: 0, 1: 0.05, 2: 0.1, 20: 0.1, 30: 0.1, 35: 0.05, 39: 0.002447}
     found = {step: latents.learning_rate(step, 40, 0.1) for step in expected}
     assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_shift_of_channels_leaves_the_other_layers_as_they_are(tiny):
+    codes = latents.from_seed(tiny.generator, seed=1).to_s_codes(tiny.generator)
+    shift = torch.zeros(3, sum(tiny.generator.channel_counts))
+    first = tiny.generator.channel_counts[0]
+    shift[1, first] = 2.0  # the first channel of the second layer, in one row
+    found = latents.shift_channels(tiny.generator, codes, shift)
+    assert [len(code) for code in found] == [1, 3] + [1] * (len(codes) - 2)
+    assert all(found[k] is codes[k] for k in range(len(codes)) if k != 1)
+    wanted = codes[1].repeat(3, 1)
+    wanted[1, 0] += 2.0
+    assert torch.equal(found[1], wanted)
+    with pytest.raises(ValueError, match="2 latents and 3 settings make no batch"):
+        latents.shift_channels(tiny.generator, [code.repeat(2, 1) for code in codes], shift)
+
+
+def test_moments_of_parts_are_those_of_all_rows():
+    rows = torch.randn(37, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3 + 100
+    moments = latents.RunningMoments()
+    for part in rows.split(10):
+        moments.add(part)
+    assert moments.count == 37
+    torch.testing.assert_close(moments.mean, rows.mean(dim=0), rtol=0, atol=1e-12)
+    torch.testing.assert_close(moments.deviation, rows.std(dim=0, correction=0), rtol=0, atol=1e-12)

@@ -155,7 +155,7 @@ def test_dino_structure_is_of_the_last_layers_keys():
     assert published != pytest.approx(found[1])
     assert not any(module._forward_hooks for module in vit.modules())
     states = []
-    layers = [one for name, one in vit.named_modules() if name.endswith("k_proj")]
+    layers = [one for name, one in vit.named_modules() if name.endswith(("k_proj", ".key"))]
     with torch.no_grad():
         handle = layers[-1].register_forward_pre_hook(lambda module, given: states.append(given[0]))
         unit = (a + 1) / 2

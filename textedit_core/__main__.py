@@ -1,4 +1,4 @@
-"""The command line, `python -m textedit_core edit|sweep METHOD ...` or `bench NAME ...`."""
+"""The command line, `textedit edit|sweep METHOD ...`, `bench NAME ...` or `train toon ...`."""
 
 import argparse
 import json
@@ -21,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command: 0 when done, 2 after a user's mistake (one sentence on stderr), 130 when stopped."""
     given = list(sys.argv[1:] if argv is None else argv)
     try:
+        if given[:1] == ["train"]:  # its flags are of a parser of its own
+            return _train(given[1:])
         options = parse(given)
         {"edit": _edit, "sweep": _sweep, "bench": _bench}[options["command"]](options)
         return 0
@@ -55,7 +57,7 @@ def _parser(given: list[str]) -> _Parser:
     if given[:1] and given[0] in COMMANDS and given[1:2] and given[1] in INVERSIONS:
         instead = f"{given[0]} prompt_to_prompt --inversion {INVERSIONS[given[1]]}"
         raise ValueError(f"'{given[1]}' prepares an image and does not edit it: use {instead} instead.")
-    parser = _Parser(prog="python -m textedit_core", description="Text-guided image editing.")
+    parser = _Parser(prog="textedit", description="Text-guided image editing.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command, job in COMMANDS.items():
         of_command = commands.add_parser(command, help=job, description=f"{job.capitalize()}.")
@@ -72,6 +74,7 @@ def _parser(given: list[str]) -> _Parser:
                 _add_flags(of_method, command, path.stem)
     bench = commands.add_parser("bench", help=cli.HELP, description=cli.ABOUT, allow_abbrev=False)
     cli.add_flags(bench, given if given[:1] == ["bench"] else [])
+    commands.add_parser("train", help="train models like the shipped ones")
     return parser
 
 
@@ -160,6 +163,14 @@ def _bench(options: Mapping[str, Any]) -> None:
     from textedit_core.bench import cli
 
     cli.run(options, print, _note)
+
+
+def _train(given: list[str]) -> int:
+    """Train the toon models, as `python -m textedit_core.training` does."""
+    from textedit_core.training.__main__ import main as train
+
+    train(given, prog="textedit train")
+    return 0
 
 
 def request_of(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:

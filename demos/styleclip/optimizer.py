@@ -66,7 +66,7 @@ METHOD = Method(
     Axes("position", "0-1 [6]"),
     sweeps={
         "The way": lambda values: Axes("position", "0-1 [6]"),
-        "Stay near × same person": lambda values: Axes(
+        "L2 × identity weight": lambda values: Axes(
             "l2_lambda", "0.002, 0.008, 0.03", "id_lambda", "0, 0.01"
         ),
         "W+ and S": lambda values: Axes("space", "w_plus, s", "position", "0.5, 1"),

@@ -159,6 +159,9 @@ def test_a_method_with_a_source_prompt_gets_captions_and_one_without_gets_the_pr
     assert Contestant("s", "sdedit", {}).texts_for(item) == {"prompt": "glasses"}
     texts = Contestant("p", "prompt_to_prompt", {}).texts_for(item)
     assert texts == {"source_prompt": "a man", "prompt": "a man with glasses"}
+    texts = Contestant("d", "styleclip_directions", {}).texts_for(item)
+    assert texts == {"neutral": "a man", "prompt": "a man with glasses"}
+    assert Contestant("m", "styleclip_mapper", {}).texts_for(item) == {"prompt": "glasses"}
 
 
 def test_toon_items_are_the_same_every_time_and_know_their_answers():

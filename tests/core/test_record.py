@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from textedit_core import __version__
-from textedit_core.record import Record, image_sha, read_png, save_png
+from textedit_core.record import RENAMED, Record, image_sha, read_png, save_png
 
 RECORD = Record(
     "imagic",
@@ -117,3 +117,21 @@ def test_only_settings_can_be_written(value, tmp_path):
     with pytest.raises(ValueError, match="'knobs'"):
         save_png(Image.new("RGB", (4, 4)), tmp_path / "a.png", Record("imagic", "toon", knobs={"eta": value}))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("method", sorted(RENAMED))
+def test_the_prompts_of_an_older_record_get_the_names_they_have_now(method):
+    names = RENAMED[method]
+    older = json.loads(Record(method, "toon", {"neutral": "a man", **dict.fromkeys(names, "x")}).to_json())
+    found = Record.from_json(json.dumps(older | {"version": "0.1.0"}))
+    assert found.prompts == {"neutral": "a man"} | dict.fromkeys(names.values(), "x")
+    assert Record.from_json(found.to_json()).prompts == found.prompts
+    later = json.dumps(older | {"version": "0.2.0"})
+    assert Record.from_json(later).prompts == older["prompts"]
+
+
+def test_a_name_that_one_method_gave_up_stays_in_the_others():
+    older = json.dumps(
+        {"method": "invented", "models": "toon", "prompts": {"target": "x"}, "version": "0.1.0"}
+    )
+    assert Record.from_json(older).prompts == {"target": "x"}

@@ -66,8 +66,8 @@ def test_what_is_prepared_serves_every_latent_and_strength(client, monkeypatch):
     from textedit_core.models.style import interfacegan
 
     rendered = []
-    real = interfacegan.separate
-    monkeypatch.setattr(interfacegan, "separate", lambda *given: rendered.append(1) or real(*given))
+    real = interfacegan.fit_svm
+    monkeypatch.setattr(interfacegan, "fit_svm", lambda *given: rendered.append(1) or real(*given))
     status, *_ = client.predict(
         **SAMPLE, **TEXTS, technique="interfacegan", latent_seed=3, api_name=f"/{NAME}_prepare"
     )

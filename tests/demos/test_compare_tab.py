@@ -78,7 +78,7 @@ def test_what_a_tab_has_computed_is_not_computed_again(client, asked, picture, c
     one = {"image": handle_file(picture()), "prompt": TARGET, "seed": 3}
     edited = named(client, "/imagic_edit", client.predict(**one, api_name="/imagic_edit"))["Edit"]
     assert counted == {"fit": 6, "edit": 3}
-    out = compare(client, asked(methods=["imagic"], prompt=""))
+    out = compare(client, asked(methods=["imagic"], source_prompt=""))
     assert counted == {"fit": 6, "edit": 3} and "from the cache" in out["Methods compared"]
     assert (pixels(pictures(pair(client, "source", "imagic"))[1]) == pixels(edited)).all()
 
@@ -123,8 +123,8 @@ def made(folder, image: str, out, name: str, **more) -> dict:
             return end.value
 
 
-def test_without_a_caption_there_is_no_direction(tiny_folder, picture, tmp_path):
-    without = made(tiny_folder, picture(), tmp_path, "sdedit", prompt="")["scores"]
+def test_without_a_source_prompt_there_is_no_direction(tiny_folder, picture, tmp_path):
+    without = made(tiny_folder, picture(), tmp_path, "sdedit", source_prompt="")["scores"]
     with_caption = made(tiny_folder, picture(), tmp_path, "sdedit")["scores"]
     assert without["direction"] is None and isinstance(with_caption["direction"], float)
     assert without["clip"] == with_caption["clip"] and without["identity"] is not None
@@ -141,7 +141,7 @@ def test_a_method_that_cannot_run_says_why_and_the_others_go_on(client, asked, m
     from textedit_core.methods import prompt_to_prompt
 
     def refuse(*args, **kwargs):
-        raise ValueError("Target prompt: this one cannot be aligned.")
+        raise ValueError("Prompt: this one cannot be aligned.")
         yield
 
     refuse.__wrapped__ = prompt_to_prompt.edit
@@ -225,7 +225,7 @@ def test_paint_by_example_runs_with_mask_and_exemplar(client, asked, picture, tm
     ImageDraw.Draw(mask).rectangle((10, 10, 26, 26), fill=255)
     mask.save(tmp_path / "mask.png")
     layers = {"background": None, "layers": [handle_file(str(tmp_path / "mask.png"))], "composite": None}
-    only = asked(methods=["paint_by_example"], prompt="", exemplar=handle_file(picture(4)))
+    only = asked(methods=["paint_by_example"], source_prompt="", exemplar=handle_file(picture(4)))
     out = compare(client, only | {"mask": layers})
     assert "1 of 1" in out["Compare status"] and "data-cell" in out["Methods compared"]
     shown = pair(client, "source", "paint_by_example")
@@ -252,7 +252,7 @@ def test_stop_keeps_the_finished_rows(client, asked, held):
         ({"prompt": " "}, "Write the prompt"),
         ({"methods": []}, "Tick at least one method"),
         ({"methods": ["nothing"]}, "cannot run 'nothing'"),
-        ({"prompt": ""}, "Write the caption: P2P, direct inversion"),
+        ({"source_prompt": ""}, "Write the source prompt: P2P, direct inversion"),
         ({"prompt": "man " * 60}, "tokens"),
         ({"seed": -1}, "Seed"),
         ({"sdedit_strength": 3}, "trength"),

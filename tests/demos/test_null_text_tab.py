@@ -48,7 +48,7 @@ def inverted(monkeypatch):
 def test_prepare_then_edit_inverts_once(client, picture, inverted):
     source = picture()
     status, losses = client.predict(**ask(source), api_name="/prompt_to_prompt_prepare")
-    assert "Prepared for this image and caption" in status and losses == ""
+    assert "Prepared for this image and source prompt" in status and losses == ""
     assert inverted == {"fit": 4, "edit_many": 0}
     edit(client, source)
     assert inverted == {"fit": 4, "edit_many": 4}

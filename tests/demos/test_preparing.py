@@ -35,7 +35,7 @@ def asked(tab, path: str, **more) -> dict:
     """The values of every widget of a tab as it is at first, with a picture and a text."""
     knobs = tab.method.knobs
     values = dict(zip(knobs, tab.use_presets(tab.ctx.default), strict=True)) | {"models": tab.ctx.default}
-    values |= {"image": path, "sizing": "crop", "source_prompt": "a smiling man", "prompt": "a sad man"}
+    values |= {"image": path, "sizing": "crop", "source_prompt": "a smiling man", "prompt": "a smiling man"}
     if tab.method.name == "styleclip_optimizer":
         values |= LATENT | {name: one.value for name, one in tab.picker.projection.items()}
     return values | more
@@ -55,7 +55,7 @@ OTHERS = [
     ("imagic", {"prompt": "a sad man"}),
     ("imagic", {"sizing": "pad", "embedding_steps": 2}),
     ("imagic", {"image": None}),
-    ("prompt_to_prompt", {"prompt": "a man"}),
+    ("prompt_to_prompt", {"source_prompt": "a man"}),
     ("prompt_to_prompt", {"steps": 3}),
     ("styleclip_optimizer", {"latent_seed": 4}),
     ("styleclip_optimizer", {"l2_lambda": 0.5}),
@@ -77,7 +77,7 @@ def test_what_was_prepared_is_said_of_nothing_else_and_again_when_it_is_asked(ta
     assert back[fit.losses].count("<polyline") == ended[fit.losses].count("<polyline")
 
 
-def test_another_target_leaves_the_inversion_and_what_is_said_of_it(tabs, picture):
+def test_another_prompt_leaves_the_inversion_and_what_is_said_of_it(tabs, picture):
     tab = tabs["prompt_to_prompt"]
     values = asked(tab, picture())
     told = prepared(tab, values)[tab.fit.told]

@@ -28,7 +28,7 @@ def test_a_png_made_here_restores_every_setting_and_makes_the_same_picture(clien
     made = client.predict(**ask(source, **settings), api_name="/imagic_edit")[0]
     back = restored(client, made)
     assert "Settings restored" in back["Recall status"] and "add that again" in back["Recall status"]
-    assert back["Target prompt"] == PROMPT and back["On each edit"] == "fixed"
+    assert back["Prompt"] == PROMPT and back["On each edit"] == "fixed"
     assert (back["Eta"], back["Guidance λ"], back["Seed"], back["Embedding steps"]) == (0.35, 4.5, 11, 2)
     values = dict(zip(KNOBS, list(back.values())[-len(KNOBS) :], strict=True))
     assert values.items() >= settings.items()

@@ -8,7 +8,7 @@ import torch
 from textedit_core import masks
 from textedit_core.methods import paint_by_example
 from textedit_core.models.diffusion.latent_diffusion import count_rows
-from textedit_core.models.diffusion.structure import Lender
+from textedit_core.models.diffusion.structure import LayoutSource
 from textedit_core.noise import noise
 from textedit_core.steps import last
 
@@ -107,7 +107,7 @@ def test_the_surroundings_are_a_knob_of_large_pictures(model, exemplar):
 
 def test_without_structure_nothing_is_lent(model, image, mask, exemplar, monkeypatch):
     plain = last(paint_by_example.edit(model, image, mask, exemplar, steps=3))
-    monkeypatch.setattr(paint_by_example, "Lender", None)
+    monkeypatch.setattr(paint_by_example, "LayoutSource", None)
     assert torch.equal(last(paint_by_example.edit(model, image, mask, exemplar, steps=3, structure=0)), plain)
 
 
@@ -153,8 +153,8 @@ def test_borrowing_from_oneself_is_nothing_and_from_another_is_not(model, image,
     whole = model.surroundings(image, torch.zeros_like(mask))
     z, condition = noise((1, 4, 8, 8), 0), model.encode_exemplar(exemplar)
     plain = model.guided_eps(z, 300, whole, condition, 0.0)
-    same = model.guided_eps(z, 300, whole, condition, 0.0, Lender(z, whole, (0,)))
-    other = model.guided_eps(z, 300, whole, condition, 0.0, Lender(noise((1, 4, 8, 8), 1), whole, (0,)))
+    same = model.guided_eps(z, 300, whole, condition, 0.0, LayoutSource(z, whole, (0,)))
+    other = model.guided_eps(z, 300, whole, condition, 0.0, LayoutSource(noise((1, 4, 8, 8), 1), whole, (0,)))
     torch.testing.assert_close(same, plain, rtol=0, atol=1e-5)
     assert (other - plain).abs().max() > 1e-3
 
@@ -162,18 +162,18 @@ def test_borrowing_from_oneself_is_nothing_and_from_another_is_not(model, image,
 @torch.no_grad()
 @pytest.mark.parametrize("lent", [False, True])
 def test_cross_attention_to_one_token_asks_for_no_queries(model, image, mask, exemplar, lent):
-    """Also under a lender; what it gives is what the queries and keys would."""
+    """Also under a layout; what it gives is what the queries and keys would."""
     around, condition = model.surroundings(image, mask), model.encode_exemplar(exemplar)
     z, calls = noise((1, 4, 8, 8), 0), []
-    lender = Lender(noise((1, 4, 8, 8), 1), around, (0,)) if lent else None
-    found, originals = model.guided_eps(z, 300, around, condition, 3.0, lender), model.unet.attn_processors
+    layout = LayoutSource(noise((1, 4, 8, 8), 1), around, (0,)) if lent else None
+    found, originals = model.guided_eps(z, 300, around, condition, 3.0, layout), model.unet.attn_processors
     layers = [one for name, one in model.unet.named_modules() if name.endswith(("attn1", "attn2"))]
     handles = [one.to_q.register_forward_hook(lambda *_: calls.append(1)) for one in layers]
     try:
-        model.guided_eps(z, 300, around, condition, 3.0, lender)
+        model.guided_eps(z, 300, around, condition, 3.0, layout)
         short = len(calls)
         model.unet.set_attn_processor({name: getattr(one, "usual", one) for name, one in originals.items()})
-        plain = model.guided_eps(z, 300, around, condition, 3.0, lender)
+        plain = model.guided_eps(z, 300, around, condition, 3.0, layout)
     finally:
         model.unet.set_attn_processor(originals)
         [handle.remove() for handle in handles]

@@ -153,6 +153,11 @@ def test_a_chain_of_edits_is_data(tiny, latent):
     assert torch.equal(undone.image(tiny.generator), run(tiny, latent, alpha=2.0, beta=0.1))
 
 
+def test_a_chain_from_before_the_prompt_had_its_name_is_read():
+    former = '[{"neutral": "a man", "target": "a sad man", "alpha": 2.0, "beta": 0.1, "layers": "0-3"}]'
+    assert directions.read_chain(former) == (DirectionEdit("a man", "a sad man", 2.0, 0.1, "0-3"),)
+
+
 @pytest.mark.parametrize("text", ["[", "{}", "[1]", '[{"neutral": "a"}]', '[{"neutral": 1, "prompt": "a", '
                                   '"alpha": 1, "beta": 1}]', '[{"neutral": "a", "prompt": "b", "alpha": NaN, '
                                   '"beta": 1}]', "[" * 100_000])  # fmt: skip

@@ -9,7 +9,7 @@ from transformers import CLIPVisionConfig
 
 from tests.bundles import tiny_exemplar_encoder, tiny_unet
 from textedit_core.models.diffusion.exemplar import ExemplarEncoder
-from textedit_core.models.diffusion.one_key import OneKey, one_key
+from textedit_core.models.diffusion.single_token import SingleTokenAttention, skip_queries_and_keys
 from textedit_core.models.source import Source
 from textedit_core.models.towers import long_names
 
@@ -111,12 +111,12 @@ def unet():
 def test_the_short_way_gives_the_same_noise(unet, tokens):
     z, condition = draw(2, 9, 8, 8), draw(2, tokens, 32)
     expected = unet(z, 500, encoder_hidden_states=condition).sample
-    found = one_key(unet)(z, 500, encoder_hidden_states=condition).sample
+    found = skip_queries_and_keys(unet)(z, 500, encoder_hidden_states=condition).sample
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 def test_the_short_way_asks_no_query_and_leaves_the_given_unet_alone(unet):
-    processors, quick, asked = dict(unet.attn_processors), one_key(unet), []
+    processors, quick, asked = dict(unet.attn_processors), skip_queries_and_keys(unet), []
     for name, layer in quick.named_modules():
         if name.endswith(("attn2.to_q", "attn2.to_k")):
             layer.register_forward_hook(lambda *_: asked.append(1))
@@ -125,6 +125,6 @@ def test_the_short_way_asks_no_query_and_leaves_the_given_unet_alone(unet):
     quick(draw(1, 9, 8, 8), 3, encoder_hidden_states=draw(1, 2, 32))
     assert asked
     assert unet.attn_processors == processors
-    assert not any(isinstance(one, OneKey) for one in unet.attn_processors.values())
+    assert not any(isinstance(one, SingleTokenAttention) for one in unet.attn_processors.values())
     for mine, theirs in zip(quick.parameters(), unet.parameters(), strict=True):
         assert mine.data_ptr() == theirs.data_ptr()

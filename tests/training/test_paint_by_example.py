@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from textedit_core.models import zoo
+from textedit_core.models.towers import layers
 from textedit_core.toon import exemplar_data
 from textedit_core.toon.classifier import AttributeClassifier
 from textedit_core.toon.exemplar_data import Boxed, Folder, draw
@@ -165,8 +166,10 @@ def test_it_begins_as_the_text_to_image_model(tiny):
 
 def test_the_tower_is_clips_and_frozen(tiny):
     painter = paint_by_example.build(tiny.diffusion.unet, tiny.clip.model)
-    tower = tiny.clip.model.vision_model.state_dict()
-    assert all(torch.equal(value, tower[name]) for name, value in painter.encoder.model.state_dict().items())
+    tower = layers(tiny.clip.model.vision_model).state_dict()
+    assert all(
+        torch.equal(value, tower[name]) for name, value in layers(painter.encoder.model).state_dict().items()
+    )
     assert not any(p.requires_grad for p in painter.encoder.model.parameters())
     assert painter.encoder.config.projection_dim == tiny.diffusion.unet.config.cross_attention_dim
 

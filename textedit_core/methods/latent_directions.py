@@ -62,7 +62,7 @@ def fit(
     samples: Samples = 10_000,
     share: Share = 0.02,
     sample_seed: SampleSeed = 0,
-) -> Iterator[Step[WDirections | Channels]]:
+) -> Iterator[Step[WDirections] | Step[Channels]]:
     """Find the directions of a technique, once for a generator or for two texts.
 
     neutral: what images show.  prompt: what they are to show.
@@ -140,13 +140,13 @@ def find_channel(generator: StyleGenerator, directions: Channels, text: str) -> 
                 return number_of_layer, place, sign
             place -= count
     names = [one.name for one in generator.layers]
-    index = names.index(layer) if layer in names else _whole(layer)
-    if index is None or index >= len(names):
+    found = names.index(layer) if layer in names else _whole(layer)
+    if found is None or found >= len(names):
         raise ValueError(f"Channel: {quoted(layer)} is no layer from 0 to {len(names) - 1}.")
-    channel, most = _whole(number), generator.layers[index].channels
+    channel, most = _whole(number), generator.layers[found].channels
     if channel is None or channel >= most:
-        raise ValueError(f"Channel: {quoted(number)} is no channel of layer {index}; it has 0 to {most - 1}.")
-    return index, channel, 1.0
+        raise ValueError(f"Channel: {quoted(number)} is no channel of layer {found}; it has 0 to {most - 1}.")
+    return found, channel, 1.0
 
 
 def _ranked(directions: Channels, text: str) -> tuple[int, float]:

@@ -16,11 +16,11 @@ from textedit_core.knobs import Knob, Seed, Steps, batches, takes_any_size
 from textedit_core.models.diffusion.ddim import add_noise, ddim_step
 from textedit_core.models.diffusion.paint_by_example import PaintByExample
 from textedit_core.models.diffusion.plms import Plms
-from textedit_core.models.diffusion.structure import Lender
+from textedit_core.models.diffusion.structure import LayoutSource
 from textedit_core.noise import noise
 from textedit_core.steps import Step
 
-# The shares of the crop that a mask had in training.
+# The shares of the square that the masks covered in training.
 SMALLEST, LARGEST = 0.02, 0.8
 
 ExampleScale = Annotated[
@@ -28,24 +28,23 @@ ExampleScale = Annotated[
     Knob(0, 20, 0.5, label="Guidance λ", help="how closely the region follows the exemplar; 0 ignores it"),
 ]
 Sampler = Annotated[
-    Literal["ddim", "plms"], Knob(label="Sampler", help="plms is the paper's; one UNet call more")
+    Literal["ddim", "plms"], Knob(label="Sampler", help="plms is the paper's, and takes one step more")
 ]
 Grow = Annotated[
     float, Knob(-50, 100, 1, label="Grow mask", help="percent of the mask's longer side; below 0 shrinks it")
 ]
 Context = Annotated[
     float,
-    Knob(1, 8, 0.25, label="Surroundings", help="side of the part that is worked on, in sides of the mask"),
+    Knob(1, 8, 0.25, label="Surroundings", help="side of the square that is repainted, in sides of the mask"),
 ]
 Feather = Annotated[
-    float, Knob(0, 25, 0.5, label="Feather", help="percent of the mask's longer side, inside of the mask")
+    float,
+    Knob(0, 25, 0.5, label="Feather", help="soft edge inside the mask, in percent of its longer side"),
 ]
 
 Structure = Annotated[
     float,
-    Knob(
-        0, 1, 0.05, label="Structure", help="share of the steps that keep the source's layout; one row more"
-    ),
+    Knob(0, 1, 0.05, label="Structure", help="share of the steps that keep the source's layout; slower"),
 ]
 
 
@@ -97,28 +96,26 @@ def edit(
     total, stride = len(timesteps), model.schedule.stride(steps)
     start, until = z, [int(share * total) for share in shares]
     for done, t in enumerate(timesteps, start=1):
-        lender = None
-        if whole is not None:
-            lender = _lender(model, whole, start, t, [done <= end for end in until], seeds)
-        eps = model.guided_eps(z, t, surroundings, condition, scales, lender)
+        layout = _layout_source(model, whole, start, t, [done <= end for end in until], seeds)
+        eps = model.guided_eps(z, t, surroundings, condition, scales, layout)
         z = plms.step(z, eps) if plms else ddim_step(model.schedule, z, eps, t, t - stride)
         if done < total:
             yield Step(done, total)
     yield Step(total, total, region.paste(image, model.decode(z)))
 
 
-def _lender(
-    model: PaintByExample, whole: Tensor, start: Tensor, t: int, borrows: list[bool], seeds: list[int]
-) -> Lender | None:
-    """The source noised to t by each seed's own noise, for the rows that borrow; None if no row does."""
-    lending = list(dict.fromkeys(seed for seed, one in zip(seeds, borrows, strict=True) if one))
-    if not lending:
+def _layout_source(
+    model: PaintByExample, whole: Tensor | None, start: Tensor, t: int, keeps: list[bool], seeds: list[int]
+) -> LayoutSource | None:
+    """The source noised to t by each seed's own noise, for rows that keep its layout; None if none does."""
+    needed = list(dict.fromkeys(seed for seed, one in zip(seeds, keeps, strict=True) if one))
+    if whole is None or not needed:
         return None
-    noises = start[[seeds.index(seed) for seed in lending]]
-    return Lender(
+    noises = start[[seeds.index(seed) for seed in needed]]
+    return LayoutSource(
         z=add_noise(model.schedule, whole[:, :4], noises, t),
         surroundings=whole,
-        rows=tuple(lending.index(s) if one else None for s, one in zip(seeds, borrows, strict=True)),
+        rows=tuple(needed.index(s) if one else None for s, one in zip(seeds, keeps, strict=True)),
     )
 
 
@@ -213,8 +210,8 @@ def _working_size(where: masks.Box, size: int, multiple: int) -> tuple[int, int]
     """(h, w) of a box whose longer side is brought to `size`, both rounded to a multiple of `multiple`."""
     height, width = where[3] - where[1], where[2] - where[0]
     scale = size / max(height, width)
-    h, w = (max(1, round(side * scale / multiple)) * multiple for side in (height, width))
-    return h, w
+    height, width = (max(1, round(side * scale / multiple)) * multiple for side in (height, width))
+    return height, width
 
 
 def _resized(image: Tensor, shape: Sequence[int]) -> Tensor:

@@ -149,7 +149,8 @@ def fit(
     code = task.begin.clone().requires_grad_()
     adam = torch.optim.Adam([code], lr=lr * unit)
     path, places = [task.begin], [0]
-    losses, clip_losses = list[float](), list[float]()
+    losses: list[float] = []
+    clip_losses: list[float] = []
 
     def value(image: Tensor, at: int, score: float | None = None) -> Optimised:
         extra = [] if places[-1] == at else [code.detach().clone()]

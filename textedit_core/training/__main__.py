@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 PARTS = ("classifier", "vae", "text", "clip", "reader", "unet", "mapping", "generator", "encoder", "identity",
@@ -19,11 +20,14 @@ STEPS = {"classifier": 8_000, "vae": 40_000, "text": 2_000, "clip": 20_000, "rea
          "mapping": 5_000, "generator": 60_000, "encoder": 15_000, "identity": 8_000,
          "paint_by_example": 30_000, "relevance": 1, "mappers": 600}  # fmt: skip
 
+DRAWING = ("dicebear", "resvg_py")  # the modules that draw a portrait
+
 log = logging.getLogger("textedit_core.training")
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m textedit_core.training", description=__doc__)
+def main(arguments: list[str] | None = None, prog: str = "python -m textedit_core.training") -> None:
+    """Train as the arguments say, those of the process unless given. A mistake is a sentence, exit code 2."""
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("world", choices=["toon"])
     parser.add_argument("--out", type=Path, required=True, help="training state; run again to go on from it")
     parser.add_argument("--bundle", type=Path, help="where to write the bundle (default OUT/bundle)")
@@ -65,11 +69,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
+    options.words = sys.argv[1:] if arguments is None else arguments
     unknown = set(options.only.split(",")) - {*PARTS, ""}
     if unknown:
         parser.error(f"--only knows {', '.join(PARTS)}, not {', '.join(sorted(unknown))}.")
     if (options.images is None) != (options.boxes is None):
         parser.error("--images and --boxes go together.")
+    if not options.images and (missing := [name for name in DRAWING if find_spec(name) is None]):
+        parser.error(
+            f"Portraits are drawn by packages that are not here ({', '.join(missing)}): install those of "
+            "requirements-dev.txt (pip install dicebear-core dicebear-styles resvg-py)."
+        )
     if options.ablate and options.only != "paint_by_example":
         parser.error("--ablate is of --only paint_by_example.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -118,7 +128,7 @@ def work(options: argparse.Namespace, studio) -> None:
         return
     launcher = f"torchrun --nproc_per_node {ranks.count()}" if ranks.count() > 1 else "python"
     if chosen:
-        studio.remember(f"{launcher} -m textedit_core.training {' '.join(sys.argv[1:])}")
+        studio.remember(f"{launcher} -m textedit_core.training {' '.join(options.words)}")
     if options.ablate:
         return  # the model has a folder of its own; no bundle changes
     wanted = [part for part in SHIPPED if part != "classifier" or not options.images]

@@ -23,8 +23,8 @@ from transformers import CLIPModel
 from textedit_core.models.diffusion import autoencoder
 from textedit_core.models.diffusion.ddim import Schedule
 from textedit_core.models.diffusion.exemplar import ExemplarEncoder
-from textedit_core.models.diffusion.one_key import one_key
 from textedit_core.models.diffusion.paint_by_example import CHANNELS, PaintByExample
+from textedit_core.models.diffusion.single_token import skip_queries_and_keys
 from textedit_core.models.towers import copy_weights
 from textedit_core.toon.exemplar_data import Boxed, Folder, draw
 from textedit_core.training import ranks
@@ -68,7 +68,7 @@ def build(unet: UNet2DConditionModel, clip: CLIPModel, all_tokens: bool = False)
     copy_weights(clip.vision_model, encoder.model)
     encoder.model.requires_grad_(False)
     nn.init.normal_(encoder.uncond_vector, std=VECTOR_SPREAD)
-    return Painter(one_key(widened(unet)), encoder)
+    return Painter(skip_queries_and_keys(widened(unet)), encoder)
 
 
 def widened(unet: UNet2DConditionModel) -> UNet2DConditionModel:

@@ -1,4 +1,4 @@
-"""Which token of an edited prompt stands for which of the source's, when, and how strongly: pure tensors."""
+"""Which token of a prompt corresponds to which of the source prompt, in which steps, with what weight."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 _EDGES = string.punctuation + "“”‘’«»…–—。、，！？¿¡"
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)")
-MOST = 1000  # size of a word's weight, at most: far beyond it the maps overflow
+LARGEST_WEIGHT = 1000  # of a word: far beyond it the attention maps overflow
 
 
 @dataclass(frozen=True)
 class Tokens:
     """A prompt as the tokenizer reads it, padded to `length` L.
 
-    words: its parts between spaces.  spans: the places of each word's tokens, the start token being at 0.
+    words: its parts between spaces.  spans: the positions of each word's tokens; the start token is at 0.
     ids: start, tokens, end.
     """
 
@@ -36,11 +36,11 @@ class Tokens:
 
     @property
     def end(self) -> int:
-        """The place of the end token; what follows is padding."""
+        """The position of the end token; what follows is padding."""
         return len(self.ids) - 1
 
     def places(self, word: str) -> list[int]:
-        """The tokens of every occurrence of a word, whatever its case and the punctuation around it.
+        """The positions of every occurrence of a word, whatever its case and the punctuation around it.
 
         Raises ValueError, listing the words there are, for one that is not in the prompt.
         """
@@ -81,14 +81,14 @@ def read(tokenizer: CLIPTokenizer, prompt: str) -> Tokens:
 
 
 def replace_matrix(source: Tokens, target: Tokens) -> Tensor:
-    """(L,L) M for prompts of equally many words: a target's map is A_src M (arXiv 2208.01626, word swap).
+    """(L,L) M for prompts of equally many words: the new map is A_src M (arXiv 2208.01626, word swap).
 
     Words of equally many tokens go one to one, others evenly to each token; the padding follows the end.
     A column of zeros is a token that has no counterpart. Raises ValueError for unequal word counts.
     """
     if len(source.words) != len(target.words):
         raise ValueError(
-            f"Replace needs as many words in the target as in the source, not {len(target.words)} and "
+            f"Replace needs as many words in the prompt as in the source prompt, not {len(target.words)} and "
             f"{len(source.words)}: choose refine."
         )
     matrix = torch.zeros(source.length, target.length)
@@ -139,7 +139,7 @@ def align(source: Sequence[Any], target: Sequence[Any]) -> list[tuple[int, int]]
 
 
 def edit_type(source: Tokens, target: Tokens) -> str:
-    """What turns one prompt into the other: "replace" if words were only swapped in place, else "refine"."""
+    """How one prompt becomes the other: "replace" if words were only swapped in place, else "refine"."""
     if len(source.words) != len(target.words):
         return "refine"
     kept = sum(_same(one, other) for one, other in zip(source.words, target.words, strict=True))
@@ -202,8 +202,9 @@ def parse_numbers(text: str | Mapping[str, float], field: str) -> dict[str, floa
     """{word: number} from "tiger=2 silver=-0.5", for the knob called `field`; ValueError for all else."""
     found = {word: _number(value, field) for word, value in _pairs(text, field)}
     for word, number in found.items():
-        if not abs(number) <= MOST:
-            raise ValueError(f"{field}: {quoted(word)} has {number:g}; use a number from -{MOST} to {MOST}.")
+        if not abs(number) <= LARGEST_WEIGHT:
+            limit = f"use a number from -{LARGEST_WEIGHT} to {LARGEST_WEIGHT}"
+            raise ValueError(f"{field}: {quoted(word)} has {number:g}; {limit}.")
     return found
 
 

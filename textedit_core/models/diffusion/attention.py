@@ -1,4 +1,4 @@
-"""Attention of a UNet under a control: maps are made only where one is edited, and nothing is left behind."""
+"""Attention of a UNet under a control: maps are computed only where they are used."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ class Place:
 
 
 class Control:
-    """What the attention of one UNet call does; this one leaves all as it is. B are the rows of the call."""
+    """What is changed in the attention of one UNet call of B rows; this class changes nothing."""
 
     def source_rows(self, place: Place) -> Tensor | None:
-        """(B,) which row's queries and keys each row of a self-attention layer uses; None: its own."""
+        """(B,), for each row whose queries and keys it uses in a self-attention layer; None: its own."""
         return None
 
     def map_rows(self, place: Place) -> slice | None:
-        """The rows whose cross-attention maps `edit_maps` wants to see; None: none."""
+        """The rows whose cross-attention maps go through `edit_maps`; None: no row's."""
         return None
 
     def edit_maps(self, maps: Tensor, place: Place) -> Tensor:
-        """The maps (rows,heads,queries,L), float32, that these rows are to use."""
+        """The maps (rows,heads,queries,L), float32, to use in place of these."""
         return maps
 
 
 @contextmanager
 def attention_control(unet: UNet2DConditionModel, control: Control, size: tuple[int, int]) -> Iterator[None]:
-    """Let `control` decide in the UNet calls inside the block, on latents of `size` (h, w); then as before.
+    """Apply `control` to the UNet calls inside the block, on latents of `size` (h, w); restored afterwards.
 
-    Raises ValueError for a UNet without transformer blocks, of which none would obey.
+    Raises ValueError for a UNet without transformer blocks, which it could not change.
     """
     originals = dict(unet.attn_processors)
     own = {
@@ -81,7 +81,7 @@ def grid(queries: int, size: tuple[int, int]) -> tuple[int, int]:
 
 
 class _Processor:
-    """Stands in for the usual processor of one layer, and calls it where it may know a shorter way."""
+    """Replaces the `usual` processor of one layer, and calls it where that may be cheaper."""
 
     def __init__(self, control: Control, name: str, size: tuple[int, int], usual: AttentionProcessor):
         self.control, self.name, self.size, self.usual = control, name, size, usual
@@ -96,7 +96,7 @@ class _Processor:
     ) -> Tensor:
         place = Place(self.name, *grid(hidden_states.shape[1], self.size))
         one_token = encoder_hidden_states is not None and encoder_hidden_states.shape[1] == 1
-        if one_token and self.control.map_rows(place) is None:  # `one_key` needs neither queries nor keys
+        if one_token and self.control.map_rows(place) is None:  # it may compute neither
             return self.usual(
                 attn, hidden_states, encoder_hidden_states, attention_mask=attention_mask, temb=temb
             )
@@ -125,7 +125,7 @@ class _Processor:
     def _cross(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, place: Place
     ) -> Tensor:
-        """Cross-attention: through the control's maps in the rows it wants, without a map in the others."""
+        """Cross-attention: with the control's maps in the rows it asks for, without maps in the others."""
         rows = self.control.map_rows(place)
         if rows is None:
             return F.scaled_dot_product_attention(q, k, v, mask, scale=scale)

@@ -22,16 +22,20 @@ from textedit_core.steps import Step
 PRECISIONS = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 InnerSteps = Annotated[
-    int, Knob(1, 100, 1, label="Optimisation steps", help="of null-text, at most, for every sampling step")
+    int,
+    Knob(1, 100, 1, label="Optimisation steps", help="of null-text: at most so many for each sampling step"),
 ]
 NullLr = Annotated[float, Knob(1e-5, 1, 1e-5, label="Null-text learning rate")]
-EarlyStop = Annotated[float, Knob(0, 0.1, 1e-6, label="Early stop", help="the loss that is good enough")]
-SkipConverged = Annotated[
-    bool, Knob(label="Skip what is good", help="no update where the loss is good enough already: cheaper")
+EarlyStop = Annotated[
+    float, Knob(0, 0.1, 1e-6, label="Early stop", help="loss below which null-text goes on to the next step")
 ]
-Checkpointing = Annotated[bool, Knob(label="Checkpointing", help="null-text in less memory, slower")]
+SkipConverged = Annotated[
+    bool, Knob(label="Skip converged steps", help="no update where the loss is below the early stop: faster")
+]
+Checkpointing = Annotated[bool, Knob(label="Checkpointing", help="null-text with less memory, slower")]
 Precision = Annotated[
-    Literal["no", "fp16", "bf16"], Knob(label="Mixed precision", help="null-text in less memory, by autocast")
+    Literal["no", "fp16", "bf16"],
+    Knob(label="Mixed precision", help="null-text with less memory, by autocast"),
 ]
 
 
@@ -39,12 +43,13 @@ Precision = Annotated[
 def direct(
     model: LatentDiffusion, image: Tensor, source_prompt: str, *, steps: Steps = 50
 ) -> Iterator[Step[Inversion]]:
-    """Direct inversion (arXiv 2310.01506): the source of an edit is kept on the inverted latents themselves.
+    """Direct inversion (arXiv 2310.01506): in an edit the source's row is put back on the inverted latents.
 
-    One UNet row a step; its reconstruction is the autoencoder's. The distance of a guided step to that path
-    is added back to the source alone, so that even an edit to the caption itself drifts from it, unlike with
-    the others; `keep_to_source` of prompt_to_prompt.edit takes it back there too.
-    Raises ValueError, as all here, for an empty or too long caption and for more than one image.
+    One UNet row a step; its reconstruction is the autoencoder's. A guided step does not end on that path
+    exactly. The error is removed from the source's row alone, so that even an edit to the source prompt
+    itself differs from the source, unlike with the others; `keep_to_source` of prompt_to_prompt.edit removes
+    it from the edit too.
+    Raises ValueError, as all here, for an empty or too long source prompt and for more than one image.
     """
     z0, text, null = _begin(model, image, source_prompt)
     pivots = yield from _pivots(lambda z, t: model.eps(z, t, text), model, z0, steps, steps)
@@ -55,10 +60,10 @@ def direct(
 def npi(
     model: LatentDiffusion, image: Tensor, source_prompt: str, *, steps: Steps = 50
 ) -> Iterator[Step[Inversion]]:
-    """Negative prompt inversion (arXiv 2305.16807): the caption stands in for the empty prompt.
+    """Negative prompt inversion (arXiv 2305.16807): the source prompt replaces the empty prompt.
 
-    Guidance then cancels in the source; its path is sampled down from z_T under the caption alone. Two rows
-    a step.
+    Guidance then cancels in the source; its path is sampled down from z_T under the source prompt alone. Two
+    rows a step.
     """
     z0, text, _ = _begin(model, image, source_prompt)
     pivots = yield from _pivots(lambda z, t: model.eps(z, t, text), model, z0, steps, 2 * steps)
@@ -75,7 +80,7 @@ def ddim(
     steps: Steps = 50,
     guidance_scale: GuidanceScale = 7.5,
 ) -> Iterator[Step[Inversion]]:
-    """Plain DDIM inversion, sampled down again at `guidance_scale`, which drifts off. The baseline.
+    """Plain DDIM inversion, the baseline: sampled again from z_T at `guidance_scale`, where errors add up.
 
     Three rows a step, two without guidance.
     """
@@ -101,12 +106,12 @@ def null_text(
     gradient_checkpointing: Checkpointing = False,
     mixed_precision: Precision = "no",
 ) -> Iterator[Step[Inversion]]:
-    """Null-text inversion (arXiv 2211.09794): per step an empty-prompt embedding that keeps to the pivots.
+    """Null-text inversion (arXiv 2211.09794): for each step the unconditional embedding is optimised.
 
     The rate falls as null_lr (1 - i / 2T); step i stops below early_stop + i / 1000 T, as the published code
-    does at T = 50. Rows: T, then for each step the caption's once, one an update, and one under the result;
-    `skip_converged` saves that update and that last row where the loss is below already.
-    The guidance is baked in: an edit at another one uses embeddings that were not made for it.
+    does at T = 50. Rows: T, then for each step the source prompt's once, one an update, and one under the
+    result; `skip_converged` saves that update and that last row where the loss is below already.
+    Edit at the same guidance: the embeddings are optimised for `guidance_scale` alone.
     The model stays as it is, and is needed in float32 memory once more if it is in half precision.
     """
     z0, text, null = _begin(model, image, source_prompt)

@@ -1,4 +1,4 @@
-"""Paint by Example's model (arXiv 2211.13227): a UNet that fills a hole after an example picture's token."""
+"""Paint by Example's model (arXiv 2211.13227): a UNet fills a hole, conditioned on an example picture."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from textedit_core.models.diffusion.attention import attention_control
 from textedit_core.models.diffusion.condition import Condition
 from textedit_core.models.diffusion.ddim import Schedule
 from textedit_core.models.diffusion.latent_model import LatentModel
-from textedit_core.models.diffusion.one_key import one_key
-from textedit_core.models.diffusion.structure import Lender, borrowed
+from textedit_core.models.diffusion.single_token import skip_queries_and_keys
+from textedit_core.models.diffusion.structure import LayoutSource, shared_self_attention
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -32,8 +32,8 @@ class PaintByExample(LatentModel):
     """The parts, frozen. Latents z are float32 (B,4,h,w); images are (B,3,H,W) in [-1,1]; masks 1 = change.
 
     exemplar_mean, exemplar_std: (3,) of an example picture in [0,1].  fingerprint: says which weights these
-    are, for the cache. The UNet given keeps its attention: this one's is a twin that skips the queries and
-    keys of cross-attention (`one_key`). Raises ValueError for a UNet with other channels.
+    are, for the cache. The UNet given keeps its attention: `unet` is a copy of it that shares its weights and
+    skips the queries and keys of cross-attention. Raises ValueError for a UNet with other channels.
     """
 
     unet: UNet2DConditionModel
@@ -47,7 +47,7 @@ class PaintByExample(LatentModel):
     def __post_init__(self) -> None:
         if (found := self.unet.config.in_channels) != CHANNELS:
             raise ValueError(f"Paint by Example needs a UNet of {CHANNELS} input channels, not {found}.")
-        object.__setattr__(self, "unet", one_key(self.unet))
+        object.__setattr__(self, "unet", skip_queries_and_keys(self.unet))
 
     @property
     def exemplar_size(self) -> int:
@@ -55,7 +55,7 @@ class PaintByExample(LatentModel):
         return self.encoder.config.image_size
 
     def surroundings(self, image: Tensor, mask: Tensor) -> Tensor:
-        """What the UNet sees beside the noise, (B,5,h,w): the masked picture's latent, and where it is kept.
+        """The channels after the noisy latent, (B,5,h,w): the masked picture's latent, then 1 where kept.
 
         image (B,3,H,W), mask (B,1,H,W). The hole is mid-grey; its latent is the posterior mean, drawn from no
         seed. Raises ValueError unless the sides are multiples of `latent_scale`.
@@ -103,29 +103,30 @@ class PaintByExample(LatentModel):
         surroundings: Tensor,
         condition: Condition,
         guidance_scale: float | Sequence[float],
-        lender: Lender | None = None,
+        layout: LayoutSource | None = None,
     ) -> Tensor:
         """eps_v + lambda (eps_c - eps_v), v the learned vector of no example (arXiv 2207.12598): (B,4,h,w).
 
         `guidance_scale` is one lambda or one per row. A row of lambda 0 costs one UNet row, the
         unconditional one, a row of lambda 1 the conditional one, any other row both; all are one call, with
-        a lender's rows, which see no example.
+        the rows of `layout`, which have no example.
         """
         scale = torch.as_tensor(guidance_scale, dtype=z.dtype).expand(len(z))
-        blind, seeing = (scale != 1).nonzero().flatten(), (scale != 0).nonzero().flatten()
-        blind, seeing, scale = (part.to(z.device) for part in (blind, seeing, scale.view(-1, 1, 1, 1)))
-        rows = torch.cat([blind, seeing])
-        asked = self.null(condition, len(blind)).cat(condition.expand(len(z)).rows(seeing))
+        unconditional, conditional = (scale != 1).nonzero().flatten(), (scale != 0).nonzero().flatten()
+        unconditional, conditional = unconditional.to(z.device), conditional.to(z.device)
+        scale = scale.view(-1, 1, 1, 1).to(z.device)
+        rows = torch.cat([unconditional, conditional])
+        asked = self.null(condition, len(unconditional)).cat(condition.expand(len(z)).rows(conditional))
         around = surroundings.expand(len(z), -1, -1, -1)[rows]
-        if lender is None:
+        if layout is None:
             found = self.eps(z[rows], t, around, asked)
         else:
-            more = len(lender.z)
-            around = torch.cat([around, lender.surroundings.expand(more, -1, -1, -1)])
+            more = len(layout.z)
+            around = torch.cat([around, layout.surroundings.expand(more, -1, -1, -1)])
             asked = asked.cat(self.null(condition, more))
-            size = (z.shape[2], z.shape[3])
-            with attention_control(self.unet, borrowed(lender, rows, z.device), size):
-                found = self.eps(torch.cat([z[rows], lender.z]), t, around, asked)
-        eps_null = torch.zeros_like(z).index_copy(0, blind, found[: len(blind)])
-        eps_exemplar = torch.zeros_like(z).index_copy(0, seeing, found[len(blind) : len(rows)])
+            control = shared_self_attention(layout, rows, z.device)
+            with attention_control(self.unet, control, (z.shape[2], z.shape[3])):
+                found = self.eps(torch.cat([z[rows], layout.z]), t, around, asked)
+        eps_null = torch.zeros_like(z).index_copy(0, unconditional, found[: len(unconditional)])
+        eps_exemplar = torch.zeros_like(z).index_copy(0, conditional, found[len(unconditional) : len(rows)])
         return eps_null + scale * (eps_exemplar - eps_null)

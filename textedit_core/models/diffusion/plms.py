@@ -11,10 +11,10 @@ WEIGHTS = {2: (3 / 2, -1 / 2), 3: (23 / 12, -16 / 12, 5 / 12), 4: (55 / 24, -59 
 
 
 class Plms:
-    """One run of `steps` steps: as many UNet calls, and one more, for the first step is taken twice.
+    """One run of `steps` steps, with one UNet call more than that: the first step is taken twice.
 
     Each step is a DDIM step with a mix of the last four predictions in place of the newest one. `timesteps`
-    says where the UNet is to look, call by call; `step` takes what it saw there, in order.
+    are those of the UNet calls; `step` takes the predictions, in the same order.
     """
 
     def __init__(self, schedule: Schedule, steps: int):
@@ -23,15 +23,14 @@ class Plms:
         self.timesteps = plain if steps == 1 else (plain[0], plain[1], *plain[1:])
         self._calls = 0
         self._seen: list[Tensor] = []
-        self._start: Tensor | None = None  # where the step that is taken twice began
+        self._start: Tensor | None = None
 
     def step(self, z: Tensor, eps: Tensor) -> Tensor:
-        """z (B,4,h,w) after the next call, in which the UNet saw `eps`."""
+        """z (B,4,h,w) after the next step, where the UNet predicts `eps`."""
         t = self.timesteps[self._calls]
         self._calls += 1
-        if (
-            self._calls == 2 and self._start is not None
-        ):  # the first step again, with the mean of the predictions at its two ends
+        if self._calls == 2 and self._start is not None:
+            # The first step again, with the mean of the predictions at its two ends.
             return ddim_step(self.schedule, self._start, (eps + self._seen[0]) / 2, t + self.stride, t)
         self._seen = [eps, *self._seen[:3]]
         if self._calls == 1:

@@ -1,8 +1,8 @@
-"""Structure from another picture: rows of a UNet call that look around as a lender's rows do.
+"""The layout of another picture: rows of a UNet call that use the queries and keys of that picture's rows.
 
-Self-attention says which places of a picture belong together; that is its layout, apart from what it looks
-like. A row that takes its queries and keys from the source keeps the source's layout and its own content
-(arXiv 2211.12572 does so along an inverted source).
+Self-attention says which places of a picture belong together, whatever is shown there. A row that takes its
+queries and keys from the source keeps the source's layout and has its own content (arXiv 2211.12572 does so
+along an inverted source).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from textedit_core.models.diffusion.attention import Control, Place
 
 
 @dataclass(frozen=True, eq=False)
-class Lender:
-    """The rows that lend their self-attention.
+class LayoutSource:
+    """S rows that are added to a call, whose queries and keys other rows use.
 
-    z (S,4,h,w): their noisy latents.  surroundings (1,5,h,w): what they see, with no hole.  rows: for each
-    row of the call which of the S it borrows from, or None.
+    z (S,4,h,w): their noisy latents.  surroundings (1,5,h,w): the further input channels, without a hole.
+    rows: for each row of the call which of the S it uses, or None for its own.
     """
 
     z: Tensor
@@ -28,7 +28,7 @@ class Lender:
     rows: tuple[int | None, ...]
 
 
-class Borrowed(Control):
+class SharedSelfAttention(Control):
     """Row k of a call uses the queries and keys of row `rows[k]`."""
 
     def __init__(self, rows: list[int], device: torch.device):
@@ -38,11 +38,10 @@ class Borrowed(Control):
         return self.rows
 
 
-def borrowed(lender: Lender, rows: Tensor, device: torch.device) -> Borrowed:
-    """The control of a call that holds `rows` (R,), indices of the lender's rows, and then the S lenders."""
-    count = len(rows)
-    chosen = [
-        place if lender.rows[row] is None else count + lender.rows[row]
-        for place, row in enumerate(rows.tolist())
-    ]
-    return Borrowed([*chosen, *range(count, count + len(lender.z))], device)
+def shared_self_attention(layout: LayoutSource, rows: Tensor, device: torch.device) -> SharedSelfAttention:
+    """The control of a call of `rows` (R,), indices into `layout.rows`, and after them the S added rows."""
+    count, chosen = len(rows), list[int]()
+    for place, row in enumerate(rows.tolist()):
+        source = layout.rows[row]
+        chosen.append(place if source is None else count + source)
+    return SharedSelfAttention([*chosen, *range(count, count + len(layout.z))], device)

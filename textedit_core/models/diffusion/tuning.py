@@ -1,4 +1,4 @@
-"""Private copies of a model whose UNet can be trained: in full, its attention, or low-rank changes."""
+"""Copies of a model whose UNet can be trained: all weights, those of attention, or low-rank changes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ LORA_LAYERS = ["to_q", "to_k", "to_v", "to_out.0"]
 class Trainable:
     """A model in float32 with a UNet of its own.
 
-    parameters: what to train.  weights: gives the changed weights by their names in the original UNet, as
-    they are at the moment; for "full" and "attention" the tensors follow further training.
+    parameters: the tensors to train.  weights: a function that returns the changed weights by their names in
+    the original UNet, as they are at that moment; for "full" and "attention" they follow further training.
     """
 
     model: LatentDiffusion
@@ -44,7 +44,7 @@ def trainable(
     gradient_checkpointing: bool = False,
     draw: torch.Generator | None = None,
 ) -> Trainable:
-    """Copy a model so that its UNet can be trained without a trace on the original.
+    """Copy a model so that its UNet can be trained and the original stays as it is.
 
     tune: "none" (a frozen copy, for what is trained around it) or one of KINDS. Weights that are not trained
     are shared where the model is in float32. `draw` gives the start of the low-rank changes.

@@ -111,12 +111,10 @@ def load_mapper(source: str | Path | Mapping[str, Any], title: str = "the mapper
         source, title = read(source), f"the mapper in {source}"
     state = part(source, "mapper")
     tops = {key.split(".")[0] for key in state}
-    first = {top: state.get(f"{top}.mapping.1.weight") for top in tops}
-    widths = {
-        top: weight.shape[0] for top, weight in first.items() if weight is not None and weight.ndim == 2
-    }
-    if not state or len(widths) < len(tops):
+    firsts = {top: state[key] for top in tops if (key := f"{top}.mapping.1.weight") in state}
+    if not state or set(firsts) != tops or any(weight.ndim != 2 for weight in firsts.values()):
         raise ValueError(f"The weights of {title} are not those of a StyleCLIP mapper.")
+    widths = {top: weight.shape[0] for top, weight in firsts.items()}
     with torch.random.fork_rng(devices=[]):  # a new network draws its weights before it is filled
         network = _empty(tops, widths)
     fill(network, state, title)

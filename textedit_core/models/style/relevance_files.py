@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import itertools
 from collections.abc import Mapping
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -33,20 +33,20 @@ def published_relevance(fs3: Path, statistics: Path, generator: StyleGenerator) 
     Neither file is executed. ValueError for files that are not these.
     """
     try:
-        read = np.lib.format.read_array(io.BytesIO(fs3.read_bytes()), allow_pickle=False)
+        rows = np.lib.format.read_array(io.BytesIO(fs3.read_bytes()), allow_pickle=False)
     except (OSError, ValueError) as error:
         raise ValueError(f"The relevance in {fs3} could not be read: it is no plain array (.npy).") from error
-    if read.dtype.kind not in "fiu":
-        raise ValueError(f"The relevance in {fs3} could not be read: it is an array of {read.dtype}.")
-    rows = torch.from_numpy(read.astype(np.float32))
-    rows[rows.isnan()] = 0
+    if rows.dtype.kind not in "fiu":
+        raise ValueError(f"The relevance in {fs3} could not be read: it is an array of {rows.dtype}.")
+    measured = torch.from_numpy(rows.astype(np.float32))
+    measured[measured.isnan()] = 0
     pairs = read_arrays(statistics)
     if len(pairs) != 2 or not all(isinstance(one, list) and all(map(_is_array, one)) for one in pairs):
         raise ValueError(f"The statistics in {statistics} are not a list of means and one of deviations.")
     mean, std = (np.concatenate([np.empty(0), *map(np.ravel, one)]).astype(np.float32) for one in pairs)
     if not np.isfinite([*mean, *std]).all():
         raise ValueError(f"The statistics in {statistics} hold values that are no numbers.")
-    return _checked(rows, torch.from_numpy(mean), torch.from_numpy(std), generator)
+    return _checked(measured, torch.from_numpy(mean), torch.from_numpy(std), generator)
 
 
 def _is_array(code: object) -> bool:
@@ -74,5 +74,5 @@ def _checked(rows: Tensor, mean: Tensor, std: Tensor, generator: StyleGenerator,
 
 def _is_prefix(count: int, generator: StyleGenerator) -> bool:
     """Whether so many rows are those of the first layers, as a whole."""
-    widths = [layer.channels for layer in generator.layers if not layer.is_rgb]
-    return count in itertools.accumulate(widths)
+    ends = accumulate(layer.channels for layer in generator.layers if not layer.is_rgb)
+    return count in ends

@@ -1,0 +1,110 @@
+"""Every method by every way in, on the shipped models at their presets: the same picture.
+
+The ways share one cache folder: a way that asks for the same thing finds what the first has made, and one
+that asks for anything else makes it anew, which its costs or another picture tell.
+"""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from textedit_core import __main__ as cli
+from textedit_core import method
+from textedit_core.bench import lines, plan, trial
+from textedit_core.bench.item import Item
+from textedit_core.bench.run import work
+from textedit_core.cache import Cache
+from textedit_core.images import to_pil
+from textedit_core.record import image_sha, read_png
+from textedit_core.request import request, run
+from textedit_core.steps import last
+
+EXAMPLES = Path(__file__).parents[1] / "demos" / "examples"
+FACE = EXAMPLES / "imagic" / "01.png"
+PAINT = EXAMPLES / "paint_by_example"
+BEFORE, AFTER = "a grimacing person with long blue hair", "a happy person with long blue hair"
+PROJECTED = {"latent": FACE}
+# What is given to each method, by the names of its inputs; pictures by their files.
+GIVEN = {
+    "sdedit": {"image": FACE, "prompt": AFTER},
+    "imagic": {"image": FACE, "prompt": AFTER},
+    "prompt_to_prompt": {"image": FACE, "source_prompt": BEFORE, "prompt": AFTER},
+    "paint_by_example": {
+        "image": PAINT / "01-source.png",
+        "mask": PAINT / "01-mask.png",
+        "exemplar": PAINT / "01-exemplar.png",
+    },
+    "styleclip_optimizer": {"prompt": AFTER, **PROJECTED},
+    "styleclip_mapper": {"prompt": "a person with sunglasses", **PROJECTED},
+    "styleclip_directions": {"neutral": BEFORE, "prompt": AFTER, **PROJECTED},
+    "latent_directions": {"neutral": BEFORE, "prompt": AFTER, **PROJECTED},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def drawn(folder, tmp_path_factory):
+    """The picture of each method from the command line, made once: {method: path}."""
+    out = tmp_path_factory.mktemp("drawn")
+
+    def draw(name: str) -> Path:
+        path = out / f"{name}.png"
+        if not path.exists():
+            flags = {"image" if key == "latent" else key: value for key, value in GIVEN[name].items()}
+            words = [f"--{key.replace('_', '-')}={value}" for key, value in flags.items()]
+            words += ["--device", "cpu", "--cache", str(folder), "--out", str(path)]
+            assert cli.main(["edit", name, *words]) == 0
+        return path
+
+    return draw
+
+
+def test_every_method_that_edits_is_here():
+    edits = []
+    for name in method.names():
+        try:
+            edits.append(method.load(name).name)
+        except ValueError:  # it prepares an image only
+            continue
+    assert sorted(GIVEN) == sorted(edits)
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_from_python(name, toon, folder, drawn):
+    opened = {key: Image.open(one) if isinstance(one, Path) else one for key, one in GIVEN[name].items()}
+    path = drawn(name)
+    result = last(run(request(name, toon, opened), Cache(folder=folder)))
+    assert image_sha(to_pil(result.image)[0]) == image_sha(Image.open(path))
+    assert {stage for stage, cost in result.costs.items() if not cost.cached} == set()
+    assert result.record == read_png(path)
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_in_the_bench(name, toon, folder, drawn, tmp_path, monkeypatch):
+    monkeypatch.setattr(trial, "Cache", lambda: Cache(folder=folder))
+    given, path = GIVEN[name], drawn(name)
+    item = Item(
+        name="one",
+        image=given.get("image", FACE),
+        prompt=given.get("prompt", ""),
+        target=given.get("prompt", "") if "source_prompt" in given or "neutral" in given else "",
+        caption=given.get("source_prompt", given.get("neutral", "")),
+        mask=given.get("mask"),
+        exemplar=given.get("exemplar"),
+    )
+    contestants = plan.read_contestants(name, toon)
+    bench = plan.Bench("ways", [item], contestants, toon, tmp_path, cache=Cache(folder=folder))
+    (record,) = work(bench)
+    assert "error" not in record, record
+    (cell,) = record["cells"]
+    assert image_sha(Image.open(tmp_path / cell["file"])) == image_sha(Image.open(path))
+    assert record["edit_rows"] in (0, None) and record.get("fit_rows") in (0, None)
+    assert lines.read(tmp_path)
+    made, wanted = read_png(tmp_path / cell["file"]), read_png(path)
+    assert (made.method, made.prompts) == (wanted.method, wanted.prompts)
+    assert made.knobs == {key: value for key, value in wanted.knobs.items() if "projection" not in key}
