@@ -88,12 +88,7 @@ def train(
             torch.device(device).type, torch.bfloat16, enabled=str(device).startswith("cuda")
         ):
             losses = loss_of_batch(module, randomness)
-        optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        ranks.average_gradients(parameters)
-        nn.utils.clip_grad_norm_(parameters, clip_norm)
-        optimizer.step()
+        _descend(optimizer, losses["loss"], clip_norm)
         average.update_parameters(module)
         step += 1
         if ranks.rank():  # the first process reports and saves for all
@@ -113,6 +108,16 @@ def train(
     if on_save:
         on_save(ended, step)
     return ended
+
+
+def _descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor, clip_norm: float) -> None:
+    """One step of the optimizer on the mean of all processes' gradients, no longer than `clip_norm`."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    ranks.average_gradients(parameters)
+    nn.utils.clip_grad_norm_(parameters, clip_norm)
+    optimizer.step()
 
 
 @torch.no_grad()
