@@ -1,4 +1,4 @@
-"""The page: header with model picker and Recall, one tab per method, About. Each tab is a file in tabs/."""
+"""The page: a header with the model picker and Recall, a tab for each feature, About."""
 
 import os
 from types import ModuleType
@@ -15,6 +15,7 @@ from demos.inversion import tab as null_text
 from demos.paint_by_example import tab as paint_by_example
 from demos.shared import safety as safety_runs
 from demos.shared.models import Picker
+from demos.shared.panel import BuiltTab
 from demos.shared.recall import Recall
 from demos.styleclip import tab as styleclip
 from demos.theme import CSS, JS, THEME
@@ -63,18 +64,18 @@ def create_app(
                 picker = Picker(ctx)
             with gr.Column(scale=1, min_width=200, elem_classes="recall"):
                 recall = Recall(ctx)
-        panels = {}
+        built_tabs: list[BuiltTab] = []
         with gr.Tabs() as tabs:
             for tab in TABS:
                 with gr.Tab(tab.NAME, id=tab.METHOD) as page:
                     built = tab.build(ctx, picker.name)
-                panels |= getattr(built, "panels", {tab.METHOD: built})
-                if hasattr(built, "on_open"):
-                    built.on_open(page)
-                if hasattr(built, "see"):
-                    built.see(panels)
+                built.on_open(page)
+                built_tabs.append(built)
             with gr.Tab(about.NAME, id="about"):
                 about.build(ctx)
+        panels = {name: panel for built in built_tabs for name, panel in built.panels.items()}
+        for built in built_tabs:
+            built.connect(panels)
         recall.wire(tabs, picker.name, panels)
     ctx.warm()
     return demo.queue(max_size=20)

@@ -1,4 +1,4 @@
-"""What every tab is handed: the models, the cache folder, the pace seen so far and the way to stop a run.
+"""What every tab is given: the models, folders for results, the pace of earlier runs, and how to stop a run.
 
 Nothing here belongs to one visitor: results live in the cache by content, what is shown lives in the page.
 """
@@ -22,7 +22,7 @@ from textedit_core.models.diffusion.safety import SafetyChecker
 
 log = logging.getLogger("textedit")
 MODEL_LANE = {"concurrency_id": "model", "concurrency_limit": 1}
-STOP_LANE = {"concurrency_limit": None}  # nobody's Stop waits until that of another has ended its step
+STOP_LANE = {"concurrency_limit": None}  # no Stop waits for that of another visitor
 DAY = 86_400
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -79,7 +79,7 @@ class Stops:
     def ask(self, session: str | None) -> bool:
         """Set the flag of a session's run and wait until it has ended; False when nothing was running.
 
-        However long its step takes: what is cancelled instead loses what it has done.
+        It waits however long a step takes, since a run that is cancelled instead loses what it has done.
         """
         with self._changed:
             flag = self._flags.get(session or "")
@@ -92,7 +92,7 @@ class Stops:
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """The loader of models, the chosen device, the limits of this host, and the shared books.
+    """What all visitors share: the loader of models, the device, the limits of this host, pace and Stops.
 
     folders: whether visitors may name folders of this machine as models.  dtype: "float16" or another of
     torch's, for all models; "auto" is what the loader takes by itself.  checker: refuses results of models
@@ -128,7 +128,7 @@ class Context:
             return self._models[name]
 
     def named(self, name: str | None) -> str:
-        """What was sent as the name of models, else the default's; ValueError, a sentence, for no text."""
+        """The name of models that was sent, else the default's; ValueError, a sentence, for no text."""
         if name is not None and not isinstance(name, str):
             raise ValueError("Models: choose one of the list, or type the path of a folder.")
         return name or self.default

@@ -100,7 +100,7 @@ def test_in_the_bench(name, toon, folder, drawn, tmp_path, monkeypatch):
     contestants = plan.read_contestants(name, toon)
     bench = plan.Bench("ways", [item], contestants, toon, tmp_path, cache=Cache(folder=folder))
     (record,) = work(bench)
-    assert "error" not in record, record
+    assert "error" not in record, record["error"]
     (cell,) = record["cells"]
     assert image_sha(Image.open(tmp_path / cell["file"])) == image_sha(Image.open(path))
     assert record["edit_rows"] in (0, None) and record.get("fit_rows") in (0, None)

@@ -22,7 +22,7 @@ from torch import Tensor
 from textedit_core import cache as caches
 from textedit_core import images, method
 from textedit_core.costs import Cost, Costs
-from textedit_core.knobs import BoundKnob, knobs
+from textedit_core.knobs import BoundKnob, knobs, positionals
 from textedit_core.method import Input, Method
 from textedit_core.methods import projection
 from textedit_core.models import zoo
@@ -49,11 +49,18 @@ class Sample:
 class Projected:
     """The latent that rebuilds a picture (1,3,S,S), S the generator's size, to be found by projection.
 
-    settings: a value for every knob of `projection.fit`, by its name there.
+    settings: a value for every knob of `projection.fit`, by its name there.  fetch: whether the encoder, CLIP
+    and the identity network, which it can do without, are fetched from the hub where they are not here.
     """
 
     image: Tensor
     settings: Mapping[str, Any]
+    fetch: bool = True
+
+    def call(self, models: zoo.Models) -> Call:
+        """The projection by these models."""
+        parts = (part_of(models, one, None, self.fetch) for one in ("encoder", "clip", "identity"))
+        return Call(projection.fit, (models.generator, *parts, self.image), self.settings)
 
 
 class Call(NamedTuple):
@@ -76,7 +83,8 @@ class Call(NamedTuple):
 class Request:
     """All that one picture depends on, and nothing else: equal requests give equal pictures.
 
-    inputs: by name, every one that the method has: parts of the models, pictures (1,3,H,W) in [-1,1], masks
+    inputs: by name, every one that the method has: parts of the models (None for one that only a fit would
+    take, where there is none to make), pictures (1,3,H,W) in [-1,1], masks
     (1,1,H,W), texts; a latent as a `Latent`, or as a `Sample` or `Projected` that is found when it is needed.
     settings: a value for every knob by its name in `Method.knobs`.  fitted: what stands in place of a fit,
     where the models bring it or the person picked it.  picture: the source as it was opened, None where a
@@ -131,10 +139,7 @@ class Request:
     def projection_call(self) -> Call | None:
         """The projection that finds its latent; None where it has one."""
         chosen = self.inputs[self.method.latent.name] if self.method.latent else None
-        if not isinstance(chosen, Projected):
-            return None
-        parts = (part_of(self.models, one, None) for one in ("encoder", "clip", "identity"))
-        return Call(projection.fit, (self.models.generator, *parts, chosen.image), chosen.settings)
+        return chosen.call(self.models) if isinstance(chosen, Projected) else None
 
     def with_latent(self, latent: Latent | None) -> Request:
         """The same from this latent on; without one, a sample is looked up and all else is as it was."""
@@ -218,18 +223,19 @@ def request(
     how = method.load(asked) if isinstance(asked, str) else asked
     typed = {name: _knob(how, name).check(value) for name, value in (settings or {}).items()}
     chosen = {name: knob.default for name, knob in how.knobs.items()} | preset(models, how) | typed
-    given: dict[str, Any] = {}
-    for one in how.inputs.values():
-        if one.kind not in method.GIVEN:
-            given[one.name] = part_of(models, one.kind, one.default, fetch)
-    size = _size(given)
-    for one in how.inputs.values():
-        if one.kind in method.GIVEN:
-            given[one.name] = _given(one, how, models, inputs.get(one.name), size, resize)
     prompts = {name: inputs[name] for name in how.texts if inputs.get(name) is not None}
     fitted = inputs.get(how.fitted) if how.fitted else None
     if fitted is None and set(typed) | set(swept) <= set(how.edit_knobs) and how.fitted in zoo.PRETRAINED:
         fitted = models.pretrained(how.fitted, prompts.get("prompt", ""))
+    unused = set(positionals(how.fit)) - set(positionals(how.edit)) if how.fit and fitted is not None else ()
+    given: dict[str, Any] = {}
+    for one in how.inputs.values():
+        if one.kind not in method.GIVEN:
+            given[one.name] = None if one.name in unused else part_of(models, one.kind, one.default, fetch)
+    size = _size(given)
+    for one in how.inputs.values():
+        if one.kind in method.GIVEN:
+            given[one.name] = _given(one, how, models, inputs.get(one.name), size, resize, fetch)
     picture = inputs.get("image" if "image" in how.inputs else how.latent.name if how.latent else "")
     opened = picture if isinstance(picture, Image.Image) else None
     return Request(how, models, given, chosen, fitted, opened, resize, prompts, notes or {})
@@ -255,12 +261,13 @@ def projected(
     picture: Image.Image,
     resize: images.Fit = "crop",
     settings: Mapping[str, Any] | None = None,
+    fetch: bool = True,
 ) -> Projected:
     """A picture to be projected; settings by the knobs of `projection.fit`, else by the models' preset."""
     known = knobs(projection.fit)
     chosen = {name: known[name].check(value) for name, value in (settings or {}).items()}
     image = images.to_tensor(picture, models.generator.size, resize).to(models.device)
-    return Projected(image, preset_of_projection(models) | chosen)
+    return Projected(image, preset_of_projection(models) | chosen, fetch)
 
 
 def preset_of_projection(models: zoo.Models) -> dict[str, Any]:
@@ -288,7 +295,9 @@ def _size(given: Mapping[str, Any]) -> int:
     return next((part.size for name, part in given.items() if name in ("model", "generator")), 0)
 
 
-def _given(one: Input, how: Method, models: zoo.Models, value: Any, size: int, resize: images.Fit) -> Any:
+def _given(
+    one: Input, how: Method, models: zoo.Models, value: Any, size: int, resize: images.Fit, fetch: bool
+) -> Any:
     """What a person gave for an input as the method takes it, its default for nothing."""
     if value is None:
         if one.required:
@@ -299,7 +308,7 @@ def _given(one: Input, how: Method, models: zoo.Models, value: Any, size: int, r
             raise ValueError(f"{one.name}: {how.name} needs a text, not a {type(value).__name__}.")
         return value
     if one.kind == "latent":
-        return projected(models, value, resize) if isinstance(value, Image.Image) else value
+        return projected(models, value, resize, fetch=fetch) if isinstance(value, Image.Image) else value
     if not isinstance(value, Image.Image):
         return value.to(models.device)
     if how.any_size and one.name in ("image", "mask"):
@@ -320,35 +329,45 @@ _WANTED = {
 # --- running it -------------------------------------------------------------------------------------------
 
 
-def run(asked: Request, cache: caches.Cache | None = None) -> Iterator[Step[Any]]:
+def run(asked: Request, cache: caches.Cache | None = None, costs: Costs | None = None) -> Iterator[Step[Any]]:
     """Make the picture: its projection, its fit and its edit, each from the cache where it is known.
 
     Every step names its stage, "projection", "fit" or "edit", and counts within it. A step of the first two
     has what is found so far as its value; the value of the last step is the `Result`. Closing the iterator
-    stops the work at once.
+    stops the work at once.  costs: where seconds and UNet rows are counted.
     """
-    costs = Costs(asked.models.device, asked.inputs)
+    costs = costs or Costs(asked.models.device, asked.inputs)
     found, fitted = yield from prepared(asked, cache, costs)
     image, step = yield from _stage(EDITING, found.edit_call(fitted), cache, costs)
     result = Result(image, asked, source_of(found), fitted, costs.stages)
     yield Step(step.total, step.total, result, step.loss, EDITING)
 
 
-def fit(asked: Request, cache: caches.Cache | None = None) -> Iterator[Step[Any]]:
+def fit(asked: Request, cache: caches.Cache | None = None, costs: Costs | None = None) -> Iterator[Step[Any]]:
     """The projection and the fit alone, as in `run`; the last value is what the fit made."""
-    _, fitted = yield from prepared(asked, cache, Costs(asked.models.device, asked.inputs))
-    yield Step(1, 1, fitted, stage=FITTING)
+    steps = prepared(asked, cache, costs or Costs(asked.models.device, asked.inputs))
+    if asked.has_fit:
+        yield from steps
+    else:
+        yield from (step for step in steps if step.done < step.total)
+        yield Step(1, 1, asked.fitted, stage=FITTING)
+
+
+def located(asked: Request, cache: caches.Cache | None = None) -> Request | None:
+    """The request with its latent found; None where the cache does not have its projection yet."""
+    store, call = caches.default if cache is None else cache, asked.projection_call()
+    entry = store.get(call.key()) if call else None
+    if call is not None and entry is None:
+        return None
+    return asked.with_latent(entry.value.latent if entry else None)
 
 
 def known_fit(asked: Request, cache: caches.Cache | None = None) -> caches.Entry | None:
     """The finished fit of a request, if the cache has it, and the projection before it where there is one."""
-    store, call = caches.default if cache is None else cache, asked.projection_call()
-    if call is not None:
-        projection_entry = store.get(call.key())
-        if projection_entry is None:
-            return None
-        asked = asked.with_latent(projection_entry.value.latent)
-    return store.get(asked.with_latent(None).fit_call().key()) if asked.has_fit else None
+    found = located(asked, cache)
+    if found is None or not found.has_fit:
+        return None
+    return (caches.default if cache is None else cache).get(found.fit_call().key())
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What the Compare tab asks: the picture, its texts, the methods and what single ones of them need."""
+"""What the Compare tab asks: the picture, its prompts, the methods, and what only some of them need."""
 
 import gradio as gr
 
@@ -6,13 +6,13 @@ from demos.compare.contenders import BY_NAME, SDEDIT_KNOBS, SEED, offered, paint
 from demos.context import Context
 from demos.shared import knobs, painting
 from demos.shared.checks import image_problem, models_problem, prompt_problem
-from demos.shared.common import helper
 from demos.shared.events import follow
-from demos.shared.marks import CROWD, QUIET
+from demos.shared.marks import HIDDEN, UNQUEUED
 from demos.shared.mask import follow_source, painting_editor
 from demos.shared.prompt import PromptBox, source_prompt_box
 from demos.shared.sent import as_sent
 from demos.shared.source import SourceBox, source_image
+from demos.shared.view import optional_part
 from demos.styleclip import latents as styleclip
 from textedit_core.knobs import quoted
 
@@ -22,7 +22,7 @@ AT_FIRST = ("sdedit", "imagic")
 FETCHED = {"diffusion": "at the top of the page", "paint_by_example": "on the Paint by Example tab"}
 NO_PROMPT = "Write the prompt: what should the edited picture show?"
 NO_SOURCE_PROMPT = "Write the source prompt: {} starts from what the source shows now."
-KNOBS = {"seed": SEED} | SDEDIT_KNOBS
+KNOBS = {"seed": SEED} | SDEDIT_KNOBS.knobs
 
 
 class Asking:
@@ -52,10 +52,10 @@ class Asking:
             self.draw_painting()
         self.seed = knobs.control(SEED, elem_id=f"{METHOD}-seed")
         with gr.Accordion("Settings of SDEdit", open=False):
-            self.sdedit = knobs.controls(SDEDIT_KNOBS, SDEDIT_KNOBS, self.presets(self.ctx.default))
+            self.sdedit = SDEDIT_KNOBS.widgets(self.ctx.presets(self.ctx.default, "sdedit"))
 
     def draw_painting(self) -> None:
-        """Where to repaint, and after what; all else as the Paint by Example tab has it at first."""
+        """Mask and exemplar; all other settings are those that the Paint by Example tab has at first."""
         self.mask = painting_editor(
             label="Mask: paint over what is to change",
             height=340,
@@ -76,11 +76,7 @@ class Asking:
 
     def paints(self, models: str) -> bool:
         """Whether the models can run a method that asks for mask and exemplar."""
-        return any(one.painted for one in offered(self.ctx, models))
-
-    def presets(self, models: str) -> dict:
-        """SDEdit's settings for these models, by the names they have here."""
-        return {f"sdedit_{name}": value for name, value in self.ctx.presets(models, "sdedit").items()}
+        return any(one.is_painted for one in offered(self.ctx, models))
 
     # --- what is asked --------------------------------------------------------------------------------------
 
@@ -116,7 +112,7 @@ class Asking:
             asking = [one.title for one in ticked if field in one.texts.values()]
             empty = empty.format(asking[0]) if asking else ""
             found[field] = self.text_problem(models, values[field], empty)
-        if any(one.painted for one in ticked) and not found["image"]:
+        if any(one.is_painted for one in ticked) and not found["image"]:
             found |= self.painting_problems(values)
         return found
 
@@ -125,7 +121,7 @@ class Asking:
         if wrong := prompt_problem(self.ctx, models, text, empty):
             return wrong
         try:
-            clip = helper(self.ctx.models(models), "clip")
+            clip = optional_part(self.ctx.models(models), "clip")
             return styleclip.text_problem(clip, text, empty) if clip is not None else ""
         except (ValueError, OSError) as error:
             return str(error)
@@ -166,7 +162,7 @@ class Asking:
 
     def restore(self, about) -> list:
         """Updates for `restore_outputs` from a record of SDEdit's."""
-        names = {name.removeprefix("sdedit_"): name for name in KNOBS}
+        names = {SDEDIT_KNOBS.own(name): name for name in KNOBS}
         made = {
             names[name]: KNOBS[names[name]].check(value)
             for name, value in about.knobs.items()
@@ -180,19 +176,19 @@ class Asking:
     def wire(self) -> None:
         """Examples, what the models can run, the mask."""
         self.source.examples.on_pick(self.fields, {}, lambda values: values)
-        follow([self.methods.change], self.open_painting, self.methods, self.painting, **QUIET)
+        follow([self.methods.change], self.open_painting, self.methods, self.painting, **HIDDEN)
         offers = [self.methods, self.painting]
-        follow([self.models.change], self.use_models, [self.models, self.methods], offers, **QUIET)
-        follow([self.models.input], self.use_presets, self.models, list(self.sdedit.values()), **CROWD)
+        follow([self.models.change], self.use_models, [self.models, self.methods], offers, **HIDDEN)
+        follow([self.models.input], self.use_presets, self.models, list(self.sdedit.values()), **UNQUEUED)
         follow_source(METHOD, self.source.image, self.upload_mask, [self.mask, self.mask_note])
 
     def open_painting(self, ticked: list[str]) -> dict:
         """Unfold mask and exemplar when a method that needs them is ticked."""
-        needed = any(BY_NAME[name].painted for name in ticked or [] if name in BY_NAME)
+        needed = any(BY_NAME[name].is_painted for name in ticked or [] if name in BY_NAME)
         return gr.update(open=True) if needed else gr.skip()
 
     def use_models(self, models: str, ticked: list[str]) -> tuple:
-        """Offer what the chosen models can run, and ask for what that needs; what they cannot is unticked."""
+        """Offer the methods that the chosen models can run, with the fields they need; untick the others."""
         choices = self.choices(models)
         names = {name for _, name in choices}
         kept = [name for name in ticked or [] if name in names]
@@ -202,4 +198,4 @@ class Asking:
 
     def use_presets(self, models: str) -> list:
         """SDEdit's settings as they suit the chosen models."""
-        return knobs.restored(SDEDIT_KNOBS, {}, self.presets(models))
+        return list(SDEDIT_KNOBS.values(self.ctx.presets(models, "sdedit")).values())

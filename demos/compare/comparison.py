@@ -1,4 +1,4 @@
-"""The comparison as HTML: a row per method with its picture and figures, and what two settings differ in."""
+"""The comparison as HTML: a row per method with its picture and figures, and how two settings differ."""
 
 import html
 import math
@@ -17,7 +17,7 @@ FIGURES = (
 )
 HEADS = (
     ("Seconds", "of fit and edit together"),
-    ("UNet rows", "images the UNet was asked about, fit and edit"),
+    ("UNet rows", "images that went through the UNet, in fit and edit"),
     *((heading, about) for _, heading, _, about in FIGURES),
 )
 

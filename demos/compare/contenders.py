@@ -1,55 +1,29 @@
-"""Who takes part in a comparison: each method as its own tab runs it, and what it needs of the shared fields.
+"""The methods of a comparison: each as its own tab runs it, and what it needs of the shared fields.
 
-A contender asks with the presets of the models, or the paper's defaults, exactly as its tab does at first: so
-what has been computed there is found in the cache here, and the other way round.
+A contender is asked with the presets of the models, or the paper's defaults, as its tab is at first: so what
+has been computed in one of them is found in the cache by the other.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from demos.context import Context
 from demos.imagic import runs as imagic
 from demos.inversion import runs as prompt_to_prompt
 from demos.paint_by_example import runs as paint_by_example
 from demos.shared import painting
-from demos.shared.common import Ask, Axes, Method
+from demos.shared.knobs import KnobGroup
+from demos.shared.view import Axes, MethodView
 from demos.styleclip import directions as styleclip_directions
 from demos.styleclip import latents as styleclip
-from textedit_core import images
-from textedit_core.knobs import knobs
 from textedit_core.methods import sdedit
-from textedit_core.steps import Step
+from textedit_core.request import Request
 
 SHARED = ("image", "sizing", "models", "mask", "exemplar")  # fields that go to a method as they are
-SEED = knobs(sdedit.edit)["seed"]
-SDEDIT_KNOBS = {f"sdedit_{name}": knob for name, knob in knobs(sdedit.edit).items() if name != "seed"}
-
-
-def read_sdedit(ctx: Context, values: dict) -> Ask:
-    """Widgets -> Ask: a picture and a prompt, as Imagic has them. ValueError as there."""
-    return replace(imagic.read(ctx, values), method=SDEDIT, settings=SDEDIT.settings(values))
-
-
-SDEDIT = Method(sdedit, read_sdedit, Axes("strength", "0.3-0.9 [4]", "seed", "0, 1"))
-
-
-def read_directions(ctx: Context, values: dict) -> Ask:
-    """Widgets -> Ask on the projection, judged against the picture itself.
-
-    ValueError where no channel is left.
-    """
-    models = ctx.models(values["models"])
-    defaults = {name: knob.default for name, knob in styleclip_directions.METHOD.knobs.items()}
-    if wrong := styleclip_directions.beta_problem(models, defaults | values).get("beta"):
-        raise ValueError(f"{wrong.removesuffix(' Choose less.')} Choose less on the StyleCLIP tab.")
-    ask = styleclip_directions.METHOD.read(ctx, values)
-    own = images.to_tensor(ask.picture, models.generator.size, ask.sizing)
-    return replace(ask, source=own.to(ask.source))
-
-
-def project(ctx: Context, values: dict) -> tuple[bool, Iterator[Step]]:
-    """Whether the picture's projection is in the cache, and the steps that find it."""
-    return styleclip.projected(ctx, values) is not None, styleclip.projecting(ctx, values)
+SDEDIT = MethodView("sdedit", Axes("strength", "0.3-0.9 [4]", "seed", "0, 1"))
+SEED = SDEDIT.knobs["seed"]
+SDEDIT_KNOBS = KnobGroup.of(sdedit.edit, "sdedit_", ("seed",))
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,70 +31,88 @@ class Contender:
     """A method with its settings, as a row of the table.
 
     name: in the API.  texts: its prompts by name, and the field that each is taken from.  parts: of the
-    models, without which it cannot run.  fixed: knobs that make it this row and no other.  painted: whether
-    it needs mask and exemplar.  before: makes what `read` needs, and says whether that is cached.
+    models, without which it cannot run.  fixed: knobs that make it this row and no other.
+    problem(ctx, values): the sentence for settings that leave it nothing to do, or "".
     """
 
     name: str
     title: str
-    method: Method
-    texts: dict[str, str] = field(default_factory=dict)
+    view: MethodView
+    texts: Mapping[str, str] = field(default_factory=dict)
     parts: tuple[str, ...] = ("diffusion",)
-    fixed: dict = field(default_factory=dict)
-    painted: bool = False
-    before: Callable[[Context, dict], tuple[bool, Iterator[Step]]] | None = None
-    own_read: Callable[[Context, dict], Ask] | None = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    problem: Callable[[Context, dict[str, Any]], str] = lambda ctx, values: ""
 
-    def values(self, ctx: Context, given: dict) -> dict:
+    @property
+    def is_painted(self) -> bool:
+        """Whether it needs mask and exemplar."""
+        return "mask" in self.view.method.inputs
+
+    @property
+    def is_projected(self) -> bool:
+        """Whether it edits the projection of the picture."""
+        return self.view.method.latent is not None
+
+    def values(self, ctx: Context, given: Mapping[str, Any]) -> dict[str, Any]:
         """The fields and knobs of its own tab, from the fields of the comparison."""
-        known = self.method.knobs
+        known = self.view.knobs
         typed = {name: given.get(f"{self.name}_{name}") for name in known}
         return {
             **{name: given[name] for name in SHARED},
-            **ctx.presets(given["models"], self.method.name),
+            **ctx.presets(given["models"], self.view.name),
             **({"seed": given["seed"]} if "seed" in known else {}),
             **{name: value for name, value in typed.items() if value is not None},
             **{name: " ".join((given[source] or "").split()) for name, source in self.texts.items()},
-            **(self.projecting(ctx, given["models"]) if self.before else {}),
+            **(self.projecting(ctx, given["models"]) if self.is_projected else {}),
             **self.fixed,
         }
 
-    def projecting(self, ctx: Context, models: str) -> dict:
+    def projecting(self, ctx: Context, models: str) -> dict[str, Any]:
         """What the latent picker says where it starts from a picture."""
-        return styleclip.projection_settings(ctx, models) | {"origin": styleclip.PICTURE}
+        presets = ctx.presets(models, "projection")
+        return styleclip.PROJECTION.values(presets) | {"origin": styleclip.PICTURE}
 
-    def read(self, ctx: Context, values: dict) -> Ask:
-        """The values that `values` made -> Ask."""
-        return (self.own_read or self.method.read)(ctx, values)
+    def request(self, ctx: Context, given: Mapping[str, Any]) -> Request:
+        """What it is asked of the fields of the comparison. ValueError, a sentence, for what it cannot do."""
+        values = self.values(ctx, given)
+        if wrong := self.problem(ctx, values):
+            raise ValueError(wrong)
+        return self.view.read(ctx, values)
+
+
+def beta_problem(ctx: Context, values: dict[str, Any]) -> str:
+    """The sentence for a beta of the presets that leaves no channel between these texts."""
+    view = styleclip_directions.VIEW
+    known = {name: knob.default for name, knob in view.knobs.items()} | values
+    wrong = styleclip_directions.beta_problem(ctx.models(values["models"]), known).get("beta", "")
+    return wrong and f"{wrong.removesuffix(' Choose less.')} Choose less on the StyleCLIP tab."
 
 
 def inverted(kind: str) -> Contender:
     """Prompt-to-Prompt after one kind of inversion."""
     title = {"direct": "direct", "null_text": "null-text", "npi": "NPI", "ddim": "DDIM"}[kind]
     both = {"source_prompt": "source_prompt", "prompt": "prompt"}
-    method, fixed = prompt_to_prompt.METHOD, {"inversion": kind}
-    return Contender(f"p2p_{kind}", f"P2P, {title} inversion", method, both, fixed=fixed)
+    view, fixed = prompt_to_prompt.VIEW, {"inversion": kind}
+    return Contender(f"p2p_{kind}", f"P2P, {title} inversion", view, both, fixed=fixed)
 
 
 CONTENDERS = (
     Contender("sdedit", "SDEdit", SDEDIT, {"prompt": "prompt"}),
-    Contender("imagic", "Imagic", imagic.METHOD, {"prompt": "prompt"}),
-    *(inverted(kind) for kind in prompt_to_prompt.METHOD.knobs["inversion"].knob.choices),
+    Contender("imagic", "Imagic", imagic.VIEW, {"prompt": "prompt"}),
+    *(inverted(kind) for kind in prompt_to_prompt.VIEW.knobs["inversion"].knob.choices),
     Contender(
         "styleclip_directions",
         "StyleCLIP directions",
-        styleclip_directions.METHOD,
+        styleclip_directions.VIEW,
         {"neutral": "source_prompt", "prompt": "prompt"},
         ("generator", "clip", "relevance"),
-        before=project,
-        own_read=read_directions,
+        problem=beta_problem,
     ),
     Contender(
         "paint_by_example",
         "Paint by Example",
-        paint_by_example.METHOD,
-        parts=(paint_by_example.PART,),
-        painted=True,
+        paint_by_example.VIEW,
+        parts=(painting.PART,),
     ),
 )
 BY_NAME = {one.name: one for one in CONTENDERS}
@@ -137,5 +129,5 @@ def offered(ctx: Context, models: str) -> list[Contender]:
 
 def painting_values(values: dict) -> dict:
     """What the checks of mask and exemplar look at: the tools of their own tab at the defaults."""
-    known = painting.TOOLS | painting.CROP | paint_by_example.METHOD.knobs
+    known = painting.TOOLS.knobs | painting.CROP.knobs | paint_by_example.VIEW.knobs
     return {name: knob.default for name, knob in known.items()} | values

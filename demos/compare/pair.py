@@ -7,6 +7,7 @@ import gradio as gr
 from demos.compare import comparison, runs
 from demos.shared.events import follow
 from demos.shared.marks import note
+from demos.shared.panel import MethodPanel
 from demos.shared.pictures import before_after
 from demos.shared.results import pin_captions
 from demos.shared.sent import as_sent
@@ -21,8 +22,8 @@ LANE = {"concurrency_id": "pair", "concurrency_limit": 1}
 class Pair:
     """A slider between A and B, the settings in which they differ, both to download.
 
-    What can be chosen is a shelf: {key: {"label", "path", "record", "source"}}, made anew from the states.
-    `rows` is the state of the comparison's rows; `see` adds the pins of other tabs.
+    Candidates, what can be chosen, are {key: {"label", "path", "record", "source"}}, made from the states.
+    `rows` is the state of the comparison's rows; `offer_pins` adds the pins of other tabs.
     """
 
     def __init__(self, method: str, rows: gr.State) -> None:
@@ -49,18 +50,16 @@ class Pair:
 
     @property
     def states(self) -> list:
-        """What the shelf is made of."""
+        """What the candidates are made of."""
         return [self.rows, self.added, *self.pins]
 
-    def see(self, panels: dict) -> None:
-        """Offer what is pinned in other tabs too; `panels`: method name -> its tab."""
+    def offer_pins(self, panels: dict[str, MethodPanel]) -> None:
+        """Offer what is pinned in these panels too."""
         for panel in panels.values():
-            if (result := getattr(panel, "result", None)) is not None:
-                self.pins.append(result.pins)
-                self.names.append(
-                    getattr(panel, "title", "") or panel.method.name.replace("_", " ").capitalize()
-                )
-                self.headlines.append(result.headline)
+            if panel.result is not None:
+                self.pins.append(panel.result.pins)
+                self.names.append(panel.title)
+                self.headlines.append(panel.result.headline)
 
     def wire(self) -> None:
         """Show a choice at once, offer a new pin at once, take a PNG in."""
@@ -71,9 +70,9 @@ class Pair:
         outputs = [self.added, self.note, *self.outputs]
         self.upload.upload(self.add, [self.upload, *chosen], outputs, api_name="compare_add", **asked)
 
-    # --- the shelf ----------------------------------------------------------------------------------------
+    # --- the candidates -----------------------------------------------------------------------------------
 
-    def shelf(self, rows: list, added: list, *pins: list) -> dict[str, dict]:
+    def candidates(self, rows: list, added: list, *pins: list) -> dict[str, dict]:
         """All that can be A or B, by key."""
         found = {}
         for row in rows:
@@ -87,27 +86,28 @@ class Pair:
                 found[f"{name} pin {number}"] = {"label": f"Pinned in {name}, {number}: {said}", **made}
         return found | {f"png {number}": one for number, one in enumerate(added, 1)}
 
-    def show(self, shelf: dict, a: str | None, b: str | None) -> dict:
-        """Updates that put two of the shelf beside one another; a key that is not on it gives way."""
-        if len(shelf) < 2:
+    def show(self, candidates: dict, a: str | None, b: str | None) -> dict:
+        """Updates that put two candidates beside one another; a key that is none of theirs is replaced."""
+        if len(candidates) < 2:
             return {self.body: gr.update(visible=False)}
-        keys = list(shelf)
-        a = a if a in shelf else keys[0]
-        b = b if b in shelf else next(key for key in keys[::-1] if key != a)
-        choices = [(one["label"], key) for key, one in shelf.items()]
-        paths = [self.path(shelf, *two) for two in ((a, b), (b, a))]
+        keys = list(candidates)
+        a = a if a in candidates else keys[0]
+        b = b if b in candidates else next(key for key in keys[::-1] if key != a)
+        choices = [(one["label"], key) for key, one in candidates.items()]
+        paths = [self.path(candidates, *two) for two in ((a, b), (b, a))]
         updates = {
             self.a: gr.update(choices=choices, value=a),
             self.b: gr.update(choices=choices, value=b),
             self.slider: tuple(paths),
-            self.differs: self.say(shelf[a], shelf[b]),
+            self.differs: self.say(candidates[a], candidates[b]),
             self.body: gr.update(visible=True),
         }
         return updates | dict(zip(self.downloads, paths, strict=True))
 
-    def path(self, shelf: dict, key: str, other: str) -> str:
-        """The picture of `key`; the source is that of the other side, in the frame which that one has."""
-        return shelf[other].get("source") or shelf[key]["path"] if key == SOURCE else shelf[key]["path"]
+    def path(self, candidates: dict, key: str, other: str) -> str:
+        """The picture of `key`; for the source that of the other side, which is cut as that one is."""
+        source = candidates[other].get("source") if key == SOURCE else None
+        return source or candidates[key]["path"]
 
     def say(self, a: dict, b: dict) -> str:
         """What the settings differ in, as HTML."""
@@ -121,7 +121,7 @@ class Pair:
         """Put two pictures beside one another: rows of the comparison by name, "source", pins, added PNGs.
 
         Returns both choices, the two pictures, what their settings differ in as HTML, and both files."""
-        updates = self.show(self.shelf(*states), a, b)
+        updates = self.show(self.candidates(*states), a, b)
         for one, asked in ((self.a, a), (self.b, b)):  # one that stays is not set: it may have moved on since
             if one in updates and updates[one]["value"] == asked:
                 del updates[one]["value"]
@@ -137,17 +137,17 @@ class Pair:
             return {self.note: note(words, "problem")}
         label = f"{Path(file).name}: {about.method.replace('_', ' ')}"
         added = [*added, {"label": label, "path": file, "record": about.to_json()}][-MOST_ADDED:]
-        shelf = self.shelf(rows, added, *pins)
-        words = f"{label} can be A or B now." + ("" if len(shelf) > 1 else " Add another, or compare.")
+        candidates = self.candidates(rows, added, *pins)
+        words = f"{label} can be A or B now." + ("" if len(candidates) > 1 else " Add another, or compare.")
         return {
             self.added: added,
             self.note: note(words, "done"),
-            **self.show(shelf, a, f"png {len(added)}"),
+            **self.show(candidates, a, f"png {len(added)}"),
         }
 
 
 def side(name: str, elem_id: str) -> gr.Dropdown:
-    """A drop-down whose choices come and go; the shelf judges its value."""
+    """A drop-down whose choices change; its value is checked against the candidates."""
     found = gr.Dropdown([], label=name, elem_id=elem_id, min_width=140, filterable=False)
     return as_sent(found)
 

@@ -2,10 +2,6 @@
 
 import json
 import math
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,97 +9,36 @@ import torch
 from torch import Tensor
 
 from demos.compare.contenders import Contender
-from demos.context import Context
-from demos.shared import common, safety
-from demos.shared.common import Ask, helper
-from textedit_core import cache, images, metrics
-from textedit_core.models.diffusion.latent_diffusion import RowCount, count_rows
-from textedit_core.steps import Step
+from demos.shared import safety
+from demos.shared.present import save, save_plain
+from demos.shared.view import optional_part
+from textedit_core import metrics
+from textedit_core.request import Projected, Result
 
 TEXT, SOURCE = "clip", "similarity"  # the scores that the ranking weighs against one another
 
 
-@dataclass(eq=False)
-class Meter:
-    """Seconds and UNet rows of one row's stages, and how many of them were computed or already there."""
+def row_of(one: Contender, result: Result, given: dict, folder: Path) -> dict[str, Any]:
+    """Write the picture with its settings, measure it, and say what it has cost. ValueError if refused.
 
-    device: torch.device
-    networks: list
-    seconds: float = 0.0
-    counts: list[RowCount] = field(default_factory=list)
-    computed: int = 0
-    reused: int = 0
-
-    @property
-    def rows(self) -> int | None:
-        """UNet rows so far; None where no UNet is at work."""
-        return sum(count.rows for count in self.counts) if self.networks else None
-
-    def run(self, doing: str, fn: Any, args: tuple, settings: dict) -> Iterator[tuple[str, Step]]:
-        """A stage through the cache: yields what is done and each step, returns the last value."""
-        known = cache.default.get(cache.key(fn, args, settings)) is not None
-        return (yield from self.watch(doing, known, cache.cached(fn, *args, **settings)))
-
-    def watch(self, doing: str, known: bool, steps: Iterator[Step]) -> Iterator[tuple[str, Step]]:
-        """The same for steps that begin in the cache (`known`) or do not."""
-        self.computed, self.reused = self.computed + (not known), self.reused + known
-        last = None
-        while True:
-            # A hook lives for one step only: nothing stays patched while the page is drawn. A count is read
-            # at the end, for a tuned copy of the UNet goes on counting where it was made.
-            with ExitStack() as stack:
-                self.counts += [stack.enter_context(count_rows(one)) for one in self.networks]
-                start = self.now()
-                step = next(steps, None)
-                self.seconds += self.now() - start
-            if step is None:
-                return last
-            last = step.value
-            yield doing, step
-
-    def now(self) -> float:
-        """Seconds on a clock, all work that the device was given done."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
-
-
-def row_of(ctx: Context, one: Contender, given: dict, folder: Path) -> Iterator[tuple[str, Step]]:
-    """Run a contender: yields what is done and each step, returns its finished row, plain data.
-
-    Raises ValueError, a sentence, for what this method cannot do with the fields.
+    What starts from the projection of the picture is measured against the picture itself.
     """
-    models, values = ctx.models(given["models"]), one.values(ctx, given)
-    parts = [getattr(models, part) for part in one.parts]
-    meter = Meter(models.device, [part for part in parts if hasattr(part, "unet")])
-    if one.before:
-        yield from meter.watch("projecting", *one.before(ctx, values))
-    ask, fitted = one.read(ctx, values), None
-    if ask.method.fit:
-        fitted = yield from meter.run("preparing", ask.method.fit, ask.args, ask.fit)
-    edited = yield from meter.run("editing", ask.method.edit, ask.arguments(fitted), ask.edit)
-    return finished(one, ask, edited, given, meter, folder)
-
-
-def finished(
-    one: Contender, ask: Ask, edited: Tensor, given: dict, meter: Meter, folder: Path
-) -> dict[str, Any]:
-    """Write the picture with its settings, measure it, and say what it has cost. ValueError if refused."""
-    safety.check(ask.models, edited)
-    about = common.describe(ask)
-    before, after = (" ".join((given[name] or "").split()) for name in ("source_prompt", "prompt"))
-    shown = images.to_pil(ask.source)[0]
+    asked = result.request
+    safety.check(asked.models, result.image)
+    latent = asked.inputs[asked.method.latent.name] if asked.method.latent else None
+    source = latent.image if isinstance(latent, Projected) else result.source
+    texts = (" ".join((given[name] or "").split()) for name in ("source_prompt", "prompt"))
     return {
         "name": one.name,
         "title": one.title,
-        "edit": common.save(images.to_pil(edited)[0], folder, one.name, about),
-        "source": common.save_plain(shown, folder, "source"),
-        "record": about.to_json(),
-        "scores": measure(ask.models, ask.source, edited, before, after),
-        "seconds": meter.seconds,
-        "rows": meter.rows,
-        "computed": meter.computed,
-        "reused": meter.reused,
+        "edit": save(result.image, folder, one.name, result.record),
+        "source": save_plain(source, folder, "source"),
+        "record": result.record.to_json(),
+        "scores": measure(asked.models, source, result.image, *texts),
+        "seconds": result.seconds,
+        "rows": result.rows,
+        "computed": sum(not cost.cached for cost in result.costs.values()),
+        "reused": sum(cost.cached for cost in result.costs.values()),
         "problem": "",
     }
 
@@ -117,7 +52,11 @@ def measure(
     models: Any, source: Tensor, edited: Tensor, source_prompt: str, prompt: str
 ) -> dict[str, float | None]:
     """Each metric of an edit (1,3,H,W) beside its source; None where models or texts are missing."""
-    clip, identity, source = helper(models, "clip"), helper(models, "identity"), source.to(edited.device)
+    clip, identity, source = (
+        optional_part(models, "clip"),
+        optional_part(models, "identity"),
+        source.to(edited.device),
+    )
     found: dict[str, Tensor | None] = dict.fromkeys(("clip", "direction", "similarity", "identity"))
     if clip is not None:
         if prompt:

@@ -1,6 +1,7 @@
 """The Compare tab: one picture and prompt through several methods; then any two pictures side by side."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import gradio as gr
 
@@ -12,8 +13,10 @@ from demos.context import MODEL_LANE, STOP_LANE, Context
 from demos.shared import knobs
 from demos.shared.checks import guarded, sentence, validator
 from demos.shared.events import ended, follow
-from demos.shared.marks import CLICK, CROWD, QUIET, SELECT_JS, bar, note
+from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, UNQUEUED, bar, note
+from demos.shared.panel import BuiltTab, MethodPanel
 from demos.shared.results import invitation
+from textedit_core import request as engine
 from textedit_core.knobs import BoundKnob, Knob
 
 NAME, METHOD = "Compare", "compare"
@@ -23,8 +26,9 @@ FIRST_STEPS = (
     "Press Compare: a row appears as each method ends.",
 )
 
+DOING = {engine.PROJECTING: "projecting", engine.FITTING: "preparing", engine.EDITING: "editing"}
 WEIGHING = "weighs CLIP similarity against CLIP score, each from the worst row (0) to the best (1)"
-BEST_OF = "Best of: 0 is faithful to the source, 1 to the text"
+BEST_OF = "Best of: 0 is faithful to the source, 1 to the prompt"
 WEIGHT = BoundKnob("weight", float, 0.5, Knob(0, 1, 0.05, label=BEST_OF, help=WEIGHING))
 
 
@@ -33,11 +37,11 @@ def build(ctx: Context, models: gr.Dropdown) -> "CompareTab":
     return CompareTab(ctx, models)
 
 
-class CompareTab:
-    """Asking on the left; the table, its best row and A beside B on the right. For Recall it is SDEdit's."""
+class CompareTab(BuiltTab, MethodPanel):
+    """Asking on the left; the table, its best row and A beside B on the right. Recall opens it for SDEdit."""
 
+    title, tab_id, result = "SDEdit", METHOD, None
     left_out = "its source image: add that again"
-    place = METHOD
     memory_hint = "Tick fewer methods, or leave Imagic and null-text out."
 
     def __init__(self, ctx: Context, models: gr.Dropdown) -> None:
@@ -72,24 +76,24 @@ class CompareTab:
 
     # --- wiring -------------------------------------------------------------------------------------------
 
-    def see(self, panels: dict) -> None:
-        """Wire the tab when those beside it stand; what is pinned in them can be A or B here."""
-        self.pair.see(panels)
+    def connect(self, panels: dict[str, MethodPanel]) -> None:
+        """Wire the tab; what is pinned in the panels of the others can be A or B here."""
+        self.pair.offer_pins(panels)
         self.pair.wire()
         self.asking.wire()
         event = self.wire_run()
         # At the end of a comparison too: the weight may have been moved while it ran.
         moved = [self.weight.change, ended(event)]
-        rank = CROWD | {"api_name": "compare_rank", "api_visibility": "public"}
+        rank = UNQUEUED | {"api_name": "compare_rank", "api_visibility": "public"}
         follow(moved, self.rank, [self.weight, self.rows], [self.table, self.best], **rank)
         chosen = [self.pair.a, *self.pair.states]
-        self.table.select(self.show_row, chosen, self.pair.outputs, **CLICK, **LANE)
+        self.table.select(self.show_row, chosen, self.pair.outputs, **EVERY_CLICK, **LANE)
 
     def wire_run(self):
         """Compare in the model's lane, and Stop; returns the event of the first."""
         inputs = {**self.asking.fields, "models": self.models, "weight": self.weight}
         clear = [self.button.click, self.asking.prompt.text.submit]
-        cleared = gr.on(clear, None, None, self.status, js="() => ''", **QUIET)
+        cleared = gr.on(clear, None, None, self.status, js="() => ''", **HIDDEN)
         event = cleared.then(
             self.compare,
             inputs_kwargs=inputs,
@@ -106,7 +110,7 @@ class CompareTab:
             show_progress_on=self.status,
             **MODEL_LANE,
         )
-        event.success(self.show_best, [self.weight, *self.pair.states], self.pair.outputs, **QUIET, **LANE)
+        event.success(self.show_best, [self.weight, *self.pair.states], self.pair.outputs, **HIDDEN, **LANE)
         asked = {"api_name": f"{METHOD}_stop", "show_progress": "hidden", **STOP_LANE}
         self.stop_button.click(self.stop, **asked).then(None, cancels=[event])
         return event
@@ -155,22 +159,18 @@ class CompareTab:
 
     def run(self, one, values: dict, folder, stop, place: tuple[int, int]) -> Iterator[dict]:
         """Yield the status at each step of a method; returns its row, or None once stopped."""
-        steps = runs.row_of(self.ctx, one, values, folder)
         try:
-            while True:
-                doing, step = next(steps)
-                where = f"{doing}, step {step.done} of {step.total}"
-                words = f"{one.title}, {place[0] + 1} of {place[1]}: {where}"
-                done = place[0] + step.done / max(1, step.total)
-                yield {self.status: bar(round(1000 * done), 1000 * place[1], words)}
-                if stop.is_set() and step.done < step.total:
-                    return None
-        except StopIteration as end:
-            return end.value
+            with closing(engine.run(one.request(self.ctx, values))) as steps:
+                for step in steps:
+                    where = f"{DOING[step.stage]}, step {step.done} of {step.total}"
+                    words = f"{one.title}, {place[0] + 1} of {place[1]}: {where}"
+                    done = place[0] + step.done / max(1, step.total)
+                    yield {self.status: bar(round(1000 * done), 1000 * place[1], words)}
+                    if stop.is_set() and step.done < step.total:
+                        return None
+            return runs.row_of(one, step.value, values, folder)
         except (ValueError, RuntimeError, MemoryError) as error:  # one method must not end the others
             return runs.failed(one, sentence(error, self.memory_hint))
-        finally:
-            steps.close()
 
     def show(self, rows: list, weight: float, waiting: list[str] = ()) -> dict:
         """Updates with the rows so far."""
@@ -186,8 +186,8 @@ class CompareTab:
         """The best row, else the last that worked, as B beside the source."""
         names = [row["name"] for row, _ in runs.ranked(rows, weight)]
         names += [row["name"] for row in rows[::-1] if not row["problem"]]
-        shelf = self.pair.shelf(rows, *others)
-        return self.pair.show(shelf, SOURCE, names[0]) if names else {self.pair.a: gr.skip()}
+        candidates = self.pair.candidates(rows, *others)
+        return self.pair.show(candidates, SOURCE, names[0]) if names else {self.pair.a: gr.skip()}
 
     def say_best(self, rows: list, weight: float) -> str:
         """Who is best at a weight, as HTML."""
@@ -211,4 +211,4 @@ class CompareTab:
     def show_row(self, chosen: gr.EventData, a: str | None, rows: list, *others: list) -> dict:
         """Show the clicked row as B."""
         name = rows[int(chosen._data["index"])]["name"]
-        return self.pair.show(self.pair.shelf(rows, *others), a, name)
+        return self.pair.show(self.pair.candidates(rows, *others), a, name)

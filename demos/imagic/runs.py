@@ -1,46 +1,25 @@
-"""Imagic's runs: how its widgets are read, what a stopped fit keeps, the SDEdit baseline."""
+"""What the page adds to Imagic: the stages of its fit, what a stopped fit keeps, the SDEdit result beside."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor
-
-from demos.context import Context
-from demos.shared import common, safety
-from demos.shared.common import Ask, Axes, Method, Stage
-from textedit_core import cache, images
-from textedit_core.knobs import divide, knobs, method_knobs
+from demos.shared import safety
+from demos.shared.knobs import KnobGroup
+from demos.shared.present import save
+from demos.shared.view import Axes, MethodView, Stage
+from textedit_core import cache
 from textedit_core.methods import imagic, sdedit
+from textedit_core.request import Request, Result, request
 from textedit_core.steps import Step
 
-SDEDIT = knobs(sdedit.edit)
-PULL = SDEDIT["guidance_scale"]
-GUIDANCE = replace(PULL, knob=replace(PULL.knob, label="SDEdit guidance"))
-BASELINE = {"strength": SDEDIT["strength"], "sdedit_guidance": GUIDANCE}  # SDEdit's own, beside an edit
 SHARED = ("steps", "seed")  # what SDEdit takes over from the edit it stands beside
+SDEDIT = KnobGroup.of(sdedit.edit, "sdedit_", SHARED, {"guidance_scale": "SDEdit guidance"})
 
 
-def read(ctx: Context, values: dict) -> Ask:
-    """Widgets -> Ask; ValueError, a sentence, for what cannot be used."""
-    models, prompt = ctx.models(values["models"]), values["prompt"].strip()
-    picture, source = common.open_source(models.diffusion, values)
-    return Ask(
-        METHOD,
-        values["models"],
-        models,
-        (models.diffusion, source, prompt),
-        METHOD.settings(values),
-        prompts={"prompt": prompt},
-        picture=picture,
-        source=source,
-        goal=prompt,
-        sizing=values.get("sizing", "crop"),
-    )
-
-
-def stages(settings: dict) -> tuple[Stage, ...]:
+def stages(settings: Mapping[str, Any]) -> tuple[Stage, ...]:
     """The two parts of a fit."""
     return (
         Stage(
@@ -58,7 +37,7 @@ def stages(settings: dict) -> tuple[Stage, ...]:
     )
 
 
-def keep(ask: Ask, step: Step[imagic.ImagicFit]) -> dict:
+def keep(asked: Request, step: Step[imagic.ImagicFit]) -> dict:
     """Store a stopped fit in the cache as what it is: the finished fit of fewer steps."""
     live = step.value  # a live view: its tensors change with the next step, so they are copied
     fitted = replace(live, e_opt=live.e_opt.clone(), tuned={n: w.clone() for n, w in live.tuned.items()})
@@ -66,8 +45,7 @@ def keep(ask: Ask, step: Step[imagic.ImagicFit]) -> dict:
         "embedding_steps": len(fitted.embedding_losses),
         "finetune_steps": len(fitted.finetune_losses),
     }
-    name = cache.key(imagic.fit, ask.args, divide(ask.settings | done, imagic.edit, imagic.fit)[0])
-    cache.default.put(name, cache.Entry(fitted, step.done, step.loss))
+    cache.default.put(asked.at(**done).fit_call().key(), cache.Entry(fitted, step.done, step.loss))
     return done
 
 
@@ -78,39 +56,31 @@ def suggest(x: str, points: list[tuple]) -> float | None:
     return points[imagic.suggest_eta(*zip(*points, strict=True))][0]
 
 
-def rank(ask: Ask, fitted: imagic.ImagicFit, seeds: int) -> Iterator[Step[tuple[imagic.RankedSeed, ...]]]:
+def rank(
+    asked: Request, fitted: imagic.ImagicFit, seeds: int
+) -> Iterator[Step[tuple[imagic.RankedSeed, ...]]]:
     """`seeds` seeds from the asked one on, best first."""
-    models = ask.models
-    given = models.diffusion, models.clip, fitted, ask.source
-    yield from cache.cached(imagic.rank_seeds, *given, seeds=seeds, **ask.edit)
+    models, settings = asked.models, asked.edit_call(fitted).settings
+    given = models.diffusion, models.clip, fitted, asked.inputs["image"]
+    yield from cache.cached(imagic.rank_seeds, *given, seeds=seeds, **settings)
 
 
-def baseline_presets(presets: dict) -> dict:
-    """The values of BASELINE that suit the models with these presets of SDEdit."""
-    return {name: presets.get(knob.name, knob.default) for name, knob in BASELINE.items()}
+def beside(asked: Request, values: Mapping[str, Any]) -> Request:
+    """SDEdit of the same source under the same prompt, with its own knobs and the edit's steps and seed."""
+    settings = SDEDIT.arguments(values) | {name: asked.settings[name] for name in SHARED}
+    given = {"image": asked.picture, "prompt": asked.inputs["prompt"]}
+    return request("sdedit", asked.models, given, settings, resize=asked.resize)
 
 
-def baseline_settings(ask: Ask, values: dict) -> dict:
-    """SDEdit's knobs: its own, checked, and the sampling steps and the seed of the edit it stands beside."""
-    own = {knob.name: knob.check(values[name]) for name, knob in BASELINE.items()}
-    return own | {name: ask.edit[name] for name in SHARED}
-
-
-def baseline(ask: Ask, settings: dict) -> Iterator[Step[Tensor]]:
-    """SDEdit of the same source under the same prompt."""
-    yield from cache.cached(sdedit.edit, *ask.args, **settings)
-
-
-def beside(ask: Ask, edited: Tensor, settings: dict, folder: Path) -> dict[str, str]:
-    """Write the SDEdit result with its own settings: its path, for the pictures of a result."""
-    safety.check(ask.models, edited)
-    about = replace(common.describe(ask), method="sdedit", knobs=settings)
-    return {"baseline": common.save(images.to_pil(edited)[0], folder, "sdedit", about)}
+def save_beside(result: Result, folder: Path) -> str:
+    """Write the SDEdit result with its own settings; returns its path. `safety.Refused` where it is."""
+    safety.check(result.request.models, result.image)
+    return save(result.image, folder, "sdedit", result.record)
 
 
 def memory_hint() -> str:
     """What takes less memory, in the words of the knobs; lora is named where it can be chosen."""
-    known, kinds = method_knobs(imagic.edit, imagic.fit), " or ".join(f"'{one}'" for one in lean_tuning())
+    known, kinds = VIEW.knobs, " or ".join(f"'{one}'" for one in lean_tuning())
     tuned, checkpointing = known["tune"].label, known["gradient_checkpointing"].label
     return f"Choose {kinds} under {tuned}, turn on {checkpointing}, or run smaller sweeps."
 
@@ -122,13 +92,12 @@ def lean_tuning() -> tuple[str, ...]:
 
 def tunings() -> tuple[str, ...]:
     """What can be tuned here: lora needs the package peft."""
-    choices = method_knobs(imagic.edit, imagic.fit)["tune"].knob.choices
+    choices = VIEW.knobs["tune"].knob.choices
     return tuple(one for one in choices if one != "lora" or importlib.util.find_spec("peft"))
 
 
-METHOD = Method(
-    imagic,
-    read,
+VIEW = MethodView(
+    "imagic",
     Axes("eta", "0-1.2 [7]", "seed", "0, 1"),
     stages=stages,
     keep=keep,
@@ -136,5 +105,5 @@ METHOD = Method(
     suggest=suggest,
     rank=rank,
     headline=("eta", "seed"),
-    memory_hint=memory_hint(),
 )
+VIEW = replace(VIEW, memory_hint=memory_hint())

@@ -1,20 +1,22 @@
 """The Imagic tab: fit a photo to a prompt once, then drag eta; SDEdit stands beside it for comparison."""
 
-import time
+from collections.abc import Iterator
 
 import gradio as gr
 
 from demos.context import Context
 from demos.imagic import runs
-from demos.shared import common, fitting, knobs
+from demos.shared import knobs
 from demos.shared.checks import image_problem, prompt_problem
 from demos.shared.events import follow
 from demos.shared.fit import FitPanel
-from demos.shared.marks import CROWD
+from demos.shared.marks import UNQUEUED
+from demos.shared.present import present
 from demos.shared.prompt import PromptBox
 from demos.shared.results import ResultPanel
 from demos.shared.source import SourceBox
-from demos.shared.tab import Tab
+from demos.shared.tab import Run, Tab
+from textedit_core import request as engine
 from textedit_core.knobs import BoundKnob, Knob
 
 NAME, METHOD = "Imagic", "imagic"
@@ -24,7 +26,7 @@ FIRST_STEPS = (
     "Press Edit, then drag eta: 0 rebuilds the source, 1 follows the prompt.",
 )
 
-BESIDE = BoundKnob("sdedit", bool, False, Knob(label="Show an SDEdit result beside the edit"))
+WITH_SDEDIT = BoundKnob("sdedit", bool, False, Knob(label="Show an SDEdit result beside the edit"))
 
 
 def build(ctx: Context, models: gr.Dropdown) -> "ImagicTab":
@@ -35,7 +37,7 @@ def build(ctx: Context, models: gr.Dropdown) -> "ImagicTab":
 class ImagicTab(Tab):
     """One prompt, a fit of two stages, eta; an SDEdit result if asked."""
 
-    method = runs.METHOD
+    view, title = runs.VIEW, NAME
     about_prepare = """Fit Imagic to an image and a prompt: the embedding first, then the model on the image.
 
 Returns the status as HTML, the losses as SVG, and the step counts of both stages (changed by Stop).
@@ -46,24 +48,23 @@ Returns the edited picture (a PNG with its settings as text), the settings as JS
 source beside the edit, the source, its reconstruction by the autoencoder, an SDEdit result if asked."""
 
     def draw_asking(self, presets: dict) -> None:
-        """Source, prompt, Prepare, eta, seeds, Edit, and the quieter knobs."""
+        """Source, prompt, Prepare, eta, seeds, Edit, and the knobs that are seldom changed."""
         self.source = SourceBox(METHOD)
         self.examples = self.source.examples
         example = "what the edited picture shows, all of it: an angry man with sunglasses"
         self.prompt = PromptBox(self.ctx, self.models, "Prompt", f"{METHOD}-prompt", placeholder=example)
         self.fit = FitPanel(METHOD, "this image and prompt", "Learns this image and prompt, once.")
         with gr.Accordion("Preparation settings", open=False):
-            self.draw_knobs(self.method.fit_knobs, presets)
+            self.draw_knobs(self.view.fit_knobs, presets)
             self.controls["tune"].choices = [(one, one) for one in runs.tunings()]
         self.draw_knobs(["eta"], presets)
         self.draw_seeds()
         self.draw_run()
         with gr.Accordion("Sampling settings", open=False):
-            self.draw_knobs([name for name in self.method.edit_knobs if name not in self.controls], presets)
+            self.draw_knobs([name for name in self.view.edit_knobs if name not in self.controls], presets)
         with gr.Accordion("Compare with SDEdit", open=False):
-            self.sdedit = knobs.control(BESIDE)
-            suited = runs.baseline_presets(self.ctx.presets(self.ctx.default, "sdedit"))
-            self.baseline = knobs.controls(runs.BASELINE, runs.BASELINE, suited)
+            self.sdedit = knobs.control(WITH_SDEDIT)
+            self.baseline = runs.SDEDIT.widgets(self.ctx.presets(self.ctx.default, "sdedit"))
 
     def draw_answer(self) -> ResultPanel:
         """The slider, with source, reconstruction, edit and SDEdit beside it."""
@@ -73,7 +74,7 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
             "edit": "Edit",
             "baseline": "SDEdit",
         }
-        return ResultPanel(self.method, FIRST_STEPS, pictures, optional=("baseline",), saved=("baseline",))
+        return ResultPanel(self.view, FIRST_STEPS, pictures, optional=("baseline",), saved=("baseline",))
 
     @property
     def fields(self) -> dict:
@@ -92,34 +93,34 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
 
     def problems(self, values: dict) -> dict[str, str]:
         """What is wrong with the image, the prompt, or the knobs of an SDEdit result that is asked for."""
-        asked = {name: values[name] for name in runs.BASELINE} if values.get("sdedit") else {}
+        asked = {name: values[name] for name in runs.SDEDIT.knobs} if values.get("sdedit") else {}
         asked |= {"sdedit": values["sdedit"]} if "sdedit" in values else {}
         return {
             "image": image_problem(values["image"]),
             "prompt": prompt_problem(self.ctx, values["models"], values["prompt"]),
-            **knobs.problems(runs.BASELINE | {"sdedit": BESIDE})(asked),
+            **knobs.problems(runs.SDEDIT.knobs | {"sdedit": WITH_SDEDIT})(asked),
         }
 
     def wire(self) -> None:
         """What Tab wires; SDEdit's knobs follow the models too."""
         super().wire()
-        follow([self.models.input], self.suit_baseline, self.models, list(self.baseline.values()), **CROWD)
+        follow([self.models.input], self.suit_baseline, self.models, list(self.baseline.values()), **UNQUEUED)
 
     def suit_baseline(self, models: str) -> list:
         """SDEdit's knobs as they suit the chosen models."""
-        return list(runs.baseline_presets(self.ctx.presets(models, "sdedit")).values())
+        return list(runs.SDEDIT.values(self.ctx.presets(models, "sdedit")).values())
 
-    def finish(self, ask: common.Ask, fitted, stop, values: dict):
+    def finish(self, run: Run) -> Iterator[dict]:
         """The edit, then SDEdit where it is asked for, then both at once."""
-        start = time.monotonic()
-        edited = yield from self.stepping(fitting.edit(self.ctx, ask, fitted), stop, "Editing")
-        if edited is None:
+        result = yield from self.watch(run, engine.run(run.asked, costs=run.costs))
+        if result is None:
             return
-        result = common.present(ask, edited, folder := self.ctx.folder(), seconds=time.monotonic() - start)
-        if values["sdedit"]:
-            settings = runs.baseline_settings(ask, values)
-            other = yield from self.stepping(runs.baseline(ask, settings), stop, "SDEdit")
+        shown = present(self.view, result, folder := self.ctx.folder())
+        if run.values["sdedit"]:
+            beside = Run.of(runs.beside(run.asked, run.values), run.stop, run.values)
+            other = yield from self.watch(beside, engine.run(beside.asked, costs=beside.costs))
             if other is not None:
-                result["pictures"] |= runs.beside(ask, other, settings, folder)
-                result["labels"] = {"baseline": f"SDEdit, strength {settings['strength']:g}"}
-        yield self.result.show(result) | {self.edit_status: ""}
+                shown["pictures"]["baseline"] = runs.save_beside(other, folder)
+                strength = other.request.settings["strength"]
+                shown["labels"] = {"baseline": f"SDEdit, strength {strength:g}"}
+        yield self.result.show(shown) | {self.edit_status: ""}

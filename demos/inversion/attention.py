@@ -1,4 +1,4 @@
-"""What Prompt-to-Prompt shows below its pictures: the other prompts, where each word looks, the mask."""
+"""What Prompt-to-Prompt shows below its pictures: other prompts, the attention of each word, the mask."""
 
 import gradio as gr
 
@@ -47,15 +47,15 @@ def prompt_strip(results: list[dict]) -> str:
 def attention(result: dict) -> str:
     """The words' attention and the mask of a result as HTML; a cell of a sweep is made without them."""
     if "maps" not in result:
-        return note("A sweep does not keep where the words look. Press Edit for the attention.")
+        return note("A sweep keeps no attention maps. Press Edit to see them.")
     maps, mask = result["maps"], result.get("mask")
     parts = []
     if mask:
-        words = "changes are let through where it is blue"
+        words = "the edit is confined to the blue part"
         parts.append(figures([Tile(mask, f"Source, {words}", (words,))], "Mask of the blend", "large"))
     for key, title in (
-        ("source_prompt", "Where each word of the source prompt looks"),
-        ("prompt", "Where each word of the prompt looks"),
+        ("source_prompt", "Attention of each word of the source prompt"),
+        ("prompt", "Attention of each word of the prompt"),
     ):
         tiles = [Tile(path, f"Attention of {word}", (word,)) for word, path in maps.get(key, [])]
         parts.append(figures(tiles, title, "small"))

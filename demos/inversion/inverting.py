@@ -1,10 +1,8 @@
-"""What the kinds of inversion make of the knobs of Prompt-to-Prompt: which they use, what the others are."""
+"""Which knobs of Prompt-to-Prompt a kind of inversion uses, and what is said of prompts that are the same."""
 
-from demos.shared import fitting
-from demos.shared.common import Method
 from textedit_core.models.diffusion import alignment
 
-BAKED_IN = ("null_text", "ddim")  # inversions made at one guidance
+MADE_AT_ONE_GUIDANCE = ("null_text", "ddim")  # an inversion of these kinds is made for one guidance scale
 OF_NULL_TEXT = (
     "inner_steps",
     "null_lr",
@@ -13,23 +11,14 @@ OF_NULL_TEXT = (
     "gradient_checkpointing",
     "mixed_precision",
 )
-OF_SOME = ("fit_guidance_scale", *OF_NULL_TEXT, "keep_to_source")  # not every kind has a use for these
+USED_BY_SOME = ("fit_guidance_scale", *OF_NULL_TEXT, "keep_to_source")  # not every kind has a use for these
 
 
 def unused(inversion: str) -> tuple[str, ...]:
-    """The knobs that an inversion of this kind has no use for; direct alone has a drift to take back."""
-    idle = () if inversion in BAKED_IN else ("fit_guidance_scale",)
+    """The knobs that an inversion of this kind has no use for; only "direct" has a drift to take back."""
+    idle = () if inversion in MADE_AT_ONE_GUIDANCE else ("fit_guidance_scale",)
     idle += () if inversion == "null_text" else OF_NULL_TEXT
     return idle + (() if inversion == "direct" else ("keep_to_source",))
-
-
-def settings(method: Method, values: dict, presets: dict) -> dict:
-    """The knobs, checked; one without use is at its preset or default, so that it costs no new inversion.
-
-    And not as its widget says, which is hidden: a sweep over inversions takes the values that suit each.
-    """
-    found = method.settings(values)
-    return fitting.resting(method, found, unused(found["inversion"]), presets)
 
 
 def same_words(inversion: str, keep: float | None, weights: str | None, label: str) -> str:

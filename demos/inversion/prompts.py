@@ -1,4 +1,4 @@
-"""Several prompts in one field: which words are meant for which, and what each is told."""
+"""Several prompts in one field: which words are meant for which of them, and the mistakes of each."""
 
 from transformers import CLIPTokenizer
 
@@ -27,7 +27,7 @@ def fitting_words(
         word = part.rpartition("=")[0] if field.startswith("word_") else part
         here = own if field.startswith("word_") else [*own, source]
         elsewhere = any(one.has(word) for one in all_of_them)
-        return any(one.has(word) for one in here) or not elsewhere  # a stranger is left for the error
+        return any(one.has(word) for one in here) or not elsewhere  # a word of no prompt is left: an error
 
     kept = {
         field: " ".join(part for part in alignment.split_words(settings[field]) if meant(part, field))

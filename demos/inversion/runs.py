@@ -1,9 +1,9 @@
-"""Prompt-to-Prompt's runs: several prompts as one batch, the pictures beside, attention as pictures."""
+"""What the page adds to Prompt-to-Prompt: several prompts as one batch, the pictures beside, attention."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,56 +11,50 @@ from torch import Tensor
 
 from demos.context import Context
 from demos.inversion import inverting, prompts
-from demos.shared import common, safety
-from demos.shared.common import Ask, Axes, Method, Stage
-from textedit_core import cache, images, metrics
+from demos.shared import safety
+from demos.shared.present import present, save_plain
+from demos.shared.view import Axes, MethodView, Stage, autoencoder, from_widgets
+from textedit_core import cache, metrics
+from textedit_core.costs import Costs
 from textedit_core.methods import prompt_to_prompt
 from textedit_core.models.diffusion import alignment
 from textedit_core.models.diffusion.ddim import Inversion
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.models.diffusion.prompt_control import plan
+from textedit_core.request import EDITING, Request, Result
 from textedit_core.steps import Step, last
 
 
-def read(ctx: Context, values: dict) -> Ask:
-    """Widgets -> Ask for the first prompt; ValueError, a sentence, for what cannot be used."""
+def read(view: MethodView, ctx: Context, values: Mapping[str, Any]) -> Request:
+    """The request for the first prompt; ValueError, a sentence, for what cannot be used."""
     return read_all(ctx, values)[0]
 
 
-def read_all(ctx: Context, values: dict) -> list[Ask]:
-    """Widgets -> one Ask for each prompt, with those words in its settings that it has."""
-    models, source_prompt = ctx.models(values["models"]), values["source_prompt"].strip()
+def read_all(ctx: Context, values: Mapping[str, Any]) -> list[Request]:
+    """A request for each prompt, with those words in its settings that are meant for it."""
     lines = prompts.lines_of(values["prompt"])
     if not lines:
         raise ValueError("Prompt: write what the edited picture is to show.")
     if len(lines) > prompts.MOST:
         raise ValueError(f"Prompt: {prompts.TOO_MANY.format(len(lines))}")
-    picture, source = common.open_source(models.diffusion, values)
-    first = Ask(
-        METHOD,
-        values["models"],
-        models,
-        (models.diffusion, source, source_prompt),
-        inverting.settings(METHOD, values, ctx.presets(values["models"], METHOD.name)),
-        picture=picture,
-        source=source,
-        sizing=values.get("sizing", "crop"),
+    settings = VIEW.settings(values)
+    settings = VIEW.reset(
+        settings, inverting.unused(settings["inversion"]), ctx.presets(values["models"], VIEW.name)
     )
-    tokenizer = models.diffusion.tokenizer
-    kept = [prompts.fitting_words(tokenizer, source_prompt, line, lines, first.settings) for line in lines]
+    first = from_widgets(VIEW, ctx, values, inputs={"prompt": lines[0]}, settings=settings)
+    source_prompt, tokenizer = first.inputs["source_prompt"], first.models.diffusion.tokenizer
     return [
         replace(
             first,
-            settings=own,
+            inputs={**first.inputs, "prompt": line},
+            settings=prompts.fitting_words(tokenizer, source_prompt, line, lines, first.settings),
             prompts={"source_prompt": source_prompt, "prompt": line},
-            texts={"prompt": line},
-            goal=line,
         )
-        for line, own in zip(lines, kept, strict=True)
+        for line in lines
     ]
 
 
-def stages(settings: dict) -> tuple[Stage, ...]:
+def stages(settings: Mapping[str, Any]) -> tuple[Stage, ...]:
     """The parts of an inversion; null-text's second one has a loss."""
     steps, kind = settings["steps"], settings["inversion"]
     invert = Stage("inversion", "Inverting the image", steps)
@@ -78,82 +72,82 @@ def rebuild(model: LatentDiffusion, fitted: Inversion) -> Iterator[Step[Tensor]]
     yield Step(1, 1, prompt_to_prompt.reconstruct(model, fitted))
 
 
-def rebuilt(ask: Ask) -> dict[str, Tensor]:
+def rebuilt(result: Result) -> dict[str, Tensor]:
     """The source after the autoencoder, and after the inversion, from the cache."""
-    diffusion = ask.models.diffusion
-    fitted = last(cache.cached(METHOD.fit, *ask.args, **ask.fit))
+    diffusion = result.request.models.diffusion
     return {
-        "autoencoder": last(cache.cached(common.autoencoder, diffusion, ask.source)),
-        "reconstruction": last(cache.cached(rebuild, diffusion, fitted)),
+        "autoencoder": last(cache.cached(autoencoder, diffusion, result.source)),
+        "reconstruction": last(cache.cached(rebuild, diffusion, fit_of(result))),
     }
 
 
-def pictures(ask: Ask) -> dict:
+def fit_of(result: Result) -> Inversion:
+    """The inversion of a result; that of a cell of a sweep is in the cache."""
+    return result.fitted or last(result.request.fit_call().cached(cache.default))
+
+
+def pictures(result: Result) -> dict[str, Tensor]:
     """The source, and what autoencoder and inversion make of it."""
-    return {"source": ask.picture} | {key: images.to_pil(one)[0] for key, one in rebuilt(ask).items()}
+    return {"source": result.source} | rebuilt(result)
 
 
-def captions(ask: Ask, edited: Tensor) -> dict[str, str]:
+def captions(result: Result) -> dict[str, str]:
     """How near each picture is to the source."""
-    shown = rebuilt(ask) | {"edit": edited}
-    decibels = {key: float(metrics.psnr(one, ask.source)) for key, one in shown.items()}
+    shown = rebuilt(result) | {"edit": result.image}
+    decibels = {key: float(metrics.psnr(one, result.source)) for key, one in shown.items()}
     return {"source": "as the model sees it"} | {key: f"{value:.1f} dB" for key, value in decibels.items()}
 
 
-def edit_all(ctx: Context, asks: list[Ask], fitted: Inversion) -> Iterator[Step]:
-    """Edit to the prompts of all asks in one batch; the last value is a prompt_to_prompt.Edited with maps.
+def edit_all(asked: list[Request], fitted: Inversion, costs: Costs) -> Iterator[Step]:
+    """Make all requests in one batch; the last value is a prompt_to_prompt.Edited with maps.
 
     Each picture is also put where a sweep or a single edit with the same settings looks for it.
     """
-    diffusion, start = asks[0].models.diffusion, time.monotonic()
-    lines = [ask.texts["prompt"] for ask in asks]
-    settings = [prompt_to_prompt.settings_of(**ask.edit) for ask in asks]
-    drawn = 0
-    for step in cache.cached(prompt_to_prompt.edit_many, diffusion, fitted, lines, settings, keep_maps=True):
-        drawn += 1
-        yield step
-    for ask, image in zip(asks, step.value.images.split(1), strict=True):
-        name = cache.key(METHOD.edit, ask.arguments(fitted), ask.edit)
-        cache.default.put(name, cache.Entry(image, step.total))
-    if drawn > 1:
-        ctx.pace.observe(ask.name, f"{METHOD.name} edit", drawn * len(asks), time.monotonic() - start)
+    lines, calls = [one.inputs["prompt"] for one in asked], [one.edit_call(fitted) for one in asked]
+    settings = [prompt_to_prompt.settings_of(**call.settings) for call in calls]
+    given = asked[0].models.diffusion, fitted, lines, settings
+    known = cache.default.get(cache.key(prompt_to_prompt.edit_many, given, {"keep_maps": True})) is not None
+    steps = cache.cached(prompt_to_prompt.edit_many, *given, keep_maps=True)
+    step = None
+    for step in costs.watch(EDITING, steps, known):
+        yield replace(step, stage=EDITING)
+    for call, image in zip(calls, step.value.images.split(1), strict=True):
+        cache.default.put(call.key(), cache.Entry(image, step.total))
 
 
-def present_all(asks: list[Ask], edited: prompt_to_prompt.Edited, folder: Path, seconds: float) -> list[dict]:
-    """One result for each ask, with its edit type, and attention and mask as pictures.
+def present_all(results: list[Result], edited: prompt_to_prompt.Edited, folder: Path) -> list[dict]:
+    """Each result of a batch as plain data, with its edit type, and attention and mask as pictures.
 
     One that is refused has no picture, and says so. Refused, a sentence, where none is left.
     """
-    results = []
-    for row, ask in enumerate(asks):
-        about = {"edit_type": edited.edit_types[row], "prompt": ask.texts["prompt"]}
+    shown = []
+    for row, result in enumerate(results):
+        about = {"edit_type": edited.edit_types[row], "prompt": result.request.inputs["prompt"]}
         try:
-            results.append(about | presented(ask, edited, row, folder, seconds))
+            shown.append(about | presented(result, edited, row, folder))
         except safety.Refused:
-            results.append(about | safety.in_its_place(common.describe(ask).to_json()))
-    if not any(one["edit"] for one in results):
-        raise safety.Refused(safety.REFUSED if len(asks) == 1 else safety.ALL_REFUSED.format(len(asks)))
-    return results
+            shown.append(about | safety.refused(result.record.to_json()))
+    if not any(one["edit"] for one in shown):
+        raise safety.Refused(safety.REFUSED if len(shown) == 1 else safety.ALL_REFUSED.format(len(shown)))
+    return shown
 
 
-def presented(ask: Ask, edited: prompt_to_prompt.Edited, row: int, folder: Path, seconds: float) -> dict:
+def presented(result: Result, edited: prompt_to_prompt.Edited, row: int, folder: Path) -> dict:
     """The result of one row of a batch, with attention and mask. Refused where that is so."""
-    image = edited.images[row : row + 1]
-    result = common.present(ask, image, folder, f"edit-{row + 1}", seconds)
-    result["words"] = f"{edited.edit_types[row].capitalize()}, {result['words']}"
-    shown = {"source_prompt": (ask.source, edited.maps[0]), "prompt": (image, edited.maps[row + 1])}
-    result["maps"] = {
-        key: [
-            (word, common.save_plain(images.to_pil(lit(over, one))[0], folder, f"map-{key}"))
-            for word, one in maps.items()
-        ]
-        for key, (over, maps) in shown.items()
+    shown = present(VIEW, result, folder, f"edit-{row + 1}")
+    shown["words"] = f"{edited.edit_types[row].capitalize()}, {shown['words']}"
+    seen = {
+        "source_prompt": (result.source, edited.maps[0]),
+        "prompt": (result.image, edited.maps[row + 1]),
     }
-    result["mask"] = None
-    if ask.settings["blend_words"].strip():
-        through = tinted(ask.source, edited.masks[row : row + 1])
-        result["mask"] = common.save_plain(images.to_pil(through)[0], folder, "mask")
-    return result
+    shown["maps"] = {
+        key: [(word, save_plain(lit(over, one), folder, f"map-{key}")) for word, one in maps.items()]
+        for key, (over, maps) in seen.items()
+    }
+    shown["mask"] = None
+    if result.request.settings["blend_words"].strip():
+        shown["mask"] = save_plain(tinted(result.source, edited.masks[row : row + 1]), folder, "mask")
+    return shown
 
 
 def lit(image: Tensor, attention: Tensor) -> Tensor:
@@ -176,7 +170,7 @@ def problems(ctx: Context, values: dict) -> dict[str, str]:
 
     Of several prompts it is named which one, unless the setting suits none of them for one reason.
     """
-    diffusion, settings = ctx.models(values["models"]).diffusion, METHOD.settings(values)
+    diffusion, settings = ctx.models(values["models"]).diffusion, VIEW.settings(values)
     lines = prompts.lines_of(values["prompt"])
     source = alignment.read(diffusion.tokenizer, values["source_prompt"])
     names = ("edit_type", *prompts.OF_WORDS)
@@ -185,11 +179,11 @@ def problems(ctx: Context, values: dict) -> dict[str, str]:
         tokens = alignment.read(diffusion.tokenizer, line)
         own = prompts.fitting_words(diffusion.tokenizer, values["source_prompt"], line, lines, settings)
         for name in names:
-            plain = {one: METHOD.knobs[one].default for one in names if one != name}
+            plain = {one: VIEW.knobs[one].default for one in names if one != name}
             if name == "subtract_words":
                 del plain["blend_words"]  # protected words take from those
             try:
-                made = {one: (own | plain)[one] for one in METHOD.edit_knobs}
+                made = {one: (own | plain)[one] for one in VIEW.edit_knobs}
                 plan(source, tokens, settings["steps"], prompt_to_prompt.settings_of(**made))
             except ValueError as error:
                 said[name][row] = str(error)
@@ -212,18 +206,18 @@ def weights_axis(values: dict) -> Axes:
     return Axes("word_weights", ", ".join(f"{word}={weight}" for weight in (-1, 0, 1, 2, 3)))
 
 
-SWEEPS: dict[str, Callable[[dict], Axes]] = {
-    "Cross × self": lambda values: METHOD.axes,
+OFFERS: dict[str, Callable[[dict], Axes]] = {
+    "Cross × self": lambda values: VIEW.axes,
     "Word weight": weights_axis,
     "Guidance": lambda values: Axes("guidance_scale", "1, 3, 5, 7.5, 10"),
     "Inversions": lambda values: Axes("inversion", "direct, null_text, npi, ddim"),
 }
 
-METHOD = Method(
-    prompt_to_prompt,
-    read,
+VIEW = MethodView(
+    "prompt_to_prompt",
     Axes("cross_replace_steps", "0, 0.4, 0.8, 1", "self_replace_steps", "0, 0.4, 0.8"),
-    sweeps=SWEEPS,
+    reader=read,
+    offers=OFFERS,
     stages=stages,
     pictures=pictures,
     captions=captions,

@@ -1,6 +1,6 @@
 """The Null-text + Prompt-to-Prompt tab: invert a picture, then change the words that tell it."""
 
-import time
+from collections.abc import Iterator
 
 import gradio as gr
 
@@ -8,15 +8,17 @@ from demos.context import Context
 from demos.inversion import inverting, prompts, rewriting, runs
 from demos.inversion.attention import AttentionView
 from demos.inversion.weights import WeightSliders
-from demos.shared import common, knobs
+from demos.shared import knobs
 from demos.shared.checks import image_problem, prompt_problem
 from demos.shared.events import follow
 from demos.shared.fit import FitPanel
-from demos.shared.marks import CLICK, CROWD, QUIET, note
+from demos.shared.marks import EVERY_CLICK, HIDDEN, UNQUEUED, note
 from demos.shared.prompt import PromptBox, source_prompt_box
 from demos.shared.results import ResultPanel
 from demos.shared.source import SourceBox
-from demos.shared.tab import Tab
+from demos.shared.tab import Run, Tab
+from textedit_core import request as engine
+from textedit_core.request import Request, Result
 
 NAME, METHOD = "Null-text + P2P", "prompt_to_prompt"
 FIRST_STEPS = (
@@ -37,7 +39,7 @@ def build(ctx: Context, models: gr.Dropdown) -> "NullTextTab":
 class NullTextTab(Tab):
     """A source prompt, prompts, an inversion, and what is done with the attention of the words."""
 
-    method = runs.METHOD
+    view, title = runs.VIEW, NAME
     about_prepare = """Invert an image under its source prompt, to edit it from there.
 
 Returns the status as HTML and, for null_text, the loss of every step as SVG. The inversion stays on the
@@ -54,7 +56,7 @@ the words look."""
     # --- drawing ------------------------------------------------------------------------------------------
 
     def draw_asking(self, presets: dict) -> None:
-        """Source and prompts, the inversion, the attention, Edit, and the quieter knobs."""
+        """Source and prompts, the inversion, the attention, Edit, and the knobs that are seldom changed."""
         self.source = SourceBox(METHOD)
         self.examples = self.source.examples
         self.draw_prompts()
@@ -63,7 +65,7 @@ the words look."""
             METHOD, "this image and source prompt", "Inverts this image under its source prompt, once."
         )
         with gr.Accordion("Preparation settings", open=False):
-            self.draw_knobs([name for name in self.method.fit_knobs if name != "inversion"], presets)
+            self.draw_knobs([name for name in self.view.fit_knobs if name != "inversion"], presets)
         self.draw_knobs(["edit_type"], presets)
         self.type_note = gr.HTML(elem_id=f"{METHOD}-type")
         self.draw_knobs(SHOWN, presets)
@@ -76,7 +78,7 @@ the words look."""
             self.draw_knobs(["blend_words", "subtract_words"], presets)
         self.draw_run()
         with gr.Accordion("More settings", open=False):
-            self.draw_knobs([name for name in self.method.edit_knobs if name not in self.controls], presets)
+            self.draw_knobs([name for name in self.view.edit_knobs if name not in self.controls], presets)
         for name in inverting.unused(self.controls["inversion"].value):
             self.controls[name].visible = "hidden"
 
@@ -107,7 +109,7 @@ the words look."""
             "edit": "Edit",
         }
         details = {"captioned": True, "details": lambda: AttentionView(METHOD)}
-        return ResultPanel(self.method, FIRST_STEPS, pictures, **details)
+        return ResultPanel(self.view, FIRST_STEPS, pictures, **details)
 
     # --- what is asked ------------------------------------------------------------------------------------
 
@@ -126,9 +128,9 @@ the words look."""
         """What an inversion is made for: all but the prompt."""
         return {name: one for name, one in self.fields.items() if name != "prompt"}
 
-    def fit_ask(self, values: dict) -> common.Ask | None:
+    def fit_asked(self, values: dict) -> Request | None:
         """What Prepare would be asked with, whatever the prompt."""
-        return super().fit_ask(values | {"prompt": values["source_prompt"]})
+        return super().fit_asked(values | {"prompt": values["source_prompt"]})
 
     def problems(self, values: dict) -> dict[str, str]:
         """What is wrong with the image, the two prompts, or a setting that does not suit them."""
@@ -161,24 +163,24 @@ the words look."""
             *(self.controls[name] for name in names),
         ]
         changed = [one.change for one in asked]
-        follow(changed, self.say_type, asked, self.type_note, **QUIET)
-        inversion, some = self.controls["inversion"], [self.controls[name] for name in inverting.OF_SOME]
-        follow([inversion.change], self.show_used, inversion, some, **CROWD)
+        follow(changed, self.say_type, asked, self.type_note, **HIDDEN)
+        inversion, some = self.controls["inversion"], [self.controls[name] for name in inverting.USED_BY_SOME]
+        follow([inversion.change], self.show_used, inversion, some, **UNQUEUED)
         names = ("inversion", "fit_guidance_scale", "guidance_scale")
         scales = [self.controls[name] for name in names]
-        follow([s.change for s in scales], self.say_guidance, scales, self.guidance_note, **QUIET)
+        follow([s.change for s in scales], self.say_guidance, scales, self.guidance_note, **HIDDEN)
         names = ("edit_type", "word_weights", "blend_words", "subtract_words", *SHOWN[:2])
         written = {"prompt": self.prompt.text, **{name: self.controls[name] for name in names}}
         for kind, button in self.offers.items():
             self.wire_offer(kind, button, written)
         view = self.result.details
-        view.prompts.select(self.show_prompt, view.batch, self.result.outputs, **CLICK)
+        view.prompts.select(self.show_prompt, view.batch, self.result.outputs, **EVERY_CLICK)
 
     def before_edit(self, triggers: list):
         """Weights of words that are gone from the prompt go too, but not while it is being written."""
         field, prompt = self.controls["word_weights"], self.prompt.text
         cleared = super().before_edit(triggers)
-        return cleared.then(self.weights.prune, [prompt, field], field, **QUIET)
+        return cleared.then(self.weights.prune, [prompt, field], field, **HIDDEN)
 
     def wire_offer(self, kind: str, button: gr.Button, written: dict) -> None:
         """A button that writes a prompt from the source prompt and sets the knobs that suit it."""
@@ -194,12 +196,12 @@ the words look."""
             return ["", *(({"prompt": text} | made).get(name) for name in written)]
 
         asked = [self.models, self.source_prompt.text, self.prompt.text]
-        button.click(offer, asked, [self.offer_note, *written.values()], **QUIET)
+        button.click(offer, asked, [self.offer_note, *written.values()], **HIDDEN)
 
     def show_used(self, inversion: str) -> list:
-        """Show those knobs of `OF_SOME` that the inversion has a use for."""
+        """Show those knobs of `USED_BY_SOME` that the inversion has a use for."""
         unused = inverting.unused(inversion)
-        return [gr.update(visible="hidden" if name in unused else True) for name in inverting.OF_SOME]
+        return [gr.update(visible="hidden" if name in unused else True) for name in inverting.USED_BY_SOME]
 
     def say_type(
         self,
@@ -236,7 +238,7 @@ the words look."""
 
     def say_guidance(self, inversion: str, made_at: float, scale: float) -> str:
         """A hint where an inversion that is made for one guidance is edited at another."""
-        if inversion not in inverting.BAKED_IN or made_at == scale:
+        if inversion not in inverting.MADE_AT_ONE_GUIDANCE or made_at == scale:
             return ""
         words = f"This inversion is made for guidance {made_at:g}: at {scale:g} less of the source is kept."
         return note(words, "hint")
@@ -247,15 +249,23 @@ the words look."""
         shown = result["edit"] and self.result.show(result | {"siblings": results})
         return shown or {self.result.shown: gr.skip()}
 
-    def finish(self, ask: common.Ask, fitted, stop, values: dict):
+    def finish(self, run: Run) -> Iterator[dict]:
         """Edit to all prompts at once; the first that is not refused is shown, the others wait below it."""
-        asks, start = runs.read_all(self.ctx, values), time.monotonic()
-        edited = yield from self.stepping(runs.edit_all(self.ctx, asks, fitted), stop, "Editing")
-        if edited is not None:
-            seconds = time.monotonic() - start
-            results = runs.present_all(asks, edited, self.ctx.folder(), seconds)
-            passed = [one for one in results if one["edit"]]
-            refused = len(results) - len(passed)
-            words = f"{len(results)} prompts, {refused} refused by the safety checker." if refused else ""
-            shown = self.result.show(passed[0] | {"siblings": results})
-            yield shown | {self.edit_status: note(words, "done")}
+        fitted = yield from self.watch(run, engine.fit(run.asked, costs=run.costs))
+        if fitted is None:
+            return
+        every = runs.read_all(self.ctx, run.values)
+        steps = runs.edit_all(every, fitted, run.costs)
+        edited = yield from self.watch(run, steps, pictures=len(every))
+        if edited is None:
+            return
+        results = [
+            Result(image, one, one.inputs["image"], fitted, run.costs.stages)
+            for image, one in zip(edited.images.split(1), every, strict=True)
+        ]
+        shown = runs.present_all(results, edited, self.ctx.folder())
+        passed = [one for one in shown if one["edit"]]
+        refused = len(shown) - len(passed)
+        words = f"{len(shown)} prompts, {refused} refused by the safety checker." if refused else ""
+        updates = self.result.show(passed[0] | {"siblings": shown})
+        yield updates | {self.edit_status: note(words, "done")}

@@ -5,7 +5,7 @@ import html
 import gradio as gr
 
 from demos.shared.events import follow
-from demos.shared.marks import QUIET
+from demos.shared.marks import HIDDEN
 from textedit_core.models.diffusion import alignment
 
 LOWEST, HIGHEST, STEP = -2.0, 4.0, 0.1
@@ -87,10 +87,10 @@ class WeightSliders:
     def wire(self, field: gr.Textbox, prompt: gr.Textbox) -> None:
         """The sliders follow the prompt and the field; the field follows a prompt that is left."""
         self.field = f"#{field.elem_id}"
-        moved = {"inputs": field, "js": FOLLOW_JS % f"#{self.html.elem_id}", **QUIET}
-        drawn = follow([prompt.change], self.draw, [prompt, field], self.html, **QUIET)
+        moved = {"inputs": field, "js": FOLLOW_JS % f"#{self.html.elem_id}", **HIDDEN}
+        drawn = follow([prompt.change], self.draw, [prompt, field], self.html, **HIDDEN)
         drawn.then(None, **moved)  # the field may have been written while they were drawn
-        prompt.blur(self.prune, [prompt, field], field, **QUIET)
+        prompt.blur(self.prune, [prompt, field], field, **HIDDEN)
         field.change(None, **moved)
 
     def draw(self, prompt: str, text: str) -> str:

@@ -1,10 +1,10 @@
-"""The exemplar: an example picture, the part of it that counts, how it is made square, and how it is seen."""
+"""The exemplar: an example picture, the part of it that is used, and the square that the model sees."""
 
 import gradio as gr
 
-from demos.shared import knobs, painting
+from demos.shared import painting
 from demos.shared.events import follow
-from demos.shared.marks import QUIET, note
+from demos.shared.marks import HIDDEN, note
 from demos.shared.pictures import picture
 from demos.shared.sent import as_sent
 from demos.shared.source import source_image
@@ -24,12 +24,12 @@ class ExemplarBox:
 
     def draw_crop(self) -> None:
         """A box in percent, and the rule for one that is not square."""
-        sides = [name for name in painting.CROP if name != "exemplar_fit"]
+        sides = [name for name in painting.CROP.knobs if name != "exemplar_fit"]
         self.sides = {}
         for pair in (sides[:2], sides[2:]):
             with gr.Row():
-                self.sides |= knobs.controls(painting.CROP, pair, {}, info=None)
-        fit = painting.CROP["exemplar_fit"]
+                self.sides |= painting.CROP.widgets({}, pair, info=None)
+        fit = painting.CROP.knobs["exemplar_fit"]
         self.fit = as_sent(gr.Radio(FITS, value=fit.default, label=fit.label, elem_classes="inline"))
 
     def draw_preview(self) -> None:
@@ -45,7 +45,7 @@ class ExemplarBox:
     def wire(self) -> None:
         """Show what becomes of it, and answer at once what cannot be used."""
         changed = [one.change for one in self.fields.values()]
-        follow(changed, self.show, inputs_kwargs=self.fields, outputs=[self.preview, self.note], **QUIET)
+        follow(changed, self.show, inputs_kwargs=self.fields, outputs=[self.preview, self.note], **HIDDEN)
 
     def show(self, **values):
         """The exemplar as the model sees it, or what is wrong."""

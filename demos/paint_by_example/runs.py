@@ -1,73 +1,64 @@
-"""Paint by Example's runs: how its widgets are read, the pictures beside a result, how it is scored."""
+"""What the page adds to Paint by Example: mask and exemplar, the pictures beside a result, its scores."""
 
-from PIL import Image
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor
 
 from demos.context import Context
-from demos.shared import common, painting
-from demos.shared.common import Ask, Axes, Method, Scale
-from demos.shared.painting import CROP, TOOLS
+from demos.shared import painting
+from demos.shared.painting import CROP, PART, TOOLS
+from demos.shared.view import CLIP_SCORES, Axes, MethodView, Score, from_widgets, optional_part
 from textedit_core import images, metrics, record
-from textedit_core.methods import paint_by_example
+from textedit_core.request import Request, Result
 
-PART = "paint_by_example"
 LAMBDAS = "1, 2, 3, 5, 7.5, 10"
 AT_ONCE = 8_000_000  # pixels of all pictures in a batch
-SCALES = {
-    "exemplar": Scale("CLIP score of region and exemplar", "region and exemplar {:.1f}", "exemplar {:.1f}"),
-    "similarity": common.CLIP_SCALES["similarity"],
+SCORES = {
+    "exemplar": Score("CLIP score of region and exemplar", "region and exemplar {:.1f}", "exemplar {:.1f}"),
+    "similarity": CLIP_SCORES["similarity"],
 }
 
 
-def read(ctx: Context, values: dict) -> Ask:
-    """Widgets -> Ask; ValueError, a sentence, for what cannot be used."""
-    models = ctx.models(values["models"])
-    model = models.paint_by_example
+def read(view: MethodView, ctx: Context, values: Mapping[str, Any]) -> Request:
+    """The request that the widgets make; ValueError, a sentence, for what cannot be used."""
     picture = images.open_image(values["image"], "Source image")
-    source, mask = images.as_tensor(picture), painting.mask_of(values, picture.size, picture.size)
-    exemplar = painting.exemplar_of(values, model.exemplar_size)
+    mask = painting.mask_of(values, picture.size, picture.size)
+    exemplar = painting.exemplar_of(values, ctx.models(values["models"]).paint_by_example.exemplar_size)
     seen = {"mask": images.mask_to_pil(mask)[0], "exemplar": exemplar}
-    return Ask(
-        METHOD,
-        values["models"],
-        models,
-        (model, source, mask, images.as_tensor(exemplar)),
-        METHOD.settings(values),
-        picture=picture,
-        source=source,
-        sizing="",
-        more=painting.chosen(values, TOOLS | CROP)
-        | {f"{name}_sha256": record.image_sha(one)[:16] for name, one in seen.items()},
-    )
+    digests = {f"{name}_sha256": record.image_sha(one)[:16] for name, one in seen.items()}
+    inputs = {"image": picture, "mask": mask, "exemplar": images.as_tensor(exemplar)}
+    notes = TOOLS.checked(values) | CROP.checked(values) | digests
+    return from_widgets(view, ctx, values, inputs=inputs, notes=notes)
 
 
-def hole(ask: Ask) -> Tensor:
+def hole(asked: Request) -> Tensor:
     """Where the picture is repainted, (1,1,H,W)."""
-    return painting.grown(ask.args[2], ask.settings["grow"])
+    return painting.grown(asked.inputs["mask"], asked.settings["grow"])
 
 
-def pictures(ask: Ask) -> dict[str, Image.Image]:
+def pictures(result: Result) -> dict[str, Tensor]:
     """The source, what of it is left to the model, and the exemplar as it is seen."""
-    masked = images.to_pil(ask.source * (1 - hole(ask)))[0]
-    return {"source": ask.picture, "masked": masked, "exemplar": images.to_pil(ask.args[3])[0]}
+    masked = result.source * (1 - hole(result.request))
+    return {"source": result.source, "masked": masked, "exemplar": result.request.inputs["exemplar"]}
 
 
-def score(ask: Ask, edited: Tensor) -> dict[str, float] | None:
+def score(result: Result) -> dict[str, float] | None:
     """How alike region and exemplar are, and the whole and the source; None where CLIP is not here."""
-    clip = common.helper(ask.models, "clip")
+    asked, clip = result.request, optional_part(result.request.models, "clip")
     if clip is None:
         return None
-    alike = metrics.exemplar_score(clip, edited, ask.args[3].to(edited.device), hole(ask).to(edited.device))
-    similarity = metrics.clip_similarity(clip, edited, ask.source.to(edited.device))
+    alike = metrics.exemplar_score(clip, result.image, asked.inputs["exemplar"], hole(asked))
+    similarity = metrics.clip_similarity(clip, result.image, result.source)
     return {"exemplar": float(alike), "similarity": float(similarity)}
 
 
-def batch(ask: Ask) -> int:
+def batch(asked: Request) -> int:
     """How many cells of a sweep are computed at once: a picture is worked on at its own size."""
-    return max(1, min(8, AT_ONCE // ask.source[0, 0].numel()))
+    return max(1, min(8, AT_ONCE // asked.inputs["image"][0, 0].numel()))
 
 
-def edit_steps(settings: dict) -> int:
+def edit_steps(settings: Mapping[str, Any]) -> int:
     """Steps of one edit; plms calls the UNet once more."""
     return settings["steps"] + (settings["sampler"] == "plms")
 
@@ -87,14 +78,14 @@ def structures(values: dict) -> Axes:
     return Axes("structure", "0-0.9 [4]", "guidance_scale", "2, 5")
 
 
-METHOD = Method(
-    paint_by_example,
-    read,
+VIEW = MethodView(
+    "paint_by_example",
     seeds({}),
-    sweeps={"λ row": row, "λ × seeds": seeds, "Structure × λ": structures},
+    reader=read,
+    offers={"λ row": row, "λ × seeds": seeds, "Structure × λ": structures},
     pictures=pictures,
     score=score,
-    scales=SCALES,
+    scores=SCORES,
     edit_steps=edit_steps,
     part=PART,
     batch=batch,

@@ -9,7 +9,7 @@ from demos.shared import knobs, painting
 from demos.shared.checks import image_problem, models_problem
 from demos.shared.events import follow
 from demos.shared.examples import ExampleStrip
-from demos.shared.marks import QUIET, note
+from demos.shared.marks import HIDDEN, note
 from demos.shared.mask import MaskBox, canvas
 from demos.shared.part import PartNote
 from demos.shared.results import ResultPanel
@@ -34,7 +34,7 @@ def build(ctx: Context, models: gr.Dropdown) -> "PaintTab":
 class PaintTab(Tab):
     """A source, a mask painted on it, an exemplar; no prompt and no preparation."""
 
-    method = runs.METHOD
+    view, title = runs.VIEW, NAME
     edit_number = 2  # the first is to paint
     left_out = "its source image, mask and exemplar: add those again"
     about_edit = """Repaint the masked part of an image after an example picture.
@@ -48,8 +48,8 @@ source, what of it was masked, and the exemplar as it is seen."""
     # --- drawing ------------------------------------------------------------------------------------------
 
     def draw_asking(self, presets: dict) -> None:
-        """Source and exemplar, examples, the mask and its tools, both previews, λ, Edit, quieter knobs."""
-        PartNote(self.ctx, self.models, runs.PART, NAME)
+        """Source and exemplar, examples, mask and tools, both previews, λ, Edit, and the other knobs."""
+        PartNote(self.ctx, self.models, painting.PART, NAME)
         with gr.Row(elem_classes="pair"):
             with gr.Column(min_width=120):
                 self.image = source_image(
@@ -76,12 +76,12 @@ source, what of it was masked, and the exemplar as it is seen."""
         self.draw_seeds()
         self.draw_run()
         with gr.Accordion("Sampling settings", open=False):
-            self.draw_knobs([name for name in self.method.edit_knobs if name not in self.controls], presets)
+            self.draw_knobs([name for name in self.view.edit_knobs if name not in self.controls], presets)
 
     def draw_answer(self) -> ResultPanel:
         """The slider, with source, what was masked, exemplar and edit beside it."""
         pictures = {"source": "Source", "masked": "Masked", "exemplar": "Exemplar", "edit": "Edit"}
-        return ResultPanel(self.method, FIRST_STEPS, pictures)
+        return ResultPanel(self.view, FIRST_STEPS, pictures)
 
     # --- what is asked ------------------------------------------------------------------------------------
 
@@ -92,9 +92,9 @@ source, what of it was masked, and the exemplar as it is seen."""
 
     def problems(self, values: dict) -> dict[str, str]:
         """What is wrong with the models, the pictures, the mask, or a crop."""
-        found = knobs.problems(painting.TOOLS | painting.CROP)(values)
+        found = knobs.problems(painting.TOOLS.knobs | painting.CROP.knobs)(values)
         usable = not found and not knobs.problems(self.knobs)(values)
-        if wrong := models_problem(self.ctx, values["models"], runs.PART):
+        if wrong := models_problem(self.ctx, values["models"], painting.PART):
             found["models"] = wrong
         if wrong := image_problem(values["image"]):
             found["image"] = wrong
@@ -112,7 +112,7 @@ source, what of it was masked, and the exemplar as it is seen."""
     def shapes(self) -> dict:
         """The widgets that shape mask and exemplar, by the names of their knobs."""
         known = self.mask.tools | self.exemplar.sides | {"exemplar_fit": self.exemplar.fit}
-        return {name: known[name] for name in painting.TOOLS | painting.CROP}
+        return {name: known[name] for name in (*painting.TOOLS.knobs, *painting.CROP.knobs)}
 
     @property
     def restore_outputs(self) -> list:
@@ -121,15 +121,15 @@ source, what of it was masked, and the exemplar as it is seen."""
 
     def restore(self, about) -> list:
         """Updates for `restore_outputs`; a setting that a record does not have takes its default."""
-        known = painting.TOOLS | painting.CROP
-        return [*super().restore(about), *painting.chosen(about.knobs, known).values()]
+        shapes = painting.TOOLS.checked(about.knobs) | painting.CROP.checked(about.knobs)
+        return [*super().restore(about), *shapes.values()]
 
     # --- wiring -------------------------------------------------------------------------------------------
 
     def wire(self) -> None:
         """What Tab wires, and the two previews."""
         super().wire()
-        follow([self.image.change], self.say_image, self.image, self.image_note, **QUIET)
+        follow([self.image.change], self.say_image, self.image, self.image_note, **HIDDEN)
         self.mask.wire(self.image, self.models, {name: self.controls[name] for name in REGION})
         self.exemplar.wire()
 

@@ -1,31 +1,31 @@
-"""The cells of a sweep as HTML: the grid over two axes, the ranking of seeds, what may be swept."""
+"""The cells of a sweep as HTML: the grid over two axes, the ranking of seeds; and which axes are refused."""
 
 import functools
 import json
 
 from demos.shared import knobs, sweeping
-from demos.shared.common import Method
 from demos.shared.marks import Tile, bar, strip, table
+from demos.shared.view import MethodView
 from textedit_core.method import load
 
 NO_AXIS = "{} axis: pick a knob of the list."
 
 
-def sweep_problems(method: Method, most: int):
+def sweep_problems(view: MethodView, most: int):
     """For `validator`: the sentences for axes that cannot be swept, by field."""
 
     def fits(axis: str, name) -> bool:
-        return isinstance(name, str) and (name in method.knobs or (axis == "y" and not name))
+        return isinstance(name, str) and (name in view.knobs or (axis == "y" and not name))
 
     def find(values: dict) -> dict[str, str]:
-        problems, count = knobs.problems(method.knobs)(values), 1
+        problems, count = knobs.problems(view.knobs)(values), 1
         if wrong := {name: NO_AXIS.format(name.upper()) for name in "xy" if not fits(name, values[name])}:
             return problems | wrong
         if values["x"] == values["y"]:
             problems["y"] = "Choose another knob than X has, or none."
         for axis in ("x", "y"):
             try:
-                axes = sweeping.axes_of(method, values[axis], values[f"{axis}_values"], "", "")
+                axes = sweeping.axes_of(view, values[axis], values[f"{axis}_values"], "", "")
                 count *= len(axes.get(values[axis], [0]))
             except ValueError as error:
                 problems[f"{axis}_values"] = str(error)
@@ -45,14 +45,14 @@ def status(state: sweeping.Sweeping) -> str:
     return bar(len(state.shown), state.total, f"{len(state.shown)} of {state.total} cells, {doing}")
 
 
-def score_lines(method: Method, cell: dict) -> tuple[str, ...]:
+def score_lines(view: MethodView, cell: dict) -> tuple[str, ...]:
     """The scores, short enough for a tile."""
-    scores = cell["scores"]
-    return tuple(scale.tile.format(scores[key]) for key, scale in method.scales.items()) if scores else ()
+    scores = cell["scores"] or {}
+    return tuple(view.scores[key].short.format(value) for key, value in scores.items())
 
 
 def grid(
-    method: Method, axes: dict[str, list], x: str, y: str, cells: list[dict], marked: float | None = None
+    view: MethodView, axes: dict[str, list], x: str, y: str, cells: list[dict], marked: float | None = None
 ) -> str:
     """The grid as HTML: both values on each cell, its scores, grey squares for what is still to come."""
     xs, ys = axes[x], axes.get(y, [None])
@@ -61,8 +61,8 @@ def grid(
         place = place_words(cell)
         spot = (ys.index(cell["coords"][y]) if y else 0, xs.index(cell["coords"][x]))
         label = f"{place}, {cell['words']}" if cell["edit"] else cell["words"]
-        tiles[spot] = Tile(cell["edit"], label, (place, *score_lines(method, cell)), index)
-    names = method.labels
+        tiles[spot] = Tile(cell["edit"], label, (place, *score_lines(view, cell)), index)
+    names = view.labels
     rows = [shown(value) if y else "" for value in ys]
     column = xs.index(marked) if marked is not None else None
     return table([shown(v) for v in xs], rows, tiles, names[x], names[y] if y else "", column)
@@ -91,12 +91,12 @@ def shown(value) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def ranking(method: Method, cells: list[dict]) -> str:
+def ranking(view: MethodView, cells: list[dict]) -> str:
     """Cells of one knob, the seed, best first."""
     tiles = []
     for place, cell in enumerate(cells):
         seed = f"seed {cell['coords']['seed']}"
         name = f"{place + 1}. {seed}" if place else f"best {seed}"
         name, label = (name, f"{name}, {cell['words']}") if cell["edit"] else (seed, cell["words"])
-        tiles.append(Tile(cell["edit"], label, (name, *score_lines(method, cell)), place))
+        tiles.append(Tile(cell["edit"], label, (name, *score_lines(view, cell)), place))
     return strip(tiles)

@@ -1,4 +1,4 @@
-"""Mistakes answered beside their field, hints for unknown words, and a net under every handler."""
+"""Mistakes told beside their field, hints for unknown words, and what a handler says of an error."""
 
 import functools
 import operator

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import gradio as gr
 
 from demos import examples
-from demos.shared.marks import CLICK, SELECT_JS, Tile, strip
+from demos.shared.marks import EVERY_CLICK, SELECT_JS, Tile, strip
 
 
 class ExampleStrip:
@@ -44,7 +44,9 @@ class ExampleStrip:
             values = self.values(int(chosen._data["index"]), convert, at_first(known))
             return [values.get(name, gr.skip()) for name in names]
 
-        self.strip.select(pick, models or gr.State(None), [*fields.values(), *controls.values()], **CLICK)
+        self.strip.select(
+            pick, models or gr.State(None), [*fields.values(), *controls.values()], **EVERY_CLICK
+        )
 
     def values(self, number: int, convert: Callable[[dict], dict], at_first: dict) -> dict:
         """What a pick of this example sets, by name."""

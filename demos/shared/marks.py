@@ -1,15 +1,17 @@
-"""Small pieces of HTML the panels speak with: progress bars, notes, problems and grids of pictures."""
+"""Small pieces of HTML: progress bars, notes, problems and grids of pictures; and options of events."""
 
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-QUIET = {"show_progress": "hidden", "api_visibility": "private"}  # small events between the widgets of a page
-# Those that come in crowds, such as when the models change: together they would fill the queue of the runs.
-# Their answers come in any order, so that no two of them write the same.
-CROWD = QUIET | {"queue": False}
-CLICK = QUIET | {"trigger_mode": "multiple"}  # on one of several pictures: each counts, in order
+# Options of an event between widgets of the page: without a progress bar, and not in the API.
+HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
+# The same for events of which many come at once, such as when the models change: queued, they would fill the
+# queue of the runs. Their answers come in any order, so no two of them may write the same widget.
+UNQUEUED = HIDDEN | {"queue": False}
+# The same for clicks on one of several pictures: each is answered, in order.
+EVERY_CLICK = HIDDEN | {"trigger_mode": "multiple"}
 
 SELECT_JS = """
 element.addEventListener('click', event => {
@@ -53,7 +55,7 @@ def url(path: str | Path) -> str:
 class Tile:
     """A picture one can click: its file, what a screen reader says, what stands under it, its number.
 
-    Without a file, "", what would be said stands in its place, and there is nothing to click.
+    Without a file ("") the label stands in its place, and there is nothing to click.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""Where to repaint: a brush on the source or a mask of one's own, tools for it, and a look at the outcome."""
+"""Where to repaint: a brush on the source or an uploaded mask, tools for it, and a preview."""
 
 from typing import Any
 
@@ -6,13 +6,12 @@ import gradio as gr
 from PIL import Image
 
 from demos.context import Context
-from demos.paint_by_example.runs import PART
-from demos.shared import knobs, painting
+from demos.shared import painting
 from demos.shared.events import follow
-from demos.shared.marks import QUIET, note
+from demos.shared.marks import HIDDEN, note
 from demos.shared.part import load_part
 from demos.shared.pictures import picture
-from demos.shared.sent import altered, forgiving
+from demos.shared.sent import altered, lenient
 from textedit_core import images
 
 FRAMED = "Blue is repainted; the orange frame is the part of the picture that the model sees."
@@ -23,8 +22,8 @@ KEPT = 64  # strokes of everybody that wait to be read
 def painting_editor(**look) -> gr.ImageEditor:
     """An editor whose value is what was painted: its layers, each a path or a file's bytes; white only.
 
-    Gradio's own reading forgets the strokes when they have been read once, but a validator reads them before
-    the handler does; and it decodes uploads itself, where core answers damaged ones in a sentence.
+    Gradio's own component drops the strokes once they have been read, but a validator reads them before the
+    handler does; and it decodes uploads itself, where the core answers damaged ones in a sentence.
     """
     editor = gr.ImageEditor(
         type="filepath",
@@ -49,7 +48,7 @@ def painting_editor(**look) -> gr.ImageEditor:
         found = editor.blob_storage.get(payload.id)
         return [layer for layer in found.layers if layer] if found else []
 
-    return altered(editor, preprocess=layers, data_model=forgiving(editor.data_model))
+    return altered(editor, preprocess=layers, data_model=lenient(editor.data_model))
 
 
 def canvas(source: str | None, mask: str | None = None) -> dict | None:
@@ -85,7 +84,7 @@ def follow_source(name: str, image: gr.Image, upload: gr.UploadButton, outputs: 
 
     outputs: the editor, and the HTML that says what is wrong with a mask.
     """
-    lane = QUIET | {"concurrency_id": f"{name}-canvas", "concurrency_limit": 1}
+    lane = HIDDEN | {"concurrency_id": f"{name}-canvas", "concurrency_limit": 1}
     # Not .change: an example sets the source too, and brings a mask.
     new = [image.upload, image.clear, image.input]
     follow(new, lambda path: (empty_canvas(path), ""), image, outputs, **lane)
@@ -118,7 +117,7 @@ class MaskBox:
             size="sm",
             elem_id=f"{self.method}-upload-mask",
         )
-        self.tools = knobs.controls(painting.TOOLS, painting.TOOLS, {})
+        self.tools = painting.TOOLS.widgets({})
 
     def draw_preview(self) -> None:
         """The mask as it will be used, over the source."""
@@ -140,9 +139,9 @@ class MaskBox:
             self.show,
             inputs_kwargs=watched,
             outputs=[self.preview, self.hint, self.mend, self.growth],
-            **QUIET,
+            **HIDDEN,
         )
-        self.mend.click(lambda growth: growth, self.growth, self.grow, **QUIET)
+        self.mend.click(lambda growth: growth, self.growth, self.grow, **HIDDEN)
 
     def show(self, *, models: str, **values):
         """Lay the mask over the source, and say where it is outside of what the model was trained on."""
@@ -152,7 +151,7 @@ class MaskBox:
                 yield None, words, gr.update(visible=False), None
                 return
             yield self.look(values, None)
-            if (model := load_part(self.ctx, models, PART)) is not None:
+            if (model := load_part(self.ctx, models, painting.PART)) is not None:
                 yield self.look(values, model)
         except ValueError as error:
             yield None, note(str(error), "hint"), gr.update(visible=False), None

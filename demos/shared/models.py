@@ -9,7 +9,7 @@ import torch
 from demos.context import MODEL_LANE, Context
 from demos.shared.checks import guarded
 from demos.shared.events import ended, follow
-from demos.shared.marks import CROWD, note
+from demos.shared.marks import UNQUEUED, note
 
 CHOICES = [("Toon, bundled", "toon"), ("Stable Diffusion 1.5, from the hub", "sd")]
 
@@ -81,7 +81,7 @@ class Picker:
             **MODEL_LANE,
         )
         # After a load too: others may have been chosen while it ran.
-        told = CROWD | {"api_name": "describe_models", "api_visibility": "public"}
+        told = UNQUEUED | {"api_name": "describe_models", "api_visibility": "public"}
         changed = [self.name.change, ended(loading)]
         follow(changed, self.describe, self.name, [self.card, self.fetch], **told)
 

@@ -7,11 +7,13 @@ from typing import Annotated, Literal
 from PIL import Image, ImageChops, ImageDraw
 from torch import Tensor
 
+from demos.shared.knobs import KnobGroup
 from textedit_core import images, masks
 from textedit_core.knobs import Knob, knobs
 from textedit_core.methods import paint_by_example
 from textedit_core.models.diffusion.paint_by_example import PaintByExample
 
+PART = "paint_by_example"  # of the models
 EDITOR_SIDE = 640  # pixels of the square on which is painted, whatever the picture has
 PREVIEW_SIDE = 480
 EXEMPLAR_SIDE = 224  # of the preview
@@ -115,12 +117,8 @@ def squared(
     return images.to_pil(images.to_tensor(cut, side, exemplar_fit))[0]
 
 
-KNOBS, TOOLS, CROP = knobs(paint_by_example.edit), knobs(shaped), knobs(squared)
-
-
-def chosen(values: dict, known: dict) -> dict:
-    """The values of some knobs among those of all widgets, checked."""
-    return {name: bound.check(values.get(name, bound.default)) for name, bound in known.items()}
+KNOBS = knobs(paint_by_example.edit)
+TOOLS, CROP = KnobGroup.of(shaped), KnobGroup.of(squared)  # shape the mask; cut the exemplar
 
 
 def touched(values: dict) -> bool:
@@ -130,13 +128,13 @@ def touched(values: dict) -> bool:
 
 def mask_of(values: dict, source: tuple[int, int], size: tuple[int, int]) -> Tensor:
     """The mask that the widgets describe, (1,1,H,W) of `size` for a picture of `source`. ValueError."""
-    return shaped(painted(values["mask"], source, size), **chosen(values, TOOLS))
+    return shaped(painted(values["mask"], source, size), **TOOLS.arguments(values))
 
 
 def exemplar_of(values: dict, side: int = EXEMPLAR_SIDE) -> Image.Image:
     """The example picture that the widgets describe. Raises ValueError."""
     picture = images.open_image(values["exemplar"], "Exemplar")
-    return squared(picture, side, **chosen(values, CROP))
+    return squared(picture, side, **CROP.arguments(values))
 
 
 # --- what the page shows before an edit -------------------------------------------------------------------
@@ -169,7 +167,7 @@ def preview(values: dict, model: PaintByExample | None) -> Preview:
     source = images.open_image(values["image"], "Source image")
     size = _small(source.size)
     mask = mask_of(values, source.size, size)
-    given = chosen(values, {name: KNOBS[name] for name in ("grow", "context", "feather")})
+    given = {name: KNOBS[name].check(values[name]) for name in ("grow", "context", "feather")}
     if model is None:
         return Preview(overlaid(source, grown(mask, given["grow"]), None))
     scale = max(size) / max(source.size)

@@ -5,7 +5,7 @@ import gradio as gr
 from demos.context import MODEL_LANE, Context
 from demos.shared.checks import guarded
 from demos.shared.events import ended, follow
-from demos.shared.marks import CROWD, note
+from demos.shared.marks import UNQUEUED, note
 from demos.shared.models import size_words
 
 
@@ -20,7 +20,10 @@ def load_part(ctx: Context, models: str, part: str):
 
 
 class PartNote:
-    """A sentence at the top of a tab, hidden where all is well; `title` is what a person calls the part."""
+    """A sentence at the top of a tab about a part of the models; nothing where it can be used at once.
+
+    title: what the page calls the part.
+    """
 
     def __init__(self, ctx: Context, models: gr.Dropdown, part: str, title: str) -> None:
         self.ctx, self.part, self.title = ctx, part, title
@@ -31,7 +34,7 @@ class PartNote:
         options = {"show_progress": "minimal", "show_progress_on": self.words, "api_visibility": "private"}
         loading = self.fetch.click(self.load, models, outputs, **options, **MODEL_LANE)
         # After a load too: others may have been chosen while it ran.
-        follow([models.change, ended(loading)], self.look, models, outputs, **CROWD)
+        follow([models.change, ended(loading)], self.look, models, outputs, **UNQUEUED)
 
     def state(self, name: str) -> tuple[str, bool]:
         """The sentence as HTML, and whether there is something to fetch."""
@@ -49,7 +52,7 @@ class PartNote:
         return note(words, "hint"), True
 
     def look(self, name: str) -> tuple:
-        """Say how it stands with the models called `name`. Fetches nothing."""
+        """Whether the models called `name` have the part, and what using it would fetch. Fetches nothing."""
         words, missing = self.state(name)
         return words, gr.update(visible=missing)
 

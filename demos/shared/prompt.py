@@ -5,7 +5,7 @@ import gradio as gr
 from demos.context import Context
 from demos.shared.checks import word_hint
 from demos.shared.events import follow
-from demos.shared.marks import CROWD
+from demos.shared.marks import UNQUEUED
 
 SHOWN_NOW = "what the picture shows now: a happy man with glasses"
 
@@ -18,7 +18,7 @@ class PromptBox:
         self.text = gr.Textbox(label=label, elem_id=elem_id, **({"lines": 2, "max_lines": 4} | look))
         self.hint = gr.HTML(elem_id=f"{elem_id}-hint")
         changed = [self.text.change, models.change]
-        follow(changed, self.say_hint, [models, self.text], self.hint, **CROWD)
+        follow(changed, self.say_hint, [models, self.text], self.hint, **UNQUEUED)
 
     def say_hint(self, models: str, prompt: str) -> str:
         """Name the words these models do not know."""

@@ -1,9 +1,10 @@
-"""Recall: a PNG that the studio saved sets the page as it was when the picture was made."""
+"""Recall: a PNG that the studio saved sets the page to the settings of its picture."""
 
 import gradio as gr
 
 from demos.context import Context
 from demos.shared.marks import note
+from demos.shared.panel import MethodPanel
 from textedit_core import record
 
 
@@ -21,8 +22,8 @@ class Recall:
         )
         self.status = gr.HTML(label="Recall status", elem_id="recall-status")
 
-    def wire(self, tabs: gr.Tabs, models: gr.Dropdown, panels: dict) -> None:
-        """`panels`: method name -> its tab, with `restore`, `restore_outputs`, `place`, `left_out`."""
+    def wire(self, tabs: gr.Tabs, models: gr.Dropdown, panels: dict[str, MethodPanel]) -> None:
+        """Set the panel of the picture's method; `panels` has them by the name of the method."""
         # Each once: panels may share widgets.
         outputs = list(dict.fromkeys(one for panel in panels.values() for one in panel.restore_outputs))
 
@@ -42,7 +43,7 @@ class Recall:
                 return [note(words, "problem"), gr.skip(), gr.skip(), *([gr.skip()] * len(outputs))]
             return [
                 note(self.words(about, panel.left_out), "done"),
-                gr.update(selected=panel.place),
+                gr.update(selected=panel.tab_id),
                 self.known_models(about.models),
                 *updates,
             ]

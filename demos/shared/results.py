@@ -8,9 +8,9 @@ from contextlib import nullcontext
 import gradio as gr
 
 from demos.shared.cells import short_labels, shown
-from demos.shared.common import Method
-from demos.shared.marks import CLICK, SELECT_JS, Tile, note, strip
+from demos.shared.marks import EVERY_CLICK, SELECT_JS, Tile, note, strip
 from demos.shared.pictures import before_after, picture
+from demos.shared.view import MethodView
 
 
 def invitation(steps: tuple[str, ...]) -> str:
@@ -20,9 +20,9 @@ def invitation(steps: tuple[str, ...]) -> str:
 
 
 class ResultPanel:
-    """What an edit shows. A result is plain data, as runs/common.py says.
+    """What an edit shows. A result is plain data, as shared/present.py says.
 
-    method: the runs.common.Method.  steps: what to do first, in words.  pictures: {key: label}, "edit" among
+    view: of its method.  steps: what to do first, in words.  pictures: {key: label}, "edit" among
     them, beside the slider, or in a row below it, each with a line under it, if they are `captioned`; those
     that are `optional` are hidden until a result has them; those of them that are `saved` can be downloaded.
     details: called to draw more below them; gives an object with `outputs` and `show(result)`.
@@ -30,7 +30,7 @@ class ResultPanel:
 
     def __init__(
         self,
-        method: Method,
+        view: MethodView,
         steps: tuple[str, ...],
         pictures: dict[str, str],
         optional: tuple[str, ...] = (),
@@ -38,7 +38,7 @@ class ResultPanel:
         captioned: bool = False,
         details: Callable | None = None,
     ) -> None:
-        self.headline, self.optional = method.headline, optional
+        self.headline, self.optional = view.headline, optional
         self.shown = gr.State(None)
         self.pins = gr.State([])
         self.empty = gr.HTML(invitation(steps), label="Invitation")
@@ -48,10 +48,10 @@ class ResultPanel:
                     self.compare = before_after("Source and edit", 620, elem_classes="compare")
                 if not captioned:
                     with gr.Column(scale=1, min_width=120, elem_classes="pictures"):
-                        self.draw_pictures(method, pictures, captioned)
+                        self.draw_pictures(view, pictures, captioned)
             if captioned:
                 with gr.Row(elem_classes="captioned"):
-                    self.draw_pictures(method, pictures, captioned)
+                    self.draw_pictures(view, pictures, captioned)
             self.words = gr.HTML(label="Scores")
             with gr.Row(elem_classes="actions"):
                 self.download = gr.DownloadButton("Download PNG", size="sm", min_width=120)
@@ -62,12 +62,12 @@ class ResultPanel:
                     for key in saved
                 }
                 self.pin = gr.Button("Pin", size="sm", min_width=90)
-                seeded = "seed" in method.knobs
+                seeded = "seed" in view.knobs
                 self.use_seed = gr.Button("Use this seed", size="sm", min_width=120, visible=seeded)
             self.details = details() if details else None
             with gr.Accordion("Settings of this picture", open=False):
                 self.settings = gr.JSON(show_label=False, label="Settings", open=True)
-            self.pinned = gr.HTML(js_on_load=SELECT_JS, elem_id=f"{method.name}-pinned")
+            self.pinned = gr.HTML(js_on_load=SELECT_JS, elem_id=f"{view.name}-pinned")
             self.unpin = gr.Button("Clear pins", size="sm", visible=False)
         self.pin.click(
             self.add_pin,
@@ -83,13 +83,13 @@ class ResultPanel:
             show_progress="hidden",
             api_visibility="private",
         )
-        self.pinned.select(self.show_pin, self.pins, self.outputs, **CLICK)
+        self.pinned.select(self.show_pin, self.pins, self.outputs, **EVERY_CLICK)
 
-    def draw_pictures(self, method: Method, pictures: dict[str, str], captioned: bool) -> None:
+    def draw_pictures(self, view: MethodView, pictures: dict[str, str], captioned: bool) -> None:
         """The pictures, each with the line under it where there is one."""
         self.pictures, self.captions = {}, {}
         for key, label in pictures.items():
-            name = f"{method.name}-{'edited' if key == 'edit' else key}"
+            name = f"{view.name}-{'edited' if key == 'edit' else key}"
             with gr.Column(min_width=90, elem_classes="framed") if captioned else nullcontext():
                 self.pictures[key] = picture(label, elem_id=name, visible=key not in self.optional)
                 if captioned:

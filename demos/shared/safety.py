@@ -1,4 +1,4 @@
-"""A host's safety checker: what it refuses is told in one sentence; it is never shown, and never black."""
+"""A host's safety checker: a picture that it refuses is not shown, and a sentence says so."""
 
 from typing import Any
 
@@ -16,17 +16,17 @@ ALL_REFUSED = (
 
 
 class Refused(ValueError):
-    """One result is refused; of many the others go on."""
+    """One result is refused; a sweep or batch goes on with the others."""
 
 
-def in_its_place(record: str) -> dict:
-    """What stands among other results in the place of one that is refused: no picture, and a sentence."""
+def refused(record: str) -> dict:
+    """A result that is refused, as plain data: it has no picture, and says why."""
     return {"edit": "", "pictures": {}, "captions": {}, "record": record,
             "scores": None, "words": f"{NOT_SHOWN}."}  # fmt: skip
 
 
 def prepared(device: Any) -> safety.SafetyChecker:
-    """The checker, told in the log before it is fetched. ValueError where it cannot be had."""
+    """The checker, fetched if need be; the log says so first. ValueError where it cannot be fetched."""
     source = safety.SAFETY
     if not source.is_local():
         log.warning("Safety checker: fetching %s from huggingface.co, %g GB.", source.repo, source.size_gb)
@@ -34,7 +34,7 @@ def prepared(device: Any) -> safety.SafetyChecker:
 
 
 def check(models: Any, edited: Tensor) -> None:
-    """Refused, a sentence, where the checker of these models, if any, refuses results (B,3,H,W)."""
+    """Raise Refused, a sentence, where the checker of these models, if any, refuses results (B,3,H,W)."""
     checker = getattr(models, "checker", None)
     if checker is not None and checker.refuses(edited):
         raise Refused(REFUSED)

@@ -3,7 +3,7 @@
 import gradio as gr
 
 from demos.shared.knobs import control, settings_of
-from demos.shared.marks import QUIET
+from demos.shared.marks import HIDDEN
 from textedit_core.knobs import BoundKnob
 
 DRAW_JS = """(mode, seed) => [mode === 'random' ? Math.floor(Math.random() * 2147483647)
@@ -22,7 +22,7 @@ class SeedRow:
 
     def draw(self, triggers: list, status: gr.HTML):
         """The event that draws the seed in the browser; the edit follows with `.then`."""
-        return gr.on(triggers, None, [self.mode, self.number], [self.number, status], js=DRAW_JS, **QUIET)
+        return gr.on(triggers, None, [self.mode, self.number], [self.number, status], js=DRAW_JS, **HIDDEN)
 
     def use_from(self, result) -> None:
         """The result panel's "Use this seed" sets the number and fixes it."""
@@ -30,4 +30,4 @@ class SeedRow:
         def use(shown: dict | None) -> tuple:
             return (settings_of(shown)["seed"] if shown else gr.skip()), "fixed"
 
-        result.use_seed.click(use, result.shown, [self.number, self.mode], **QUIET)
+        result.use_seed.click(use, result.shown, [self.number, self.mode], **HIDDEN)

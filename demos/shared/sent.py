@@ -1,4 +1,4 @@
-"""Values as they were sent: fields judge them in their own sentences, where gradio has only inner words."""
+"""Widgets that hand on a value as it was sent, so that a mistake is told in a sentence beside its field."""
 
 import functools
 from abc import ABCMeta
@@ -29,25 +29,25 @@ def kind(base: type, **own) -> type:
 
 
 def as_sent(widget: Widget) -> Widget:
-    """The widget, its value handed on as it comes: a knob judges it, in a sentence beside the widget.
+    """The widget, its value handed on unchecked: the knob's own check gives a sentence beside the widget.
 
-    Gradio's own checks come before any validator, and name no field.
+    Gradio's checks come before any validator, and their messages name no field.
     """
-    widget.__class__ = unjudged(type(widget))
+    widget.__class__ = unchecked(type(widget))
     return widget
 
 
 @functools.cache
-def unjudged(base: type) -> type:
+def unchecked(base: type) -> type:
     """A class like `base` whose values are handed on as they come."""
     return kind(base, preprocess=lambda self, value: value)
 
 
 @functools.cache
-def forgiving(model: type[BaseModel]) -> type[BaseModel]:
-    """A data model of gradio's for an upload, with which what is no file counts as none.
+def lenient(model: type[BaseModel]) -> type[BaseModel]:
+    """A data model of gradio's for an upload that reads a value which is not a file as no file at all.
 
-    So the field asks for one.
+    The field then asks for one, instead of an error that names no field.
     """
 
     class Upload(model):

@@ -1,17 +1,17 @@
-"""The source image: upload or paste. The file reaches the handler untouched, so that core can judge it."""
+"""The source image: upload or paste. The handler gets the file as it is, and the core checks it."""
 
 import gradio as gr
 
 from demos.shared.checks import image_problem
 from demos.shared.events import follow
 from demos.shared.examples import ExampleStrip
-from demos.shared.marks import QUIET, note
-from demos.shared.sent import altered, as_sent, forgiving
+from demos.shared.marks import HIDDEN, note
+from demos.shared.sent import altered, as_sent, lenient
 from textedit_core import images
 
 
 def source_image(height: int = 280, **look) -> gr.Image:
-    """A gr.Image whose value is the uploaded file's own path, readable or not; no webcam."""
+    """A gr.Image whose value is the path of the uploaded file, whether it can be read or not; no webcam."""
     image = gr.Image(
         type="filepath",
         format="png",
@@ -23,7 +23,7 @@ def source_image(height: int = 280, **look) -> gr.Image:
     return altered(
         image,
         preprocess=lambda self, payload: None if payload is None else payload.path,
-        data_model=forgiving(image.data_model),
+        data_model=lenient(image.data_model),
     )
 
 
@@ -50,7 +50,7 @@ class SourceBox:
         self.note = gr.HTML()
         self.examples = ExampleStrip(method)
         self.sizing = sizing_radio(elem_classes="inline")
-        follow([self.image.change], say_image, self.image, [self.note, self.sizing], **QUIET)
+        follow([self.image.change], say_image, self.image, [self.note, self.sizing], **HIDDEN)
 
     @property
     def fields(self) -> dict:

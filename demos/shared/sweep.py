@@ -2,19 +2,22 @@
 
 import contextlib
 from dataclasses import asdict
+from typing import Protocol
 
 import gradio as gr
 
 from demos.context import MODEL_LANE, STOP_LANE, Context
-from demos.shared import charts, fitting, knobs, sweeping
+from demos.shared import charts, knobs, sweeping
 from demos.shared.cells import grid, ranking, status, sweep_problems
 from demos.shared.cellview import CellView
 from demos.shared.checks import guarded, validator
-from demos.shared.common import Ask
 from demos.shared.events import ended, follow
-from demos.shared.marks import CLICK, CROWD, QUIET, SELECT_JS, bar, note
+from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, UNQUEUED, bar, note
 from demos.shared.sent import as_sent
+from demos.shared.view import MethodView
+from textedit_core import request as engine
 from textedit_core.knobs import BoundKnob, Knob
+from textedit_core.request import Request
 
 SEEDS = BoundKnob("seeds", int, 8, Knob(2, 16, 1, label="Seeds to try"))
 INVITATION = "Cells appear here as they come, each with its scores."
@@ -25,12 +28,36 @@ Streams the grid; at the end returns status, grid and scores as HTML, the contac
 a ZIP of the cells (PNG with settings) with sweep.json. Cells made before come from the cache."""
 
 
-class SweepPanel:
-    """`tab` is a components.tab.Tab, whose inputs, problems, Stop and place for a cell the sweep shares."""
+class Swept(Protocol):
+    """What the sweep panel shares with its tab: the inputs, their checks, Stop, and the result."""
 
-    def __init__(self, ctx: Context, tab) -> None:
-        self.ctx, self.tab, self.method = ctx, tab, tab.method
-        self.memory_hint = f"Sweep fewer cells. {self.method.memory_hint}"
+    view: MethodView
+
+    @property
+    def inputs(self) -> dict[str, gr.components.Component]: ...
+
+    @property
+    def fields(self) -> dict[str, gr.components.Component]: ...
+
+    @property
+    def edit_number(self) -> int: ...
+
+    @property
+    def send_outputs(self) -> list[gr.components.Component]: ...
+
+    def problems(self, values: dict) -> dict[str, str]: ...
+
+    def stop(self, request: gr.Request) -> None: ...
+
+    def send(self, cell: dict | None) -> dict: ...
+
+
+class SweepPanel:
+    """The sweep of a tab: two axes, the outlook, the cells as they come, their downloads."""
+
+    def __init__(self, ctx: Context, tab: Swept) -> None:
+        self.ctx, self.tab, self.view = ctx, tab, tab.view
+        self.memory_hint = f"Sweep fewer cells. {self.view.memory_hint}"
         self.cells = gr.State([])
         gr.HTML(
             "<h2>Sweep</h2><p class='note'>Everything as set above, over the values of one or two knobs.</p>",
@@ -39,7 +66,7 @@ class SweepPanel:
         with gr.Row(elem_classes="workbench"):
             with gr.Column(scale=1, min_width=300):
                 self.draw_axes()
-                if self.method.rank:
+                if self.view.rank:
                     self.draw_best()
             with gr.Column(scale=2, min_width=300):
                 self.status = gr.HTML(note(INVITATION), label="Sweep status", elem_id=self.id("sweep-status"))
@@ -48,16 +75,16 @@ class SweepPanel:
                 with gr.Row(visible=False, elem_classes="actions") as self.downloads:
                     self.sheet = gr.DownloadButton("Download contact sheet", size="sm", min_width=120)
                     self.archive = gr.DownloadButton("Download ZIP of the cells", size="sm", min_width=120)
-                self.view = CellView()
+                self.picked = CellView()
 
     def id(self, name: str) -> str:
         """The id of an element, of which every tab has one."""
-        return f"{self.method.name}-{name}"
+        return f"{self.view.name}-{name}"
 
     def draw_axes(self) -> None:
         """Two axes, the outlook, Run and Stop."""
-        first = self.method.axes
-        choices = [(label, name) for name, label in self.method.labels.items()]
+        first = self.view.axes
+        choices = [(label, name) for name, label in self.view.labels.items()]
         with gr.Row(elem_classes="axis"):
             self.x = as_sent(gr.Dropdown(choices, value=first.x, label="X axis", min_width=120))
             self.x_values = gr.Textbox(
@@ -69,9 +96,9 @@ class SweepPanel:
             self.y_values = gr.Textbox(
                 first.y_values, label="Y values", min_width=120, elem_id=self.id("y-values")
             )
-        if self.method.sweeps:
+        if self.view.offers:
             with gr.Row(elem_classes="offers"):
-                self.offers = {name: gr.Button(name, size="sm", min_width=90) for name in self.method.sweeps}
+                self.offers = {name: gr.Button(name, size="sm", min_width=90) for name in self.view.offers}
         self.plan = gr.HTML(elem_id=self.id("sweep-plan"))
         with gr.Row(elem_classes="run"):
             label = f"{self.tab.edit_number + 1}  Sweep"
@@ -99,19 +126,19 @@ class SweepPanel:
         inputs = self.tab.inputs | self.axes
         watched = [w.change for w in inputs.values() if hasattr(w, "change")]
         runs = [self.wire_run(self.run_button, self.run, "sweep", ABOUT_SWEEP, self.axes, self.problems)]
-        if self.method.rank:
+        if self.view.rank:
             about, more = self.best.__doc__, {"seeds": self.seeds}
-            find = (self.tab.problems, knobs.problems(self.method.knobs | {"seeds": SEEDS}))
+            find = (self.tab.problems, knobs.problems(self.view.knobs | {"seeds": SEEDS}))
             runs.append(self.wire_run(self.best_button, self.best, "best_of_seeds", about, more, *find))
         changes = [*watched, ended(*fitted, *runs)]
-        follow(changes, self.say_outlook, inputs_kwargs=inputs, outputs=self.plan, **CROWD)
+        follow(changes, self.say_outlook, inputs_kwargs=inputs, outputs=self.plan, **UNQUEUED)
         # First the run ends by itself and keeps what it has; then one still waiting in the queue is dropped.
-        self.stop_button.click(self.tab.stop, **QUIET, **STOP_LANE).then(None, cancels=runs)
-        for name, axes_for in self.method.sweeps.items():
+        self.stop_button.click(self.tab.stop, **HIDDEN, **STOP_LANE).then(None, cancels=runs)
+        for name, axes_for in self.view.offers.items():
             self.wire_offer(self.offers[name], axes_for)
-        self.grid.select(self.view.show, self.cells, self.view.outputs, **CLICK)
-        sent = self.view.send.click(self.tab.send, self.view.picked, self.tab.send_outputs, **QUIET)
-        sent.then(None, js="() => window.scrollTo({top: 0, behavior: 'smooth'})", **QUIET)
+        self.grid.select(self.picked.show, self.cells, self.picked.outputs, **EVERY_CLICK)
+        sent = self.picked.send.click(self.tab.send, self.picked.picked, self.tab.send_outputs, **HIDDEN)
+        sent.then(None, js="() => window.scrollTo({top: 0, behavior: 'smooth'})", **HIDDEN)
 
     def wire_offer(self, button: gr.Button, axes_for) -> None:
         """A button that sets both axes to what suits the fields."""
@@ -120,20 +147,19 @@ class SweepPanel:
             return list(asdict(axes_for(values)).values())
 
         outputs = list(self.axes.values())
-        button.click(offer, inputs_kwargs=self.tab.fields, outputs=outputs, **QUIET)
+        button.click(offer, inputs_kwargs=self.tab.fields, outputs=outputs, **HIDDEN)
 
     def wire_run(self, button: gr.Button, handler, name: str, about: str, more: dict, *find):
         """One of the two runs, `more` its inputs beside the tab's; each of `find` judges all inputs."""
         inputs = self.tab.inputs | more
-        view = self.view.body
         outputs = [self.status, self.grid, self.chart, self.cells, self.sheet, self.archive]
         return button.click(
             handler,
             inputs_kwargs=inputs,
-            outputs=[*outputs, self.downloads, view],
-            api_name=f"{self.method.name}_{name}",
+            outputs=[*outputs, self.downloads, self.picked.body],
+            api_name=f"{self.view.name}_{name}",
             api_description=about,
-            validator=validator(self.ctx, list(inputs), *find, part=self.method.part),
+            validator=validator(self.ctx, list(inputs), *find, part=self.view.part),
             show_progress="minimal",
             show_progress_on=self.status,
             **MODEL_LANE,
@@ -149,16 +175,16 @@ class SweepPanel:
         """The sentence for each axis that cannot be swept; else for each field, as the first cell has it."""
         asked = {name: values[name] for name in self.axes}
         with contextlib.suppress(ValueError):  # the last line says it beside the field
-            values = self.placed(values, sweeping.axes_of(self.method, **asked))
-        return self.tab.problems(values) | sweep_problems(self.method, self.ctx.max_cells)(values)
+            values = self.placed(values, sweeping.axes_of(self.view, **asked))
+        return self.tab.problems(values) | sweep_problems(self.view, self.ctx.max_cells)(values)
 
     # --- handlers -----------------------------------------------------------------------------------------
 
     def say_outlook(self, *, x, x_values, y, y_values, **values) -> str:
         """The number of cells, and the time they would take where that is known."""
         try:
-            axes = sweeping.axes_of(self.method, x, x_values, y, y_values)
-            if problems := sweep_problems(self.method, self.ctx.max_cells)(
+            axes = sweeping.axes_of(self.view, x, x_values, y, y_values)
+            if problems := sweep_problems(self.view, self.ctx.max_cells)(
                 {"x": x, "y": y, "x_values": x_values, "y_values": y_values}
             ):
                 return note(next(iter(problems.values())), "problem")
@@ -166,9 +192,9 @@ class SweepPanel:
             return ""  # the field itself says what is wrong when the sweep is started
         try:
             values = self.placed(values, axes)
-            ready = self.ctx.ready(values["models"], self.method.part)
+            ready = self.ctx.ready(values["models"], self.view.part)
             if ready and not any(self.tab.problems(values).values()):
-                return self.told(self.method.read(self.ctx, values), axes)
+                return self.outlook_of(self.view.read(self.ctx, values), axes)
         except (ValueError, OSError):
             pass  # as above: until everything is there the cells are only counted
         count = 1
@@ -176,59 +202,57 @@ class SweepPanel:
             count *= len(found)
         return note(sweeping.Outlook(count).words)
 
-    def told(self, ask: Ask, axes: dict[str, list]) -> str:
+    def outlook_of(self, asked: Request, axes: dict[str, list]) -> str:
         """The outlook as HTML, or why there is no room for so many cells."""
         try:
-            sweeping.check_room(ask, axes)
+            sweeping.check_room(asked, axes)
         except ValueError as error:
             return note(str(error), "problem")
-        return note(sweeping.outlook(self.ctx, ask, axes).words)
+        return note(sweeping.outlook(self.ctx, self.view, asked, axes).words)
 
     @guarded("status")
     def run(self, request: gr.Request, *, x: str, x_values: str, y: str = "", y_values: str = "", **values):
         """Stream a sweep; what it returns stands in ABOUT_SWEEP."""
-        axes = sweeping.axes_of(self.method, x, x_values, y, y_values)
+        axes = sweeping.axes_of(self.view, x, x_values, y, y_values)
         values = self.placed(values, axes)
         with self.ctx.stops.running(request.session_hash) as stop:
-            if not (yield from self.tab.before(values, stop, self.status)):
-                return
-            ask = self.method.read(self.ctx, values)
-            sweeping.check_room(ask, axes)
+            asked = self.view.read(self.ctx, values)
+            sweeping.check_room(asked, axes)
             yield {
                 self.status: bar(0, 1, "Starting the sweep"),
-                self.grid: grid(self.method, axes, x, y, []),
+                self.grid: grid(self.view, axes, x, y, []),
                 self.chart: "",
                 self.cells: [],
                 self.downloads: gr.update(visible=False),
-                self.view.body: gr.update(visible=False),
+                self.picked.body: gr.update(visible=False),
             }
             drawn, state = 0, None
-            for state in sweeping.run(self.ctx, ask, x, axes, stop):
+            for state in sweeping.run(self.ctx, self.view, asked, x, axes, stop):
                 updates = {self.status: status(state)}
                 if len(state.shown) > drawn:
                     drawn = len(state.shown)
                     updates |= self.progress(state, y)
                 yield updates
-            yield self.finished(ask, state, y)
+            yield self.finished(asked, state, y)
 
     def progress(self, state: sweeping.Sweeping, y: str) -> dict:
         """Updates for the cells that have come."""
-        method = self.method
-        found = sweeping.curves(method, state.axes, state.x, state.shown)
-        marked = method.suggest(state.x, found) if len(state.shown) == state.total else None
-        titles = tuple(scale.title for scale in method.scales.values())
-        chart = charts.scores(method.labels[state.x], found, titles, marked) if len(found) > 1 else ""
+        view = self.view
+        found = sweeping.curves(view, state.axes, state.x, state.shown)
+        marked = view.suggest(state.x, found) if len(state.shown) == state.total else None
+        titles = tuple(score.title for score in view.scores.values())
+        chart = charts.scores(view.labels[state.x], found, titles, marked) if len(found) > 1 else ""
         return {
-            self.grid: grid(method, state.axes, state.x, y, state.shown, marked),
+            self.grid: grid(view, state.axes, state.x, y, state.shown, marked),
             self.chart: chart,
             self.cells: list(state.shown),
         }
 
-    def finished(self, ask: Ask, state: sweeping.Sweeping, y: str) -> dict:
+    def finished(self, asked: Request, state: sweeping.Sweeping, y: str) -> dict:
         """The last update of a sweep, stopped or complete: downloads for what there is."""
         if not state.shown:
             return {self.status: note("Stopped before the first cell.")}
-        sheet, archive = sweeping.files(ask, state, y)
+        sheet, archive = sweeping.files(asked, state, y)
         words = f"{len(state.shown)} of {state.total} cells" if state.stopped else f"{state.total} cells"
         words += f", {state.refused} refused by the safety checker" if state.refused else ""
         words += ", stopped; what came is kept." if state.stopped else ". Click one to look closer."
@@ -242,20 +266,18 @@ class SweepPanel:
     @guarded("status")
     def best(self, request: gr.Request, *, seeds: int = 8, **values):
         """Edit with several seeds from the set one on and rank them by CLIP score and likeness."""
-        ask = self.method.read(self.ctx, values)
+        asked = self.view.read(self.ctx, values)
         with self.ctx.stops.running(request.session_hash) as stop:
-            fitted = None
-            if self.method.fit:
-                for run in fitting.prepare(self.ctx, ask, stop):
-                    step = run.step
-                    words = f"Preparing, step {step.done} of {step.total}"
-                    yield {self.status: bar(step.done, step.total, words)}
-                if run.stopped:
+            step = None
+            for step in engine.fit(asked):
+                words = f"Preparing, step {step.done} of {step.total}"
+                yield {self.status: bar(step.done, step.total, words)}
+                if stop.is_set() and step.done < step.total:
                     yield {self.status: note("Stopped while preparing.")}
                     return
-                fitted = run.step.value
+            fitted = step.value
             cells = []
-            for step, cells in sweeping.best(self.ctx, ask, fitted, int(seeds), stop):  # noqa: B007
+            for step, cells in sweeping.best(self.ctx, self.view, asked, fitted, int(seeds), stop):  # noqa: B007
                 yield {self.status: bar(step.done, step.total, f"Trying {int(seeds)} seeds")}
             words = "Stopped before the first seeds were done."
             if cells:
@@ -263,9 +285,9 @@ class SweepPanel:
                 words = f"Stopped; what came is kept: {words}" if step.done < step.total else words
             yield {
                 self.status: note(words, "done"),
-                self.grid: ranking(self.method, cells),
+                self.grid: ranking(self.view, cells),
                 self.chart: "",
                 self.cells: cells,
                 self.downloads: gr.update(visible=False),
-                self.view.body: gr.update(visible=False),
+                self.picked.body: gr.update(visible=False),
             }

@@ -1,7 +1,6 @@
 """Sweeps of any method: the outlook, the cells as they come, the files, the best seeds."""
 
 import json
-import time
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -15,17 +14,21 @@ from torch import Tensor
 
 from demos.context import Context, duration
 from demos.shared import safety
-from demos.shared.common import Ask, Method, describe, present
-from demos.shared.fitting import pace_of
-from textedit_core import cache, images, record, sweep
+from demos.shared.fit import pace_of
+from demos.shared.present import present
+from demos.shared.view import MethodView
+from textedit_core import cache, images, sweep
+from textedit_core.costs import Cost, Costs
+from textedit_core.request import EDITING, Request, Result, located, source_of
+from textedit_core.steps import Step
 
 MOST_PIXELS = 100_000_000  # of all cells of a sweep: their PNGs lie on the disk of the host for a day
 ON_SHEET = (192, 192)  # pixels of a cell on the contact sheet, at most
 
 
-def axes_of(method: Method, x: str, x_values: str, y: str, y_values: str) -> dict[str, list]:
+def axes_of(view: MethodView, x: str, x_values: str, y: str, y_values: str) -> dict[str, list]:
     """The two axes as {knob: values}; ValueError, a sentence, for values that are none of the knob's."""
-    known, axes = method.knobs, {}
+    known, axes = view.knobs, {}
     for name, values in ((x, x_values), (y, y_values)):
         if name and not (isinstance(name, str) and name in known):
             raise ValueError("Axis: pick a knob of the list.")
@@ -34,16 +37,22 @@ def axes_of(method: Method, x: str, x_values: str, y: str, y_values: str) -> dic
     return axes
 
 
-def check_room(ask: Ask, axes: dict[str, list]) -> None:
+def check_room(asked: Request, axes: dict[str, list]) -> None:
     """ValueError, a sentence, for more cells than there may be of pictures as large as this one."""
-    cells = len(sweep.plan(axes, ask.method.edit, ask.method.fit))
-    height, width = ask.source.shape[-2:]
+    cells, (height, width) = len(sweep.plan(axes, asked.method)), size_of(asked)
     if cells * height * width > MOST_PIXELS:
         raise ValueError(
             f"Source image: {cells} cells of {width} x {height} pixels are more than the "
             f"{MOST_PIXELS // 10**6} megapixels of one sweep; use at most {MOST_PIXELS // (height * width)} "
             "cells, or a smaller picture."
         )
+
+
+def size_of(asked: Request) -> tuple[int, int]:
+    """Height and width of its picture, in pixels."""
+    if "image" in asked.inputs:
+        return tuple(asked.inputs["image"].shape[-2:])
+    return (asked.models.generator.size,) * 2
 
 
 @dataclass(frozen=True)
@@ -71,26 +80,27 @@ class Outlook:
         return ", ".join(parts) + "."
 
 
-def outlook(ctx: Context, ask: Ask, axes: dict[str, list]) -> Outlook:
+def outlook(ctx: Context, view: MethodView, asked: Request, axes: dict[str, list]) -> Outlook:
     """Count the cells of a sweep, look which the cache has, and guess the time from the runs so far."""
-    method, store = ask.method, cache.default
-    cells = sweep.plan(axes, method.edit, method.fit)
+    cells, found = sweep.plan(axes, asked.method), located(asked)
+    if found is None:  # its picture has not been projected
+        return Outlook(len(cells))
+    store, models = cache.default, asked.models.name
     known, fits, guesses, edit_steps = 0, {}, [], 0
     for coords in cells:
-        cell, name = ask.at(coords), ""
-        if method.fit:
-            name = cache.key(method.fit, ask.args, cell.fit)
+        cell = found.at(**coords)
+        name = cell.fit_call().key() if cell.has_fit else ""
         if name not in fits:
-            fits[name] = store.get(name) if name else cache.Entry(None, 0)
+            fits[name] = store.get(name) if name else cache.Entry(cell.fitted, 0)
             if not fits[name]:
-                stages = method.stages(cell.settings)
-                guesses += [ctx.pace.guess(ask.name, pace_of(ask, one), one.steps) for one in stages]
+                stages = view.stages(cell.settings)
+                guesses += [ctx.pace.guess(models, pace_of(view, one), one.steps) for one in stages]
         entry = fits[name]
-        if entry and store.get(cache.key(method.edit, cell.arguments(entry.value), cell.edit)):
+        if entry and store.get(cell.edit_call(entry.value).key()):
             known += 1
         else:
-            edit_steps += method.edit_steps(cell.settings)
-    guesses.append(ctx.pace.guess(ask.name, f"{method.name} edit", edit_steps))
+            edit_steps += view.edit_steps(cell.settings)
+    guesses.append(ctx.pace.guess(models, f"{view.name} edit", edit_steps))
     seconds = None if None in guesses else sum(guesses)
     return Outlook(len(cells), known, sum(entry is None for entry in fits.values()), seconds)
 
@@ -118,27 +128,37 @@ class Sweeping:
         return sum(not cell["edit"] for cell in self.shown)
 
 
-def run(ctx: Context, ask: Ask, x: str, axes: dict[str, list], stop: Event) -> Iterator[Sweeping]:
+def run(
+    ctx: Context, view: MethodView, asked: Request, x: str, axes: dict[str, list], stop: Event
+) -> Iterator[Sweeping]:
     """Compute the cells, writing each as a PNG with its settings; on `stop` what has come is kept."""
-    method = ask.method
-    state = Sweeping(x, axes, len(sweep.plan(axes, method.edit, method.fit)), ctx.folder())
+    state, source = Sweeping(x, axes, len(sweep.plan(axes, asked.method)), ctx.folder()), None
 
     def keep(cell: sweep.Cell) -> sweep.Cell:
         """Write a cell; only what the contact sheet needs of it stays in memory."""
-        state.shown.append(shown := plain(ask, cell, state.folder))
+        nonlocal source
+        if source is None:
+            source = source_of(located(asked))  # any projection has been made by now
+        name = sweep.cell_name(cell).removesuffix(".png")
+        made = result_of(asked.at(**cell.settings), cell.image, source, cell.seconds)
+        state.shown.append(shown := placed(view, made, cell.coords, state.folder, name))
         state.cells.append(replace(cell, image=small(cell.image) if shown["edit"] else None))
-        ctx.pace.observe(ask.name, f"{method.name} edit", method.edit_steps(cell.settings), cell.seconds)
+        steps = view.edit_steps(cell.settings)
+        ctx.pace.observe(asked.models.name, f"{view.name} edit", steps, cell.seconds)
         return state.cells[-1]
 
-    given = {"fit": method.fit, "batch_size": method.batch(ask), "keep": keep}
-    steps = sweep.sweep(method.edit, axes, *ask.args, **given, **ask.texts, **ask.settings)
-    for step in steps:
+    for step in sweep.sweep(asked, axes, batch_size=view.batch(asked), keep=keep):
         state.loss = step.loss
         if stop.is_set() and step.done < step.total:
             state.stopped = True
             yield state
             return
         yield state
+
+
+def result_of(asked: Request, image: Tensor, source: Tensor, seconds: float) -> Result:
+    """A picture that was made as one of several; `seconds`: 0 where it is from the cache."""
+    return Result(image, asked, source, asked.fitted, {EDITING: Cost(seconds, cached=not seconds)})
 
 
 def small(image: Tensor) -> Tensor:
@@ -148,49 +168,44 @@ def small(image: Tensor) -> Tensor:
     return images.as_tensor(ImageOps.contain(images.to_pil(image)[0], ON_SHEET, Resampling.BICUBIC))
 
 
-def plain(ask: Ask, cell: sweep.Cell, folder: Path) -> dict:
-    """A cell as plain data: a result, and its place."""
-    name = sweep.cell_name(cell).removesuffix(".png")
-    return placed(ask.at(cell.settings), cell.image, cell.coords, folder, name, cell.seconds)
-
-
-def placed(ask: Ask, image: Tensor, coords: dict, folder: Path, name: str, seconds: float) -> dict:
+def placed(view: MethodView, result: Result, coords: dict, folder: Path, name: str) -> dict:
     """One of several results as plain data; one that is refused has no picture, and says so."""
     try:
-        result = present(ask, image, folder, name, seconds)
+        shown = present(view, result, folder, name)
     except safety.Refused:
-        result = safety.in_its_place(describe(ask).to_json())
-    return result | {"coords": coords}
+        shown = safety.refused(result.record.to_json())
+    return shown | {"coords": coords}
 
 
-def curves(method: Method, axes: dict[str, list], x: str, shown: list[dict]) -> list[tuple]:
+def curves(view: MethodView, axes: dict[str, list], x: str, shown: list[dict]) -> list[tuple]:
     """(x value, mean of each score) at each value of a numeric x that has cells."""
     found = []
     for value in axes[x]:
         rows = [c["scores"] for c in shown if c["coords"][x] == value and c["scores"]]
         if rows and isinstance(value, int | float) and not isinstance(value, bool):
-            found.append((value, *(sum(r[key] for r in rows) / len(rows) for key in method.scales)))
+            found.append((value, *(sum(r[key] for r in rows) / len(rows) for key in view.scores)))
     return sorted(found)
 
 
-def files(ask: Ask, state: Sweeping, y: str) -> tuple[str, str]:
+def files(asked: Request, state: Sweeping, y: str) -> tuple[str, str]:
     """Write the contact sheet, and a ZIP of the cells with sweep.json; returns both paths."""
     folder, cells = state.folder, state.cells
     sheet, archive = folder / "contact-sheet.png", folder / "sweep.zip"
     x_axis = sweep.Axis(state.x, tuple(state.axes[state.x]))
     y_axis = sweep.Axis(y, tuple(state.axes[y])) if y else None
     missing = f" ({state.refused} refused by the safety checker)" if state.refused else ""
-    sweep.contact_sheet(cells, x_axis, y_axis, ON_SHEET[0], ask.title + missing).save(sheet)
+    title = " → ".join(filter(None, asked.prompts.values())) + missing
+    sweep.contact_sheet(cells, x_axis, y_axis, ON_SHEET[0], title).save(sheet)
     rows = [
         row | (shown["scores"] or {}) | ({} if shown["edit"] else {"file": "", "refused": True})
         for row, shown in zip(sweep.summary(cells), state.shown, strict=True)
     ]
     listing = {
-        "method": ask.method.name,
-        "models": ask.name,
-        "prompts": ask.prompts,
+        "method": asked.method.name,
+        "models": asked.models.name,
+        "prompts": dict(asked.prompts),
         "axes": state.axes,
-        "image": record.image_sha(ask.picture) if ask.picture else "",
+        "image": asked.record.image,
         "complete": not state.stopped,
         "cells": rows,
     }
@@ -202,23 +217,25 @@ def files(ask: Ask, state: Sweeping, y: str) -> tuple[str, str]:
     return str(sheet), str(archive)
 
 
-def best(ctx: Context, ask: Ask, fitted: Any, seeds: int, stop: Event) -> Iterator[tuple]:
+def best(
+    ctx: Context, view: MethodView, asked: Request, fitted: Any, seeds: int, stop: Event
+) -> Iterator[tuple[Step, list[dict]]]:
     """Rank `seeds` seeds from the asked one on; yields (step, cells as plain data so far, best first).
 
     The seeds of a batch share its time. Those that are refused come last.
     """
-    folder, shown = ctx.folder(), {}
-    spent, began = 0.0, time.monotonic()
-    for step in ask.method.rank(ask, fitted, seeds):
+    folder, shown, source = ctx.folder(), {}, source_of(asked)
+    costs, spent = Costs(asked.models.device, asked.inputs), 0.0
+    for step in costs.watch(EDITING, view.rank(asked, fitted, seeds)):
         new = [one for one in step.value or () if one.seed not in shown]
-        seconds = (time.monotonic() - began) / max(1, len(new))
+        seconds = (costs.seconds(EDITING) - spent) / max(1, len(new))
         for one in new:
-            place, name = {"seed": one.seed}, f"seed={one.seed}"
-            shown[one.seed] = placed(ask.at(place), one.image, place, folder, name, seconds)
+            made = result_of(asked.at(seed=one.seed), one.image, source, seconds)
+            shown[one.seed] = placed(view, made, {"seed": one.seed}, folder, f"seed={one.seed}")
         if new:
-            spent, began = spent + seconds * len(new), time.monotonic()
+            spent = costs.seconds(EDITING)
         yield step, sorted((shown[one.seed] for one in step.value or ()), key=lambda cell: not cell["edit"])
         if stop.is_set():
             return
-    edit_steps = seeds * ask.method.edit_steps(ask.settings)
-    ctx.pace.observe(ask.name, f"{ask.method.name} edit", edit_steps, spent)
+    edit_steps = seeds * view.edit_steps(asked.settings)
+    ctx.pace.observe(asked.models.name, f"{view.name} edit", edit_steps, spent)

@@ -1,48 +1,75 @@
 """What the tab of a method is: widgets on the left, the result on the right, the sweep below, all wired.
 
-runs/common.py says how a new tab is made of it.
+shared/view.py says how a new tab is made of it.
 """
 
-import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from threading import Event
 from typing import Any
 
 import gradio as gr
 
 from demos.context import MODEL_LANE, STOP_LANE, Context
-from demos.shared import common, fitting, knobs
+from demos.shared import knobs
 from demos.shared.checks import guarded, validator
-from demos.shared.common import Ask, Method
 from demos.shared.events import follow
 from demos.shared.examples import ExampleStrip
-from demos.shared.marks import CROWD, QUIET, bar, note
-from demos.shared.preparing import Preparing
+from demos.shared.fit import FitPanel, FitProgress
+from demos.shared.marks import HIDDEN, UNQUEUED, bar, note
+from demos.shared.panel import BuiltTab, MethodPanel
+from demos.shared.present import present
 from demos.shared.results import ResultPanel
 from demos.shared.seeds import SeedRow
 from demos.shared.sweep import SweepPanel
+from demos.shared.view import MethodView
+from textedit_core import request as engine
+from textedit_core.costs import Costs
+from textedit_core.request import EDITING, FITTING, PROJECTING, Request, Result, known_fit, located
 from textedit_core.steps import Step
 
+STOPPED_PROJECTING = "Stopped while projecting. Fewer projection steps are quicker."
 
-class Tab(Preparing):
+
+@dataclass
+class Run:
+    """A press of Prepare or Edit under way: what is asked, the Stop of its page, the widgets' values."""
+
+    asked: Request
+    stop: Event
+    values: dict
+    costs: Costs
+
+    @classmethod
+    def of(cls, asked: Request, stop: Event, values: dict) -> "Run":
+        """A run that has cost nothing so far."""
+        return cls(asked, stop, values, Costs(asked.models.device, asked.inputs))
+
+
+class Tab(BuiltTab, MethodPanel):
     """Widgets as attributes; handlers are functions of the widgets' values and the cache alone.
 
-    A tab of its own sets `method`, `about_edit`, `about_prepare` (texts for the API) and the methods up to
+    A tab of its own sets `view`, `about_edit`, `about_prepare` (texts for the API) and the methods up to
     `fields`; `draw_run` is called where the Edit button is to stand, and fills `edit_button`, `edit_status`.
     """
 
-    method: Method
+    view: MethodView
+    title = ""
     about_prepare = ""
     about_edit = ""
     left_out = "its source image: add that again"  # what a PNG does not carry
+    fit: FitPanel | None = None  # for a method that has a fit
     seeds: SeedRow | None = None
     examples: ExampleStrip | None = None
 
     def __init__(self, ctx: Context, models: gr.Dropdown) -> None:
         self.ctx, self.models, self.controls = ctx, models, {}
-        self.knobs, self.memory_hint = self.method.knobs, self.method.memory_hint
+        self.panels = {self.view.name: self}
+        self.knobs, self.memory_hint = self.view.knobs, self.view.memory_hint
         with gr.Row(elem_classes="workbench"):
             with gr.Column(scale=1, min_width=320, elem_classes="asking"):
-                self.draw_asking(ctx.presets(ctx.default, self.method.name))
+                self.draw_asking(ctx.presets(ctx.default, self.view.name))
             with gr.Column(scale=2, min_width=320, elem_classes="answer"):
                 self.result = self.draw_answer()
         self.sweep = SweepPanel(ctx, self)
@@ -78,36 +105,31 @@ class Tab(Preparing):
         return {}
 
     @property
-    def place(self) -> str:
-        """The id of the gr.Tab that the page shows for this one."""
-        return self.method.name
+    def tab_id(self) -> str:
+        """The id of the gr.Tab that it stands in."""
+        return self.view.name
 
     @property
     def edit_number(self) -> int:
         """The place of Edit among the numbered buttons; Sweep is the next."""
-        return 2 if self.method.fit else 1
+        return 2 if self.view.has_fit else 1
 
-    def before(self, values: dict, stop, status: gr.HTML) -> Iterator[dict]:
-        """Yield updates while what `method.read` needs is made, told in `status`; False once stopped."""
-        yield from ()
-        return True
+    def finish(self, run: Run) -> Iterator[dict]:
+        """Yield updates while the picture is made, at last the result; override it to do more."""
+        result = yield from self.watch(run, engine.run(run.asked, costs=run.costs))
+        if result is not None:
+            shown = present(self.view, result, self.ctx.folder())
+            yield self.result.show(shown | self.extras(result)) | {self.edit_status: self.summary(result)}
 
-    def finish(self, ask: Ask, fitted: Any, stop, values: dict) -> Iterator[dict]:
-        """Yield updates while the edit runs, at last the result; override it to do more."""
-        start = time.monotonic()
-        edited = yield from self.stepping(fitting.edit(self.ctx, ask, fitted), stop, "Editing")
-        if edited is not None:
-            seconds = time.monotonic() - start
-            result = common.present(ask, edited, self.ctx.folder(), seconds=seconds)
-            yield self.result.show(result | self.beside(ask, fitted)) | {
-                self.edit_status: self.told(ask, fitted)
-            }
+    def projected(self, values: dict) -> dict:
+        """Updates when a picture has been projected, for a method that starts from a latent."""
+        raise NotImplementedError
 
-    def beside(self, ask: Ask, fitted: Any) -> dict:
+    def extras(self, result: Result) -> dict:
         """What the result has for the tab's own view of it."""
         return {}
 
-    def told(self, ask: Ask, fitted: Any) -> str:
+    def summary(self, result: Result) -> str:
         """What the line below Edit says of a finished edit, as HTML."""
         return ""
 
@@ -123,12 +145,12 @@ class Tab(Preparing):
 
     def draw_seeds(self) -> None:
         """The seed row, for a method that has a seed."""
-        self.seeds = SeedRow(self.method.name, self.knobs["seed"])
+        self.seeds = SeedRow(self.view.name, self.knobs["seed"])
         self.controls["seed"] = self.seeds.number
 
     def draw_run(self) -> None:
         """Edit, Stop and the line below them."""
-        label, name = f"{self.edit_number}  Edit", self.method.name
+        label, name = f"{self.edit_number}  Edit", self.view.name
         with gr.Row(elem_classes="run"):
             self.edit_button = gr.Button(
                 label, variant="primary", scale=3, min_width=140, elem_id=f"{name}-edit"
@@ -156,7 +178,7 @@ class Tab(Preparing):
     def wire(self) -> None:
         """Presets as the models change, examples, seeds, then the runs and what follows them."""
         # .input and not .change: Recall sets the models too, and must not lose its knobs to presets.
-        follow([self.models.input], self.use_presets, self.models, self.widgets, **CROWD)
+        follow([self.models.input], self.use_presets, self.models, self.widgets, **UNQUEUED)
         if self.examples:
             self.examples.on_pick(self.fields, self.controls, self.from_example, self.models, self.at_first)
         if self.seeds:
@@ -170,18 +192,18 @@ class Tab(Preparing):
         """Prepare and Edit in the model's lane, Stop for both; returns their events."""
         events = []
         if self.fit:
-            inputs = self.inputs | self.planned
+            inputs = self.inputs | self.before_stop
             options = self.run_options("prepare", self.about_prepare, inputs, self.fit.status)
             events.append(self.fit.button.click(self.prepare, outputs=self.fit_outputs, **options))
-        inputs = self.inputs | self.extra | self.planned
+        inputs = self.inputs | self.extra | self.before_stop
         options = self.run_options("edit", self.about_edit, inputs, self.edit_status)
         outputs = [*self.result.outputs, self.edit_status, *self.fit_outputs]
         events.append(self.before_edit(self.triggers).then(self.edit, outputs=outputs, **options))
         # First the run ends by itself and keeps what it has; then one still waiting in the queue is dropped.
         if self.fit:
-            stopped = self.fit.stop.click(self.stop, **QUIET, **STOP_LANE)
+            stopped = self.fit.stop.click(self.stop, **HIDDEN, **STOP_LANE)
             stopped.then(None, cancels=events[:1])
-        asked = {"api_name": f"{self.method.name}_stop", "show_progress": "hidden", **STOP_LANE}
+        asked = {"api_name": f"{self.view.name}_stop", "show_progress": "hidden", **STOP_LANE}
         self.edit_stop.click(self.stop, **asked).then(None, cancels=events[-1:])
         return events
 
@@ -189,20 +211,65 @@ class Tab(Preparing):
         """The event in which a press of Edit clears the status and draws a seed; the edit follows it."""
         if self.seeds:
             return self.seeds.draw(triggers, self.edit_status)
-        return gr.on(triggers, None, None, self.edit_status, js="() => ''", **QUIET)
+        return gr.on(triggers, None, None, self.edit_status, js="() => ''", **HIDDEN)
 
     def run_options(self, name: str, about: str, inputs: dict, status: gr.HTML) -> dict:
         """What the events of Prepare and Edit have in common."""
         find = knobs.problems(self.knobs)
         return {
             "inputs_kwargs": inputs,
-            "validator": validator(self.ctx, list(inputs), self.problems, find, part=self.method.part),
-            "api_name": f"{self.method.name}_{name}",
+            "validator": validator(self.ctx, list(inputs), self.problems, find, part=self.view.part),
+            "api_name": f"{self.view.name}_{name}",
             "api_description": about or None,
             "show_progress": "minimal",
             "show_progress_on": status,
             **MODEL_LANE,
         }
+
+    # --- the preparation ------------------------------------------------------------------------------------
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of the models that a preparation takes."""
+        return (self.view.part,)
+
+    @property
+    def fit_fields(self) -> dict:
+        """The inputs that a preparation is made for, by name, beside models and knobs."""
+        return self.fields
+
+    @property
+    def fit_outputs(self) -> list:
+        """What a fit under way may update; Stop sets the knobs it keeps to what was done."""
+        if not self.fit:
+            return []
+        knobs = [self.controls[name] for name in self.view.keeps]
+        return [self.fit.status, self.fit.losses, *knobs, self.fit.before_stop, self.fit.shown_key]
+
+    @property
+    def before_stop(self) -> dict:
+        """What Prepare and Edit are asked with too: the values that an earlier Stop has changed."""
+        return {"before_stop": self.fit.before_stop} if self.fit else {}
+
+    def follow_fit(self) -> None:
+        """The panel speaks of what is asked now: after every change of it, and of what a run has told."""
+        fields, knobs = self.fit_fields.values(), [self.controls[name] for name in self.view.fit_knobs]
+        asked = self.inputs | self.before_stop
+        set_knobs = [self.controls[name] for name in self.view.keeps]
+        if set_knobs:
+            set_back = {"inputs_kwargs": asked, "outputs": [*set_knobs, self.fit.before_stop], **UNQUEUED}
+            follow([one.change for one in fields], self.set_back, **set_back)
+        # One event for all of it: the page sends the next only when the last has answered, so that an answer
+        # from before the end of a run never comes after one from behind it.
+        follow(
+            [one.change for one in (*fields, self.models, *knobs, self.fit.shown_key)],
+            self.say_fit,
+            inputs_kwargs={**self.inputs, "shown_key": self.fit.shown_key},
+            outputs=[self.fit.status, self.fit.losses, self.fit.shown_key],
+            **UNQUEUED,
+        )
+        # Other models bring their presets, and those are what counts from then on.
+        follow([self.models.input], lambda: {}, None, self.fit.before_stop, **UNQUEUED)
 
     # --- Recall, sweeps -----------------------------------------------------------------------------------
 
@@ -211,7 +278,7 @@ class Tab(Preparing):
         """What Recall sets."""
         row = [self.seeds.mode] if self.seeds else []
         sizing = [self.fields["sizing"]] if "sizing" in self.fields else []
-        return [*self.texts.values(), *row, *sizing, *self.widgets, *self.planned.values()]
+        return [*self.texts.values(), *row, *sizing, *self.widgets, *self.before_stop.values()]
 
     def restore(self, about) -> list:
         """Updates for `restore_outputs` from a record; a knob it does not have takes its default."""
@@ -224,7 +291,7 @@ class Tab(Preparing):
             *row,
             *(sizing if "sizing" in self.fields else []),
             *knobs.restored(self.knobs, known, {}),
-            *({} for _ in self.planned),  # what a Stop has changed is of no more interest
+            *({} for _ in self.before_stop),  # what a Stop has changed is of no more interest
         ]
 
     @property
@@ -246,7 +313,7 @@ class Tab(Preparing):
 
     def use_presets(self, models: str) -> list:
         """The values that suit the chosen models."""
-        return knobs.restored(self.knobs, {}, self.ctx.presets(models, self.method.name))
+        return knobs.restored(self.knobs, {}, self.ctx.presets(models, self.view.name))
 
     def at_first(self, models: str) -> dict:
         """The knobs as an example finds them: as suits the models, whatever was set; the seed stays."""
@@ -257,28 +324,122 @@ class Tab(Preparing):
         """End the run of this session after the step in hand; what has been done is kept and usable."""
         self.ctx.stops.ask(request.session_hash)
 
-    def stepping(self, steps: Iterator[Step], stop, doing: str):
-        """Yield page updates for each step; returns the value, or None once stopped."""
-        for step in steps:
-            yield {self.edit_status: bar(step.done, step.total, f"{doing}, step {step.done} of {step.total}")}
-            if stop.is_set() and step.done < step.total:
-                yield {self.edit_status: note("Stopped. The last result is still shown.")}
-                return None
-        return step.value
-
     @guarded("edit_status")
     def edit(self, request: gr.Request, **values):
         """Edit, preparing first where that has not been done."""
         with self.ctx.stops.running(request.session_hash) as stop:
             yield {self.edit_status: ""}
-            if not (yield from self.before(values, stop, self.edit_status)):
-                return
-            ask, fitted = self.method.read(self.ctx, values), None
-            if self.method.fit:
-                run = yield from self.fitting(ask, stop, values.get("planned"))
-                if run.stopped:
-                    words = " Press Edit to use what has been learnt." if run.kept else ""
-                    yield {self.edit_status: note(f"Stopped while preparing.{words}")}
-                    return
-                fitted = run.step.value
-            yield from self.finish(ask, fitted, stop, values)
+            yield from self.finish(Run.of(self.view.read(self.ctx, values), stop, values))
+
+    @guarded("fit.status")
+    def prepare(self, request: gr.Request, **values):
+        """Do the part of the method that is done once for its inputs, and keep it under its content."""
+        with self.ctx.stops.running(request.session_hash) as stop:
+            run = Run.of(self.view.read(self.ctx, values), stop, values)
+            yield from self.watch(run, engine.fit(run.asked, costs=run.costs), self.fit.status)
+
+    def watch(
+        self, run: Run, steps: Iterator[Step], status: gr.HTML | None = None, pictures: int = 1
+    ) -> Generator[dict, None, Any]:
+        """Yield page updates for each of the engine's steps; returns the last value, or None once stopped.
+
+        status: where a projection is told, else below Edit.  pictures: how many are made at once.
+        """
+        progress, status, step, drawn = None, status or self.edit_status, None, 0
+        with closing(steps):
+            for step in steps:
+                stopped = run.stop.is_set() and step.done < step.total
+                if step.stage == PROJECTING and step.done == step.total:
+                    yield self.projected(run.values)
+                elif step.stage == PROJECTING:
+                    yield {status: bar(step.done, step.total, step_words("Projecting", step))}
+                elif step.stage == FITTING and self.fit:
+                    progress = progress or FitProgress(self.view.stages(run.asked.settings))
+                    progress.take(step, run.costs.stages[FITTING])
+                    progress.stopped = stopped
+                    yield self.fitted(run, progress)
+                elif step.stage == EDITING:
+                    drawn += 1
+                    yield {status: bar(step.done, step.total, step_words("Editing", step))}
+                if stopped:
+                    if step.stage != FITTING or status is self.edit_status:  # else the panel has said it
+                        yield {status: note(self.stopped_words(step, progress))}
+                    return None
+        cost = run.costs.stages.get(EDITING)
+        if cost and not cost.cached:
+            models, kind = run.asked.models.name, f"{run.asked.method.name} edit"
+            self.ctx.pace.observe(models, kind, drawn * pictures, cost.seconds)
+        return step.value if step else None
+
+    def fitted(self, run: Run, progress: FitProgress) -> dict:
+        """Updates for a step of a fit; at its end the panel says of what, and a Stop has set knobs."""
+        asked, before_stop = run.asked, run.values.get("before_stop") or {}
+        if progress.stopped and self.view.keep:
+            progress.kept = self.view.keep(asked, progress.step)
+        updates = self.fit.show(progress)
+        if not progress.ended:
+            return updates
+        if not progress.stopped:
+            progress.remember_pace(self.ctx, self.view, asked.models.name)
+        changed = {}
+        for name, kept in progress.kept.items():
+            before, after = before_stop.get(name, (None, None))
+            changed[name] = (before if after == asked.settings[name] else asked.settings[name], kept)
+            updates[self.controls[name]] = kept
+        updates |= {self.fit.shown_key: fit_key(asked.at(**progress.kept))}
+        return updates | ({self.fit.before_stop: changed} if changed else {})
+
+    def stopped_words(self, step: Step, progress: FitProgress | None) -> str:
+        """What is said of a run that was stopped at this step."""
+        if step.stage == PROJECTING:
+            return STOPPED_PROJECTING
+        if step.stage == FITTING:
+            more = " Press Edit to use what has been learnt." if progress and progress.kept else ""
+            return f"Stopped while preparing.{more}"
+        return "Stopped. The last result is still shown."
+
+    # --- what has been prepared ---------------------------------------------------------------------------
+
+    def set_back(self, *, before_stop: dict, **values) -> dict:
+        """For another image, prompt or latent: the knobs as they were before a Stop, unless set since."""
+        back = {name: before for name, (before, kept) in (before_stop or {}).items() if values[name] == kept}
+        return {self.controls[name]: value for name, value in back.items()} | {self.fit.before_stop: {}}
+
+    def say_fit(self, *, shown_key: str, **values) -> dict:
+        """Say whether what is asked now has been prepared; `shown_key` is the key of what the panel shows.
+
+        What a run has said of its own end stays; else the cache is asked.
+        """
+        asked = self.fit_asked(values)
+        key = fit_key(asked) if asked else ""
+        if key and key == shown_key:
+            return {self.fit.shown_key: key}
+        entry = known_fit(asked) if asked else None
+        if entry is None:
+            return self.fit.invite()
+        return self.fit.show(FitProgress.finished(self.view, asked, entry)) | {self.fit.shown_key: key}
+
+    def fit_asked(self, values: dict) -> Request | None:
+        """What Prepare would be asked with; None while that is not complete, or nothing is in memory."""
+        known = values | {name: values[name] or "" for name in self.texts}
+        try:
+            loaded = all(self.ctx.loaded(values["models"], part) for part in self.parts)
+            return self.view.read(self.ctx, known) if loaded and self.pictured(values) else None
+        except (ValueError, OSError):
+            return None
+
+    def pictured(self, values: dict) -> bool:
+        """Whether the picture that a preparation is made for is there."""
+        return bool(values["image"])
+
+
+def fit_key(asked: Request) -> str:
+    """The key of its fit in the cache; "" while its picture has not been projected."""
+    found = located(asked)
+    return found.fit_call().key() if found else ""
+
+
+def step_words(doing: str, step: Step) -> str:
+    """What is being done, and how far it is."""
+    loss = "" if step.loss is None or step.stage == EDITING else f", loss {step.loss:.3f}"
+    return f"{doing}, step {step.done} of {step.total}{loss}"

@@ -1,24 +1,27 @@
-"""The runs of what StyleCLIP is compared with: which knobs a technique uses, and what it has found."""
+"""What the page adds to the methods beside StyleCLIP: which knobs a technique uses, what it has found."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
 from demos.context import Context
-from demos.shared import fitting
-from demos.shared.common import Ask, Axes, Method, Stage
+from demos.shared.view import Axes, MethodView, Stage, optional_part
 from demos.styleclip import latents as styleclip
 from textedit_core.methods import latent_directions as directions
 from textedit_core.models.style import latents
 from textedit_core.models.style.directions import CODES_AT_ONCE, Channels
 from textedit_core.models.style.interfacegan import IMAGES_AT_ONCE
+from textedit_core.request import Request, Result
 
 GANSPACE, INTERFACEGAN, STYLESPACE = "ganspace", "interfacegan", "stylespace"
 LAYERS = ("first_layer", "last_layer")
-OF_SOME = {  # the knobs that not every technique uses, and the texts
+USED_BY_SOME = {  # the knobs that not every technique uses, and the texts
     GANSPACE: ("component", *LAYERS),
     INTERFACEGAN: ("neutral", "prompt", *LAYERS, "share"),
     STYLESPACE: ("neutral", "prompt", "channel"),
 }
-KNOBS_OF_SOME = ("component", "channel", *LAYERS, "share")
+KNOBS_USED_BY_SOME = ("component", "channel", *LAYERS, "share")
 DOING = {
     GANSPACE: "Drawing codes",
     INTERFACEGAN: "Looking at samples",
@@ -27,34 +30,18 @@ DOING = {
 
 
 def used(technique: str, name: str) -> bool:
-    """Whether a technique uses one of the knobs or texts that not all of them do."""
-    return name in OF_SOME.get(technique, ())
+    """Whether a technique uses a knob or text that is not used by all."""
+    return name in USED_BY_SOME.get(technique, ())
 
 
-def settings(values: dict, presets: dict) -> dict:
-    """The knobs, checked; one without use is at its preset or default, and costs no new preparation."""
-    found = METHOD.settings(values)
-    idle = [name for name in KNOBS_OF_SOME if not used(found["technique"], name)]
-    return fitting.resting(METHOD, found, idle, presets)
-
-
-def read(ctx: Context, values: dict) -> Ask:
-    """Widgets -> Ask; ValueError, a sentence, for what cannot be used."""
-    models, begun = ctx.models(values["models"]), styleclip.start(ctx, values)
-    chosen = settings(values, ctx.presets(values["models"], METHOD.name))
-    textual = used(chosen["technique"], "prompt")
-    texts = {name: values[name].strip() if textual else "" for name in ("neutral", "prompt")}
-    helpers = [styleclip.helper(models, part) if textual else None for part in ("clip", "relevance")]
-    return styleclip.asked(
-        METHOD,
-        values | chosen,
-        models,
-        begun,
-        (models.generator, *helpers, *texts.values()),
-        prompts=texts if textual else {},
-        texts={"latent": begun.latent},
-        goal=texts["prompt"],
-    )
+def read(view: MethodView, ctx: Context, values: Mapping[str, Any]) -> Request:
+    """The request that the widgets make: texts only for a technique that uses them."""
+    chosen = view.settings(values)
+    unused = [name for name in KNOBS_USED_BY_SOME if not used(chosen["technique"], name)]
+    settings = view.reset(chosen, unused, ctx.presets(values["models"], view.name))
+    without = () if used(chosen["technique"], "prompt") else ("neutral", "prompt")
+    given = {name: value for name, value in values.items() if name not in without}
+    return styleclip.asked(view, ctx, given, settings=settings)
 
 
 def problems(ctx: Context, values: dict) -> dict[str, str]:
@@ -74,7 +61,7 @@ def problems(ctx: Context, values: dict) -> dict[str, str]:
 
 
 def _of_texts(models, values: dict) -> dict[str, str]:
-    """The same where texts are used."""
+    """The same for a technique that uses texts."""
     if values["technique"] == STYLESPACE:
         try:
             directions.find_channel(models.generator, _any_ranking(models.generator), values["channel"])
@@ -82,9 +69,9 @@ def _of_texts(models, values: dict) -> dict[str, str]:
             return {"channel": str(error)}
         if ":" in values["channel"]:
             return {}
-        if styleclip.helper(models, "relevance") is None:
+        if optional_part(models, "relevance") is None:
             return {"channel": "These models have no relevance to rank channels by: name one, as 9:32."}
-    if styleclip.helper(models, "clip") is None:
+    if optional_part(models, "clip") is None:
         return {"technique": "These models have no CLIP on this machine: choose ganspace."}
     empty = {
         "neutral": "Write what the picture shows now, such as 'a person'.",
@@ -97,21 +84,21 @@ def _of_texts(models, values: dict) -> dict[str, str]:
 
 
 def _any_ranking(generator) -> Channels:
-    """As many ranks as a text can give, to check one before there are any."""
+    """A ranking of all channels, so that the text of a channel can be checked before a fit."""
     count = int(latents.editable_channels(generator).sum())
     return Channels(torch.zeros(0), torch.arange(count), torch.ones(count))
 
 
-def stages(settings: dict) -> tuple[Stage, ...]:
+def stages(settings: Mapping[str, Any]) -> tuple[Stage, ...]:
     """One stage, as many steps as the fit has."""
     technique = settings["technique"]
     steps = -(-settings["samples"] // (IMAGES_AT_ONCE if technique == INTERFACEGAN else CODES_AT_ONCE))
     return (Stage(f"{technique} samples", DOING[technique], steps),)
 
 
-def words(ask: Ask, fitted) -> str:
-    """What the edit went along, in one sentence."""
-    chosen, generator = ask.settings, ask.args[0]
+def words(result: Result) -> str:
+    """The direction of the edit, in one sentence."""
+    chosen, generator, fitted = result.request.settings, result.request.inputs["generator"], result.fitted
     if isinstance(fitted, Channels):
         layer, number, sign = directions.find_channel(generator, fitted, chosen["channel"])
         way = "down" if sign < 0 else "up"
@@ -122,14 +109,13 @@ def words(ask: Ask, fitted) -> str:
         return (
             f"Component {chosen['component']} of {len(variances)}: {100 * part:.1f} % of the variance of W."
         )
-    return f"Across the boundary that {chosen['samples']:,} samples tell."
+    return f"Across the boundary found from {chosen['samples']:,} samples."
 
 
-METHOD = Method(
-    directions,
-    read,
+VIEW = MethodView(
+    "latent_directions",
     Axes("strength", "-6-6 [7]"),
-    sweeps={
+    offers={
         "Strength": lambda values: Axes("strength", "-6-6 [7]"),
         "Techniques": lambda values: Axes(
             "strength", "-6-6 [5]", "technique", f"{INTERFACEGAN}, {STYLESPACE}, {GANSPACE}"
@@ -138,5 +124,5 @@ METHOD = Method(
     stages=stages,
     headline=("technique", "strength"),
     edit_steps=lambda settings: 1,
-    **styleclip.SHARED,
+    **styleclip.SHARED | {"reader": read},
 )

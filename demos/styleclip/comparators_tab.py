@@ -2,18 +2,18 @@
 
 import gradio as gr
 
-from demos.shared.common import Ask
 from demos.shared.events import follow
 from demos.shared.fit import FitPanel
-from demos.shared.marks import CROWD, note
+from demos.shared.marks import UNQUEUED, note
 from demos.shared.prompt import PromptBox
 from demos.shared.results import ResultPanel
 from demos.styleclip import comparators as runs
 from demos.styleclip.technique import TechniqueTab
+from textedit_core.request import Result
 
 FIRST_STEPS = (
     "Pick a sample above, or project a picture of your own.",
-    "Choose a technique: GANSpace needs no text, the two others look for one.",
+    "Choose a technique: GANSpace needs no text, the other two need both.",
     "Press Edit, then drag the strength.",
 )
 NEUTRAL, PROMPT = "a person", "a surprised person"  # so that every technique moves something from the start
@@ -22,7 +22,7 @@ NEUTRAL, PROMPT = "a person", "a surprised person"  # so that every technique mo
 class ComparatorsTab(TechniqueTab):
     """A technique, its texts where it has some, strength, and its own knobs."""
 
-    method, title, needs = runs.METHOD, "Comparators", ()
+    view, title, needs = runs.VIEW, "Comparators", ()
     about_prepare = """Find the directions of a technique from random codes; for InterFaceGAN from images.
 
 Returns the status as HTML. What is found stays on the server under a key of its content: call
@@ -33,8 +33,8 @@ GANSpace uses neither text. Returns the edited picture (a PNG with its settings 
 JSON, the scores, the source beside the edit, and the source."""
 
     def draw_asking(self, presets: dict) -> None:
-        """Technique, texts, Prepare, strength, Edit, the knobs of the technique, and the quieter ones."""
-        name = self.method.name
+        """Technique, texts, Prepare, its knobs, strength, Edit, and knobs that are seldom changed."""
+        name = self.view.name
         self.draw_knobs(["technique"], presets)
         with gr.Column(elem_classes="texts") as self.textual:
             self.neutral, self.prompt = (
@@ -49,7 +49,9 @@ JSON, the scores, the source beside the edit, and the source."""
         self.draw_run()
         with gr.Accordion("More settings", open=False):
             self.draw_knobs(["first_layer", "last_layer", "samples", "share", "sample_seed"], presets)
-        for widget, shown in zip(self.of_some, self.show_used(self.controls["technique"].value), strict=True):
+        for widget, shown in zip(
+            self.used_by_some, self.show_used(self.controls["technique"].value), strict=True
+        ):
             widget.visible = shown["visible"]
 
     def draw_answer(self) -> ResultPanel:
@@ -65,7 +67,7 @@ JSON, the scores, the source beside the edit, and the source."""
 
     @property
     def fit_fields(self) -> dict:
-        """What directions are found for: the texts, and any latent."""
+        """What directions are found for: the texts; they serve any latent."""
         return self.texts
 
     def own_problems(self, values: dict) -> dict[str, str]:
@@ -74,28 +76,28 @@ JSON, the scores, the source beside the edit, and the source."""
 
     @property
     def live(self) -> list:
-        """Strength and component where they are let go."""
+        """Strength and component, when their sliders are released."""
         return [self.controls[name].release for name in ("strength", "component")]
 
     # --- wiring and handlers ------------------------------------------------------------------------------
 
     @property
-    def of_some(self) -> list:
-        """What is shown only for some techniques: the texts, then knobs."""
-        return [self.textual, *(self.controls[name] for name in runs.KNOBS_OF_SOME)]
+    def used_by_some(self) -> list:
+        """The widgets that only some techniques use: the texts, then knobs."""
+        return [self.textual, *(self.controls[name] for name in runs.KNOBS_USED_BY_SOME)]
 
     def wire(self) -> None:
         """What Tab wires, and the knobs of the technique."""
         super().wire()
         technique = self.controls["technique"]
-        follow([technique.change], self.show_used, technique, self.of_some, **CROWD)
+        follow([technique.change], self.show_used, technique, self.used_by_some, **UNQUEUED)
 
     def show_used(self, technique: str) -> list:
         """Show the texts and those knobs that the technique uses."""
-        shown = [runs.used(technique, name) for name in runs.KNOBS_OF_SOME]
+        shown = [runs.used(technique, name) for name in runs.KNOBS_USED_BY_SOME]
         texts = gr.update(visible=runs.used(technique, "prompt"))  # a column knows no "hidden"
         return [texts, *(gr.update(visible=one or "hidden") for one in shown)]
 
-    def told(self, ask: Ask, fitted) -> str:
-        """What the edit went along."""
-        return note(runs.words(ask, fitted), "done")
+    def summary(self, result: Result) -> str:
+        """The direction of the edit."""
+        return note(runs.words(result), "done")

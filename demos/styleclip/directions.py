@@ -1,32 +1,23 @@
-"""The runs of StyleCLIP's global directions: the channels touched, a beta for so many, edits in a chain."""
+"""What the page adds to StyleCLIP's global directions: the channels changed, beta by count, chained edits."""
 
 import json
 import math
 
+from torch import Tensor
+
 from demos.context import Context
-from demos.shared.common import Ask, Axes
+from demos.shared.view import Axes, MethodView
 from demos.styleclip import latents as styleclip
-from textedit_core import images
 from textedit_core.methods import styleclip_directions as directions
 from textedit_core.methods.styleclip_directions import DirectionEdit, read_chain, write_chain
+from textedit_core.request import Result, located
 
 RELEVANCE = "relevance"
-SETTLED = ("alpha", "beta", "layers")  # the knobs of one edit of a chain
-
-
-def read(ctx: Context, values: dict) -> Ask:
-    """Widgets -> Ask; ValueError, a sentence, for what cannot be used."""
-    models, texts = (
-        ctx.models(values["models"]),
-        {name: values[name].strip() for name in ("neutral", "prompt")},
-    )
-    begun = styleclip.start(ctx, values)
-    args = models.generator, models.clip, models.relevance, begun.latent, *texts.values()
-    return styleclip.asked(METHOD, values, models, begun, args, prompts=texts, goal=texts["prompt"])
+STORED = ("alpha", "beta", "layers")  # the knobs that an accepted edit keeps
 
 
 def towards(clip, values: dict):
-    """The direction between the two texts in CLIP's space."""
+    """The direction from the neutral text to the prompt in CLIP's space."""
     return directions.text_direction(clip, values["neutral"], values["prompt"], values["templates"])
 
 
@@ -75,11 +66,14 @@ def beta_for(ctx: Context, values: dict, channels: float | None) -> float:
     return math.floor(exact * 10_000) / 10_000
 
 
-def touched(ask: Ask) -> dict:
+def touched(result: Result) -> dict:
     """How many channels of which layers the edit changes, for the chart, and of how many."""
-    generator, clip, relevance, _, neutral, prompt = ask.args
-    named = directions.text_direction(clip, neutral, prompt, ask.settings["templates"])
-    found = directions.direction(generator, relevance, named, ask.settings["beta"], ask.settings["layers"])
+    inputs, settings = result.request.inputs, result.request.settings
+    generator, relevance = inputs["generator"], result.request.fitted
+    named = directions.text_direction(
+        inputs["clip"], inputs["neutral"], inputs["prompt"], settings["templates"]
+    )
+    found = directions.direction(generator, relevance, named, settings["beta"], settings["layers"])
     rows = [
         (f"{index}", layer.size, count)
         for index, (layer, count) in enumerate(zip(generator.layers, found.counts, strict=True))
@@ -88,13 +82,19 @@ def touched(ask: Ask) -> dict:
     return {"layers": rows, "of": sum(layer.channels for layer in generator.layers if not layer.is_rgb)}
 
 
-def pictures(ask: Ask) -> dict:
+def pictures(result: Result) -> dict[str, Tensor]:
     """The source, and where edits have been accepted the picture with those alone."""
-    found, chain = styleclip.pictures(ask), read_chain(ask.settings["accepted"])
+    asked, chain = result.request, read_chain(result.request.settings["accepted"])
+    found = styleclip.pictures(result)
     if chain:
-        generator, clip, relevance, latent, *_ = ask.args
-        done = directions.edited_latent(generator, clip, relevance, latent, chain, ask.settings["templates"])
-        found["accepted"] = images.to_pil(done.image(generator))[0]
+        generator, clip, latent = (
+            asked.inputs["generator"],
+            asked.inputs["clip"],
+            located(asked).inputs["latent"],
+        )
+        templates = asked.settings["templates"]
+        done = directions.edited_latent(generator, clip, asked.fitted, latent, chain, templates)
+        found["accepted"] = done.image(generator)
     return found
 
 
@@ -102,7 +102,7 @@ def accept(result: dict) -> str:
     """The chain with a shown result's edit at its end."""
     about = json.loads(result["record"])
     made, texts = about["knobs"], about["prompts"]
-    new = DirectionEdit(texts["neutral"], texts["prompt"], **{name: made[name] for name in SETTLED})
+    new = DirectionEdit(texts["neutral"], texts["prompt"], **{name: made[name] for name in STORED})
     return write_chain([*read_chain(made["accepted"]), new])
 
 
@@ -112,11 +112,11 @@ def undo(accepted: str) -> tuple[str, DirectionEdit | None]:
     return write_chain(chain[:-1]), chain[-1] if chain else None
 
 
-METHOD = styleclip.SteppedOutside(
-    directions,
-    read,
+VIEW = MethodView(
+    "styleclip_directions",
     Axes("alpha", "-4, 0, 4, 8, 12", "beta", "0.05-0.2 [5]"),
-    sweeps={
+    fits=False,
+    offers={
         "α × β": lambda values: Axes("alpha", "-4, 0, 4, 8, 12", "beta", "0.05-0.2 [5]"),
         "α row": lambda values: Axes("alpha", "-6-12 [7]"),
     },

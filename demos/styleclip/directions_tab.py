@@ -3,14 +3,15 @@
 import gradio as gr
 
 from demos.context import MODEL_LANE
-from demos.shared import charts, common
+from demos.shared import charts
 from demos.shared.checks import guarded
 from demos.shared.events import follow
-from demos.shared.marks import QUIET, note
+from demos.shared.marks import HIDDEN, note
 from demos.shared.prompt import PromptBox
 from demos.shared.results import ResultPanel
 from demos.styleclip import directions as runs
 from demos.styleclip.technique import TechniqueTab
+from textedit_core.request import Result
 
 FIRST_STEPS = (
     "Pick a sample above, or project a picture of your own.",
@@ -24,7 +25,7 @@ EVERY_CHANNEL = 20  # wanted at first: what the paper's program asks for of face
 class DirectionsTab(TechniqueTab):
     """Neutral text and prompt, alpha, beta, and the chain of the edits accepted so far."""
 
-    method, title, needs = runs.METHOD, "Global directions", ("clip", runs.RELEVANCE)
+    view, title, needs = runs.VIEW, "Global directions", ("clip", runs.RELEVANCE)
     about_edit = """Edit a latent along the direction from the neutral text to the prompt.
 
 `accepted` has the edits made before this one, as the settings of their result say. Returns the edited picture
@@ -32,8 +33,8 @@ class DirectionsTab(TechniqueTab):
 what the accepted edits alone make of it, and a chart of the channels that were changed."""
 
     def draw_asking(self, presets: dict) -> None:
-        """Both texts, alpha and beta, the number of channels, Edit, the chain, and the quieter knobs."""
-        name = self.method.name
+        """Both texts, alpha, beta, the number of channels, Edit, the chain, knobs that are seldom changed."""
+        name = self.view.name
         self.neutral, self.prompt = (
             PromptBox(self.ctx, self.models, label, f"{name}-{key}", value=value, lines=1)
             for key, label, value in (
@@ -70,15 +71,13 @@ what the accepted edits alone make of it, and a chart of the channels that were 
             knob = self.knobs[name]
             about = {"label": knob.label, "info": knob.knob.help or None}
             self.controls[name] = gr.Textbox(
-                knob.default, elem_id=f"{self.method.name}-{name}", **about, **look
+                knob.default, elem_id=f"{self.view.name}-{name}", **about, **look
             )
 
     def draw_answer(self) -> ResultPanel:
         """The slider; source, what was accepted and the edit; the channels."""
         pictures = {"source": "Source", "accepted": "Accepted so far", "edit": "Edit"}
-        return self.panel(
-            FIRST_STEPS, pictures, lambda: ChannelView(self.method.name), optional=("accepted",)
-        )
+        return self.panel(FIRST_STEPS, pictures, lambda: ChannelView(self.view.name), optional=("accepted",))
 
     # --- what is asked ------------------------------------------------------------------------------------
 
@@ -93,7 +92,7 @@ what the accepted edits alone make of it, and a chart of the channels that were 
 
     @property
     def live(self) -> list:
-        """Alpha and beta where they are let go."""
+        """Alpha and beta, when their sliders are released."""
         return [self.controls["alpha"].release, self.controls["beta"].release]
 
     # --- wiring and handlers ------------------------------------------------------------------------------
@@ -105,26 +104,26 @@ what the accepted edits alone make of it, and a chart of the channels that were 
         asked = self.inputs | {"channels": self.channels}
         outputs = [*self.result.outputs, self.edit_status, *self.fit_outputs]
         redo = {"inputs_kwargs": self.inputs, "outputs": outputs, "trigger_mode": "always_last"}
-        redo |= QUIET | MODEL_LANE
+        redo |= HIDDEN | MODEL_LANE
         fitted = gr.on(
             [self.fit_beta.click, self.channels.submit],
             self.set_beta,
             inputs_kwargs=asked,
             outputs=[beta, self.edit_status],
-            **QUIET,
+            **HIDDEN,
             **MODEL_LANE,
         )
         fitted.success(self.edit, **redo)
-        settled = [self.controls[name] for name in runs.SETTLED]
+        settled = [self.controls[name] for name in runs.STORED]
         written = [accepted, *self.texts.values(), *settled]
         status = [*written, self.edit_status]
         self.accept_button.click(
-            self.accept, self.result.shown, [accepted, settled[0], self.edit_status], **QUIET
+            self.accept, self.result.shown, [accepted, settled[0], self.edit_status], **HIDDEN
         )
-        self.undo_button.click(self.undo, accepted, status, **QUIET).success(self.edit, **redo)
+        self.undo_button.click(self.undo, accepted, status, **HIDDEN).success(self.edit, **redo)
         chained = [accepted, self.edit_status]
-        self.reset_button.click(self.reset, accepted, chained, **QUIET).success(self.edit, **redo)
-        follow([accepted.change], self.say_chain, accepted, self.chain, **QUIET)
+        self.reset_button.click(self.reset, accepted, chained, **HIDDEN).success(self.edit, **redo)
+        follow([accepted.change], self.say_chain, accepted, self.chain, **HIDDEN)
         return events
 
     @guarded("edit_status")
@@ -152,7 +151,7 @@ what the accepted edits alone make of it, and a chart of the channels that were 
         if last is None:
             raise ValueError("Nothing has been accepted yet.")
         texts = {widget: getattr(last, name) for name, widget in self.texts.items()}
-        settled = {self.controls[name]: getattr(last, name) for name in runs.SETTLED}
+        settled = {self.controls[name]: getattr(last, name) for name in runs.STORED}
         yield {self.controls["accepted"]: rest, self.edit_status: ""} | texts | settled
 
     @guarded("edit_status")
@@ -174,13 +173,13 @@ what the accepted edits alone make of it, and a chart of the channels that were 
         ]
         return "<h4>Accepted so far</h4>" + "".join(map(note, lines)) if lines else ""
 
-    def beside(self, ask: common.Ask, fitted) -> dict:
+    def extras(self, result: Result) -> dict:
         """How many channels of which layers the edit changes."""
-        return runs.touched(ask)
+        return runs.touched(result)
 
 
 class ChannelView:
-    """A result's "layers" as bars: how many channels of each layer it changes."""
+    """How many channels of each layer a result changes, as bars; the result has them as "layers"."""
 
     def __init__(self, method: str) -> None:
         self.chart = gr.HTML(label="Edited channels", elem_id=f"{method}-bars")
@@ -191,7 +190,7 @@ class ChannelView:
         return [self.chart]
 
     def show(self, result: dict) -> dict:
-        """Updates for a result; nothing for one that does not say."""
+        """Updates for a result; an empty chart for a cell of a sweep, which has no counts."""
         if "layers" not in result:
             return {self.chart: ""}
         rows = [(name, count) for name, _, count in result["layers"]]

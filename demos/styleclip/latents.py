@@ -2,56 +2,36 @@
 
 import base64
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from demos.context import Context
-from demos.shared import common
-from demos.shared.common import Ask, Method, helper
+from demos.shared.knobs import KnobGroup
+from demos.shared.view import MethodView, from_widgets, optional_part
 from textedit_core import cache, images
-from textedit_core.knobs import knobs
 from textedit_core.methods import projection
 from textedit_core.models.clip import token_count
 from textedit_core.models.style import latents
 from textedit_core.models.style.latents import Latent
 from textedit_core.models.style.models import StyleGenerator
-from textedit_core.request import SAMPLE as LATENT
+from textedit_core.request import PROJECTION as PROJECTION_KNOBS
+from textedit_core.request import SAMPLE as SAMPLE_KNOBS
+from textedit_core.request import Projected, Request, Result, Sample, projected
 from textedit_core.steps import Step, last
 
-PART = "generator"  # what a tab cannot do without
-HELPERS = ("clip", "encoder", "identity")  # what it uses where the models have it
-PROJECTION = {f"projection_{name}": knob for name, knob in knobs(projection.fit).items()}
+PART = "generator"  # the part of the models that every technique needs
+OPTIONAL_PARTS = ("clip", "encoder", "identity")  # used where the models have them
+SAMPLING = KnobGroup("latent_", SAMPLE_KNOBS)
+PROJECTION = KnobGroup("projection_", PROJECTION_KNOBS)
 SAMPLE, PICTURE = "sample", "picture"
 GALLERY, AT_ONCE = 12, 4
 THUMBNAIL = 128  # pixels
-SMALL = 256  # pixels; up to here a batch is a matter of memory nowhere
-
-
-@dataclass(frozen=True, eq=False)
-class SteppedOutside(Method):
-    """A method whose fit is no part of an edit: it comes with the models, or is a job of its own."""
-
-    @property
-    def fit(self) -> None:
-        return None
-
-
-@dataclass(frozen=True, eq=False)
-class Start:
-    """What is edited: the latent, the image (1,3,S,S) it makes, and what a record says of where it is from.
-
-    picture: the person's own picture, if the latent is its projection.
-    """
-
-    latent: Latent
-    source: Tensor
-    facts: dict = field(default_factory=dict)
-    picture: Image.Image | None = None
+SMALL = 256  # pixels; images up to this side fit in memory by the dozen
+OWN = "Own picture"  # as its field is called
 
 
 @torch.no_grad()
@@ -60,114 +40,66 @@ def rendered(generator: StyleGenerator, latent: Latent) -> Iterator[Step[Tensor]
     yield Step(1, 1, latent.image(generator))
 
 
-def sample(generator: StyleGenerator, values: dict) -> Latent:
-    """The latent of the seed and truncation that the widgets hold."""
-    chosen = {name.removeprefix("latent_"): knob.check(values[name]) for name, knob in LATENT.items()}
-    return latents.from_seed(generator, **chosen)
+def sample(generator: StyleGenerator, values: Mapping[str, Any]) -> Tensor:
+    """The image (1,3,S,S) of the seed and truncation that the widgets hold."""
+    return last(cache.cached(rendered, generator, latents.from_seed(generator, **SAMPLING.arguments(values))))
 
 
-def start(ctx: Context, values: dict) -> Start:
-    """The latent that the widgets name; ValueError, a sentence, where a picture has not been projected."""
-    generator = ctx.models(values["models"]).generator
-    if values["origin"] != PICTURE:
-        latent, facts = (
-            sample(generator, values),
-            {name: knob.check(values[name]) for name, knob in LATENT.items()},
-        )
-        return Start(latent, last(cache.cached(rendered, generator, latent)), facts)
-    found = projected(ctx, values)
-    if found is None:
-        raise ValueError("Own picture: it has not been projected yet; press Prepare below it.")
-    facts = {name: knob.check(values[name]) for name, knob in PROJECTION.items()}
-    return Start(found.latent, found.image, facts, images.open_image(values["image"], "Own picture"))
+def to_project(ctx: Context, values: Mapping[str, Any]) -> Projected:
+    """The picture that the widgets hold, to be projected; ValueError, a sentence, for one that cannot be."""
+    models, picture = ctx.models(values["models"]), images.open_image(values["image"], OWN)
+    resize = values.get("sizing", "crop")
+    return projected(models, picture, resize, PROJECTION.arguments(values), fetch=False)
 
 
-def projection_settings(ctx: Context, models: str) -> dict:
-    """The values of PROJECTION that suit the models called `models`: their presets, or the defaults."""
-    presets = ctx.presets(models, "projection")
-    return {
-        name: presets.get(name.removeprefix("projection_"), knob.default) for name, knob in PROJECTION.items()
-    }
-
-
-def _projection(ctx: Context, values: dict) -> tuple[tuple, dict]:
-    """The arguments of a projection."""
-    models = ctx.models(values["models"])
-    picture = images.open_image(values["image"], "Own picture")
-    tensor = images.to_tensor(picture, models.generator.size, values.get("sizing", "crop"))
-    helpers = helper(models, "encoder"), helper(models, "clip"), helper(models, "identity")
-    settings = {
-        name: PROJECTION[f"projection_{name}"].check(values[f"projection_{name}"])
-        for name in knobs(projection.fit)
-    }
-    return (models.generator, *helpers, tensor.to(models.device)), settings
-
-
-def projecting(ctx: Context, values: dict) -> Iterator[Step[projection.Projection]]:
-    """Project the own picture, or take that from the cache."""
-    args, settings = _projection(ctx, values)
-    return cache.cached(projection.fit, *args, **settings)
-
-
-def projected(ctx: Context, values: dict) -> projection.Projection | None:
-    """The projection of the own picture, if the cache has it."""
-    entry = cache.default.get(cache.key(projection.fit, *_projection(ctx, values)))
+def projected_already(ctx: Context, values: Mapping[str, Any]) -> projection.Projection | None:
+    """The projection of the picture that the widgets hold, if the cache has it."""
+    entry = cache.default.get(to_project(ctx, values).call(ctx.models(values["models"])).key())
     return entry.value if entry else None
 
 
-def facts_in(knobs_of_record: dict) -> dict:
+def asked(view: MethodView, ctx: Context, values: Mapping[str, Any], **more: Any) -> Request:
+    """The request of a technique on the latent that the widgets name; `more` as in `from_widgets`."""
+    own, inputs = values["origin"] == PICTURE, more.pop("inputs", {})
+    latent = to_project(ctx, values) if own else Sample(**SAMPLING.arguments(values))
+    resize = values.get("sizing", "crop") if own else "crop"
+    made = from_widgets(view, ctx, values, inputs={"latent": latent, **inputs}, resize=resize, **more)
+    return replace(made, picture=images.open_image(values["image"], OWN)) if own else made
+
+
+def facts_in(knobs_of_record: Mapping[str, Any]) -> dict:
     """Where the latent of a record is from, as values of the widgets that ask for it."""
-    known = LATENT | PROJECTION
-    chosen = {name: knob.check(knobs_of_record.get(name, knob.default)) for name, knob in known.items()}
-    return {"origin": SAMPLE if "latent_seed" in knobs_of_record else PICTURE} | chosen
+    origin = {"origin": SAMPLE if "latent_seed" in knobs_of_record else PICTURE}
+    return origin | SAMPLING.checked(knobs_of_record) | PROJECTION.checked(knobs_of_record)
 
 
-def asked(method: Method, values: dict, models: Any, begun: Start, args: tuple, **more) -> Ask:
-    """The Ask of a technique: `args` as its method takes them, the rest from the latent."""
-    facts = begun.facts | more.pop("more", {})
-    return Ask(
-        method,
-        values["models"],
-        models,
-        args,
-        method.settings(values),
-        picture=begun.picture,
-        source=begun.source,
-        sizing=values.get("sizing", "crop") if begun.picture else "crop",
-        more=facts,
-        **more,
-    )
-
-
-def pictures(ask: Ask) -> dict[str, Image.Image]:
+def pictures(result: Result) -> dict[str, Tensor]:
     """The image of the latent, which every edit stands beside."""
-    return {"source": images.to_pil(ask.source)[0]}
+    return {"source": result.source}
 
 
-def captions(ask: Ask, edited: Tensor) -> dict[str, str]:
+def captions(result: Result) -> dict[str, str]:
     """Where the source is from, and whether the edit shows the same person."""
-    origin = "projection of your picture" if ask.picture else f"seed {ask.more.get('latent_seed', '')}"
-    identity = helper(ask.models, "identity")
+    about, identity = result.record.knobs, optional_part(result.request.models, "identity")
+    seed = about.get("latent_seed")
+    origin = "projection of your picture" if seed is None else f"seed {seed}"
     if identity is None:
         return {"source": origin}
-    return {"source": origin, "edit": f"identity {identity.similarity(edited, ask.source).item():.2f}"}
+    return {
+        "source": origin,
+        "edit": f"identity {identity.similarity(result.image, result.source).item():.2f}",
+    }
 
 
-def score(ask: Ask, edited: Tensor) -> dict[str, float] | None:
-    """CLIP's opinion, where there is a goal and using CLIP fetches nothing."""
-    known = ask.goal and helper(ask.models, "clip") is not None
-    return common.clip_scores(ask, edited) if known else None
-
-
-def batch(ask: Ask) -> int:
+def batch(request: Request) -> int:
     """How many cells of a sweep are rendered at once."""
-    return 32 if ask.models.generator.size <= SMALL else AT_ONCE
+    return 32 if request.models.generator.size <= SMALL else AT_ONCE
 
 
 SHARED = {
+    "reader": asked,
     "pictures": pictures,
     "captions": captions,
-    "score": score,
     "batch": batch,
     "part": PART,
     "memory_hint": "Sweep fewer values at once, or use models with a smaller generator.",

@@ -1,4 +1,4 @@
-"""StyleCLIP's mapper as a tab: pick one that is trained for a text, or train one as a job that can go on."""
+"""StyleCLIP's mapper as a tab: pick one that is trained for a text, or train one, in several sessions."""
 
 import gradio as gr
 
@@ -6,10 +6,11 @@ from demos.context import MODEL_LANE, STOP_LANE, duration
 from demos.shared import charts, knobs
 from demos.shared.checks import guarded, models_problem, validator
 from demos.shared.events import follow
-from demos.shared.marks import CROWD, QUIET, Tile, bar, figures, note
+from demos.shared.marks import HIDDEN, UNQUEUED, Tile, bar, figures, note
 from demos.shared.prompt import PromptBox
 from demos.shared.results import ResultPanel
 from demos.shared.sent import as_sent
+from demos.shared.view import optional_part
 from demos.styleclip import latents as styleclip
 from demos.styleclip import mapper as runs
 from demos.styleclip.mapper import LIMIT, TRAINING, Training
@@ -21,7 +22,7 @@ FIRST_STEPS = (
     "Press Edit, then drag the strength.",
 )
 CHART = 2_000  # steps in the chart of the losses, at most
-SHOWN = ("train_steps", "train_batch_size", "train_id_lambda", "train_l2_lambda")
+SHOWN = ("train_steps", "train_images_a_step", "train_id_lambda", "train_l2_lambda")
 ABOUT_TRAIN = """Train a mapper for a text, or go on where its training was stopped.
 
 With the same settings and more steps an earlier training goes on. It ends after `train_minutes`, since nobody
@@ -30,9 +31,9 @@ samples before and after as HTML, and the mapper's name for /styleclip_mapper_ed
 
 
 class MapperTab(TechniqueTab):
-    """A trained mapper, its levels and its strength; a job that trains another."""
+    """A trained mapper, its levels and its strength; below, the training of another."""
 
-    method, title, needs = runs.METHOD, "Mapper", ()
+    view, title, needs = runs.VIEW, "Mapper", ()
     about_edit = """Edit a latent with a trained mapper.
 
 `mapper` is the name of one of the models' or of one trained here. Returns the edited picture (a PNG with its
@@ -43,7 +44,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
     def draw_asking(self, presets: dict) -> None:
         """The mappers, levels and strength, Edit, and the training of another."""
         self.own = gr.State([])  # names of mappers that this page trained
-        name, known = self.method.name, runs.choices(self.ctx, self.ctx.default)
+        name, known = self.view.name, runs.choices(self.ctx, self.ctx.default)
         self.mapper = gr.Dropdown(
             known,
             value=known[0][1] if known else None,
@@ -52,8 +53,10 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
             elem_id=f"{name}-mapper",
         )
         as_sent(self.mapper)  # `chosen` judges it
-        self.unlisted = gr.HTML(
-            self.say_unlisted(self.ctx.default, known), label="About the mappers", elem_id=f"{name}-unlisted"
+        self.list_problem = gr.HTML(
+            self.say_list_problem(self.ctx.default, known),
+            label="About the mappers",
+            elem_id=f"{name}-list-problem",
         )
         with gr.Row(elem_classes="axis levels"):
             self.draw_knobs(["coarse", "medium", "fine"], presets)
@@ -64,35 +67,23 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
 
     def draw_training(self, presets: dict) -> None:
         """The text, the settings, Train and Stop, how it goes, and a few samples."""
-        name = self.method.name
+        name = self.view.name
         example = "what every picture is to become: a person with sunglasses"
         self.prompt = PromptBox(
             self.ctx, self.models, "Text to train for", f"{name}-prompt", placeholder=example, lines=1
         )
-        self.training = {
-            one: knobs.control(knob, self.preset(presets, one))
-            for one, knob in TRAINING.items()
-            if one in SHOWN
-        }
-        self.limit = {one: knobs.control(knob) for one, knob in LIMIT.items()}
+        suited = runs.training_presets(presets)
+        self.training = TRAINING.widgets(suited, SHOWN)
+        self.limit = LIMIT.widgets({})
         with gr.Accordion("More settings of the training", open=False):
-            self.training |= {
-                one: knobs.control(knob, self.preset(presets, one))
-                for one, knob in TRAINING.items()
-                if one not in SHOWN
-            }
+            self.training |= TRAINING.widgets(suited, [one for one in TRAINING.knobs if one not in SHOWN])
         with gr.Row(elem_classes="run"):
             self.train_button = gr.Button("Train", scale=3, min_width=140, elem_id=f"{name}-train")
             self.train_stop = gr.Button("Stop", variant="stop", scale=1, min_width=70)
         words = "Runs on this server and is kept on its disk: stop it, close the page, go on another day."
         self.train_status = gr.HTML(note(words), label="Training status", elem_id=f"{name}-train-status")
         self.losses = gr.HTML(label="Training losses")
-        self.looks = gr.HTML(label="Samples before and after", elem_id=f"{name}-looks")
-
-    def preset(self, presets: dict, name: str):
-        """The value of a training setting that suits the models, if they say."""
-        own = name.removeprefix("train_")
-        return presets.get(f"fit_{own}" if own in self.knobs else own)
+        self.previews = gr.HTML(label="Samples before and after", elem_id=f"{name}-looks")
 
     def draw_answer(self) -> ResultPanel:
         """The slider, source and edit."""
@@ -115,7 +106,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
 
     @property
     def live(self) -> list:
-        """The strength where it is let go, the levels, another mapper."""
+        """The strength when its slider is released, the levels, another mapper."""
         levels = [self.controls[name].input for name in ("coarse", "medium", "fine")]
         return [self.controls["strength"].release, self.mapper.input, *levels]
 
@@ -126,7 +117,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
 
     def restore(self, about) -> list:
         """Updates for `restore_outputs`; a training takes its defaults where a record says nothing."""
-        trained = {one: knob.check(about.knobs.get(one, knob.default)) for one, knob in TRAINING.items()}
+        trained = TRAINING.checked(about.knobs)
         name, known = str(about.knobs.get("mapper", "")), runs.choices(self.ctx, about.models)
         if name not in [one for _, one in known]:  # of the same text, or none
             name = next((one for label, one in known if label == about.prompts.get("prompt")), None)
@@ -139,28 +130,26 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         """What Tab wires, the list of mappers, and the training."""
         super().wire()
         widgets = list(self.training.values())
-        follow([self.models.input], self.use_training_presets, self.models, widgets, **CROWD)
+        follow([self.models.input], self.use_training_presets, self.models, widgets, **UNQUEUED)
         asked = {"models": self.models, "train_prompt": self.prompt.text, **self.training, **self.limit}
-        find = knobs.problems(TRAINING | LIMIT)
+        find = knobs.problems(TRAINING.knobs | LIMIT.knobs)
         event = self.train_button.click(
             self.train,
             inputs_kwargs={**asked, "own": self.own},
-            outputs=[self.train_status, self.losses, self.looks, self.mapper, self.own, self.unlisted],
-            validator=validator(
-                self.ctx, [*asked, "own"], find, self.training_problems, part=self.method.part
-            ),
+            outputs=[self.train_status, self.losses, self.previews, self.mapper, self.own, self.list_problem],
+            validator=validator(self.ctx, [*asked, "own"], find, self.training_problems, part=self.view.part),
             api_name="styleclip_mapper_train",
             api_description=ABOUT_TRAIN,
             show_progress="minimal",
             show_progress_on=self.train_status,
             **MODEL_LANE,
         )
-        self.train_stop.click(self.stop, **QUIET, **STOP_LANE).then(None, cancels=[event])
+        self.train_stop.click(self.stop, **HIDDEN, **STOP_LANE).then(None, cancels=[event])
 
-    def open(self, page: gr.Tab) -> None:
+    def on_open(self, tab: gr.Tab) -> None:
         """Look which mappers there are when the tab is opened, and for other models."""
-        asked, listed = [self.models, self.mapper, self.own], [self.mapper, self.unlisted]
-        follow([self.models.change, page.select], self.list_mappers, asked, listed, **CROWD)
+        asked, listed = [self.models, self.mapper, self.own], [self.mapper, self.list_problem]
+        follow([self.models.change, tab.select], self.list_mappers, asked, listed, **UNQUEUED)
 
     # --- handlers -----------------------------------------------------------------------------------------
 
@@ -170,27 +159,26 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         names = [one for _, one in known]
         # One that stays is not set: another may have been picked meanwhile.
         picked = {} if name in names else {"value": next(iter(names), None)}
-        return gr.update(choices=known, **picked), self.say_unlisted(models, known)
+        return gr.update(choices=known, **picked), self.say_list_problem(models, known)
 
-    def say_unlisted(self, models: str, known: list) -> str:
+    def say_list_problem(self, models: str, known: list) -> str:
         """The files that are not on the list, as HTML, or why it is empty."""
-        return note(runs.unlisted(self.ctx, models, known), "hint")
+        return note(runs.list_problem(self.ctx, models, known), "hint")
 
     def use_training_presets(self, models: str) -> list:
         """The settings of a training that suit the chosen models."""
-        presets = self.ctx.presets(models, self.method.name)
-        found = {one: self.preset(presets, one) for one in self.training}
-        return [TRAINING[one].default if value is None else value for one, value in found.items()]
+        suited = TRAINING.values(runs.training_presets(self.ctx.presets(models, self.view.name)))
+        return [suited[one] for one in self.training]
 
     def training_problems(self, values: dict) -> dict[str, str]:
-        """What stands in the way of a training."""
-        for part in (self.method.part, "clip"):
+        """Why a mapper cannot be trained, by field."""
+        for part in (self.view.part, "clip"):
             if wrong := models_problem(self.ctx, values["models"], part):
                 return {"models": wrong}
         models = self.ctx.models(values["models"])
         empty = "Write the text to train for: what is every picture to become?"
         found = {"train_prompt": styleclip.text_problem(models.clip, values["train_prompt"], empty)}
-        if values["train_id_lambda"] and styleclip.helper(models, "identity") is None:
+        if values["train_id_lambda"] and optional_part(models, "identity") is None:
             found["train_id_lambda"] = "These models have no identity network on this machine: set it to 0."
         chosen = [values[f"train_{level}"] for level in ("coarse", "medium", "fine")]
         if values["train_kind"] == "levels" and not any(chosen):
@@ -208,7 +196,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         yield self.progress(state) | {
             self.train_status: note(self.ended(state), "done"),
             self.mapper: gr.update(choices=known, value=state.about.name),
-            self.unlisted: self.say_unlisted(values["models"], known),
+            self.list_problem: self.say_list_problem(values["models"], known),
             self.own: own,
         }
 
@@ -222,13 +210,13 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         first = done - len(shown) + 1
         tiles = [
             Tile(picture, f"Sample {k + 1} {when}", (when,))
-            for when, row in zip(("before", "after"), zip(*state.looks, strict=True), strict=False)
+            for when, row in zip(("before", "after"), zip(*state.previews, strict=True), strict=False)
             for k, picture in enumerate(row)
         ]
         return {
             self.train_status: bar(done, total, words),
             self.losses: charts.losses([("training", shown, max(len(shown), min(total, CHART)))], first),
-            self.looks: figures(tiles, "Samples before and after", "pairs"),
+            self.previews: figures(tiles, "Samples before and after", "pairs"),
         }
 
     def ended(self, state: Training) -> str:

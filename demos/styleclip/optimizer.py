@@ -1,71 +1,56 @@
-"""The runs of StyleCLIP's optimizer: what a stopped run keeps, and the strip of its path."""
+"""What the page adds to StyleCLIP's optimizer: what a stopped run keeps, and pictures along its path."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from demos.context import Context
-from demos.shared.common import Ask, Axes, Method, Stage
+from demos.shared.view import Axes, MethodView, Stage
 from demos.styleclip import latents as styleclip
 from textedit_core import cache
-from textedit_core.knobs import divide
 from textedit_core.methods import styleclip_optimizer as optimizer
+from textedit_core.request import Request, Result, located
 from textedit_core.steps import Step, last
 
-MOST_PLACES = 12  # pictures in the strip
+MOST_STEPS = 12  # pictures in the strip
 
 
-def read(ctx: Context, values: dict) -> Ask:
-    """Widgets -> Ask; ValueError, a sentence, for what cannot be used."""
-    models, prompt = ctx.models(values["models"]), values["prompt"].strip()
-    begun = styleclip.start(ctx, values)
-    args = models.generator, models.clip, styleclip.helper(models, "identity"), begun.latent, prompt
-    return styleclip.asked(METHOD, values, models, begun, args, prompts={"prompt": prompt}, goal=prompt)
-
-
-def stages(settings: dict) -> tuple[Stage, ...]:
-    """One stage, as long as it is allowed to run."""
+def stages(settings: Mapping[str, Any]) -> tuple[Stage, ...]:
+    """One stage; it may end before its last step."""
     steps = min(settings["steps"], settings["stop_after"] or settings["steps"])
-    return (Stage("optimisation", "Following the text", steps, lambda fitted: fitted.losses),)
+    return (Stage("optimisation", "Following the prompt", steps, lambda fitted: fitted.losses),)
 
 
-def keep(ask: Ask, step: Step[optimizer.Optimised]) -> dict:
+def keep(asked: Request, step: Step[optimizer.Optimised]) -> dict:
     """Store a stopped run as what it is: the finished run that is told to stop after these steps."""
-    done, identity = step.done, ask.args[2]
-    score = None if identity is None else identity.similarity(step.value.image, step.value.source).item()
-    found = step.value
+    done, identity, found = step.done, asked.inputs["identity"], step.value
+    score = None if identity is None else identity.similarity(found.image, found.source).item()
     fitted = replace(found, losses=found.losses[:done], clip_losses=found.clip_losses[:done], identity=score)
-    settings = divide(ask.settings | {"stop_after": done}, optimizer.edit, optimizer.fit)[0]
-    entry = cache.Entry(fitted, done, fitted.losses[-1])
-    cache.default.put(cache.key(optimizer.fit, ask.args, settings), entry)
+    call = located(asked).at(stop_after=done).fit_call()
+    cache.default.put(call.key(), cache.Entry(fitted, done, fitted.losses[-1]))
     return {"stop_after": done}
 
 
-def known(ask: Ask) -> optimizer.Optimised | None:
-    """The run that was asked for, if the cache has it."""
-    entry = cache.default.get(cache.key(optimizer.fit, ask.args, ask.fit))
-    return entry.value if entry else None
-
-
-def way(ask: Ask, fitted: optimizer.Optimised) -> list[dict]:
-    """The path as a strip: for some of the codes that were kept, evenly, "step", "position", "picture"."""
-    count = min(len(fitted.places), MOST_PLACES)
+def path_of(result: Result) -> list[dict]:
+    """Some steps of the optimisation, evenly spaced: "step", "position" and "picture" of each."""
+    asked, fitted = result.request, result.fitted
+    count = min(len(fitted.places), MOST_STEPS)
     chosen = {round(k * (len(fitted.places) - 1) / max(count - 1, 1)) for k in range(count)}
     places, most = [fitted.places[k] for k in sorted(chosen)], fitted.places[-1] or 1
     positions, found = [place / most for place in places], []
-    size = styleclip.batch(ask)
+    size = styleclip.batch(asked)
     for begin in range(0, len(positions), size):
         part = positions[begin : begin + size]
-        made = last(cache.cached(optimizer.edit, ask.args[0], fitted, position=part))
+        made = last(cache.cached(optimizer.edit, asked.inputs["generator"], fitted, position=part))
         found += [styleclip.thumbnail(made[row : row + 1]) for row in range(len(part))]
     rows = zip(places, positions, found, strict=True)
     return [{"step": step, "position": at, "picture": picture} for step, at, picture in rows]
 
 
-METHOD = Method(
-    optimizer,
-    read,
+VIEW = MethodView(
+    "styleclip_optimizer",
     Axes("position", "0-1 [6]"),
-    sweeps={
-        "The way": lambda values: Axes("position", "0-1 [6]"),
+    offers={
+        "Path": lambda values: Axes("position", "0-1 [6]"),
         "L2 × identity weight": lambda values: Axes(
             "l2_lambda", "0.002, 0.008, 0.03", "id_lambda", "0, 0.01"
         ),

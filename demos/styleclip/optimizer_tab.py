@@ -1,60 +1,62 @@
-"""StyleCLIP's optimizer as a tab: one latent follows one text; its path is a strip to scrub."""
+"""StyleCLIP's optimizer as a tab: one latent is optimised towards one text; its steps can be looked at."""
 
 import gradio as gr
 
 from demos.context import MODEL_LANE
-from demos.shared import charts, common
+from demos.shared import charts
 from demos.shared.checks import guarded
-from demos.shared.fit import FitPanel
-from demos.shared.fitting import Fitting
-from demos.shared.marks import CLICK, QUIET, SELECT_JS, Tile, figures, note, strip
+from demos.shared.fit import FitPanel, FitProgress
+from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, Tile, figures, note, strip
 from demos.shared.prompt import PromptBox
 from demos.shared.results import ResultPanel
+from demos.shared.tab import Run
+from demos.shared.view import optional_part
 from demos.styleclip import latents as styleclip
 from demos.styleclip import optimizer as runs
 from demos.styleclip.technique import TechniqueTab
+from textedit_core.request import Result, known_fit
 
 FIRST_STEPS = (
     "Pick a sample above, or project a picture of your own.",
     "Say what the picture is to become.",
-    "Press Edit, then scrub along the way from the source to the text.",
+    "Press Edit, then move Position from the source, 0, to the result, 1.",
 )
 SHOWN = ("steps", "space", "l2_lambda", "id_lambda", "clip_preprocess", "stop_after")
 
 
 class OptimizerTab(TechniqueTab):
-    """A text, the weights of what it costs, and a place on the way."""
+    """A text, the weights of the losses, and a position on the path."""
 
-    method, title = runs.METHOD, "Optimizer"
+    view, title = runs.VIEW, "Optimizer"
     about_prepare = """Optimise the code of a latent towards a text.
 
 Returns the status as HTML, the losses as SVG with the latest image, and the steps it was stopped after. The
 path stays on the server under a key of its content: call /styleclip_optimizer_edit with the same settings."""
     about_edit = """Edit a latent by optimising its code towards a text, where that has not been done.
 
-`position` is the place on the way, from 0, the source, to 1. Returns the edited picture (a PNG with its
+`position` is the place on the path, from 0, the source, to 1. Returns the edited picture (a PNG with its
 settings as text), the settings as JSON, the scores, the source beside the edit, the source, and the path."""
 
     def draw_asking(self, presets: dict) -> None:
-        """The text, Prepare, the weights, the place on the way, Edit, and the quieter knobs."""
-        name = self.method.name
+        """The text, Prepare, the weights, Edit, the position, and the knobs that are seldom changed."""
+        name = self.view.name
         example = "what the picture is to become: an angry person"
         self.prompt = PromptBox(
             self.ctx, self.models, "Prompt", f"{name}-prompt", placeholder=example, lines=1
         )
-        self.fit = RunPanel(name, "this latent and text", "Follows the text, once.")
+        self.fit = RunPanel(name, "this latent and prompt", "Follows the prompt, once.")
         for pair in (SHOWN[:2], SHOWN[2:4], SHOWN[4:]):
             with gr.Row(elem_classes="axis"):
                 self.draw_knobs(pair, presets)
         with gr.Accordion("More settings", open=False):
-            self.draw_knobs([one for one in self.method.fit_knobs if one not in SHOWN], presets)
+            self.draw_knobs([one for one in self.view.fit_knobs if one not in SHOWN], presets)
         self.draw_run()
         self.draw_knobs(["position"], presets)
 
     def draw_answer(self) -> ResultPanel:
-        """The slider, source and edit, and the way between them."""
+        """The slider, source and edit, and the steps between them."""
         pictures = {"source": "Source", "edit": "Edit"}
-        return self.panel(FIRST_STEPS, pictures, lambda: WayView(self.method.name))
+        return self.panel(FIRST_STEPS, pictures, lambda: PathView(self.view.name))
 
     @property
     def texts(self) -> dict:
@@ -67,23 +69,23 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         empty = "Write the prompt: what is the picture to become?"
         if wrong := styleclip.text_problem(models.clip, values["prompt"], empty):
             found["prompt"] = wrong
-        if values["id_lambda"] and styleclip.helper(models, "identity") is None:
+        if values["id_lambda"] and optional_part(models, "identity") is None:
             found["id_lambda"] = "These models have no identity network on this machine: set it to 0."
         return found
 
     # --- wiring and handlers ------------------------------------------------------------------------------
 
     def wire_runs(self) -> list:
-        """Scrubbing too: the slider where it is let go, and a click on the strip."""
+        """The position too: the slider when it is released, and a click on the strip."""
         events, view, position = super().wire_runs(), self.result.details, self.controls["position"]
         scrubs = {
             "inputs_kwargs": self.inputs,
-            "outputs": [*self.result.outputs, self.edit_status],
+            "outputs": [*self.result.outputs, self.edit_status, *self.fit_outputs],
             "trigger_mode": "always_last",
         }
-        position.release(self.scrub, **scrubs, **QUIET, **MODEL_LANE)
-        picked = view.strip.select(self.place_of, view.positions, position, **CLICK)
-        picked.then(self.scrub, **scrubs, **QUIET, **MODEL_LANE)
+        position.release(self.scrub, **scrubs, **HIDDEN, **MODEL_LANE)
+        picked = view.strip.select(self.place_of, view.positions, position, **EVERY_CLICK)
+        picked.then(self.scrub, **scrubs, **HIDDEN, **MODEL_LANE)
         return events
 
     def place_of(self, positions: list, chosen: gr.EventData) -> float:
@@ -92,37 +94,39 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
 
     @guarded("edit_status")
     def scrub(self, request: gr.Request, **values):
-        """Show another place of a way that has been gone; a way that has not is not begun by this."""
+        """Show another position of a path that has been optimised; this does not begin a new one."""
         if wrong := next(filter(None, self.problems(values).values()), ""):
             raise ValueError(wrong)
-        fitted = runs.known(ask := self.method.read(self.ctx, values))
-        if fitted is None:
-            yield {self.edit_status: note("Press Edit first: there is no way for these settings yet.")}
+        asked = self.view.read(self.ctx, values)
+        if known_fit(asked) is None:
+            yield {self.edit_status: note("Press Edit first: nothing has been optimised for these settings.")}
             return
         with self.ctx.stops.running(request.session_hash) as stop:
-            yield from self.finish(ask, fitted, stop, values)
+            yield from self.finish(Run.of(asked, stop, values))
 
-    def beside(self, ask: common.Ask, fitted) -> dict:
-        """The strip of the whole way."""
-        return {"way": runs.way(ask, fitted)}
+    def extras(self, result: Result) -> dict:
+        """The strip of the whole path."""
+        return {"path": runs.path_of(result)}
 
 
 class RunPanel(FitPanel):
     """Prepare, with the image of the latest step below the losses."""
 
-    def show(self, run: Fitting) -> dict:
+    def show(self, progress: FitProgress) -> dict:
         """Updates for the sentence, the curve and the image."""
-        seen = Tile(styleclip.thumbnail(run.step.value.image), "The latest image")
+        seen = Tile(styleclip.thumbnail(progress.step.value.image), "The latest image")
         latest = figures([seen], "The latest image", "latent")
-        return {self.status: self.words(run), self.losses: charts.losses(run.curves) + latest}
+        return {self.status: self.words(progress), self.losses: charts.losses(progress.curves) + latest}
 
 
-class WayView:
-    """The strip of a result's "way", some of the codes that were kept; empty for a result without."""
+class PathView:
+    """A strip of pictures along the optimisation, from a result's "path"; empty for a result without."""
 
     def __init__(self, method: str) -> None:
         self.positions = gr.State([])
-        self.strip = gr.HTML(js_on_load=SELECT_JS, label="The way", elem_id=f"{method}-way")
+        self.strip = gr.HTML(
+            js_on_load=SELECT_JS, label="Steps of the optimisation", elem_id=f"{method}-path"
+        )
 
     @property
     def outputs(self) -> list:
@@ -131,10 +135,13 @@ class WayView:
 
     def show(self, result: dict) -> dict:
         """Updates for a result."""
-        way = result.get("way", [])
+        path = result.get("path", [])
         tiles = [
             Tile(one["picture"], f"Go to step {one['step']}", (f"step {one['step']}",), k)
-            for k, one in enumerate(way)
+            for k, one in enumerate(path)
         ]
-        heading = "<h4>The way, click to go there</h4>" if tiles else ""
-        return {self.positions: [one["position"] for one in way], self.strip: heading + strip(tiles, "small")}
+        heading = "<h4>From the source to the result; click a step to show it</h4>" if tiles else ""
+        return {
+            self.positions: [one["position"] for one in path],
+            self.strip: heading + strip(tiles, "small"),
+        }

@@ -1,4 +1,4 @@
-"""The latent picker of the StyleCLIP tab: a seed and a gallery of samples, or a picture of one's own."""
+"""The latent that StyleCLIP edits: a seed picked from a gallery of samples, or a projected picture."""
 
 import gradio as gr
 
@@ -6,18 +6,20 @@ from demos.context import MODEL_LANE, STOP_LANE, Context
 from demos.shared import charts, knobs
 from demos.shared.checks import guarded, image_problem, validator
 from demos.shared.events import follow
-from demos.shared.marks import CLICK, CROWD, QUIET, SELECT_JS, Tile, bar, figures, note, strip, tile
+from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, UNQUEUED, Tile, bar, figures, note, strip, tile
 from demos.shared.sent import as_sent
 from demos.shared.source import say_image, sizing_radio, source_image
+from demos.shared.tab import STOPPED_PROJECTING, step_words
 from demos.styleclip import latents as runs
-from demos.styleclip.latents import GALLERY, LATENT, PICTURE, PROJECTION, SAMPLE
+from demos.styleclip.latents import GALLERY, OWN, PICTURE, PROJECTION, SAMPLE, SAMPLING
+from textedit_core import cache
+from textedit_core.methods.projection import Projection
 
 ABOUT_PROJECT = """Project a picture: find the latent that rebuilds it, for an edit whose origin is "picture".
 
 Returns the status and both pictures as HTML. The latent stays on the server under a key of its content."""
 INVITATION = "Samples of the generator appear here."
 TO_PROJECT = "Finds the latent that rebuilds this picture, once. Edit does it for you if you skip it."
-OWN = "Own picture"  # as its field is called
 
 
 class LatentPicker:
@@ -53,8 +55,9 @@ class LatentPicker:
 
     def draw_sampling(self) -> None:
         """Seed and truncation."""
-        self.seed = knobs.control(LATENT["latent_seed"], info="names the sample", elem_id="styleclip-seed")
-        self.truncation = knobs.control(LATENT["latent_truncation"])
+        known = SAMPLING.knobs
+        self.seed = knobs.control(known["latent_seed"], info="names the sample", elem_id="styleclip-seed")
+        self.truncation = knobs.control(known["latent_truncation"])
         self.random = gr.Button("A random seed", size="sm", min_width=110)
 
     def draw_projecting(self) -> None:
@@ -63,8 +66,7 @@ class LatentPicker:
         self.image_note = gr.HTML()
         self.sizing = sizing_radio()
         with gr.Accordion("Projection settings", open=False):
-            settings = runs.projection_settings(self.ctx, self.ctx.default)
-            self.projection = knobs.controls(PROJECTION, PROJECTION, settings)
+            self.projection = PROJECTION.widgets(self.ctx.presets(self.ctx.default, "projection"))
         with gr.Row(elem_classes="run"):
             self.prepare_button = gr.Button("1  Prepare", scale=3, min_width=140, elem_id="styleclip-prepare")
             self.stop_button = gr.Button("Stop", variant="stop", scale=1, min_width=70)
@@ -105,7 +107,7 @@ class LatentPicker:
 
     def problems(self, values: dict) -> dict[str, str]:
         """The sentence of each field that cannot be used."""
-        found = knobs.problems(LATENT | PROJECTION)(values)
+        found = knobs.problems(SAMPLING.knobs | PROJECTION.knobs)(values)
         if values["origin"] == PICTURE and (wrong := image_problem(values["image"], OWN)):
             found["image"] = wrong
         return found
@@ -113,12 +115,12 @@ class LatentPicker:
     # --- wiring -------------------------------------------------------------------------------------------
 
     def wire(self) -> None:
-        """The kind of start, the live preview, the gallery, the projection."""
+        """The choice between seed and picture, the preview, the gallery, the projection."""
         # One lane, one after the other: what is asked last is answered last.
-        lane = QUIET | MODEL_LANE
+        lane = HIDDEN | MODEL_LANE
         again = lane | {"trigger_mode": "always_last"}
-        follow([self.origin.change], self.switch, self.origin, [self.sampling, self.projecting], **QUIET)
-        self.random.click(None, None, self.seed, js="() => Math.floor(Math.random() * 2147483647)", **QUIET)
+        follow([self.origin.change], self.switch, self.origin, [self.sampling, self.projecting], **HIDDEN)
+        self.random.click(None, None, self.seed, js="() => Math.floor(Math.random() * 2147483647)", **HIDDEN)
         seen = {"inputs_kwargs": {"models": self.models, **self.fields}, "outputs": self.outputs}
         moved = [self.seed.change, self.truncation.release, self.origin.change]
         own = [one.change for one in (self.image, self.sizing, *self.projection.values())]
@@ -128,14 +130,14 @@ class LatentPicker:
         filled = [self.gallery, self.first]
         follow(drawn, self.fill, asked, filled, **lane)
         clear, cleared = lambda: ("", note(INVITATION)), [self.view, self.gallery]
-        other = follow([self.models.change], clear, None, cleared, **CROWD)
+        other = follow([self.models.change], clear, None, cleared, **UNQUEUED)
         other.then(self.look, **seen, **again).then(self.refill, asked, filled, **again)
-        step = self.more_button.click(lambda first: first + GALLERY, self.first, self.first, **QUIET)
+        step = self.more_button.click(lambda first: first + GALLERY, self.first, self.first, **HIDDEN)
         step.then(self.fill, asked, filled, **again)
-        self.gallery.select(self.pick, None, [self.seed, self.origin], **CLICK)
+        self.gallery.select(self.pick, None, [self.seed, self.origin], **EVERY_CLICK)
         noted = [self.image_note, self.sizing]
-        follow([self.image.change], lambda image: say_image(image, OWN), self.image, noted, **QUIET)
-        follow([self.models.input], self.use_presets, self.models, list(self.projection.values()), **CROWD)
+        follow([self.image.change], lambda image: say_image(image, OWN), self.image, noted, **HIDDEN)
+        follow([self.models.input], self.use_presets, self.models, list(self.projection.values()), **UNQUEUED)
         self.prepared = self.prepare_button.click(
             self.prepare,
             inputs_kwargs={"models": self.models, **self.fields},
@@ -147,13 +149,13 @@ class LatentPicker:
             show_progress_on=self.status,
             **MODEL_LANE,
         )
-        self.stop_button.click(self.stop, **QUIET, **STOP_LANE).then(None, cancels=[self.prepared])
+        self.stop_button.click(self.stop, **HIDDEN, **STOP_LANE).then(None, cancels=[self.prepared])
 
-    def open(self, page: gr.Tab) -> None:
-        """The first samples come with the tab, where that fetches nothing and takes no time to speak of."""
-        lane, asked = QUIET | MODEL_LANE, [self.models, self.first, self.truncation]
+    def on_open(self, tab: gr.Tab) -> None:
+        """Draw the first samples when the tab is opened, where that fetches nothing and is quick."""
+        lane, asked = HIDDEN | MODEL_LANE, [self.models, self.first, self.truncation]
         seen = {"inputs_kwargs": {"models": self.models, **self.fields}, "outputs": self.outputs}
-        looked = follow([page.select], self.look, **seen, **lane)
+        looked = follow([tab.select], self.look, **seen, **lane)
         looked.then(self.fill_first, asked, [self.gallery, self.first], trigger_mode="always_last", **lane)
 
     # --- handlers -----------------------------------------------------------------------------------------
@@ -163,7 +165,7 @@ class LatentPicker:
         self.ctx.stops.ask(request.session_hash)
 
     def switch(self, origin: str) -> tuple:
-        """Show the widgets of the chosen start."""
+        """Show the widgets of the seed, or those of the picture."""
         return gr.update(visible=origin == SAMPLE), gr.update(visible=origin == PICTURE)
 
     def use_presets(self, models: str) -> list:
@@ -178,29 +180,30 @@ class LatentPicker:
             return False
 
     def look(self, models: str, **values) -> dict:
-        """The image of the latent that is picked, small; nothing where there is none yet.
+        """A small image of the latent that is picked; nothing where there is none yet.
 
-        Of a picture of one's own that is not projected so, nothing is said but that it can be.
+        A picture that has not been projected with these settings is not shown; the status invites to do so.
         """
         values |= {"models": models}
         said = {} if values["origin"] != PICTURE else {self.status: note(TO_PROJECT)}
         if not self.usable(models) or any(self.problems(values).values()):
             return {self.view: ""} | said
-        try:
-            begun = runs.start(self.ctx, values)
-        except ValueError:
-            return {self.view: ""} | said  # a picture that has not been projected
-        if begun.picture:
-            return self.beside(values)
-        sample = Tile(runs.thumbnail(begun.source), "The picked sample", (self.words(values),))
-        return {self.view: figures([sample], "Source", "latent")}
+        models = self.ctx.models(values["models"])
+        if values["origin"] == PICTURE:
+            found = runs.projected_already(self.ctx, values)
+            return self.beside(found) if found else {self.view: ""} | said
+        picture = runs.thumbnail(runs.sample(models.generator, values))
+        return {
+            self.view: figures(
+                [Tile(picture, "The picked sample", (self.words(values),))], "Source", "latent"
+            )
+        }
 
     def words(self, values: dict) -> str:
         return f"seed {int(values['latent_seed'])}, truncation {values['latent_truncation']:g}"
 
-    def beside(self, values: dict) -> dict:
+    def beside(self, found: Projection) -> dict:
         """Updates that show the own picture and its projection, how alike they are, and the loss."""
-        found = runs.projected(self.ctx, values)
         same = "" if found.identity is None else f", identity {found.identity:.2f}"
         words = f"Projected: {found.psnr:.1f} dB to your picture{same}."
         tiles = [
@@ -215,7 +218,7 @@ class LatentPicker:
         return int(chosen._data["index"]), SAMPLE
 
     def fill_first(self, models: str, first: int, truncation: float):
-        """The gallery when the tab is opened, for generators that fill it in no time."""
+        """The gallery when the tab is opened, for generators that are small enough to fill it quickly."""
         small = self.usable(models) and self.ctx.load(models, runs.PART).generator.size <= runs.SMALL
         if small:
             yield from self.fill(models, first, truncation)
@@ -223,13 +226,13 @@ class LatentPicker:
             yield {self.first: first}
 
     def refill(self, models: str, first: int, truncation: float):
-        """The gallery of other models: what those before have drawn up to now is no longer theirs."""
+        """Empty the gallery, then fill it with samples of the models that were chosen now."""
         yield {self.gallery: note(INVITATION)}
         yield from self.fill_first(models, first, truncation)
 
     def fill(self, models: str, first: int, truncation: float):
         """Render the samples of twelve seeds, a few at a time."""
-        wrong = knobs.problems(LATENT)({"latent_truncation": truncation})
+        wrong = knobs.problems(SAMPLING.knobs)({"latent_truncation": truncation})
         if wrong or not self.usable(models):
             yield {self.gallery: note(*wrong.values(), "problem") if wrong else note(INVITATION)}
             return
@@ -237,32 +240,22 @@ class LatentPicker:
             yield {self.gallery: tiles(found, int(first))}
 
     def problems_of_picture(self, values: dict) -> dict[str, str]:
-        """What stands in the way of a projection."""
+        """Why the picture cannot be projected, by field."""
         return self.problems(values | {"origin": PICTURE})
 
     @guarded("status")
     def prepare(self, request: gr.Request, **values):
         """Project the own picture; what it returns stands in ABOUT_PROJECT."""
+        call = runs.to_project(self.ctx, values).call(self.ctx.models(values["models"]))
         with self.ctx.stops.running(request.session_hash) as stop:
-            yield from self.project(values, stop, self.status)
-
-    def project(self, values: dict, stop, status: gr.HTML, shows: bool = True):
-        """Yield page updates while the own picture is projected; returns whether it has been.
-
-        shows: whether the run may update `outputs` too.
-        """
-        for step in runs.projecting(self.ctx, values):
-            if step.done == step.total:
-                break
-            loss = "" if step.loss is None else f", loss {step.loss:.3f}"
-            words = f"Projecting, step {step.done} of {step.total}{loss}"
-            yield {status: bar(step.done, step.total, words)}
-            if stop.is_set():
-                yield {status: note("Stopped while projecting. Fewer projection steps are quicker.")}
-                return False
-        if shows:
-            yield self.beside(values)
-        return True
+            for step in call.cached(cache.default):
+                if step.done == step.total:
+                    break
+                yield {self.status: bar(step.done, step.total, step_words("Projecting", step))}
+                if stop.is_set():
+                    yield {self.status: note(STOPPED_PROJECTING)}
+                    return
+        yield self.beside(step.value)
 
 
 def tiles(found: list[str], first: int) -> str:

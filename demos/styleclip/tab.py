@@ -3,6 +3,7 @@
 import gradio as gr
 
 from demos.context import Context
+from demos.shared.panel import BuiltTab
 from demos.shared.part import PartNote
 from demos.styleclip import latents as runs
 from demos.styleclip.comparators_tab import ComparatorsTab
@@ -20,29 +21,30 @@ def build(ctx: Context, models: gr.Dropdown) -> "StyleClip":
     return StyleClip(ctx, models)
 
 
-class StyleClip:
-    """`panels` are the tabs of the techniques by their method's name, for Recall."""
+class StyleClip(BuiltTab):
+    """The latent picker and a tab for each technique."""
 
     def __init__(self, ctx: Context, models: gr.Dropdown) -> None:
         PartNote(ctx, models, runs.PART, NAME)
-        for part in runs.HELPERS:
-            Helper(ctx, models, part, f"The {part} that {NAME} uses")
+        for part in runs.OPTIONAL_PARTS:
+            OptionalPartNote(ctx, models, part, f"The {part} that {NAME} uses")
         self.picker = LatentPicker(ctx, models)
         self.panels = {}
         with gr.Tabs(elem_id=METHOD) as tabs:
             for technique in TECHNIQUES:
-                name = technique.method.name
+                name = technique.view.name
                 with gr.Tab(technique.title, id=name, elem_id=f"{name}-tab"):
                     self.panels[name] = technique(ctx, models, self.picker, tabs)
 
-    def on_open(self, page: gr.Tab) -> None:
-        """What is looked up when a person opens the tab: first samples, mappers trained meanwhile."""
-        self.picker.open(page)
-        self.panels[MapperTab.method.name].open(page)
+    def on_open(self, tab: gr.Tab) -> None:
+        """Draw the first samples, and list the mappers that were trained meanwhile."""
+        self.picker.on_open(tab)
+        for panel in self.panels.values():
+            panel.on_open(tab)
 
 
-class Helper(PartNote):
-    """A part that is used where there is one: only what would be fetched is said."""
+class OptionalPartNote(PartNote):
+    """A part that the tab can do without: it only says what would be fetched."""
 
     def state(self, name: str) -> tuple[str, bool]:
         """The sentence as HTML, and whether there is something to fetch."""

@@ -14,7 +14,7 @@ from demos.styleclip.picker import LatentPicker
 class TechniqueTab(Tab):
     """A technique: `title` names its inner tab, `needs` the parts of the models beside the generator."""
 
-    title = ""
+    tab_id = "styleclip"
     needs: tuple[str, ...] = ("clip",)
     left_out = "a picture of your own: if it started from one, add that again"
 
@@ -23,14 +23,10 @@ class TechniqueTab(Tab):
         super().__init__(ctx, models)
 
     def panel(self, steps: tuple[str, ...], pictures: dict[str, str], details, **look) -> ResultPanel:
-        """The result panel: each picture with a line under it, and what the technique has to show."""
-        return ResultPanel(self.method, steps, pictures, captioned=True, details=details, **look)
+        """The result panel: each picture with a line under it, and what the technique adds."""
+        return ResultPanel(self.view, steps, pictures, captioned=True, details=details, **look)
 
     # --- what is asked ------------------------------------------------------------------------------------
-
-    @property
-    def place(self) -> str:
-        return "styleclip"
 
     @property
     def fields(self) -> dict:
@@ -39,7 +35,7 @@ class TechniqueTab(Tab):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        return (self.method.part, *self.needs)
+        return (self.view.part, *self.needs)
 
     def pictured(self, values: dict) -> bool:
         """Whether there is a latent, or a picture that may have been projected."""
@@ -58,12 +54,9 @@ class TechniqueTab(Tab):
         """The sentence of each field of the technique; models, latent and knobs can be used."""
         raise NotImplementedError
 
-    def before(self, values: dict, stop, status: gr.HTML):
-        """Project a picture of one's own, where that has not been done, and show it, but from a sweep."""
-        if values["origin"] != runs.PICTURE:
-            return True
-        shows = status is not self.sweep.status
-        return (yield from self.picker.project(values, stop, status, shows))
+    def projected(self, values: dict) -> dict:
+        """Show the projection of one's own picture."""
+        return self.picker.beside(runs.projected_already(self.ctx, values))
 
     @property
     def fit_outputs(self) -> list:
@@ -74,7 +67,7 @@ class TechniqueTab(Tab):
 
     @property
     def live(self) -> list:
-        """Events of widgets that are followed at once."""
+        """Events of widgets after which the edit is made at once, without a press of Edit."""
         return []
 
     @property
@@ -82,7 +75,7 @@ class TechniqueTab(Tab):
         return [*super().triggers, *self.live]
 
     def run_options(self, name: str, about: str, inputs: dict, status: gr.HTML) -> dict:
-        """As of every tab, but what is dragged while an edit runs is edited next."""
+        """As in every tab; but what is changed while an edit runs is edited after it."""
         last = {"trigger_mode": "always_last"} if self.live and name == "edit" else {}
         return super().run_options(name, about, inputs, status) | last
 
@@ -95,5 +88,5 @@ class TechniqueTab(Tab):
 
     def restore(self, about) -> list:
         """Updates for `restore_outputs` from a record."""
-        opened = gr.update(selected=self.method.name)
+        opened = gr.update(selected=self.view.name)
         return [*super().restore(about), opened, *self.picker.restored(about)]

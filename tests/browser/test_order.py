@@ -1,12 +1,14 @@
 """Answers that come late, in a real browser: the page does not end with what was so before a run."""
 
+import functools
 from threading import Event
 
 import pytest
 from playwright.sync_api import expect
 
-from demos.shared import fitting, sweeping
+from demos.shared import sweeping, tab
 from tests.browser.test_walk import PROMPT, edit, give
+from textedit_core.methods import imagic
 
 pytestmark = pytest.mark.browser
 AT_MOST = 60  # seconds
@@ -31,7 +33,7 @@ def test_a_page_that_was_written_to_quickly_comes_to_rest(visit, picture):
 @pytest.mark.parametrize(
     ("module", "look", "early", "place", "says"),
     [
-        (fitting, "known", lambda found: found is None, "prepare-status", "Prepared for this image and"),
+        (tab, "known_fit", lambda found: found is None, "prepare-status", "Prepared for this image and"),
         (sweeping, "outlook", lambda found: found.fits > 0, "sweep-plan", "7 cells, about"),
     ],
 )
@@ -70,7 +72,8 @@ def test_a_late_look_from_before_the_edit_does_not_unsay_its_end(
 def test_a_run_that_fails_ends_too(visit, picture, monkeypatch):
     """The fit is kept, and the plan of the sweep is told of it."""
 
-    def broken(*_):
+    @functools.wraps(imagic.edit)
+    def broken(*_, **knobs):
         raise RuntimeError("broken")
         yield
 
@@ -79,7 +82,7 @@ def test_a_run_that_fails_ends_too(visit, picture, monkeypatch):
     give(page, picture())
     page.locator("#imagic-prompt textarea").fill(PROMPT)
     expect(page.locator("#imagic-sweep-plan")).to_contain_text("1 preparation first")
-    monkeypatch.setattr(fitting, "edit", broken)
+    monkeypatch.setattr(imagic, "edit", broken)
     page.locator("#imagic-edit").click()
     expect(page.locator("#imagic-edit-status")).to_contain_text("Something went wrong")
     expect(page.locator("#imagic-sweep-plan")).not_to_contain_text("preparation")

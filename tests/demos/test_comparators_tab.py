@@ -30,7 +30,7 @@ def tab(tiny_folder):
 
 def asked(tab, **more) -> dict:
     """The values of every widget of the tab as it is at first."""
-    values = dict(zip(tab.method.knobs, tab.use_presets(tab.ctx.default), strict=True))
+    values = dict(zip(tab.view.knobs, tab.use_presets(tab.ctx.default), strict=True))
     values |= {"models": tab.ctx.default, "image": None, "sizing": "crop", "origin": "sample"}
     return values | {"latent_seed": 3, "latent_truncation": 0.7} | TEXTS | more
 
@@ -55,7 +55,7 @@ def test_each_technique_edits_and_strength_zero_is_the_source(client, technique)
 def test_it_says_what_an_edit_went_along(client):
     told = {
         "ganspace": ({"component": 2}, "Component 2 of 16: "),
-        "interfacegan": ({}, "Across the boundary that 100 samples tell"),
+        "interfacegan": ({}, "Across the boundary found from 100 samples"),
         "stylespace": ({"channel": "5:3"}, "Channel 3 of layer 5 (convs.2), turned up"),
     }
     for technique, (knobs, words) in told.items():
@@ -78,16 +78,14 @@ def test_what_is_prepared_serves_every_latent_and_strength(client, monkeypatch):
 
 
 def test_a_knob_without_use_costs_no_new_preparation(tab):
-    from demos.shared import fitting
+    from demos.shared.tab import fit_key
 
-    first = tab.method.read(tab.ctx, asked(tab, technique="ganspace"))
+    first = tab.view.read(tab.ctx, asked(tab, technique="ganspace"))
     for more in ({"share": 0.3}, {"channel": "7"}, {"prompt": "a sad man"}, {"latent_seed": 9}):
-        assert fitting.key(tab.method.read(tab.ctx, asked(tab, technique="ganspace", **more))) == fitting.key(
-            first
-        )
-    other = tab.method.read(tab.ctx, asked(tab, technique="ganspace", samples=300))
-    assert fitting.key(other) != fitting.key(first)
-    assert fitting.key(tab.method.read(tab.ctx, asked(tab))) == fitting.key(first)
+        assert fit_key(tab.view.read(tab.ctx, asked(tab, technique="ganspace", **more))) == fit_key(first)
+    other = tab.view.read(tab.ctx, asked(tab, technique="ganspace", samples=300))
+    assert fit_key(other) != fit_key(first)
+    assert fit_key(tab.view.read(tab.ctx, asked(tab))) == fit_key(first)
 
 
 SHOWN = {
@@ -99,12 +97,12 @@ SHOWN = {
 
 @pytest.mark.parametrize("technique", SHOWN)
 def test_knobs_are_shown_where_the_technique_uses_them(tab, technique):
-    from demos.styleclip.comparators import KNOBS_OF_SOME
+    from demos.styleclip.comparators import KNOBS_USED_BY_SOME
 
-    updates = dict(zip(("texts", *KNOBS_OF_SOME), tab.show_used(technique), strict=True))
+    updates = dict(zip(("texts", *KNOBS_USED_BY_SOME), tab.show_used(technique), strict=True))
     assert {name for name, one in updates.items() if one["visible"] is True} == SHOWN[technique]
     if technique == "ganspace":  # as the tab is at first
-        names = dict(zip(("texts", *KNOBS_OF_SOME), tab.of_some, strict=True))
+        names = dict(zip(("texts", *KNOBS_USED_BY_SOME), tab.used_by_some, strict=True))
         assert {name for name, one in names.items() if one.visible is True} == SHOWN[technique]
 
 
@@ -148,7 +146,7 @@ def test_a_mistake_is_a_sentence_beside_its_field(tab, more, field, says):
 def test_what_a_technique_does_not_use_may_be_anything(tab):
     assert not any(tab.problems(asked(tab, neutral="", prompt="", channel="abc")).values())
     assert not any(tab.problems(asked(tab, technique="stylespace", channel="5:3", prompt="")).values())
-    ask = tab.method.read(tab.ctx, asked(tab, technique="stylespace", first_layer=17, last_layer=0))
+    ask = tab.view.read(tab.ctx, asked(tab, technique="stylespace", first_layer=17, last_layer=0))
     assert (ask.settings["first_layer"], ask.settings["last_layer"]) == (0, 17)
 
 

@@ -12,6 +12,8 @@ from tests.demos.conftest import settings_in
 from tests.demos.test_imagic_tab import named, pixels, wait_for
 from textedit_core import cache
 from textedit_core.methods import prompt_to_prompt
+from textedit_core.request import run
+from textedit_core.steps import last
 
 CAPTION, TARGET = "a sad woman with a red hat", "a smiling woman with a red hat"
 QUICK = ["sdedit", "p2p_direct"]
@@ -94,7 +96,7 @@ def test_rows_of_the_unet_are_those_of_fit_and_edit(tiny, tiny_folder, picture, 
 
 def test_no_hook_stays_when_a_row_is_left_in_the_middle(tiny_folder, picture, tmp_path):
     ctx, given = context(tiny_folder, picture())
-    steps = runs.row_of(ctx, contenders.BY_NAME["sdedit"], given, tmp_path)
+    steps = run(contenders.BY_NAME["sdedit"].request(ctx, given))
     next(steps)
     unet = ctx.models(str(tiny_folder)).diffusion.unet
     assert not unet._forward_pre_hooks
@@ -115,12 +117,8 @@ def context(folder, image: str, **more):
 def made(folder, image: str, out, name: str, **more) -> dict:
     """The finished row of one method."""
     ctx, given = context(folder, image, **more)
-    steps = runs.row_of(ctx, contenders.BY_NAME[name], given, out)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    one = contenders.BY_NAME[name]
+    return runs.row_of(one, last(run(one.request(ctx, given))), given, out)
 
 
 def test_without_a_source_prompt_there_is_no_direction(tiny_folder, picture, tmp_path):
@@ -208,7 +206,7 @@ def test_pins_of_the_tabs_are_offered():
     offered.names, offered.headlines = ["Imagic"], [("eta",)]
     record = json.dumps({"method": "imagic", "knobs": {"eta": 0.7}, "prompts": {"prompt": "smiling"}})
     pin = {"edit": "e.png", "record": record, "pictures": {"source": "s.png"}}
-    found = offered.shelf([], [], [pin])
+    found = offered.candidates([], [], [pin])
     assert list(found) == ["Imagic pin 1"] and found["Imagic pin 1"]["path"] == "e.png"
     assert "smiling" in found["Imagic pin 1"]["label"] and "eta 0.7" in found["Imagic pin 1"]["label"]
 

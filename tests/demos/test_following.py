@@ -32,30 +32,32 @@ def test_the_note_on_the_same_words_says_what_becomes_of_the_picture(p2p, given,
 
 
 def test_knobs_that_an_inversion_has_no_use_for_are_hidden_and_cost_no_inversion(p2p, picture):
-    from demos.inversion.inverting import OF_SOME
-    from demos.shared import fitting
+    from demos.inversion.inverting import USED_BY_SOME
+    from demos.shared.tab import fit_key
 
     def shown(inversion: str) -> set:
-        updates = zip(OF_SOME, p2p.show_used(inversion), strict=True)
+        updates = zip(USED_BY_SOME, p2p.show_used(inversion), strict=True)
         return {name for name, update in updates if update["visible"] is True}
 
     assert shown("direct") == {"keep_to_source"} and shown("npi") == set()
-    assert shown("ddim") == {"fit_guidance_scale"} and shown("null_text") == set(OF_SOME) - {"keep_to_source"}
-    at_first = {name for name in OF_SOME if p2p.controls[name].visible is True}
+    assert shown("ddim") == {"fit_guidance_scale"} and shown("null_text") == set(USED_BY_SOME) - {
+        "keep_to_source"
+    }
+    at_first = {name for name in USED_BY_SOME if p2p.controls[name].visible is True}
     assert at_first == shown(p2p.controls["inversion"].value)
 
     source = picture()
 
     def read(**given):
-        return p2p.method.read(p2p.ctx, asked(p2p, source, **given))
+        return p2p.view.read(p2p.ctx, asked(p2p, source, **given))
 
     turned = {"null_lr": 0.5, "inner_steps": 3, "fit_guidance_scale": 2.0, "mixed_precision": "no"}
     for kind in ("direct", "npi"):
-        assert fitting.key(read(inversion=kind)) == fitting.key(read(inversion=kind, **turned))
-    keys = {fitting.key(read(inversion="null_text", **more)) for more in ({}, turned)}
+        assert fit_key(read(inversion=kind)) == fit_key(read(inversion=kind, **turned))
+    keys = {fit_key(read(inversion="null_text", **more)) for more in ({}, turned)}
     assert len(keys) == 2
-    assert read(inversion="npi", keep_to_source=0.7).edit["keep_to_source"] == 0
-    assert read(inversion="direct", keep_to_source=0.7).edit["keep_to_source"] == 0.7
+    assert read(inversion="npi", keep_to_source=0.7).settings["keep_to_source"] == 0
+    assert read(inversion="direct", keep_to_source=0.7).settings["keep_to_source"] == 0.7
 
 
 def test_an_example_begins_from_what_suits_the_models_and_leaves_the_seed(tabs):  # noqa: F811
@@ -95,15 +97,16 @@ def test_sdedit_follows_the_presets_of_its_own(tabs, monkeypatch, picture):  # n
     monkeypatch.setattr(type(tab.ctx), "presets", lambda *_: {"strength": 0.7, "guidance_scale": 4.0})
     assert tab.suit_baseline("any") == [0.7, 4.0]
     monkeypatch.undo()
-    ask = tab.method.read(tab.ctx, asked(tab, picture(), guidance_scale=6.0, seed=5))
-    chosen = runs.baseline_settings(ask, {"strength": 0.7, "sdedit_guidance": 4.0})
-    assert chosen == {"strength": 0.7, "guidance_scale": 4.0, "steps": 3, "seed": 5}
+    ask = tab.view.read(tab.ctx, asked(tab, picture(), guidance_scale=6.0, seed=5))
+    chosen = runs.beside(ask, {"sdedit_strength": 0.7, "sdedit_guidance_scale": 4.0})
+    assert chosen.settings == {"strength": 0.7, "guidance_scale": 4.0, "steps": 3, "seed": 5}
+    assert chosen.inputs["image"].equal(ask.inputs["image"]) and chosen.prompts == ask.prompts
 
 
 def test_lora_is_offered_where_peft_is_and_the_hint_names_what_is_there(monkeypatch):
     from demos.imagic import runs
 
-    labels = {knob.label for knob in runs.METHOD.knobs.values()}
+    labels = {knob.label for knob in runs.VIEW.knobs.values()}
     for installed in (True, False):
         monkeypatch.setattr(runs.importlib.util, "find_spec", lambda name, there=installed: there or None)
         assert ("lora" in runs.tunings()) is installed and "full" in runs.tunings()

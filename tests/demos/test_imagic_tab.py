@@ -82,7 +82,7 @@ def test_a_repeated_edit_is_served_from_the_cache(client, picture, counted):
 
 
 def test_sdedit_stands_beside_the_edit_with_its_own_settings(client, picture):
-    own = {"sdedit": True, "strength": 0.5, "sdedit_guidance": 4.5}
+    own = {"sdedit": True, "sdedit_strength": 0.5, "sdedit_guidance_scale": 4.5}
     result = client.predict(**ask(picture(), **own), api_name="/imagic_edit")
     out = named(client, "/imagic_edit", result)
     path = out["SDEdit"]["value"] if isinstance(out["SDEdit"], dict) else out["SDEdit"]
@@ -186,7 +186,7 @@ def test_a_strength_out_of_range_is_told_before_the_edit_and_only_where_sdedit_i
     client, picture, counted
 ):
     with pytest.raises(Exception, match=r"strength: .* 9 is not a number"):
-        client.predict(**ask(picture()), sdedit=True, strength=9, api_name="/imagic_edit")
+        client.predict(**ask(picture()), sdedit=True, sdedit_strength=9, api_name="/imagic_edit")
     assert counted == {"fit": 0, "edit": 0}
 
 

@@ -14,7 +14,7 @@ from demos.styleclip.mapper_tab import MapperTab
 def trained(tiny, monkeypatch, tmp_path):
     """trained(**values) -> the last state of a press of Train."""
     monkeypatch.setenv("TEXTEDIT_HOME", str(tmp_path))
-    known = {name: knob.default for name, knob in runs.TRAINING.items()}
+    known = {name: knob.default for name, knob in runs.TRAINING.knobs.items()}
     asked = known | {"train_prompt": "a sad man", "models": "tiny"}
 
     def run(**values) -> runs.Training:
@@ -29,7 +29,7 @@ def test_a_press_of_train_has_its_minutes_and_the_next_goes_on(trained, monkeypa
     monkeypatch.setattr(runs, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     state = trained(train_steps=5, train_minutes=0.1)
     assert (state.about.steps, state.stopped, state.late) == (2, True, True)
-    assert runs.get(state.about.name).steps == 2
+    assert runs.load(state.about.name).steps == 2
     said = MapperTab.ended(None, state)
     assert said.startswith("Its minutes are over at step 2 of 5.") and "press Train to go on" in said
     state = trained(train_steps=5, train_minutes=10)
@@ -37,14 +37,14 @@ def test_a_press_of_train_has_its_minutes_and_the_next_goes_on(trained, monkeypa
 
 
 def test_a_finished_training_pressed_again_shows_its_samples(trained):
-    assert len(trained(train_steps=2).looks) == 4
+    assert len(trained(train_steps=2).previews) == 4
     again = trained(train_steps=2)
-    assert again.before == again.about.steps == 2 and len(again.looks) == 4
+    assert again.before == again.about.steps == 2 and len(again.previews) == 4
 
 
 def test_the_chart_says_which_steps_it_draws_and_the_status_who_waits(trained):
     state = trained(train_steps=1)
-    tab = SimpleNamespace(train_status="status", losses="losses", looks="looks")
+    tab = SimpleNamespace(train_status="status", losses="losses", previews="looks")
     about = replace(state.about, steps=3000, settings=state.about.settings | {"steps": 5000})
     shown = MapperTab.progress(tab, replace(state, about=about, losses=(1.0,) * 3000))
     assert ">1001<" in shown["losses"] and ">3000<" in shown["losses"]

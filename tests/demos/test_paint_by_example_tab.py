@@ -1,5 +1,6 @@
 """The Paint by Example tab through its API: edits, rows of lambda, masks, exemplars, recall, mistakes."""
 
+import functools
 import json
 
 import numpy as np
@@ -57,14 +58,12 @@ def painted_steps(monkeypatch):
 
     real, steps = paint_by_example.edit, []
 
+    @functools.wraps(real)
     def run(*args, **kwargs):
         for step in real(*args, **kwargs):
             steps.append(len(step.value) if step.value is not None else 0)
             yield step
 
-    run.__wrapped__, run.batched = real, real.batched
-    for name in ("__name__", "__qualname__", "__module__"):
-        setattr(run, name, getattr(real, name))
     monkeypatch.setattr(paint_by_example, "edit", run)
     return steps
 
@@ -226,7 +225,7 @@ def test_two_sessions_paint_their_own_masks(visitor, asked, drawn):
 
 
 def tools(**more) -> dict:
-    settings = {name: knob.default for name, knob in (painting.TOOLS | painting.CROP).items()}
+    settings = {name: knob.default for name, knob in (painting.TOOLS.knobs | painting.CROP.knobs).items()}
     return settings | {name: painting.KNOBS[name].default for name in ("grow", "context", "feather")} | more
 
 

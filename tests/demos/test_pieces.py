@@ -80,7 +80,7 @@ def test_every_knob_gets_a_widget_with_its_range_and_default():
     from demos.imagic import runs
     from demos.shared.knobs import controls
 
-    known = runs.METHOD.knobs
+    known = runs.VIEW.knobs
     with gr.Blocks():
         made = controls(known, known, {"eta": 1.1})
     assert list(made) == list(known)

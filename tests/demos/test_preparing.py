@@ -5,7 +5,9 @@ from threading import Event
 import gradio as gr
 import pytest
 
+from demos.shared.tab import Run
 from textedit_core import cache
+from textedit_core.request import fit
 
 LATENT = {"origin": "sample", "latent_seed": 3, "latent_truncation": 0.7, "image": None, "sizing": "crop"}
 
@@ -28,23 +30,24 @@ def tabs(tiny_folder):
         made = [imagic.build(ctx, models), null_text.build(ctx, models)]
         with gr.Tabs() as inner:
             made.append(OptimizerTab(ctx, models, LatentPicker(ctx, models), inner))
-    return {tab.method.name: tab for tab in made}
+    return {tab.view.name: tab for tab in made}
 
 
 def asked(tab, path: str, **more) -> dict:
     """The values of every widget of a tab as it is at first, with a picture and a text."""
-    knobs = tab.method.knobs
+    knobs = tab.view.knobs
     values = dict(zip(knobs, tab.use_presets(tab.ctx.default), strict=True)) | {"models": tab.ctx.default}
-    values |= {"image": path, "sizing": "crop", "source_prompt": "a smiling man", "prompt": "a smiling man"}
-    if tab.method.name == "styleclip_optimizer":
+    values |= {"image": path, "sizing": "crop", "source_prompt": "a smiling man", "prompt": "a sad man"}
+    if tab.view.name == "styleclip_optimizer":
         values |= LATENT | {name: one.value for name, one in tab.picker.projection.items()}
     return values | more
 
 
-def prepared(tab, values: dict, stop_at: int | None = None, planned: dict | None = None) -> dict:
+def prepared(tab, values: dict, stop_at: int | None = None, before_stop: dict | None = None) -> dict:
     """The updates of a preparation together, stopped after so many of its steps."""
     stop, merged = Event(), {}
-    for done, updates in enumerate(tab.fitting(tab.method.read(tab.ctx, values), stop, planned), 1):
+    run = Run.of(tab.view.read(tab.ctx, values), stop, values | {"before_stop": before_stop})
+    for done, updates in enumerate(tab.watch(run, fit(run.asked, costs=run.costs), tab.fit.status), 1):
         merged |= updates
         if stop_at is not None and done + 1 >= stop_at:
             stop.set()
@@ -52,7 +55,7 @@ def prepared(tab, values: dict, stop_at: int | None = None, planned: dict | None
 
 
 OTHERS = [
-    ("imagic", {"prompt": "a sad man"}),
+    ("imagic", {"prompt": "a happy man"}),
     ("imagic", {"sizing": "pad", "embedding_steps": 2}),
     ("imagic", {"image": None}),
     ("prompt_to_prompt", {"source_prompt": "a man"}),
@@ -65,29 +68,29 @@ OTHERS = [
 @pytest.mark.parametrize(("method", "change"), OTHERS)
 def test_what_was_prepared_is_said_of_nothing_else_and_again_when_it_is_asked(tabs, picture, method, change):
     tab, values = tabs[method], asked(tabs[method], picture())
-    fit = tab.fit
+    panel = tab.fit
     ended = prepared(tab, values)
-    assert "Prepared for" in ended[fit.status] and " s." in ended[fit.status]
-    same = tab.say_fit(told=ended[fit.told], **values)
-    assert same == {fit.told: ended[fit.told]}, "what the run said of its end stays"
-    other = tab.say_fit(told=ended[fit.told], **values | change)
-    assert other == {fit.status: fit.invitation, fit.losses: "", fit.told: ""}
-    back = tab.say_fit(told="", **values)
-    assert "from the cache" in back[fit.status] and back[fit.told] == ended[fit.told]
-    assert back[fit.losses].count("<polyline") == ended[fit.losses].count("<polyline")
+    assert "Prepared for" in ended[panel.status] and " s." in ended[panel.status]
+    same = tab.say_fit(shown_key=ended[panel.shown_key], **values)
+    assert same == {panel.shown_key: ended[panel.shown_key]}, "what the run said of its end stays"
+    other = tab.say_fit(shown_key=ended[panel.shown_key], **values | change)
+    assert other == {panel.status: panel.invitation, panel.losses: "", panel.shown_key: ""}
+    back = tab.say_fit(shown_key="", **values)
+    assert "from the cache" in back[panel.status] and back[panel.shown_key] == ended[panel.shown_key]
+    assert back[panel.losses].count("<polyline") == ended[panel.losses].count("<polyline")
 
 
 def test_another_prompt_leaves_the_inversion_and_what_is_said_of_it(tabs, picture):
     tab = tabs["prompt_to_prompt"]
     values = asked(tab, picture())
-    told = prepared(tab, values)[tab.fit.told]
+    told = prepared(tab, values)[tab.fit.shown_key]
     for prompt in ("", "a man with glasses"):
-        assert tab.say_fit(told=told, **values | {"prompt": prompt}) == {tab.fit.told: told}
+        assert tab.say_fit(shown_key=told, **values | {"prompt": prompt}) == {tab.fit.shown_key: told}
 
 
 def test_models_that_are_not_in_memory_are_not_loaded_to_say_so(tabs, picture):
     tab = tabs["imagic"]
-    said = tab.say_fit(told="x", **asked(tab, picture()) | {"models": "sd"})
+    said = tab.say_fit(shown_key="x", **asked(tab, picture()) | {"models": "sd"})
     assert said[tab.fit.status] == tab.fit.invitation
 
 
@@ -95,20 +98,22 @@ def test_what_stop_writes_is_no_change_and_another_picture_brings_the_step_count
     tab = tabs["imagic"]
     values = asked(tab, picture(), finetune_steps=40)
     ended = prepared(tab, values, stop_at=5)
-    kept = {name: ended[tab.controls[name]] for name in tab.method.keeps}
+    kept = {name: ended[tab.controls[name]] for name in tab.view.keeps}
     assert kept["embedding_steps"] == 3 and 1 <= kept["finetune_steps"] < 40
     assert "Stopped after 3 embedding" in ended[tab.fit.status]
-    now, told = values | kept, ended[tab.fit.told]
-    assert tab.say_fit(told=told, **now) == {tab.fit.told: told}, "it still says that it was stopped"
+    now, told = values | kept, ended[tab.fit.shown_key]
+    assert tab.say_fit(shown_key=told, **now) == {tab.fit.shown_key: told}, (
+        "it still says that it was stopped"
+    )
 
-    planned = ended[tab.fit.planned]
+    before_stop = ended[tab.fit.before_stop]
     other = now | {"image": picture(1)}
-    back = tab.set_back(planned=planned, **other)
-    assert back[tab.controls["finetune_steps"]] == 40 and back[tab.fit.planned] == {}
-    full = other | {name: back.get(tab.controls[name], other[name]) for name in tab.method.keeps}
-    assert tab.say_fit(told=told, **full)[tab.fit.status] == tab.fit.invitation
-    assert tab.method.read(tab.ctx, full).settings["finetune_steps"] == 40
-    by_hand = tab.set_back(planned=planned, **other | {"finetune_steps": 7})
+    back = tab.set_back(before_stop=before_stop, **other)
+    assert back[tab.controls["finetune_steps"]] == 40 and back[tab.fit.before_stop] == {}
+    full = other | {name: back.get(tab.controls[name], other[name]) for name in tab.view.keeps}
+    assert tab.say_fit(shown_key=told, **full)[tab.fit.status] == tab.fit.invitation
+    assert tab.view.read(tab.ctx, full).settings["finetune_steps"] == 40
+    by_hand = tab.set_back(before_stop=before_stop, **other | {"finetune_steps": 7})
     assert tab.controls["finetune_steps"] not in by_hand, "what was set since is left alone"
 
 
@@ -116,11 +121,11 @@ def test_a_second_stop_remembers_what_was_planned_before_the_first(tabs, picture
     tab = tabs["imagic"]
     values = asked(tab, picture(), finetune_steps=40)
     first = prepared(tab, values, stop_at=8)
-    kept = {name: first[tab.controls[name]] for name in tab.method.keeps}
+    kept = {name: first[tab.controls[name]] for name in tab.view.keeps}
     cache.default.clear()
-    second = prepared(tab, values | kept, stop_at=5, planned=first[tab.fit.planned])
+    second = prepared(tab, values | kept, stop_at=5, before_stop=first[tab.fit.before_stop])
     assert second[tab.controls["finetune_steps"]] < kept["finetune_steps"]
-    assert second[tab.fit.planned]["finetune_steps"][0] == 40
+    assert second[tab.fit.before_stop]["finetune_steps"][0] == 40
 
 
 def test_a_stopped_way_is_followed_to_its_end_from_the_next_latent(tabs, picture):
@@ -129,7 +134,9 @@ def test_a_stopped_way_is_followed_to_its_end_from_the_next_latent(tabs, picture
     ended = prepared(tab, values, stop_at=4)
     done = ended[tab.controls["stop_after"]]
     assert 0 < done < 60
-    back = tab.set_back(planned=ended[tab.fit.planned], **values | {"stop_after": done, "latent_seed": 9})
+    back = tab.set_back(
+        before_stop=ended[tab.fit.before_stop], **values | {"stop_after": done, "latent_seed": 9}
+    )
     assert back[tab.controls["stop_after"]] == 0
 
 
@@ -147,7 +154,7 @@ def test_the_panel_is_wired_to_all_that_a_preparation_is_made_for(tabs, method):
                 {component for component, event in heard.targets if event == "change"}
             )
     fields = {one._id for one in tab.fit_fields.values()}
-    assert found["set_back"] == ([fields] if tab.method.keeps else [])
-    knobs = {tab.controls[name]._id for name in tab.method.fit_knobs}
-    all_at_once = fields | knobs | {tab.models._id, tab.fit.told._id}
+    assert found["set_back"] == ([fields] if tab.view.keeps else [])
+    knobs = {tab.controls[name]._id for name in tab.view.fit_knobs}
+    all_at_once = fields | knobs | {tab.models._id, tab.fit.shown_key._id}
     assert found["say_fit"] == [all_at_once], "two events may answer in another order than they were asked"

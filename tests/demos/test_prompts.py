@@ -10,10 +10,9 @@ from demos.context import Context
 from demos.inversion import runs
 from demos.inversion.tab import build
 from demos.shared import safety
+from demos.shared.tab import Run
 from tests.demos.test_null_text_tab import CAPTION
-from textedit_core import cache
 from textedit_core.models import zoo
-from textedit_core.steps import last
 
 LINES = [
     "a sad man with a red hat",
@@ -48,16 +47,15 @@ def edited(tiny_folder, picture):
             "source_prompt": CAPTION,
             "prompt": "\n".join(lines),
         }
-        ask = tab.method.read(ctx, values)
-        fitted = last(cache.cached(tab.method.fit, *ask.args, **ask.fit))
-        *_, end = tab.finish(ask, fitted, Event(), values)
+        ask = tab.view.read(ctx, values)
+        *_, end = tab.finish(Run.of(ask, Event(), values))
         return tab, end
 
     return edit
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_a_refused_prompt_is_told_in_its_place_and_the_others_go_on(edited, number):
+def test_a_refused_prompt_is_told_refused_and_the_others_go_on(edited, number):
     tab, end = edited(Refusing(number), LINES)
     batch = end[tab.result.details.batch]
     assert [bool(one["edit"]) for one in batch] == [k != number for k in (1, 2, 3)]
@@ -91,7 +89,7 @@ def test_where_all_are_refused_it_is_one_sentence(edited, lines, says):
 def test_what_cannot_be_edited_is_told_before_the_run_with_the_prompt_it_is_said_of(tiny_folder):
     ctx = Context(zoo, str(tiny_folder), "cpu")
     ctx.load(ctx.default)
-    values = {name: knob.default for name, knob in runs.METHOD.knobs.items()} | {"models": ctx.default}
+    values = {name: knob.default for name, knob in runs.VIEW.knobs.items()} | {"models": ctx.default}
     values |= {"source_prompt": CAPTION, "prompt": "\n".join(LINES), "edit_type": "replace"}
     said = runs.problems(ctx, values)
     assert said["edit_type"].startswith(f"Prompt 3, '{LINES[2]}': Replace needs as many words")

@@ -3,10 +3,10 @@
 import pytest
 from gradio_client import handle_file
 
-from demos.imagic.runs import METHOD
+from demos.imagic.runs import VIEW
 from tests.demos.test_imagic_tab import PROMPT, ask, named, pixels
 
-KNOBS = list(METHOD.knobs)
+KNOBS = list(VIEW.knobs)
 
 
 def restored(client, path: str) -> dict:

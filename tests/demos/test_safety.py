@@ -12,10 +12,12 @@ from transformers import CLIPConfig, CLIPImageProcessor
 
 from demos.context import Context
 from demos.imagic import runs as imagic
-from demos.shared import common, safety
+from demos.shared import safety
+from demos.shared.present import present
 from textedit_core.models import zoo
 from textedit_core.models.diffusion import safety as checkers
 from textedit_core.models.source import Source
+from textedit_core.request import Result
 
 SIZE = 32
 
@@ -54,9 +56,11 @@ def as_published(path) -> None:
     save_file(state, path, {"format": "pt"})
 
 
-def asked(ctx: Context, path: str) -> common.Ask:
-    values = {name: knob.default for name, knob in imagic.METHOD.knobs.items()} | {"models": ctx.default}
-    return imagic.read(ctx, values | {"image": path, "prompt": "a man", "sizing": "crop"})
+def result(ctx: Context, path: str) -> Result:
+    """The source itself as what Imagic has made."""
+    values = {name: knob.default for name, knob in imagic.VIEW.knobs.items()} | {"models": ctx.default}
+    asked = imagic.VIEW.read(ctx, values | {"image": path, "prompt": "a man", "sizing": "crop"})
+    return Result(asked.inputs["image"], asked, asked.inputs["image"])
 
 
 def test_a_picture_near_a_concept_is_refused_and_another_is_not(source):
@@ -69,14 +73,14 @@ def test_a_picture_near_a_concept_is_refused_and_another_is_not(source):
 
 def test_a_refusal_is_one_sentence_and_nothing_is_written(source, tiny_folder, picture, tmp_path):
     refusing = checkers.load_checker("cpu", source(-2.0))
-    ask = asked(Context(zoo, str(tiny_folder), "cpu", checker=refusing), picture())
+    made = result(Context(zoo, str(tiny_folder), "cpu", checker=refusing), picture())
     folder = tmp_path / "results"
     folder.mkdir()
     with pytest.raises(ValueError, match="safety checker of this host refuses") as told:
-        common.present(ask, ask.source, folder)
+        present(imagic.VIEW, made, folder)
     assert str(told.value).count(".") == 1
     with pytest.raises(ValueError, match="refuses"):
-        imagic.beside(ask, ask.source, {}, folder)
+        imagic.save_beside(made, folder)
     assert not list(folder.iterdir())
 
 
@@ -84,8 +88,8 @@ def test_what_passes_is_shown_as_it_is(source, tiny_folder, picture, tmp_path):
     passing = checkers.load_checker("cpu", source(2.0))
     shown = []
     for checker in (None, passing):
-        ask = asked(Context(zoo, str(tiny_folder), "cpu", checker=checker), picture())
-        shown.append(common.present(ask, ask.source, tmp_path, f"edit-{len(shown)}"))
+        made = result(Context(zoo, str(tiny_folder), "cpu", checker=checker), picture())
+        shown.append(present(imagic.VIEW, made, tmp_path, f"edit-{len(shown)}"))
     assert Path(shown[0]["edit"]).read_bytes() == Path(shown[1]["edit"]).read_bytes()
 
 

@@ -35,21 +35,24 @@ def test_an_edit_projects_first_where_that_has_not_been_done(client, picture):
 
 
 def test_the_view_follows_the_picture_its_sizing_and_the_settings_of_the_projection(tiny_folder, picture):
-    from threading import Event
-
     import gradio as gr
 
     from demos.context import Context
-    from demos.styleclip.latents import projection_settings
+    from demos.styleclip import latents as runs
     from demos.styleclip.picker import TO_PROJECT, LatentPicker
+    from textedit_core import cache
     from textedit_core.models import zoo
+    from textedit_core.steps import last
 
     ctx = Context(zoo, str(tiny_folder), "cpu")
     with gr.Blocks() as page:
         picker = LatentPicker(ctx, gr.Dropdown([ctx.default], value=ctx.default))
     values = {"origin": "picture", "latent_seed": 0, "latent_truncation": 0.7, "image": picture()}
-    values |= {"sizing": "crop", "models": ctx.default} | projection_settings(ctx, ctx.default)
-    (*_, shown) = picker.project(values, Event(), picker.status)
+    values |= {"sizing": "crop", "models": ctx.default} | runs.PROJECTION.values(
+        ctx.presets(ctx.default, "projection")
+    )
+    found = last(runs.to_project(ctx, values).call(ctx.models(ctx.default)).cached(cache.default))
+    shown = picker.beside(found)
     assert picker.look(**values) == shown, "what Prepare shows, it shows again"
     for other in ({"image": picture(1)}, {"projection_steps": 2}, {"image": None}):
         seen = picker.look(**values | other)

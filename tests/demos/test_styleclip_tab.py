@@ -140,7 +140,10 @@ def test_the_optimizer_shows_its_way_and_a_place_on_it_needs_no_new_run(client, 
     asked = TEXT | {"steps": 4, "keep_every": 1}
     out = edit(client, OPTIMIZER, **asked)
     assert gone == [1, 2, 3, 4]
-    assert out["The way"].count("data-cell") == 5 and "Go to step 4" in out["The way"]
+    assert (
+        out["Steps of the optimisation"].count("data-cell") == 5
+        and "Go to step 4" in out["Steps of the optimisation"]
+    )
     begun = edit(client, OPTIMIZER, **asked, position=0)
     assert gone == [1, 2, 3, 4] and (pixels(begun["Edit"]) == pixels(begun["Source"])).all()
     assert (pixels(out["Edit"]) != pixels(out["Source"])).any()
@@ -218,13 +221,13 @@ def test_a_training_in_two_parts_is_the_training_in_one(tiny, monkeypatch, tmp_p
         def models(self, name):
             return tiny
 
-    values = {name: knob.default for name, knob in runs.TRAINING.items()} | TRAIN | {"models": "tiny"}
+    values = {name: knob.default for name, knob in runs.TRAINING.knobs.items()} | TRAIN | {"models": "tiny"}
     made = {}
     for place, parts in (("one", [6]), ("two", [2, 6])):
         monkeypatch.setenv("TEXTEDIT_HOME", str(tmp_path / place))
         for steps in parts:
             *_, state = runs.train(Known(), values | {"train_steps": steps}, Event())
-        made[place] = runs.get(state.about.name)
+        made[place] = runs.load(state.about.name)
     assert made["one"].steps == made["two"].steps == 6
     assert made["one"].losses == pytest.approx(made["two"].losses)
     for name, weight in made["one"].weights.items():

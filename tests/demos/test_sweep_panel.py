@@ -110,21 +110,26 @@ def test_the_best_of_several_seeds_come_ranked(client, picture):
 
 
 def test_the_outlook_counts_cells_and_what_the_cache_has(tiny_folder, picture):
+    import gradio as gr
+
     from demos.context import Context
     from demos.imagic import runs
-    from demos.shared import fitting, sweeping
+    from demos.imagic.tab import build
+    from demos.shared import sweeping
+    from demos.shared.tab import Run
     from textedit_core.models import zoo
-    from textedit_core.steps import last
 
     ctx = Context(zoo, str(tiny_folder), "cpu")
     values = {"models": ctx.default, "image": picture(), "sizing": "crop", "prompt": "a red hat"}
     values |= ctx.presets(ctx.default, "imagic")
-    ask_ = runs.read(ctx, values)
-    axes = sweeping.axes_of(runs.METHOD, "eta", "0-1 [3]", "seed", "0, 1")
-    assert sweeping.outlook(ctx, ask_, axes) == sweeping.Outlook(6, 0, 1, None)
-    *_, fit = fitting.prepare(ctx, ask_, threading.Event())
-    last(fitting.edit(ctx, ask_.at({"eta": 0.5}), fit.step.value))
-    after = sweeping.outlook(ctx, ask_, axes)
+    ask_ = runs.VIEW.read(ctx, values)
+    axes = sweeping.axes_of(runs.VIEW, "eta", "0-1 [3]", "seed", "0, 1")
+    assert sweeping.outlook(ctx, runs.VIEW, ask_, axes) == sweeping.Outlook(6, 0, 1, None)
+    with gr.Blocks():
+        tab = build(ctx, gr.Dropdown([ctx.default], value=ctx.default))
+    run = Run.of(ask_.at(eta=0.5), threading.Event(), {"sdedit": False})
+    list(tab.finish(run))
+    after = sweeping.outlook(ctx, runs.VIEW, ask_, axes)
     assert (after.cells, after.known, after.fits) == (6, 1, 0) and after.seconds > 0
     assert after.words.startswith("6 cells, 1 already made, about ")
 

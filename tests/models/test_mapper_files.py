@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from demos.context import Context
-from demos.styleclip.mapper import choices, unlisted
+from demos.styleclip.mapper import choices, list_problem
 from tests.style_bundle import MAPPER
 from textedit_core.methods import styleclip_mapper
 from textedit_core.models import zoo
@@ -67,11 +67,11 @@ def test_its_files_are_here_and_counted(folder):
     assert not source.is_local()
 
 
-def looked(folder) -> tuple[list, str]:
+def previewed(folder) -> tuple[list, str]:
     """What the tab lists of a folder, and says below."""
     ctx = Context(zoo, str(folder), "cpu")
     listed = choices(ctx, str(folder))
-    return listed, unlisted(ctx, str(folder), listed)
+    return listed, list_problem(ctx, str(folder), listed)
 
 
 BOTH = [("afro hair", "afro"), (MAPPER, "smiling")]
@@ -89,10 +89,10 @@ BOTH = [("afro hair", "afro"), (MAPPER, "smiling")]
     ],
 )
 def test_a_file_that_cannot_be_read_hides_itself_alone_and_is_named(folder, held, says):
-    assert looked(folder) == (BOTH, "")
+    assert previewed(folder) == (BOTH, "")
     path = folder / "mappers" / "broken.pt"
     path.write_bytes(b"no weights") if held is None else torch.save(held, path)
-    listed, said = looked(folder)
+    listed, said = previewed(folder)
     assert listed == BOTH and says in said and said.endswith(". The mappers of the list can be used.")
     models = zoo.load(folder)
     assert list(models.mappers) == ["afro", "smiling"] and list(models.unread_mappers) == ["broken"]
@@ -104,13 +104,13 @@ def test_a_file_that_cannot_be_read_hides_itself_alone_and_is_named(folder, held
 def test_an_empty_list_says_why(folder):
     for path in (folder / "mappers").iterdir():
         path.write_bytes(b"no weights")
-    listed, said = looked(folder)
+    listed, said = previewed(folder)
     assert listed == [] and said.count("could not be read") == 2 and "of the list" not in said
     for number in range(4):
         (folder / "mappers" / f"{number}.pt").write_bytes(b"no weights")
-    assert looked(folder)[1].endswith("3 more of its files cannot be read.")
+    assert previewed(folder)[1].endswith("3 more of its files cannot be read.")
     shutil.rmtree(folder / "mappers")
-    assert looked(folder) == ([], "These models bring no mapper: train one below.")
+    assert previewed(folder) == ([], "These models bring no mapper: train one below.")
 
 
 def test_a_file_that_was_mended_meanwhile_is_read(folder):
@@ -136,7 +136,7 @@ def test_the_tab_says_which_file_is_left_out_and_edits_with_the_others(folder):
         models = gr.Dropdown([ctx.default], value=ctx.default)
         with gr.Tabs() as inner:
             tab = MapperTab(ctx, models, LatentPicker(ctx, models), inner)
-    assert tab.mapper.choices == BOTH and "broken.pt could not be read" in tab.unlisted.value
+    assert tab.mapper.choices == BOTH and "broken.pt could not be read" in tab.list_problem.value
     assert "broken.pt could not be read" in tab.list_mappers(ctx.default, "afro", [])[1]
     assert tab.own_problems({"models": ctx.default, "mapper": "afro"}) == {}
     assert "pick one of the list" in tab.own_problems({"models": ctx.default, "mapper": "broken"})["mapper"]

@@ -80,7 +80,7 @@ def _whole(pictures: Pictures, how: Method) -> bool:
 
 def _told(stages: dict[str, Cost]) -> dict[str, Any]:
     """The costs as they are recorded; what finds a latent counts as a part of the fit."""
-    edit = stages[EDITING]
+    edit = stages.get(EDITING, Cost(cached=True))
     found: dict[str, Any] = {"edit_seconds": round(edit.seconds, 4), "edit_rows": edit.rows}
     before = [cost for stage, cost in stages.items() if stage != EDITING]
     if before:

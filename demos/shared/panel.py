@@ -1,0 +1,45 @@
+"""What the page asks of a tab that has been built: `BuiltTab`, and a `MethodPanel` for each method in it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import gradio as gr
+
+from demos.shared.results import ResultPanel
+from textedit_core.record import Record
+
+
+class MethodPanel(Protocol):
+    """Where one method is asked: what Recall sets there, and the results that Compare may offer.
+
+    title: its name where its pinned results are offered.  tab_id: the id of the gr.Tab that it stands in.
+    left_out: what a saved picture does not carry, as the end of a sentence.  result: where its results are
+    shown and pinned; None for a panel without pins.
+    """
+
+    title: str
+    tab_id: str
+    left_out: str
+    result: ResultPanel | None
+
+    @property
+    def restore_outputs(self) -> list[gr.components.Component]:
+        """The widgets that Recall sets."""
+        ...
+
+    def restore(self, about: Record) -> list[Any]:
+        """Updates for `restore_outputs` from the settings of a picture; ValueError for a misfit."""
+        ...
+
+
+class BuiltTab(Protocol):
+    """A tab of the page. panels: those in it, by the name of their method."""
+
+    panels: dict[str, MethodPanel]
+
+    def on_open(self, tab: gr.Tab) -> None:
+        """Wire what is looked up whenever a person opens the tab."""
+
+    def connect(self, panels: dict[str, MethodPanel]) -> None:
+        """Wire what takes something from the panels of all tabs; called once, when every tab is built."""

@@ -1,0 +1,47 @@
+"""A finished picture as plain data for the page: its files, scores and settings.
+
+A result, as a sweep's cell too, is {"edit": path, "pictures": {key: path}, "captions": {key: text}, "record":
+JSON, "scores": {name: number} or None, "words": one line}; a cell has its "coords" too. No tensor is kept in
+a session: what has been computed is in the cache under its content.
+"""
+
+from pathlib import Path
+
+from PIL import Image
+from torch import Tensor
+
+from demos.shared import safety
+from demos.shared.view import MethodView
+from textedit_core import images, record
+from textedit_core.costs import Cost
+from textedit_core.request import EDITING, Result
+
+
+def save(image: Tensor, folder: Path, name: str, about: record.Record) -> str:
+    """Write an image (1,3,H,W) as a PNG that carries its settings; returns its path."""
+    path = folder / f"{name}.png"
+    record.save_png(images.to_pil(image)[0], path, about)
+    return str(path)
+
+
+def save_plain(image: Tensor, folder: Path, name: str) -> str:
+    """Write an image (1,3,H,W) as a PNG without settings, once in a folder; returns its path."""
+    picture: Image.Image = images.to_pil(image)[0]
+    path = folder / f"{name}-{record.image_sha(picture)[:8]}.png"
+    if not path.exists():
+        picture.save(path)
+    return str(path)
+
+
+def present(view: MethodView, result: Result, folder: Path, name: str = "edit") -> dict:
+    """Write the pictures of a result and score it. `safety.Refused` where the host's checker refuses it."""
+    safety.check(result.request.models, result.image)
+    scores = view.score(result)
+    return {
+        "edit": save(result.image, folder, name, result.record),
+        "pictures": {key: save_plain(one, folder, key) for key, one in view.pictures(result).items()},
+        "captions": view.captions(result),
+        "record": result.record.to_json(),
+        "scores": scores,
+        "words": view.words(scores, result.costs.get(EDITING, Cost(cached=True))),
+    }
