@@ -43,16 +43,16 @@ def open_mask(source: str | os.PathLike[str] | bytes | Image.Image, field: str =
     return _decode(source, field, _to_binary)
 
 
-def to_tensor(image: Image.Image, size: int, fit: Fit = "crop") -> torch.Tensor:
-    """A PIL image as a (1,3,size,size) float tensor in [-1,1].
+def square_tensor(image: Image.Image, size: int, fit: Fit = "crop") -> torch.Tensor:
+    """A PIL image made square and resized: a (1,3,size,size) float tensor in [-1,1].
 
     "crop" keeps the largest centred square; "pad" keeps everything and adds white on the short side.
     """
-    return as_tensor(_square(image.convert("RGB"), size, fit, "white"))
+    return native_tensor(_square(image.convert("RGB"), size, fit, "white"))
 
 
-def as_tensor(image: Image.Image) -> torch.Tensor:
-    """A PIL image at its own size, (1,3,H,W) in [-1,1], for a method that takes any."""
+def native_tensor(image: Image.Image) -> torch.Tensor:
+    """A PIL image at its native size: a (1,3,H,W) float tensor in [-1,1]."""
     pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None]
     return pixels.to(torch.float32) / 127.5 - 1
 
@@ -67,16 +67,17 @@ def to_pil(images: torch.Tensor) -> list[Image.Image]:
     return [Image.fromarray(one.permute(1, 2, 0).contiguous().numpy()) for one in pixels]
 
 
-def to_mask(image: Image.Image, size: int, fit: Fit = "crop") -> torch.Tensor:
-    """A mask, read as by `open_mask`, as a (1,1,size,size) float tensor of 0 and 1, where 1 = change here.
+def square_mask(image: Image.Image, size: int, fit: Fit = "crop") -> torch.Tensor:
+    """A mask made square and resized: a (1,1,size,size) float tensor of 0 and 1, where 1 = change here.
 
-    `fit` places it as `to_tensor` places the image; what padding added is never changed.
+    It is read as by `open_mask`, and `fit` places it as `square_tensor` places the image; what padding added
+    is never changed.
     """
-    return as_mask(_square(_to_binary(image), size, fit, 0, Image.Resampling.BOX))
+    return native_mask(_square(_to_binary(image), size, fit, 0, Image.Resampling.BOX))
 
 
-def as_mask(image: Image.Image) -> torch.Tensor:
-    """A mask, read as by `open_mask`, at its own size: (1,1,H,W) of 0 and 1."""
+def native_mask(image: Image.Image) -> torch.Tensor:
+    """A mask, read as by `open_mask`, at its native size: a (1,1,H,W) float tensor of 0 and 1."""
     return torch.from_numpy(np.array(_to_binary(image)) >= 128).to(torch.float32)[None, None]
 
 

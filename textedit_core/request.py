@@ -266,7 +266,7 @@ def projected(
     """A picture to be projected; settings by the knobs of `projection.fit`, else by the models' preset."""
     known = knobs(projection.fit)
     chosen = {name: known[name].check(value) for name, value in (settings or {}).items()}
-    image = images.to_tensor(picture, models.generator.size, resize).to(models.device)
+    image = images.square_tensor(picture, models.generator.size, resize).to(models.device)
     return Projected(image, preset_of_projection(models) | chosen, fetch)
 
 
@@ -312,9 +312,9 @@ def _given(
     if not isinstance(value, Image.Image):
         return value.to(models.device)
     if how.any_size and one.name in ("image", "mask"):
-        whole = images.as_mask if one.kind == "mask" else images.as_tensor
+        whole = images.native_mask if one.kind == "mask" else images.native_tensor
         return whole(value).to(models.device)
-    square = images.to_mask if one.kind == "mask" else images.to_tensor
+    square = images.square_mask if one.kind == "mask" else images.square_tensor
     return square(value, size, resize).to(models.device)
 
 

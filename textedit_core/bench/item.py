@@ -10,7 +10,15 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from textedit_core.images import Fit, as_mask, as_tensor, open_image, open_mask, to_mask, to_tensor
+from textedit_core.images import (
+    Fit,
+    native_mask,
+    native_tensor,
+    open_image,
+    open_mask,
+    square_mask,
+    square_tensor,
+)
 
 # A file, or a function that draws the tensor for a size in pixels.
 Picture = Path | Callable[[int], Tensor] | None
@@ -80,11 +88,11 @@ class Pictures:
         label = f"{name.capitalize()} of {self.item.name}"
         if name in ("mask", "changed"):
             opened = open_mask(given, label)
-            return to_mask(opened, size, self.fit) if size else as_mask(opened)
+            return square_mask(opened, size, self.fit) if size else native_mask(opened)
         opened = open_image(given, label)
         if size and name == "exemplar" and self.item.squash:
-            return as_tensor(opened.resize((size, size), Image.Resampling.BICUBIC))
+            return native_tensor(opened.resize((size, size), Image.Resampling.BICUBIC))
         if not size and name == "answer":
             height, width = self.source(None).shape[2:]
             opened = opened.resize((width, height))
-        return to_tensor(opened, size, self.fit) if size else as_tensor(opened)
+        return square_tensor(opened, size, self.fit) if size else native_tensor(opened)

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from textedit_core.bench.item import Item
-from textedit_core.images import to_mask
+from textedit_core.images import square_mask
 
 PIE_SIDE = 512
 COCOEE_KNOBS = {"steps": 50, "sampler": "plms", "guidance_scale": 5.0, "seed": 42}
@@ -203,7 +203,7 @@ def _is_heading(row: Any) -> bool:
 
 
 def _pie_mask(runs: tuple[int, ...], size: int) -> Tensor:
-    return to_mask(Image.fromarray(pie_mask(runs) * 255), size)
+    return square_mask(Image.fromarray(pie_mask(runs) * 255), size)
 
 
 def _without_brackets(text: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from textedit_core.images import FORMATS, Fit, open_image, to_tensor
+from textedit_core.images import FORMATS, Fit, open_image, square_tensor
 from textedit_core.metrics import (
     Mixture,
     clip_embeddings,
@@ -74,5 +74,7 @@ def features_of(clip: Clip, files: Sequence[Path], resize: Fit) -> Tensor:
     rows = []
     for start in range(0, len(files), BATCH):
         opened = [open_image(path, path.name) for path in files[start : start + BATCH]]
-        rows.append(clip_embeddings(clip, torch.cat([to_tensor(one, clip.size, resize) for one in opened])))
+        rows.append(
+            clip_embeddings(clip, torch.cat([square_tensor(one, clip.size, resize) for one in opened]))
+        )
     return torch.cat(rows).cpu()

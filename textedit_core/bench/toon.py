@@ -12,7 +12,7 @@ from torch import Tensor
 
 from textedit_core import masks
 from textedit_core.bench.item import Item
-from textedit_core.images import as_tensor
+from textedit_core.images import native_tensor
 
 if TYPE_CHECKING:
     from textedit_core.toon.classifier import AttributeClassifier
@@ -112,4 +112,4 @@ def _exemplar(edit: ToonEdit, number: int, size: int) -> Tensor:
     shown = {name: getattr(edit.wanted, name) for name in (edit.asked, *along)}
     other = dataclasses.replace(scene_of_seed(OTHER_SEEDS + number % OTHER_SEEDS), **shown)
     box, _ = parts(other, size).get(part) or ((0, 0, size, size), None)
-    return scaled(as_tensor(cut_out(other, box, size)), size)
+    return scaled(native_tensor(cut_out(other, box, size)), size)

@@ -16,7 +16,7 @@ from textedit_core.bench.measure import measure
 from textedit_core.bench.plan import Bench, Contestant, picture_of
 from textedit_core.cache import Cache
 from textedit_core.costs import Cost, Costs
-from textedit_core.images import as_tensor, mask_to_pil, to_pil
+from textedit_core.images import mask_to_pil, native_tensor, to_pil
 from textedit_core.method import Method
 from textedit_core.record import Record, image_sha, save_png
 from textedit_core.request import EDITING, Projected, Request, part_of, preset_of_projection, request
@@ -101,7 +101,7 @@ def _written(
     sha = image_sha(to_pil(pictures.source(size))[0])
     about = Record(contestant.method, bench.models.name, texts, cell.settings, sha, bench.resize)
     _save(picture, bench.out / path, about)
-    values = measure(bench.models, pictures, as_tensor(picture), size, bench.extras)
+    values = measure(bench.models, pictures, native_tensor(picture), size, bench.extras)
     return {"coords": cell.coords, "file": path.as_posix(), "metrics": values}
 
 

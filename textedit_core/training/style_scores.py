@@ -92,7 +92,7 @@ def above(high: Tensor, low: Tensor) -> float:
 
 
 def _rendered(scenes: list[Scene], size: int) -> Tensor:
-    return torch.cat([images.to_tensor(render(scene, size), size) for scene in scenes])
+    return torch.cat([images.square_tensor(render(scene, size), size) for scene in scenes])
 
 
 def _embedded(network: IRSE50, image: Tensor) -> Tensor:
