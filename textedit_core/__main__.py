@@ -103,7 +103,7 @@ def _add_flags(parser: _Parser, command: str, name: str) -> None:
         add("--image", metavar="IMAGE", help="path of a picture to project, instead of a seed")
     for knob_name, knob in {**how.knobs, **(SAMPLE if how.latent else {})}.items():
         about = ": ".join(part for part in (knob.label, knob.knob.help) if part)
-        about = f"{about} ({knob.wanted}; default {knob.default})".replace("%", "%%")
+        about = f"{about} ({knob.expected}; default {knob.default})".replace("%", "%%")
         switch: dict[str, Any] = {"nargs": "?", "const": "true"} if knob.type is bool else {}
         add(_flag(knob_name), metavar="VALUE", help=about, **switch)
 
@@ -125,7 +125,7 @@ def _edit(options: Mapping[str, Any]) -> None:
         raise ValueError(f"--out: '{out}' must end in .png, for the settings go into the file.")
     asked = request_of(options)
     out.parent.mkdir(parents=True, exist_ok=True)
-    result = last(_told(run(asked, Cache(folder=options["cache"]))))
+    result = last(_with_progress(run(asked, Cache(folder=options["cache"]))))
     save_png(to_pil(result.image)[0], out, result.record)
     print(out)
 
@@ -152,9 +152,9 @@ def _sweep(options: Mapping[str, Any]) -> None:
     asked, cache = request_of(options, values), Cache(folder=options["cache"])
     folder.mkdir(parents=True, exist_ok=True)
     if asked.has_fit and set(values) <= set(how.edit_knobs):  # one fit for all cells: tell its steps
-        last(_told(fit(asked, cache)))
+        last(_with_progress(fit(asked, cache)))
     steps = sweep(asked, values, cache, batch_size=options["batch_size"])
-    _write_sweep(folder, _told(steps, "cells"), axes, options["cell_size"], asked.record)
+    _write_sweep(folder, _with_progress(steps, "cells"), axes, options["cell_size"], asked.record)
     print(folder)
 
 
@@ -174,7 +174,10 @@ def _train(given: list[str]) -> int:
 
 
 def request_of(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
-    """The request of these flags. Says what will be fetched, and which words the models never saw."""
+    """The request that these flags describe.
+
+    Writes on stderr what will be fetched, and which words of the prompts the models were not trained on.
+    """
     from textedit_core import method
     from textedit_core.images import open_image, open_mask
     from textedit_core.models import zoo
@@ -249,8 +252,8 @@ def _write_sweep(
             (folder / "sweep.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
-def _told(steps: Iterator[Any], title: str = "") -> Iterator[Any]:
-    """The same steps, told on stderr under their stage: on a terminal in one line, else every tenth."""
+def _with_progress(steps: Iterator[Any], title: str = "") -> Iterator[Any]:
+    """The same steps, each written to stderr with its stage: in one line on a terminal, else every tenth."""
     lively, told, stage = sys.stderr.isatty(), -1, ""
     for step in steps:
         tenth = 10 * step.done // max(1, step.total)

@@ -14,7 +14,7 @@ MAX_TEXT = 20_000  # characters of a free text
 
 @dataclass(frozen=True)
 class Knob:
-    """What a control needs to know about a parameter.
+    """What a slider, a flag or a sweep needs to know about a parameter.
 
     A number has `minimum` and `maximum` (both allowed) and the `step` a slider moves by; any value in the
     range is accepted, on the step or not. A text has `choices`, or none if it is free. A switch (bool) has
@@ -63,7 +63,7 @@ class BoundKnob:
                 return _SWITCH[text.lower()]
             return self.check(text if self.type is str else _number(text))
         except (_NotANumber, KeyError):
-            raise ValueError(f"{self.label}: {quoted(text)} is not {self.wanted}.") from None
+            raise ValueError(f"{self.label}: {quoted(text)} is not {self.expected}.") from None
 
     def check(self, value: Any) -> Any:
         """`value` as this knob's type; ValueError, a sentence with label and range, when it does not fit."""
@@ -72,7 +72,7 @@ class BoundKnob:
         else:
             fits = isinstance(value, Real) and not isinstance(value, bool) and self._in_range(value)
         if not fits:
-            raise ValueError(f"{self.label}: {quoted(value)} is not {self.wanted}.")
+            raise ValueError(f"{self.label}: {quoted(value)} is not {self.expected}.")
         if self.type is str:
             check_length(value, self.label)
         return self.type(value)
@@ -84,8 +84,8 @@ class BoundKnob:
         return self.knob.minimum is None or self.knob.minimum <= value <= self.knob.maximum
 
     @property
-    def wanted(self) -> str:
-        """What a fitting value is, in words: "a number from 0 to 1"."""
+    def expected(self) -> str:
+        """Which values are allowed, in words: "a number from 0 to 1"."""
         if self.type is bool:
             return "true or false"
         if self.type is str:
@@ -97,7 +97,7 @@ class BoundKnob:
 
 
 def quoted(value: Any) -> str:
-    """A value as it stands in a sentence: its repr, cut short where that is long."""
+    """The repr of a value, for a message; at most 80 characters of it."""
     text = _SHORT.repr(value)
     return text if len(text) <= 80 else f"{text[:80]}…"
 
@@ -139,10 +139,10 @@ def method_knobs(edit: Callable[..., Any], fit: Callable[..., Any] | None = None
     return settings | own
 
 
-def divide(
+def split_settings(
     settings: Mapping[str, Any], edit: Callable[..., Any], fit: Callable[..., Any] | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split settings named as by `method_knobs` into the keyword arguments of `fit` and those of `edit`."""
+    """Settings named as by `method_knobs` -> the keyword arguments of `fit`, and those of `edit`."""
     own = _own_knobs(edit)
     for_fit = {}
     for name in _own_knobs(fit) if fit else ():
@@ -159,21 +159,8 @@ def positionals(function: Callable[..., Any]) -> list[str]:
     return [name for name, parameter in parameters if parameter.kind in kinds]
 
 
-def hand_over(edit: Callable[..., Any], given: Mapping[str, Any], fitted: Any) -> tuple[Any, ...]:
-    """The positional arguments of `edit` after a fit: those `given` by name, and `fitted` for the one left.
-
-    TypeError unless exactly one parameter without a default is left for it.
-    """
-    parameters = [inspect.signature(edit).parameters[name] for name in positionals(edit)]
-    left = [one.name for one in parameters if one.name not in given and one.default is one.empty]
-    if len(left) != 1:
-        raise TypeError(f"{edit.__qualname__} needs {left}, where one is left for the fitted value.")
-    known = {one.name: one.default for one in parameters} | dict(given) | {left[0]: fitted}
-    return tuple(known[one.name] for one in parameters)
-
-
 def batches(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Declare that an edit takes a list for any of these knobs, and what it then returns; no names: for all.
+    """Declare that an edit takes a list of values for these knobs; for all of its knobs without names.
 
     All lists have one length B, single values stand for every row, and row i of the (B,3,H,W) result equals,
     to rounding, the edit with the i-th values alone. Readable afterwards as `edit.batched`.
@@ -191,7 +178,7 @@ def batches(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def takes_any_size(edit: Callable[..., Any]) -> Callable[..., Any]:
-    """Declare that an edit takes its picture and mask as large as they are, and not squared.
+    """Declare that an edit takes its picture and mask at their native size, instead of square.
 
     Readable afterwards as `edit.any_size`.
     """

@@ -39,7 +39,7 @@ PROJECTION = {f"projection_{name}": knob for name, knob in knobs(projection.fit)
 
 @dataclass(frozen=True)
 class Sample:
-    """The latent of a seed."""
+    """A latent named by a seed: sampled in W and truncated towards the mean."""
 
     seed: int = 0
     truncation: float = 0.7
@@ -83,13 +83,13 @@ class Call(NamedTuple):
 class Request:
     """All that one picture depends on, and nothing else: equal requests give equal pictures.
 
-    inputs: by name, every one that the method has: parts of the models (None for one that only a fit would
-    take, where there is none to make), pictures (1,3,H,W) in [-1,1], masks
-    (1,1,H,W), texts; a latent as a `Latent`, or as a `Sample` or `Projected` that is found when it is needed.
-    settings: a value for every knob by its name in `Method.knobs`.  fitted: what stands in place of a fit,
-    where the models bring it or the person picked it.  picture: the source as it was opened, None where a
-    latent was picked.  resize: how pictures were made square, "crop" or "pad".  prompts: the texts a person
-    gave, by name.  notes: further facts for the record.
+    inputs: the value of every input of the method, by name: parts of the models (None for one that only the
+    fit takes, where nothing is fitted), pictures (1,3,H,W) in [-1,1], masks (1,1,H,W), texts; a latent as a
+    `Latent`, or as a `Sample` or `Projected` that becomes one when it is needed.
+    settings: a value for every knob by its name in `Method.knobs`.  fitted: a value to use instead of making
+    a fit: one that comes with the models, or that was picked; else None.  picture: the source as it was
+    opened, None where a latent was picked.  resize: how pictures were made square, "crop" or "pad".
+    prompts: the texts a person gave, by name.  notes: further facts for the record.
     """
 
     method: Method
@@ -207,18 +207,20 @@ def request(
     fetch: bool = True,
     notes: Mapping[str, Any] | None = None,
 ) -> Request:
-    """Check what a person gave, and fill in the rest.
+    """A request made of what a person gave: checked, and everything else filled in.
 
     inputs: what the person gives, by the names of the method's inputs: a picture or mask as a PIL image, made
-    square by `resize` ("crop" or "pad"; as large as it is for a method of any size), or as a tensor that is
-    so already; texts; a latent as `Latent`, `Sample` or `Projected`, or a picture to project, by the models'
-    preset. What the fit would make may be given too, by its parameter's name, and is then not fitted.
+    square by `resize` ("crop" or "pad"; at its native size for a method of any size), or as a tensor of the
+    right size; texts; a latent as `Latent`, `Sample` or `Projected`, or as a picture to project with the
+    models' preset. A fitted value may be given too, under the name of the edit's parameter; then no fit is
+    made.
     settings: values by knob; others are the models' preset, else the paper's default.  swept: knobs that a
     sweep will set.  fetch: whether parts that may be missing are fetched from the hub.  notes: further facts
     for the record.
 
-    What the models bring of what the fit would make is not fitted again, unless a setting of the fit is given
-    or swept. ValueError, a sentence that names the input or the knob, for every mistake.
+    Where the models come with the fitted value (a relevance, a mapper for this prompt), it is used instead of
+    a fit, unless a setting of the fit is given or swept. ValueError, a sentence that names the input or the
+    knob, for every mistake.
     """
     how = method.load(asked) if isinstance(asked, str) else asked
     typed = {name: _knob(how, name).check(value) for name, value in (settings or {}).items()}
@@ -372,7 +374,10 @@ def known_fit(asked: Request, cache: caches.Cache | None = None) -> caches.Entry
 
 @torch.no_grad()
 def source_of(asked: Request) -> Tensor | None:
-    """What the edit stands beside: the picture as the model sees it, or the image of its latent."""
+    """What the result is compared with: the source picture as the model sees it, or the image of its latent.
+
+    (1,3,H,W) in [-1,1]; None for a latent that is still to be found.
+    """
     if "image" in asked.inputs:
         return asked.inputs["image"]
     latent = asked.inputs[asked.method.latent.name] if asked.method.latent else None
@@ -382,7 +387,7 @@ def source_of(asked: Request) -> Tensor | None:
 def prepared(
     asked: Request, cache: caches.Cache | None, costs: Costs
 ) -> Generator[Step[Any], None, tuple[Request, Any]]:
-    """All that comes before the edit; returns the request with its latent found, and what was fitted."""
+    """The steps before the edit; returns the request with its latent found, and the value of the fit."""
     call, latent = asked.projection_call(), None
     if call is not None:
         projection_found, _ = yield from _stage(PROJECTING, call, cache, costs)
@@ -396,10 +401,10 @@ def prepared(
 def _stage(
     stage: str, call: Call, cache: caches.Cache | None, costs: Costs
 ) -> Generator[Step[Any], None, tuple[Any, Step[Any]]]:
-    """The steps of a call through the cache, told with their stage and counted.
+    """The steps of a call through the cache, each with the name of its stage, and their costs counted.
 
-    Returns the finished value, and the last step. That step of an edit is not told here: its value is not yet
-    a `Result`.
+    Returns the finished value, and the last step. The last step of an edit is not yielded here: its value is
+    not a `Result` yet.
     """
     store, last = caches.default if cache is None else cache, None
     is_known = store.get(call.key()) is not None

@@ -69,8 +69,9 @@ def sweep(
     time, fewer where memory runs out. Each cell is looked up in the cache and stored there alone, as a
     single edit would be: a wider sweep computes only its new cells, a stopped one keeps what it has.
 
-    keep: called with each finished cell; what it returns stands in the value, so that one that writes large
-    images to disk and returns small ones saves their memory.  costs: where seconds and UNet rows are counted.
+    keep: called with each finished cell; what it returns is kept in its place, so that a function which
+    writes large images to disk and returns small ones saves memory.
+    costs: where seconds and UNet rows are counted.
     ValueError, at once, for a wrong knob or value.
     """
     fixed = sorted(set(axes) & set(request.method.fit_knobs)) if not request.has_fit else []
@@ -98,12 +99,12 @@ class _Sweep:
     def steps(self) -> Iterator[Step[tuple[Cell, ...]]]:
         for _, group in self._grouped(range(len(self.planned)), self._of_fit):
             asked = replace(self.request, settings={**self.request.settings, **self.planned[group[0]].coords})
-            found, fitted = yield from self._told(prepared(asked, self.cache, self.costs))
+            found, fitted = yield from self._as_own_steps(prepared(asked, self.cache, self.costs))
             self.request = replace(self.request, inputs=found.inputs)  # a latent is found once
             yield from self._edit_group(fitted, group)
 
-    def _told(self, steps: Generator[Step[Any], None, Any]) -> Generator[Step[Any], None, Any]:
-        """A step of the sweep for each of these steps; returns what they return."""
+    def _as_own_steps(self, steps: Generator[Step[Any], None, Any]) -> Generator[Step[Any], None, Any]:
+        """A step of the sweep for each of these steps of a fit; returns what they return."""
         with closing(steps):
             while True:
                 try:

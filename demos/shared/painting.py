@@ -85,7 +85,7 @@ def shaped(
     if mask_invert:
         found = masks.inverted(found)
     masks.box(found)  # refuses an empty mask
-    if (share := masks.share(found)) > NEARLY_ALL:
+    if (share := masks.coverage(found)) > NEARLY_ALL:
         raise ValueError(
             f"Mask: it covers {100 * share:.0f} % of the picture, and leaves nothing to fit in with; "
             "paint less, or invert it."
@@ -174,7 +174,7 @@ def preview(values: dict, model: PaintByExample | None) -> Preview:
     canvas = Canvas(max(1, round(model.size * scale)), max(1, int(model.latent_scale * scale)))
     small = images.native_tensor(source.resize(size))
     region = paint_by_example.prepare(canvas, small, mask, **given)
-    tiny = masks.share(region.mask) < paint_by_example.SMALLEST
+    tiny = masks.coverage(region.mask) < paint_by_example.SMALLEST
     where = None if region.where == (0, 0, *size) else region.where
     return Preview(
         overlaid(source, grown(mask, given["grow"]), where),
@@ -189,7 +189,7 @@ def growth(canvas: Canvas, image: Tensor, mask: Tensor, given: dict) -> float:
     most = int(KNOBS["grow"].knob.maximum)
     for grow in range(5 * (int(given["grow"]) // 5 + 1), most, 5):
         region = paint_by_example.prepare(canvas, image, mask, **given | {"grow": grow})
-        if masks.share(region.mask) >= paint_by_example.SMALLEST:
+        if masks.coverage(region.mask) >= paint_by_example.SMALLEST:
             return float(grow)
     return float(most)
 

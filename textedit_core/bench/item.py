@@ -28,7 +28,8 @@ Picture = Path | Callable[[int], Tensor] | None
 class Item:
     """One picture and what is wanted of it; what is None or "" an item does not have.
 
-    prompt: the wanted result in words.  caption, target: the picture before and after, told alike.
+    prompt: the wanted result in words.  caption, target: descriptions of the picture before and after the
+    edit, in the same words but for the edit.
     mask: where a method may paint.  changed: where the result is to differ, for the measures; the mask
     unless given.  answer: the true result.  knobs: settings that belong to the item, for methods that have
     them.  squash: whether the exemplar is squashed to a square, whatever is done to the other pictures.
@@ -61,7 +62,7 @@ class Pictures:
     def get(self, name: str, size: int | None) -> Tensor | None:
         """`image`, `exemplar`, `answer` (1,3,size,size) or `mask`, `changed` (1,1,size,size); or None.
 
-        Without a size they are as large as the files are, and the answer as the image.
+        Without a size they have the size of their files, and the answer that of the image.
         """
         if (name, size) not in self._opened:
             self._opened[name, size] = self._open(name, size)
@@ -75,7 +76,7 @@ class Pictures:
         return image
 
     def can_be_whole(self) -> bool:
-        """Whether all that shares the source's frame is in files, of which each has a size of its own."""
+        """Whether image, mask, changed region and answer are all files, and so have a native size."""
         framed = (getattr(self.item, name) for name in ("image", "mask", "changed", "answer"))
         return all(one is None or isinstance(one, Path) for one in framed)
 

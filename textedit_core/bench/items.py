@@ -46,8 +46,9 @@ def own_layout(folder: Path) -> list[Item]:
     """FOLDER/items.jsonl, one JSON object a line: {"image": "images/cat.png", "prompt": "a black cat"}.
 
     `image`, and where there is one `mask`, `exemplar`, `answer`: paths below the folder. `prompt`: the wanted
-    result; `caption`, `target`: before and after, told alike. `name`: else the image's. `group`: a word the
-    report sorts by. `knobs`: settings by name. ValueError, with the number of the line, for anything else.
+    result; `caption`, `target`: before and after, in the same words but for the edit. `name`: the
+    image's unless given. `group`: a word the report sorts by. `knobs`: settings by name. ValueError, with the
+    number of the line, for anything else.
     """
     items: list[Item] = []
     lines = (folder / "items.jsonl").read_text(encoding="utf-8").splitlines()
@@ -164,7 +165,7 @@ def tedbench(folder: Path) -> list[Item]:
 
 
 def safe_name(name: str) -> str:
-    """A name that can be a folder's."""
+    """The name with all characters replaced that a folder's name cannot have."""
     return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip(".-") or "item"
 
 

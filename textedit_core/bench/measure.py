@@ -60,7 +60,7 @@ def measure(
 ) -> dict[str, float | None]:
     """All measures of a result (1,3,H,W) in [-1,1] that can be taken, None where one is undefined.
 
-    size: the side at which `pictures` has what the result is held against; None for as large as they are.
+    size: the side of the pictures that the result is compared with; None for their native size.
     extras: further distances from the source, by name.
     PSNR is at most 100 dB, for equal pictures. `psnr_rest` is of what is not to change, the mean over that
     alone; the background measures are PIE-Bench's, over the frame.

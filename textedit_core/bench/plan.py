@@ -61,8 +61,8 @@ class Contestant:
     def texts_for(self, item: Item) -> dict[str, str]:
         """The item's texts by parameter name, "" for one it lacks.
 
-        A method that takes a text of the source beside its `prompt` gets the captions of before and after,
-        told alike; one with a `prompt` alone gets what is wanted.
+        A method that takes a text of the source beside its `prompt` gets the item's caption and target; one
+        that takes a `prompt` alone gets the item's prompt.
         """
         names, after = self.how.texts, item.target or item.prompt
         meant = dict.fromkeys(SOURCE_TEXTS, item.caption)
@@ -70,7 +70,7 @@ class Contestant:
         return {name: meant.get(name, "") for name in names}
 
     def lacks(self, item: Item) -> str:
-        """Why the item is not for this method, such as "needs a mask"; "" where it has all that is asked."""
+        """Why this method cannot edit the item, such as "needs a mask"; "" where it can."""
         texts = self.texts_for(item)
         for one in self.how.inputs.values():
             if one.kind not in WORDS or not one.required:
@@ -131,9 +131,9 @@ def read_contestants(
 
 
 def parts_of(contestants: Sequence[Contestant], models: zoo.Models) -> list[str]:
-    """The parts of the models that the contestants take, each once; without what may be missing and is.
+    """The parts of the models that the contestants take, each once, without optional ones that are not there.
 
-    A method that takes a latent also takes what finds one for a picture.
+    A method that takes a latent also takes the parts that project a picture.
     """
     asked: dict[str, None] = {}
     for one in (one for contestant in contestants for one in contestant.how.inputs.values()):
@@ -144,27 +144,27 @@ def parts_of(contestants: Sequence[Contestant], models: zoo.Models) -> list[str]
     return list(asked)
 
 
-def key(item: Item, contestant: Contestant, world: Sequence[str]) -> str:
-    """Names one piece of work by all that its result depends on: 16 hex digits.
+def key(item: Item, contestant: Contestant, context: Sequence[str]) -> str:
+    """A key, 16 hex digits, of all that the result of a contestant on an item depends on.
 
-    world: whatever is not of the item's texts or the contestant, such as the models' fingerprints, how
-    pictures are made square, and the `contents` of the item's.
+    context: what is neither a text of the item nor a setting: the models' fingerprints, how pictures are
+    made square, and the `contents` of the item's.
     """
     asked = {
         "item": [item.name, item.prompt, item.caption, item.target, item.group],
         "method": contestant.method,
         "settings": contestant.settings_for(item),
         "axes": {name: list(values) for name, values in contestant.axes.items()},
-        "world": list(world),
+        "world": list(context),  # under the name that finished benchmarks were keyed with
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def contents(item: Item) -> list[str]:
-    """What lies in the item's picture files, a sha256 each; "" in place of it for one that cannot be read.
+    """The sha256 of each of the item's picture files, "" for one that cannot be read.
 
-    A picture that is drawn is told by the item's name, and by the models. Before them stands whether the
-    exemplar is squashed.
+    A picture that is drawn needs none: it follows from the item's name. The list begins with "squashed" where
+    the exemplar is.
     """
     found = ["squashed"] * item.squash
     for name in PICTURES:
@@ -196,19 +196,19 @@ class Bench:
     _keys: dict[tuple[int, int], str] = field(default_factory=dict)
 
     def key(self, item: int, contestant: int) -> str:
-        """The key of a piece of work, by the two places. Loads the models that the contestants take."""
+        """The key of an item and a contestant, by their indices. Loads the models the contestants take."""
         if not self._keys:
             measuring = [part for part in MEASURING if part in self.models.sources]
             seen = [contents(item) for item in self.items]
             for j, one in enumerate(self.contestants):
                 parts = sorted({*parts_of([one], self.models), *measuring})
-                world = [self.resize, *self.extras, *map(self._fingerprint, parts)]
+                context = [self.resize, *self.extras, *map(self._fingerprint, parts)]
                 for i, asked in enumerate(self.items):
-                    self._keys[i, j] = key(asked, one, [*world, *seen[i]])
+                    self._keys[i, j] = key(asked, one, [*context, *seen[i]])
         return self._keys[item, contestant]
 
     def records(self) -> list[tuple[Item, Contestant, dict[str, Any] | None]]:
-        """All work in order, each with its record, None where it is not done yet."""
+        """Every item with every contestant, in order, with its record; None where it is not done yet."""
         done = lines.read(self.out)
         places = itertools.product(range(len(self.items)), range(len(self.contestants)))
         return [(self.items[i], self.contestants[j], done.get(self.key(i, j))) for i, j in places]

@@ -41,7 +41,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Entry:
-    """One item: its texts, its pictures [(title, file, words)], and what was not done [(label, reason)]."""
+    """One item: its texts, its pictures [(title, file, words)], and who did not edit it [(label, reason)]."""
 
     name: str
     group: str
@@ -91,7 +91,7 @@ def gather(bench: Bench, records: Sequence[Outcome], command: str, reference: Pa
 
 
 def _protocol(bench: Bench) -> list[str]:
-    """What the set asks for, of all its items alike: a contestant's settings, how exemplars become square."""
+    """Notes on what the set prescribes for all its items: settings, and how exemplars become square."""
     told = []
     for contestant in bench.contestants:
         found = [contestant.own_of(item) for item in bench.items if not contestant.lacks(item)]
@@ -127,7 +127,7 @@ def _rows(bench: Bench, records: Sequence[Outcome]) -> tuple[Row, ...]:
 
 
 def _per_cell(record: dict[str, Any], cost: str) -> float:
-    """A cost of the edits is shared by the cells of a sweep; a fit is told whole, since a person needs it."""
+    """The cost of the edits for one cell of a sweep, or the whole cost of a fit, which every cell needs."""
     return record[cost] / len(record["cells"]) if cost.startswith("edit") else record[cost]
 
 
@@ -176,7 +176,7 @@ def _entry(item: Item, done: Sequence[tuple[Contestant, dict[str, Any]]]) -> Ent
 
 
 def _words(measured: Mapping[str, float | None]) -> str:
-    """The most telling measures of one picture in a line."""
+    """The main measures of one picture in a line."""
     short = {"asked": "asked {:.0f}", "unasked": "kept {:.2f}", "clip_score": "CLIP {:.1f}",
              "psnr_answer": "{:.1f} dB to the answer", "psnr_source": "{:.1f} dB to the source"}  # fmt: skip
     return ", ".join(text.format(measured[name]) for name, text in short.items()

@@ -26,13 +26,13 @@ BATCH = 32
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What the results are held against: features (N,D), and a mixture fitted to them where N allows."""
+    """What the results are compared with: features (N,D), and a mixture fitted to them where N allows."""
 
     features: Tensor
     mixture: Mixture | None
 
     def words(self) -> str:
-        """What QS is of, for the report."""
+        """A note for the report on the mixture that QS uses, or why there is none."""
         count, width = self.features.shape
         if self.mixture is None:
             return f"QS is left out: on {width} features it needs {2 * width} reference pictures, not {count}"

@@ -171,14 +171,14 @@ def prepare(
     side = masks.longest_side(mask)
     where = masks.crop_around(mask, max(model.size, round(side * context)))
     shape = _working_size(where, model.size, model.latent_scale)
-    cut = masks.cut(mask, where)
+    cut = masks.crop(mask, where)
     working = masks.binary(_resized(cut, shape))
     if not F.interpolate(working, [side // model.latent_scale for side in shape]).any():
         raise ValueError("Mask: it is too small for this model; grow it.")
     rise = round(side * feather / 100 * shape[0] / cut.shape[2])  # at the model's size: a photo's is slow
     return Region(
         where=where,
-        image=_resized(masks.cut(image.to(model.device), where), shape).clamp(-1, 1),
+        image=_resized(masks.crop(image.to(model.device), where), shape).clamp(-1, 1),
         mask=working,
         blend=_blend(cut, masks.feathered(working, rise)) if rise else cut,
     )
@@ -186,7 +186,7 @@ def prepare(
 
 def advice(region: Region) -> str | None:
     """A sentence about a mask that is outside of what the model saw in training, else None."""
-    share = masks.share(region.mask)
+    share = masks.coverage(region.mask)
     if share < SMALLEST:
         return (
             f"The mask covers {100 * share:.1f} % of the part that is worked on; the model was trained on "

@@ -1,4 +1,4 @@
-"""Metrics that need a download, LPIPS and DINO structure: each says what, and fetches it only if told to."""
+"""Metrics that need a download, LPIPS and DINO structure distance; nothing is fetched unless allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists of numpy arrays from a pickle file, without executing it: its opcodes are read, not run."""
+"""Lists of numpy arrays from a pickle file, by an interpreter of the few opcodes that need no code to run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IGNORED = {"PROTO", "FRAME", "STOP"}
 
 
 class _Array:
-    """An array whose state is still to come."""
+    """An array that was created, before its content was read."""
 
     value: np.ndarray | None = None
 

@@ -15,7 +15,7 @@ import torch
 
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # no request in the background of a .bin
 
-COUNTED = "embeddings.position_ids"  # 0, 1, 2... in files of before 2024: no weight, and not missed
+POSITION_IDS = "embeddings.position_ids"  # 0, 1, 2... in older files: no weights, and not needed
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Source:
         else:
             from textedit_core.models.towers import key_mapping
 
-            options = {"dtype": dtype, "ignore_mismatched_sizes": True}  # told below, by name
+            options = {"dtype": dtype, "ignore_mismatched_sizes": True}  # reported below, by name
             if mapping := key_mapping(cls):
                 options["key_mapping"] = mapping
         options["use_safetensors"] = None if self.bin else True
@@ -70,7 +70,7 @@ class Source:
             model, info = self.read(cls.from_pretrained, part, output_loading_info=True, **options)
         for kind in ("missing", "unexpected", "mismatched"):
             keys = [key if isinstance(key, str) else str(key[0]) for key in info.get(f"{kind}_keys", ())]
-            if names := sorted(key for key in keys if not key.endswith(COUNTED)):
+            if names := sorted(key for key in keys if not key.endswith(POSITION_IDS)):
                 more = f" and {len(names) - 3} more" if len(names) > 3 else ""
                 raise ValueError(
                     f"The weights in {self._where(part)} have {kind} tensors: {', '.join(names[:3])}{more}."
@@ -78,7 +78,7 @@ class Source:
         return model.eval().requires_grad_(False)
 
     def read(self, from_pretrained: Callable[..., Any], part: str = "", **options: Any) -> Any:
-        """Call a `from_pretrained`; what goes wrong becomes a ValueError that says which files are needed."""
+        """Call a `from_pretrained`; any error becomes a ValueError that says which files are needed."""
         try:
             return from_pretrained(self.repo, subfolder=self._subfolder(part), **options)
         except (OSError, ValueError, RuntimeError) as error:
@@ -104,7 +104,7 @@ class Source:
             raise ValueError(self._complaint(path, error)) from error
 
     def fingerprint(self) -> str:
-        """Says which files these are, from the manifest, the commit, or the files' sizes and times."""
+        """A sha256 that identifies the files, by the manifest, the commit, or the files' sizes and times."""
         if self.folder is None:
             return _sha([self.repo, self.prefix, self._commit()])
         start = f"{self.prefix}/" if self.prefix else ""
@@ -161,7 +161,7 @@ class Source:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """No progress bars for what takes no time."""
+    """Without progress bars, for files that are on this machine."""
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 

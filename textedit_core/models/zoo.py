@@ -50,7 +50,8 @@ HUB = {
         **PUBLISHED,
     }
 }
-MAIN = ("diffusion", "clip")  # what a name is chosen for; the other parts are fetched where they are used
+# What `describe` tells of unless parts are named; the others are fetched when they are used.
+DEFAULT_PARTS = ("diffusion", "clip")
 NAMES = ("toon", *HUB)
 __all__ = ["HUB", "NAMES", "PRETRAINED", "Models", "describe", "folder_of", "load"]
 
@@ -59,8 +60,8 @@ __all__ = ["HUB", "NAMES", "PRETRAINED", "Models", "describe", "folder_of", "loa
 class Models(StyleModels):
     """The models of one name. Each part is loaded, from disk or the hub, when it is first asked for.
 
-    presets: method -> knob values that suit these models.  vocabulary: the words they know, () if any.
-    checker: what a host has judge results before it shows them, if it wants that.
+    presets: method -> knob values that suit these models.  vocabulary: the words that they were trained on,
+    () where that is not known.  checker: the safety checker that sees results before they are shown, or None.
     """
 
     name: str
@@ -117,7 +118,7 @@ class Models(StyleModels):
         )
 
     def unknown_words(self, prompt: str) -> dict[str, list[str]]:
-        """The prompt's words that these models never saw, each with up to three known ones like it."""
+        """The prompt's words that the models were not trained on, each with up to three like it."""
         known = {word for entry in self.vocabulary for word in _words(entry)}
         if not known:
             return {}
@@ -152,13 +153,14 @@ def load(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None
 
 
 def describe(name: str | Path, *parts: str) -> dict[str, Any]:
-    """What the named parts of a name or folder need (diffusion and clip unless given), without the network.
+    """Size, licence and place of the parts of a name or folder (diffusion and clip unless given).
 
-    {"name", "title", "license", "local", "size_gb", "fetch_gb", "parts"}; each part is {"part", "repo",
-    "size_gb", "license", "local"}. `fetch_gb` is what would still be fetched. Raises ValueError as `load`.
+    Nothing is fetched. Returns {"name", "title", "license", "local", "size_gb", "fetch_gb", "parts"}, each
+    part {"part", "repo", "size_gb", "license", "local"}. `fetch_gb` is what would still be fetched. Raises
+    ValueError as `load`.
     """
     models = load(name)
-    chosen = parts or [part for part in MAIN if part in models.sources] or models.sources
+    chosen = parts or [part for part in DEFAULT_PARTS if part in models.sources] or models.sources
     found: list[dict[str, Any]] = [
         {
             "part": part,
@@ -182,7 +184,7 @@ def describe(name: str | Path, *parts: str) -> dict[str, Any]:
 
 
 def folder_of(name: str | Path) -> Path | None:
-    """Where the models of a name in NAMES, or of a path, lie; None for a name of the hub's.
+    """The folder of the models of a name in NAMES, or of a path; None for models on the hub.
 
     Raises ValueError for a name that is neither.
     """
@@ -191,7 +193,7 @@ def folder_of(name: str | Path) -> Path | None:
     try:
         folder = BUNDLES / name if str(name) in NAMES else Path(name).expanduser()
         found = folder.is_dir()
-    except (OSError, RuntimeError):  # too long for a path, or the home of nobody
+    except (OSError, RuntimeError):  # too long for a path, or the home of an unknown user
         found = False
     if not found:
         names = ", ".join(NAMES)
@@ -230,7 +232,7 @@ def _folder_sources(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Sour
 
 
 def _licenses(sources: Mapping[str, Source]) -> str:
-    return ", ".join(f"{sources[part].license} ({part})" for part in MAIN)
+    return ", ".join(f"{sources[part].license} ({part})" for part in DEFAULT_PARTS)
 
 
 def _device(name: str) -> torch.device:
