@@ -137,7 +137,8 @@ def held_out_part_edits(count: int, size: int) -> tuple[PartEdit, ...]:
             continue
         box, own = wanted[0], parts(scene, size).get(part)
         if own is not None:
-            box = (*map(min, box[:2], own[0][:2]), *map(max, box[2:], own[0][2:]))
+            (left, top), (right, bottom) = map(min, box[:2], own[0][:2]), map(max, box[2:], own[0][2:])
+            box = left, top, right, bottom
         if fits(box, size, size):
             edits.append(PartEdit(scene, other, part, box, example[0]))
     return tuple(edits)

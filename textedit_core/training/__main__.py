@@ -8,6 +8,10 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from textedit_core.training.toon import Studio
 
 PARTS = ("classifier", "vae", "text", "clip", "reader", "unet", "mapping", "generator", "encoder", "identity",
          "paint_by_example", "relevance", "mappers")  # fmt: skip
@@ -113,7 +117,7 @@ def run(options: argparse.Namespace) -> None:
         work(options, studio)
 
 
-def work(options: argparse.Namespace, studio) -> None:
+def work(options: argparse.Namespace, studio: Studio) -> None:
     """The parts in turn; then, in the first process, the bundle if all are there."""
     from textedit_core.training import ranks
 
