@@ -104,8 +104,10 @@ def _add_flags(parser: _Parser, command: str, name: str) -> None:
     for knob_name, knob in {**how.knobs, **(SAMPLE if how.latent else {})}.items():
         about = ": ".join(part for part in (knob.label, knob.knob.help) if part)
         about = f"{about} ({knob.expected}; default {knob.default})".replace("%", "%%")
-        switch: dict[str, Any] = {"nargs": "?", "const": "true"} if knob.type is bool else {}
-        add(_flag(knob_name), metavar="VALUE", help=about, **switch)
+        if knob.type is bool:  # --knob alone switches it on
+            add(_flag(knob_name), metavar="VALUE", help=about, nargs="?", const="true")
+        else:
+            add(_flag(knob_name), metavar="VALUE", help=about)
 
 
 def _flag(name: str) -> str:
@@ -215,7 +217,8 @@ def _latent(options: Mapping[str, Any], required: bool) -> Any:
         return open_image(options["image"], "--image")
     if not facts and required:
         raise ValueError("--latent-seed: there is no latent; give a seed, or --image to project one.")
-    return Sample(**{name.removeprefix("latent_"): value for name, value in facts.items()}) if facts else None
+    chosen = {name: facts.get(name, knob.default) for name, knob in SAMPLE.items()}
+    return Sample(chosen["latent_seed"], chosen["latent_truncation"]) if facts else None
 
 
 def _write_sweep(

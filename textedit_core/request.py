@@ -64,7 +64,7 @@ class Projected:
 
 
 class Call(NamedTuple):
-    """A function of a method with its arguments, as the cache knows it."""
+    """A call of a method's function, which has a key in the cache."""
 
     function: Any
     arguments: tuple[Any, ...]
@@ -103,7 +103,7 @@ class Request:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     def at(self, **settings: Any) -> Request:
-        """The same with other values for some knobs. ValueError for a wrong knob or value."""
+        """The same request with other values for some knobs. ValueError for a wrong knob or value."""
         checked = {name: _knob(self.method, name).check(value) for name, value in settings.items()}
         return replace(self, settings={**self.settings, **checked})
 
@@ -142,7 +142,7 @@ class Request:
         return chosen.call(self.models) if isinstance(chosen, Projected) else None
 
     def with_latent(self, latent: Latent | None) -> Request:
-        """The same from this latent on; without one, a sample is looked up and all else is as it was."""
+        """The same request with this latent. Without one, a `Sample` is replaced by its latent."""
         if self.method.latent is None:
             return self
         name = self.method.latent.name
@@ -183,7 +183,7 @@ class Result:
 
     @property
     def seconds(self) -> float:
-        """Of all stages."""
+        """The seconds of all stages together."""
         return sum(cost.seconds for cost in self.costs.values())
 
     @property
@@ -244,9 +244,9 @@ def request(
 
 
 def part_of(models: zoo.Models, part: str, default: Any = method.REQUIRED, fetch: bool = True) -> Any:
-    """A part of the models; None for one that may be missing (`default` is None) and is not there.
+    """A part of the models; None for an optional one (`default` is None) that is not there.
 
-    fetch: whether one that may be missing is fetched from the hub where it is not here.
+    fetch: whether an optional part is fetched from the hub where it is not on this machine.
     """
     if default is None and (part not in models.sources or not (fetch or models.sources[part].is_local())):
         return None
@@ -254,7 +254,7 @@ def part_of(models: zoo.Models, part: str, default: Any = method.REQUIRED, fetch
 
 
 def preset(models: zoo.Models, how: Method) -> dict[str, Any]:
-    """The knob values that suit these models, from their presets.json; ValueError for one that cannot be."""
+    """The knob values that suit these models, from their presets.json; ValueError for one that is wrong."""
     return _preset(models, how.name, how.knobs)
 
 
@@ -365,7 +365,7 @@ def located(asked: Request, cache: caches.Cache | None = None) -> Request | None
 
 
 def known_fit(asked: Request, cache: caches.Cache | None = None) -> caches.Entry | None:
-    """The finished fit of a request, if the cache has it, and the projection before it where there is one."""
+    """The finished fit of a request; None where the cache lacks it, or the projection before it."""
     found = located(asked, cache)
     if found is None or not found.has_fit:
         return None

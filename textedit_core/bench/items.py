@@ -1,4 +1,4 @@
-"""The readers of the layouts in which people have the items of a benchmark."""
+"""Readers of the folders of published benchmarks, and of our own layout."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROMPT_KEYS = ("prompt", "target_text", "target", "editing_prompt")
 
 
 def read_folder(folder: Path) -> list[Item]:
-    """The items of a folder in any layout known here, told apart by what lies in it.
+    """The items of a folder in any layout known here, recognised by the files in it.
 
     items.jsonl: our own (`own_layout`); mapping_file.json: PIE-Bench; GT_3500/: COCOEE; else a list of
     images and target texts, TEdBench. ValueError, a sentence, where none fits.

@@ -153,7 +153,7 @@ def _line(cells: list[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text that neither a table nor Markdown takes apart."""
+    """A text in one line, without the characters that break a table or Markdown."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
 
 

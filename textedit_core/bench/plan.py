@@ -53,7 +53,7 @@ class Contestant:
         return dict(self.settings) | self.own_of(item)
 
     def own_of(self, item: Item) -> dict[str, Any]:
-        """Of the item's own settings those that hold for this contestant, by name."""
+        """The item's own settings that apply to this contestant, by name."""
         known = self.how.knobs
         return {name: known[name].check(value) for name, value in item.knobs.items()
                 if name in known and name not in self.typed and name not in self.axes}  # fmt: skip
@@ -119,7 +119,8 @@ def read_contestants(
         base = {one: bound.default for one, bound in known.items()} | preset(models, load(name))
         if seed is not None and "seed" in known:
             base["seed"] = known["seed"].check(seed)
-            # As if it were typed, of an edit; of a fit alone it is no wish to fit anew what the models bring.
+            # It counts as typed where the edit has it: a seed of the fit alone is no reason to make a fit
+            # that the models come with.
             typed = ({"seed": base["seed"]} if "seed" in load(name).edit_knobs else {}) | typed
         found.append(Contestant(label, name, base | typed, frozenset(typed), _distinct(axes)))
     for name in [*flags, *map(_axis_name, sweeps)]:

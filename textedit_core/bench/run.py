@@ -1,4 +1,4 @@
-"""The work of a benchmark: every item by every contestant, one recorded line each, resumable, splittable."""
+"""The work of a benchmark: every item by every contestant. It can be stopped, continued, and split."""
 
 from __future__ import annotations
 

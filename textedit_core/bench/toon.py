@@ -32,7 +32,7 @@ OTHER_SEEDS = 1000  # exemplars come from the second half of the held-out scenes
 
 
 def items(count: int, classifier: Path | None = None) -> list[Item]:
-    """The first `count` held-out edits (`training.edits`), one attribute of a portrait changed in each.
+    """The first `count` held-out edits (`toon.edits`), one attribute of a portrait changed in each.
 
     classifier: the folder of a bundle with an attribute classifier, for the scores `asked` (1 where the asked
     attribute reads as wanted) and `unasked` (share of the others that still do). An exemplar, where the edit
@@ -101,7 +101,7 @@ def _region(edit: ToonEdit, size: int) -> Tensor:
 def _exemplar(edit: ToonEdit, number: int, size: int) -> Tensor:
     """The wanted part on another portrait, cut out and squashed as the models saw it: (1,3,size,size).
 
-    That is, of a portrait drawn at this size: the toon models learned from such, `training.toon_parts`.
+    That is, of a portrait drawn at this size: the toon models learned from such, `toon.parts`.
     """
     from textedit_core.toon.exemplar_data import scaled
     from textedit_core.toon.parts import cut_out
