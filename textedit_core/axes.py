@@ -20,7 +20,7 @@ _WHOLE_RANGE = rf"{_COUNT}\s*-\s*{_COUNT}"
 
 @dataclass(frozen=True)
 class Axis:
-    """A knob, by its name in `knobs.method_knobs`, and the values it takes."""
+    """A knob, by its name in `Method.knobs`, and the values it takes."""
 
     name: str
     values: tuple[Any, ...]
