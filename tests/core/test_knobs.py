@@ -14,9 +14,9 @@ from textedit_core.knobs import (
     Steps,
     Strength,
     batches,
-    divide,
     knobs,
     method_knobs,
+    split_settings,
 )
 
 
@@ -195,11 +195,11 @@ def test_the_settings_of_a_method_have_a_name_each():
     assert list(method_knobs(fakes.edit)) == ["eta", "steps", "seed"]
 
 
-def test_divide_hands_each_function_its_own():
+def test_split_settings_hands_each_function_its_own():
     settings = {"rounds": 1, "fit_seed": 2, "eta": 3, "steps": 4, "seed": 5}
-    for_fit, for_edit = divide(settings, fakes.edit, fakes.fit)
+    for_fit, for_edit = split_settings(settings, fakes.edit, fakes.fit)
     assert (for_fit, for_edit) == ({"rounds": 1, "seed": 2}, {"eta": 3, "steps": 4, "seed": 5})
-    assert divide({"seed": 5}, fakes.edit, fakes.fit) == ({}, {"seed": 5})
+    assert split_settings({"seed": 5}, fakes.edit, fakes.fit) == ({}, {"seed": 5})
 
 
 def test_a_label_is_made_of_the_name_where_none_is_given():

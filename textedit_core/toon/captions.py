@@ -90,7 +90,9 @@ def describe(scene: Scene, attributes: tuple[str, ...], rng: np.random.Generator
     return _pick(OPENINGS, rng) + body
 
 
-def _phrases(scene: Scene, attributes: tuple[str, ...], rng) -> tuple[list[str], list[str]]:
+def _phrases(
+    scene: Scene, attributes: tuple[str, ...], rng: np.random.Generator | None
+) -> tuple[list[str], list[str]]:
     """Words that go before the noun, and phrases that go after it."""
     before, after = [], []
     if "mood" in attributes:
@@ -124,7 +126,7 @@ def _phrases(scene: Scene, attributes: tuple[str, ...], rng) -> tuple[list[str],
     return before, after
 
 
-def _hair(scene: Scene, style: bool, color: bool, rng) -> str:
+def _hair(scene: Scene, style: bool, color: bool, rng: np.random.Generator | None) -> str:
     word = _pick(HAIR_STYLE[scene.top], rng) if style else ""
     tint = scene.hair_color if color else ""
     if style and scene.top in NOUN_STYLES:
@@ -136,13 +138,13 @@ def _hair(scene: Scene, style: bool, color: bool, rng) -> str:
     return " ".join(filter(None, [word, tint, "hair"]))
 
 
-def _hat(scene: Scene, style: bool, color: bool, rng) -> str:
+def _hat(scene: Scene, style: bool, color: bool, rng: np.random.Generator | None) -> str:
     word = _pick(HAT[scene.top], rng) if style else ("scarf" if scene.top == "hijab" else "hat")
     phrase = f"{scene.hat_color} {word}" if color else word
     return f"{article(phrase)} {phrase}"
 
 
-def _beard(scene: Scene, style: bool, color: bool, rng) -> str:
+def _beard(scene: Scene, style: bool, color: bool, rng: np.random.Generator | None) -> str:
     if scene.beard == "none":
         return BEARD["none"][0]
     word = (
@@ -152,13 +154,13 @@ def _beard(scene: Scene, style: bool, color: bool, rng) -> str:
     return f"{article(phrase)} {phrase}"
 
 
-def _clothes(scene: Scene, style: bool, color: bool, rng) -> str:
+def _clothes(scene: Scene, style: bool, color: bool, rng: np.random.Generator | None) -> str:
     word = _pick(GARMENT[scene.garment], rng) if style else "clothes"
     phrase = f"{scene.clothes_color} {word}" if color else word
     return phrase if word in ("clothes", "overalls") else f"{article(phrase)} {phrase}"
 
 
-def _worn(plain: str, rng) -> str:
+def _worn(plain: str, rng: np.random.Generator | None) -> str:
     return f"{_pick((plain, plain, 'wearing'), rng)} "
 
 
@@ -177,7 +179,7 @@ def article(phrase: str) -> str:
     return "an" if phrase[0] in "aeiou" else "a"
 
 
-def _pick(options: tuple[str, ...], rng) -> str:
+def _pick(options: tuple[str, ...], rng: np.random.Generator | None) -> str:
     return options[0] if rng is None else options[int(rng.integers(len(options)))]
 
 

@@ -46,11 +46,11 @@ class ToonEdit:
 
     def source(self, size: int = 64) -> Tensor:
         """The portrait before, (1,3,size,size) in [-1,1]."""
-        return images.to_tensor(render(self.scene, size), size)
+        return images.square_tensor(render(self.scene, size), size)
 
     def answer(self, size: int = 64) -> Tensor:
         """The true answer: the portrait after, (1,3,size,size) in [-1,1]."""
-        return images.to_tensor(render(self.wanted, size), size)
+        return images.square_tensor(render(self.wanted, size), size)
 
 
 def held_out_edits(count: int, attributes: Sequence[str] = ASKED) -> list[ToonEdit]:

@@ -86,11 +86,11 @@ class PartEdit:
 
     def source(self, size: int) -> Tensor:
         """The portrait, (1,3,size,size) in [-1,1]."""
-        return images.to_tensor(render(self.scene, size), size)
+        return images.square_tensor(render(self.scene, size), size)
 
     def wanted(self, size: int) -> Tensor:
         """The true answer as a picture, (1,3,size,size) in [-1,1]."""
-        return images.to_tensor(render(self.answer, size), size)
+        return images.square_tensor(render(self.answer, size), size)
 
     def mask(self, size: int) -> Tensor:
         """(1,1,size,size), 1 = repaint. The boxes are those of this size."""
@@ -98,7 +98,7 @@ class PartEdit:
 
     def exemplar(self, size: int, exemplar_size: int) -> Tensor:
         """The other portrait's part with its rim, squashed to a square as in training, in [-1,1]."""
-        return scaled(images.as_tensor(cut_out(self.other, self.example_box, size)), exemplar_size)
+        return scaled(images.native_tensor(cut_out(self.other, self.example_box, size)), exemplar_size)
 
     def right(self, read: Tensor) -> Tensor:
         """Which of the values (B,A) that a classifier read are as wanted, for the asked attribute: (B,)."""
@@ -137,7 +137,8 @@ def held_out_part_edits(count: int, size: int) -> tuple[PartEdit, ...]:
             continue
         box, own = wanted[0], parts(scene, size).get(part)
         if own is not None:
-            box = (*map(min, box[:2], own[0][:2]), *map(max, box[2:], own[0][2:]))
+            (left, top), (right, bottom) = map(min, box[:2], own[0][:2]), map(max, box[2:], own[0][2:])
+            box = left, top, right, bottom
         if fits(box, size, size):
             edits.append(PartEdit(scene, other, part, box, example[0]))
     return tuple(edits)

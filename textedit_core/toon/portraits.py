@@ -92,7 +92,7 @@ def _draw(chunk: tuple[range, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return images, np.array(values, dtype=np.int8), np.array(labels, dtype=np.int8)
 
 
-def face_weights(side: int, device) -> torch.Tensor:
+def face_weights(side: int, device: torch.device | str) -> torch.Tensor:
     """(1,1,side,side): FACE_WEIGHT over the middle of the picture, 1 elsewhere.
 
     The best prediction at each place stays the same; only how soon it is learned changes.

@@ -7,6 +7,7 @@ import functools
 import io
 import json
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -68,17 +69,17 @@ POSES = {
 
 
 @functools.cache
-def _style():
+def _style() -> Any:
     from dicebear import Style
 
     return Style(json.loads((files("dicebear_styles") / "avataaars.json").read_text()))
 
 
-def _options(scene: Scene) -> dict:
+def _options(scene: Scene) -> dict[str, Any]:
     """The scene in DiceBear's words. Everything is pinned, so the seed of the style draws nothing."""
     eyes, eyebrows, mouth = MOODS[scene.mood]
     scale, rotate, shift = POSES[scene.pose]
-    options = {
+    options: dict[str, Any] = {
         "seed": "toon", "eyesVariant": [eyes], "eyebrowsVariant": [eyebrows], "mouthVariant": [mouth],
         "clothesVariant": [GARMENTS[scene.garment]],
         "skinColor": [SKINS[scene.skin]], "hairColor": [HAIR[scene.hair_color]],

@@ -8,6 +8,10 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from textedit_core.training.toon import Studio
 
 PARTS = ("classifier", "vae", "text", "clip", "reader", "unet", "mapping", "generator", "encoder", "identity",
          "paint_by_example", "relevance", "mappers")  # fmt: skip
@@ -25,8 +29,7 @@ DRAWING = ("dicebear", "resvg_py")  # the modules that draw a portrait
 log = logging.getLogger("textedit_core.training")
 
 
-def main(arguments: list[str] | None = None, prog: str = "python -m textedit_core.training") -> None:
-    """Train as the arguments say, those of the process unless given. A mistake is a sentence, exit code 2."""
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("world", choices=["toon"])
     parser.add_argument("--out", type=Path, required=True, help="training state; run again to go on from it")
@@ -68,6 +71,12 @@ def main(arguments: list[str] | None = None, prog: str = "python -m textedit_cor
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
     parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def main(arguments: list[str] | None = None, prog: str = "python -m textedit_core.training") -> None:
+    """Train as the arguments say, those of the process unless given. A mistake is a sentence, exit code 2."""
+    parser = _parser(prog)
     options = parser.parse_args(arguments)
     options.words = sys.argv[1:] if arguments is None else arguments
     unknown = set(options.only.split(",")) - {*PARTS, ""}
@@ -108,7 +117,7 @@ def run(options: argparse.Namespace) -> None:
         work(options, studio)
 
 
-def work(options: argparse.Namespace, studio) -> None:
+def work(options: argparse.Namespace, studio: Studio) -> None:
     """The parts in turn; then, in the first process, the bundle if all are there."""
     from textedit_core.training import ranks
 

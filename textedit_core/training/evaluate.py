@@ -11,7 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from textedit_core.images import to_pil
+from textedit_core.models.clip import Clip
 from textedit_core.models.diffusion.ddim import ddim_step
+from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.noise import noise
 from textedit_core.toon.captions import describe
 from textedit_core.toon.classifier import AttributeClassifier, accuracy
@@ -25,7 +27,7 @@ GUIDANCE_SCALE = 3.0
 
 
 @torch.no_grad()
-def autoencoder_psnr(diffusion, portraits: Portraits) -> float:
+def autoencoder_psnr(diffusion: LatentDiffusion, portraits: Portraits) -> float:
     """Mean over portraits of 10 log10(4 / MSE) in dB, images in [-1, 1], decoded from the posterior mean."""
     values = []
     for rows in np.array_split(np.arange(len(portraits)), max(1, len(portraits) // 100)):
@@ -36,7 +38,7 @@ def autoencoder_psnr(diffusion, portraits: Portraits) -> float:
 
 
 @torch.no_grad()
-def zero_shot_accuracy(clip, portraits: Portraits) -> dict[str, float]:
+def zero_shot_accuracy(clip: Clip, portraits: Portraits) -> dict[str, float]:
     """Per attribute: the share of portraits whose image embedding is nearest the text of the true value.
 
     One text a value ("a person with round glasses"); only values a caption can name alone are offered.
@@ -59,7 +61,11 @@ def attribute_texts(name: str) -> list[str]:
 
 @torch.no_grad()
 def generate(
-    diffusion, texts: list[str], seed: int, steps: int = SAMPLING_STEPS, scale: float = GUIDANCE_SCALE
+    diffusion: LatentDiffusion,
+    texts: list[str],
+    seed: int,
+    steps: int = SAMPLING_STEPS,
+    scale: float = GUIDANCE_SCALE,
 ) -> Tensor:
     """One picture per text (B,3,H,W), by DDIM with classifier-free guidance."""
     side = diffusion.unet.config.sample_size
@@ -72,7 +78,9 @@ def generate(
     return diffusion.decode(z).clamp(-1, 1)
 
 
-def sample_accuracy(diffusion, classifier: AttributeClassifier, portraits: Portraits, seed: int = 0):
+def sample_accuracy(
+    diffusion: LatentDiffusion, classifier: AttributeClassifier, portraits: Portraits, seed: int = 0
+) -> dict[str, float]:
     """Accuracy of the attributes a caption names, read by the classifier from a sample of that caption."""
     rng = np.random.default_rng(seed)
     read, asked = [], []

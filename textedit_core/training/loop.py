@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from torch import nn
 from textedit_core.training import ranks
 
 log = logging.getLogger(__name__)
+
+Network = TypeVar("Network", bound=nn.Module)
+Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
 
 SAVE_EVERY_SECONDS = 300
 LOG_EVERY_SECONDS = 20
@@ -46,26 +50,26 @@ class Randomness:
         self.numpy = np.random.default_rng(seed)
         self.torch.manual_seed(seed)
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         return {"numpy": _plain(self.numpy.bit_generator.state), "torch": self.torch.get_state()}
 
-    def restore(self, state: dict) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         self.numpy.bit_generator.state = state["numpy"]
         self.torch.set_state(state["torch"])
 
 
 def train(
     folder: Path,
-    module: nn.Module,
+    module: Network,
     optimizer: torch.optim.Optimizer,
-    loss_of_batch: Callable[[nn.Module, Randomness], dict[str, torch.Tensor]],
+    loss_of_batch: Callable[[Network, Randomness], dict[str, torch.Tensor]],
     budget: Budget,
     *,
     seed: int = 0,
     device: torch.device | str = "cpu",
     clip_norm: float = 1.0,
-    on_save: Callable[[nn.Module, int], None] | None = None,
-) -> nn.Module:
+    on_save: Callable[[Network, int], None] | None = None,
+) -> Network:
     """Minimise `loss_of_batch(...)["loss"]` and return the EMA of the module's weights, in eval mode.
 
     The learning rates of the optimizer's groups are warmed up, then follow half a cosine down to zero over
@@ -88,12 +92,7 @@ def train(
             torch.device(device).type, torch.bfloat16, enabled=str(device).startswith("cuda")
         ):
             losses = loss_of_batch(module, randomness)
-        optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        ranks.average_gradients(parameters)
-        nn.utils.clip_grad_norm_(parameters, clip_norm)
-        optimizer.step()
+        _descend(optimizer, losses["loss"], clip_norm)
         average.update_parameters(module)
         step += 1
         if ranks.rank():  # the first process reports and saves for all
@@ -105,8 +104,8 @@ def train(
             saved = seconds
             _save(folder, module, average, optimizer, randomness, step, earlier + seconds)
             if on_save:
-                on_save(average.module.eval(), step)
-    ended = average.module.eval()
+                on_save(cast(Network, average.module.eval()), step)
+    ended = cast(Network, average.module.eval())
     if ranks.rank():
         return ended
     _save(folder, module, average, optimizer, randomness, step, earlier + time.monotonic() - start)
@@ -115,8 +114,18 @@ def train(
     return ended
 
 
+def _descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor, clip_norm: float) -> None:
+    """One step of the optimizer on the mean of all processes' gradients, no longer than `clip_norm`."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    ranks.average_gradients(parameters)
+    nn.utils.clip_grad_norm_(parameters, clip_norm)
+    optimizer.step()
+
+
 @torch.no_grad()
-def _ema(averaged: list, current: list, updates) -> None:
+def _ema(averaged: Tensors, current: Tensors, updates: torch.Tensor | int) -> None:
     """Exponential moving average whose memory grows with the run: a short one is not stuck at its start."""
     decay = min(EMA_DECAY, (1 + int(updates)) / (10 + int(updates)))
     torch._foreach_lerp_(averaged, current, 1 - decay)
@@ -130,7 +139,7 @@ def begin_from(folder: Path, module: nn.Module, steps: int, seconds: float) -> N
     _save(folder, module, average, None, None, steps, seconds)
 
 
-def load_ema(folder: Path, module: nn.Module) -> nn.Module:
+def load_ema(folder: Path, module: Network) -> Network:
     """The EMA weights of a training folder, read into `module`. FileNotFoundError if never trained."""
     state = torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
     module.load_state_dict(
@@ -139,7 +148,7 @@ def load_ema(folder: Path, module: nn.Module) -> nn.Module:
     return module.eval()
 
 
-def trained(folder: Path) -> dict | None:
+def trained(folder: Path) -> dict[str, int] | None:
     """{"steps", "seconds"} of the training in `folder`, None when there is none."""
     path = folder / "state.pt"
     if not path.exists():
@@ -148,7 +157,13 @@ def trained(folder: Path) -> dict | None:
     return {"steps": state["step"], "seconds": round(state["seconds"])}
 
 
-def _resume(folder, module, average, optimizer, randomness) -> tuple[int, float]:
+def _resume(
+    folder: Path,
+    module: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    randomness: Randomness,
+) -> tuple[int, float]:
     path = folder / "state.pt"
     if not path.exists():
         return 0, 0.0
@@ -167,7 +182,15 @@ def _resume(folder, module, average, optimizer, randomness) -> tuple[int, float]
     return state["step"], state["seconds"]
 
 
-def _save(folder, module, average, optimizer, randomness, step: int, seconds: float) -> None:
+def _save(
+    folder: Path,
+    module: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+    randomness: Randomness | None,
+    step: int,
+    seconds: float,
+) -> None:
     state = {
         "module": module.state_dict(), "ema": average.state_dict(),
         "optimizer": optimizer and optimizer.state_dict(), "randomness": randomness and randomness.state(),
@@ -177,12 +200,14 @@ def _save(folder, module, average, optimizer, randomness, step: int, seconds: fl
     os.replace(folder / "state.part", folder / "state.pt")
 
 
-def _report(name: str, step: int, done: int, seconds: float, progress: float, losses: dict) -> None:
+def _report(
+    name: str, step: int, done: int, seconds: float, progress: float, losses: dict[str, torch.Tensor]
+) -> None:
     left = seconds / max(progress, 1e-6) - seconds
     values = "  ".join(f"{key} {value.item():.4f}" for key, value in losses.items())
     log.info("%s: step %d  %.2f steps/s  %d min left  %s", name, step, done / seconds, left / 60, values)
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """numpy's generator state with plain ints, so that weights_only loading accepts it."""
     return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value

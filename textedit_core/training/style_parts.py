@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Unpack
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -18,22 +21,19 @@ from textedit_core.toon.classifier import AttributeClassifier
 from textedit_core.toon.portraits import Portraits, held_out_portraits
 from textedit_core.training import bundle, encoder, evaluate, generator, identity, mapping, ranks, style_edits
 from textedit_core.training import style_scores as scores
+from textedit_core.training.generator import Growing
 from textedit_core.training.loop import Budget
+from textedit_core.training.shared import Common, Training
 
 PARTS = ("mapping", "generator", "encoder", "identity", "relevance", "mappers")
 PREVIEWS = 12
 GROWN = 10**6  # portraits: a generator from a bundle has done with small images
 
 
-class StyleParts:
+class StyleParts(Training):
     """What a Studio does for the parts of PARTS; a bundle holds those of them that are trained."""
 
-    out: Path
-    size: int
-    device: str
-    portraits: Portraits
-
-    def train_style(self, part: str, **common) -> None:
+    def train_style(self, part: str, **common: Unpack[Common]) -> None:
         """Train one of PARTS.
 
         The generator needs the mapping, the encoder the generator; relevance and mappers need CLIP, generator
@@ -85,11 +85,13 @@ class StyleParts:
         if not self._has("generator"):
             return
         network = self.generator()
-        tensors = network.state_dict() | {"latent_avg": network.latent_avg[0]}
+        average = network.latent_avg
+        assert average is not None  # `generator.build` sets it
+        tensors = network.state_dict() | {"latent_avg": average[0]}
         bundle.write_network(folder / "generator", generator.config(self.size), tensors)
         if self._has("encoder"):
-            network = self.encoder()
-            tensors = network.state_dict() | {"latent_avg": network.latent_avg}
+            reader = self.encoder()
+            tensors = reader.state_dict() | {"latent_avg": reader.latent_avg}
             bundle.write_network(folder / "encoder", {"size": self.size, **encoder.SHAPE}, tensors)
         if self._has("identity"):
             bundle.write_network(folder / "identity", identity.SHAPE, self.identity().state_dict())
@@ -100,7 +102,7 @@ class StyleParts:
         found = style_edits.load_relevance(self.out / "relevance")
         if found and style_edits.is_of(found, models.generator, models.clip):
             tensors = {"relevance": found.relevance, "mean": found.mean, "std": found.std}
-            config = {"generator": found.generator, "clip": found.clip, **style_edits.RELEVANCE}
+            config = {"generator": found.generator, "clip": found.clip} | asdict(style_edits.RELEVANCE)
             bundle.write_network(folder / "relevance", config, tensors)
         for name in style_edits.PROMPTS:
             if mapper := style_edits.load_mapper(self.out / "mappers", name):
@@ -130,7 +132,7 @@ class StyleParts:
         return all((self.out / part / "state.pt").exists() for part in parts)
 
     @torch.no_grad()
-    def _preview_style(self, growing: generator.Growing, step: int) -> None:
+    def _preview_style(self, growing: Growing, step: int) -> None:
         """Held-out portraits, what the generator makes of a z that names each, and samples of any z."""
         network, side = growing.network, growing.side()
         portraits = held_out_portraits(PREVIEWS, self.size, self.out / "data")
@@ -138,7 +140,7 @@ class StyleParts:
         w = network.map(torch.cat([z, noise((PREVIEWS, z.shape[1]), 0)]))
         drawn = generator.drawn_at(network, network.widen(w), side)[-1].clamp(-1, 1)
         drawn = F.interpolate(drawn, (self.size, self.size))
-        images = torch.cat([portraits.batch(range(PREVIEWS)), drawn])
+        images = torch.cat([portraits.batch(np.arange(PREVIEWS)), drawn])
         evaluate.save_grid(images, PREVIEWS, self.out / "samples" / f"generator-{step:07d}.png")
 
 
@@ -154,9 +156,9 @@ def adoptable(models: zoo.Models) -> dict[str, nn.Module]:
     return parts
 
 
-def measure(models: zoo.Models, reader: AttributeClassifier, portraits: Portraits) -> dict:
+def measure(models: zoo.Models, reader: AttributeClassifier, portraits: Portraits) -> dict[str, Any]:
     """The scores of what the bundle holds of PARTS, for its manifest."""
-    found: dict = {}
+    found: dict[str, Any] = {}
     if "generator" in models.sources:
         found["generator"] = scores.generator_scores(models.generator.network, reader, portraits)
         if "encoder" in models.sources:

@@ -7,10 +7,12 @@ import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import CLIPTokenizer
+from diffusers import AutoencoderKL
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from textedit_core.models import zoo
 from textedit_core.toon.captions import vocabulary
@@ -28,7 +30,8 @@ from textedit_core.training import (
     text,
     vae,
 )
-from textedit_core.training.loop import Budget, begin_from, load_ema, trained
+from textedit_core.training.loop import Budget, Network, begin_from, load_ema, trained
+from textedit_core.training.shared import Common
 from textedit_core.training.tokenizer import build_tokenizer
 
 log = logging.getLogger(__name__)
@@ -68,7 +71,7 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
     def train(self, part: str, steps: int, minutes: float | None) -> None:
         """Train one part, or go on with it. The parts it needs must be there (ValueError says which)."""
         budget, folder = Budget(steps, minutes), self.out / part
-        common = {"folder": folder, "budget": budget, "seed": self.seed, "device": self.device}
+        common: Common = {"folder": folder, "budget": budget, "seed": self.seed, "device": self.device}
         if part == "classifier":
             classifier.fit(self.portraits, self.size, **common)
         elif part == "vae":
@@ -119,7 +122,7 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
         self.adopt_style_edits(models)
         self.remember("\n".join(models.manifest["command"]))
 
-    def vae(self):
+    def vae(self) -> AutoencoderKL:
         module = self._load("vae", vae.build(self.size))
         if factor := vae.kept_scaling_factor(self.out / "vae"):
             module.register_to_config(scaling_factor=factor)
@@ -127,7 +130,7 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
             vae.set_scaling_factor(module, self.portraits)
         return module
 
-    def text(self):
+    def text(self) -> CLIPTextModel:
         return self._load("text", text.ReadingText(self._empty_clip().config)).tower
 
     @cached_property
@@ -150,7 +153,7 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
             return None
         return self._load("reader", latent_reader.LatentReader(self.latents.shape[-1])).requires_grad_(False)
 
-    def clip(self):
+    def clip(self) -> CLIPModel:
         return self._load("clip", clip.LabelledCLIP(self._empty_clip())).clip
 
     def text_to_latent(self) -> diffusion.TextToLatent:
@@ -200,17 +203,17 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
         bundle.write_manifest(folder, **facts, scores=scores)
         log.info("scores %s", json.dumps(scores))
 
-    def history(self) -> dict[str, dict]:
+    def history(self) -> dict[str, dict[str, int]]:
         """{"steps", "seconds"} of every part, of those too that only helped to make a bundle begun from."""
         path = self.out / HISTORY
         earlier = json.loads(path.read_text()) if path.exists() else {}
         folders = [state.parent for state in self.out.glob("*/state.pt")]
         return dict(sorted((earlier | {folder.name: trained(folder) for folder in folders}).items()))
 
-    def _empty_clip(self):
+    def _empty_clip(self) -> CLIPModel:
         return clip.build(self.size, len(self.tokenizer), MAX_LENGTH)
 
-    def _load(self, part: str, module):
+    def _load(self, part: str, module: Network) -> Network:
         try:
             return load_ema(self.out / part, module)
         except FileNotFoundError as error:
@@ -232,11 +235,11 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
         (self.out / "samples" / "captions.txt").write_text("\n".join(texts))
 
     @cached_property
-    def _frozen_vae(self):
+    def _frozen_vae(self) -> AutoencoderKL:
         return self.vae().to(self.device)
 
 
-def measure(folder: Path, portraits: Portraits, samples: int, out: Path) -> dict:
+def measure(folder: Path, portraits: Portraits, samples: int, out: Path) -> dict[str, Any]:
     """The table of specs/toon.md, section 2, on held-out scenes."""
     models = zoo.load(folder)
     reader = bundle.load_classifier(folder, models.diffusion.size)
@@ -257,7 +260,7 @@ def measure(folder: Path, portraits: Portraits, samples: int, out: Path) -> dict
     }
 
 
-def _rounded(scores: dict) -> dict:
+def _rounded(scores: dict[str, Any]) -> dict[str, Any]:
     """Numbers, and numbers in dictionaries, to three digits after the point."""
     return {
         name: _rounded(value) if isinstance(value, dict) else round(value, 3)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from textedit_core.toon.portraits import Portraits, face_weights
 from textedit_core.training import ranks
-from textedit_core.training.loop import Budget, train, trained
+from textedit_core.training.loop import Budget, Randomness, train, trained
 
 NOTE = "scaling.json"
 BATCH = 8  # many small steps: on a CPU the time per picture is the same
@@ -52,7 +52,7 @@ def fit(
     face = face_weights(size, device).sqrt()
     optimizer = torch.optim.AdamW(vae.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0)
 
-    def loss_of_batch(vae, randomness):
+    def loss_of_batch(vae: AutoencoderKL, randomness: Randomness) -> dict[str, Tensor]:
         image = portraits.batch(randomness.numpy.integers(len(portraits), size=ranks.share(BATCH)), device)
         posterior = vae.encode(image).latent_dist
         decoded = vae.decode(posterior.sample(randomness.torch)).sample
@@ -76,7 +76,7 @@ def set_scaling_factor(vae: AutoencoderKL, portraits: Portraits) -> None:
 
 def keep_scaling_factor(vae: AutoencoderKL, folder: Path) -> None:
     """Note the factor beside the training in `folder`: it then needs no portraits to be known again."""
-    note = trained(folder) | {"scaling_factor": vae.config.scaling_factor}
+    note = (trained(folder) or {}) | {"scaling_factor": vae.config.scaling_factor}
     unfinished = folder / f"{NOTE}.part"
     unfinished.write_text(json.dumps(note))
     os.replace(unfinished, folder / NOTE)
@@ -87,7 +87,8 @@ def kept_scaling_factor(folder: Path) -> float | None:
     if not (folder / NOTE).exists():
         return None
     note = json.loads((folder / NOTE).read_text())
-    return note["scaling_factor"] if note["steps"] == trained(folder)["steps"] else None
+    now = trained(folder)
+    return note["scaling_factor"] if now and note["steps"] == now["steps"] else None
 
 
 def edges(a: Tensor, b: Tensor) -> Tensor:
