@@ -16,6 +16,8 @@ from torch import Tensor
 from textedit_core import images
 from textedit_core.masks import Box
 from textedit_core.toon.exemplar_data import Boxed, filled, fits, padded, scaled, stacked
+from textedit_core.toon.look import Look
+from textedit_core.toon.open_world import OPEN_HELD_OUT_SEEDS
 from textedit_core.toon.portraits import Portraits
 from textedit_core.toon.render import parts, render
 from textedit_core.toon.world import ATTRIBUTES, Scene, edited, scene_of_seed
@@ -38,10 +40,11 @@ def part_boxes(
 
     A portrait takes six drawings, 20 to 50 ms on one core.
     """
-    path = folder / f"parts-{count}-{size}px.npz"
+    closed = portraits.seeds is None or max(portraits.seeds) < OPEN_HELD_OUT_SEEDS.start
+    path = folder / f"parts{'' if closed else '-open'}-{count}-{size}px.npz"
     if not path.exists():
-        scenes = [portraits.scene(row) for row in range(count)]
-        chunks = [(start, scenes[start : start + CHUNK], size) for start in range(0, count, CHUNK)]
+        looks = [portraits.look(row) for row in range(count)]
+        chunks = [(start, looks[start : start + CHUNK], size) for start in range(0, count, CHUNK)]
         with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
             found = [one for chunk in pool.map(_find, chunks) for one in chunk]
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,11 +56,11 @@ def part_boxes(
     return Boxed(portraits.images[:count], stored["rows"], stored["boxes"])
 
 
-def _find(chunk: tuple[int, Sequence[Scene], int]) -> list[tuple[int, Box]]:
-    start, scenes, size = chunk
+def _find(chunk: tuple[int, Sequence[Look], int]) -> list[tuple[int, Box]]:
+    start, looks, size = chunk
     found = []
-    for row, scene in enumerate(scenes, start=start):
-        found += [(row, box) for box, _ in parts(scene, size).values() if fits(box, size, size)]
+    for row, look in enumerate(looks, start=start):
+        found += [(row, box) for box, _ in parts(look, size).values() if fits(box, size, size)]
     return found
 
 

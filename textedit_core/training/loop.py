@@ -26,10 +26,14 @@ EMA_DECAY = 0.999
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to train: `minutes` of this run if given, else up to `steps` in all."""
+    """How long to train: `minutes` of this run if given, else up to `steps` in all.
+
+    rate: what every learning rate of the recipe is multiplied with; under 1 to go on from trained weights.
+    """
 
     steps: int
     minutes: float | None = None
+    rate: float = 1.0
 
     def progress(self, step: int, seconds: float) -> float:
         return seconds / (60 * self.minutes) if self.minutes else step / self.steps
@@ -76,7 +80,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     randomness = Randomness(seed + 7919 * ranks.rank(), device)
     average = torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=_ema)
-    rates = [group["lr"] for group in optimizer.param_groups]
+    rates = [group["lr"] * budget.rate for group in optimizer.param_groups]
     step, earlier = _resume(folder, module, average, optimizer, randomness)
     first, start, logged, saved = step, time.monotonic(), 0.0, 0.0
     module.train()

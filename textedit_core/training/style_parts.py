@@ -26,12 +26,15 @@ GROWN = 10**6  # portraits: a generator from a bundle has done with small images
 
 
 class StyleParts:
-    """What a Studio does for the parts of PARTS; a bundle holds those of them that are trained."""
+    """What a Studio does for the parts of PARTS; a bundle holds those of them that are trained.
+
+    They learn from the closed world: a code holds one value of each attribute, and no colour between two.
+    """
 
     out: Path
     size: int
     device: str
-    portraits: Portraits
+    closed_portraits: Portraits
 
     def train_style(self, part: str, **common) -> None:
         """Train one of PARTS.
@@ -44,11 +47,11 @@ class StyleParts:
         elif part == "generator":
             adopted = self._has("generator") and not self._has("mapping")
             style = self.generator().style if adopted else self.mapping()
-            generator.fit(self.portraits, style, self.size, on_save=self._preview_style, **common)
+            generator.fit(self.closed_portraits, style, self.size, on_save=self._preview_style, **common)
         elif part == "encoder":
-            encoder.fit(self.portraits, self.generator(), **common)
+            encoder.fit(self.closed_portraits, self.generator(), **common)
         elif part == "identity":
-            identity.fit(self.portraits, **common)
+            identity.fit(self.closed_portraits, **common)
         elif not ranks.rank():  # one process is enough
             self._train_edits(part, **common)
 

@@ -14,12 +14,13 @@ from transformers import CLIPTokenizer
 
 from textedit_core.models import zoo
 from textedit_core.toon.captions import vocabulary
-from textedit_core.toon.portraits import Portraits, held_out_portraits, training_portraits
+from textedit_core.toon.portraits import Portraits, World, held_out_portraits, training_portraits
 from textedit_core.training import (
     bundle,
     classifier,
     clip,
     diffusion,
+    enlarger,
     evaluate,
     example_parts,
     latent_reader,
@@ -36,17 +37,35 @@ log = logging.getLogger(__name__)
 HISTORY = "history.json"  # of the bundle that a training began from
 PREVIEW_CAPTIONS = 24
 MAX_LENGTH = 32
+LARGER = enlarger.SHAPE["scale"]
 
 
 class Studio(style_parts.StyleParts, example_parts.ExampleParts):
     """A toon training in a folder: OUT/PART/state.pt for every part, OUT/data, OUT/tokenizer."""
+
+    world: World = "closed"  # that the training portraits are of
+    large: int = 6_000  # how many of them are drawn at LARGER times the size too
+    rate: float = 1.0
+    workers: int | None = None
 
     def __init__(self, out: Path, size: int, scenes: int, seed: int, device: str):
         self.out, self.size, self.scenes, self.seed, self.device = out, size, scenes, seed, device
 
     @cached_property
     def portraits(self) -> Portraits:
-        return training_portraits(self.scenes, self.size, self.out / "data")
+        return training_portraits(self.scenes, self.size, self.out / "data", self.workers, self.world)
+
+    @cached_property
+    def closed_portraits(self) -> Portraits:
+        if self.world == "closed":
+            return self.portraits
+        return training_portraits(self.scenes, self.size, self.out / "data", self.workers)
+
+    @cached_property
+    def large_portraits(self) -> Portraits:
+        """The first of the portraits, drawn LARGER times as large."""
+        count = min(self.large, self.scenes)
+        return training_portraits(count, LARGER * self.size, self.out / "data", self.workers, self.world)
 
     @cached_property
     def tokenizer(self) -> CLIPTokenizer:
@@ -67,12 +86,13 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
 
     def train(self, part: str, steps: int, minutes: float | None) -> None:
         """Train one part, or go on with it. The parts it needs must be there (ValueError says which)."""
-        budget, folder = Budget(steps, minutes), self.out / part
+        budget, folder = Budget(steps, minutes, self.rate), self.out / part
         common = {"folder": folder, "budget": budget, "seed": self.seed, "device": self.device}
         if part == "classifier":
             classifier.fit(self.portraits, self.size, **common)
         elif part == "vae":
-            module = vae.fit(self.portraits, self.size, **common)
+            large = self.large_portraits if self.world == "open" else None
+            module = vae.fit(self.portraits, self.size, large=large, **common)
             if not ranks.rank():
                 vae.keep_scaling_factor(module, folder)
         elif part == "text":
@@ -80,6 +100,9 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
         elif part == "clip":
             start = None if trained(folder) else text.copy_tower(self.text(), self._empty_clip())
             clip.fit(self.portraits, self.tokenizer, self.size, start=start, **common)
+        elif part == "enlarger":
+            small, large = self.portraits.first(len(self.large_portraits)), self.large_portraits
+            enlarger.fit(small, large, self.vae(), **common)
         elif part == "reader":
             latent_reader.fit(self.latents, self.portraits, **common)
         elif part == example_parts.PART:
@@ -105,7 +128,7 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
             "vae": models.diffusion.vae,
             "unet": diffusion.TextToLatent(models.diffusion.unet, models.diffusion.text_encoder),
             "clip": clip.LabelledCLIP(models.clip.model),
-            **bundle.adoptable(folder, self.size),
+            **bundle.adoptable(folder, self.size, models),
             **style_parts.adoptable(models),
             **example_parts.adoptable(models),
         }
@@ -115,6 +138,8 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
                 begin_from(self.out / part, module, **history[part])
                 if part == "vae":
                     vae.keep_scaling_factor(module, self.out / part)
+                    if self.world == "open":
+                        vae.hold(module, self.out / part)
         (self.out / HISTORY).write_text(json.dumps(history))
         self.adopt_style_edits(models)
         self.remember("\n".join(models.manifest["command"]))
@@ -135,7 +160,7 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
         """The latents (N,4,h,w) of the training portraits, kept on disk: encoding takes minutes on a CPU."""
         vae = self.vae().to(self.device)
         mark = sum(float(weight.double().abs().sum()) for weight in vae.state_dict().values())
-        path = self.out / "data" / f"latents-{self.scenes}-{self.size}px-{mark:.6f}.npy"
+        path = self.out / "data" / f"latents-{self.world}-{self.scenes}-{self.size}px-{mark:.6f}.npy"
         if ranks.agreed(float(path.exists())):
             return torch.from_numpy(np.load(path))
         z = diffusion.encode_all(self.portraits, vae, self.device)
@@ -177,6 +202,9 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
         bundle.write_clip(folder / "clip", self.tokenizer, self.clip())
         if self._has("classifier"):
             bundle.write_classifier(folder / "classifier", self.classifier())
+        if self._has("enlarger"):
+            tensors = self._load("enlarger", enlarger.build()).state_dict()
+            bundle.write_network(folder / "enlarger", enlarger.SHAPE, tensors)
         self.write_style(folder)
         self.write_style_edits(folder)
         self.write_example(folder)
