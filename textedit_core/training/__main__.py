@@ -46,6 +46,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--rate", type=float, default=1.0, help="times every learning rate; under 1 to go on from weights"
     )
+    parser.add_argument(
+        "--accept-worse",
+        default="",
+        metavar="PARTS",
+        help="bundle these parts although they fell on the closed held-out scenes by more than .5 dB or 1 %%",
+    )
     parser.add_argument("--no-bundle", action="store_true", help="train alone: measure and write no bundle")
     parser.add_argument("--size", type=int, default=64, choices=[64, 128], help="pixels")
     parser.add_argument("--scenes", type=int, default=40_000, help="how many training portraits to draw")
@@ -140,7 +146,8 @@ def work(options: argparse.Namespace, studio) -> None:
     if missing := [part for part in wanted if not (options.out / part / "state.pt").exists()]:
         log.info("no bundle yet: %s not trained", ", ".join(missing))
         return
-    studio.bundle(options.bundle or options.out / "bundle", options.held_out, options.samples)
+    accepted = options.accept_worse.split(",")
+    studio.bundle(options.bundle or options.out / "bundle", options.held_out, options.samples, accepted)
 
 
 if __name__ == "__main__":

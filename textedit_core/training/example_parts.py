@@ -13,7 +13,7 @@ from textedit_core.models import zoo
 from textedit_core.toon.classifier import AttributeClassifier
 from textedit_core.toon.exemplar_data import Boxed, Folder, draw
 from textedit_core.toon.parts import held_out_part_edits, part_boxes
-from textedit_core.toon.portraits import Portraits
+from textedit_core.toon.portraits import Portraits, World
 from textedit_core.training import bundle, evaluate, exemplar_scores, paint_by_example
 
 log = logging.getLogger(__name__)
@@ -109,10 +109,10 @@ def adoptable(models: zoo.Models) -> dict[str, nn.Module]:
     return {PART: paint_by_example.Painter(found.unet, found.encoder)}
 
 
-def measure(models: zoo.Models, reader: AttributeClassifier, samples: int) -> dict:
+def measure(models: zoo.Models, reader: AttributeClassifier, samples: int, world: World = "closed") -> dict:
     """The scores for the manifest, if the bundle holds it: on `samples` edits of held-out portraits."""
     if PART not in models.sources or not samples:
         return {}
-    edits = held_out_part_edits(samples, models.paint_by_example.size)
+    edits = held_out_part_edits(samples, models.paint_by_example.size, world)
     found = exemplar_scores.measure(models.paint_by_example, reader, edits)
     return {PART: {"edits": len(edits), "steps": exemplar_scores.SAMPLING_STEPS, **found}}

@@ -15,7 +15,7 @@ from textedit_core.models.style.stylegan2 import Generator
 from textedit_core.noise import noise
 from textedit_core.toon import latent_world
 from textedit_core.toon.classifier import AttributeClassifier
-from textedit_core.toon.portraits import Portraits, held_out_portraits
+from textedit_core.toon.portraits import Portraits, World, held_out_portraits
 from textedit_core.training import bundle, encoder, evaluate, generator, identity, mapping, ranks, style_edits
 from textedit_core.training import style_scores as scores
 from textedit_core.training.loop import Budget
@@ -157,14 +157,21 @@ def adoptable(models: zoo.Models) -> dict[str, nn.Module]:
     return parts
 
 
-def measure(models: zoo.Models, reader: AttributeClassifier, portraits: Portraits) -> dict:
-    """The scores of what the bundle holds of PARTS, for its manifest."""
+def measure(
+    models: zoo.Models, reader: AttributeClassifier, portraits: Portraits, world: World = "closed"
+) -> dict:
+    """The scores of what the bundle holds of PARTS, for its manifest.
+
+    On portraits of the open world only how near the encoder comes to them: no code names them.
+    """
     found: dict = {}
+    if {"generator", "encoder"} <= set(models.sources):
+        parts = models.encoder.network, models.generator.network
+        found["encoder"] = scores.encoder_scores(*parts, reader, portraits)
+    if world == "open":
+        return found
     if "generator" in models.sources:
         found["generator"] = scores.generator_scores(models.generator.network, reader, portraits)
-        if "encoder" in models.sources:
-            parts = models.encoder.network, models.generator.network
-            found["encoder"] = scores.encoder_scores(*parts, reader, portraits)
     if "identity" in models.sources:
         found["identity"] = scores.identity_scores(models.identity.network, portraits)
     if "mappers" in models.sources:
