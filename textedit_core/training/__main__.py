@@ -53,6 +53,9 @@ def main(arguments: list[str] | None = None) -> None:
         help="bundle these parts although they fell on the closed held-out scenes by more than .5 dB or 1 %%",
     )
     parser.add_argument("--no-bundle", action="store_true", help="train alone: measure and write no bundle")
+    parser.add_argument(
+        "--busy", action="store_true", help="count minutes of this process's processor, not those of the wall"
+    )
     parser.add_argument("--size", type=int, default=64, choices=[64, 128], help="pixels")
     parser.add_argument("--scenes", type=int, default=40_000, help="how many training portraits to draw")
     parser.add_argument(
@@ -115,6 +118,7 @@ def run(options: argparse.Namespace) -> None:
         studio.boxed = (options.images, options.boxes) if options.images else None
         studio.part_portraits, studio.ablate = options.part_portraits, options.ablate
         studio.world = "open" if options.open else "closed"
+        studio.clock = time.process_time if options.busy else time.monotonic
         studio.large, studio.rate, studio.workers = options.large, options.rate, options.threads or None
         work(options, studio)
 

@@ -6,7 +6,8 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -51,6 +52,7 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
     world: World = "closed"  # that the training portraits are of
     large: int = 6_000  # how many of them are drawn at LARGER times the size too
     rate: float = 1.0
+    clock: Callable[[], float] = time.monotonic
     workers: int | None = None
 
     def __init__(self, out: Path, size: int, scenes: int, seed: int, device: str):
@@ -91,7 +93,7 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
 
     def train(self, part: str, steps: int, minutes: float | None) -> None:
         """Train one part, or go on with it. The parts it needs must be there (ValueError says which)."""
-        budget, folder = Budget(steps, minutes, self.rate), self.out / part
+        budget, folder = Budget(steps, minutes, self.rate, self.clock), self.out / part
         common = {"folder": folder, "budget": budget, "seed": self.seed, "device": self.device}
         if part == "classifier":
             classifier.fit(self.portraits, self.size, **common)
