@@ -14,6 +14,7 @@ BASE = {"batch", "images", "knobs", "masks", "noise", "steps"}
 # Which parts of textedit_core each part may import, by the first name below the package.
 FLOORS = {
     **dict.fromkeys(BASE, BASE),
+    "details": BASE,
     "record": BASE,
     "cache": BASE,
     "axes": BASE,
