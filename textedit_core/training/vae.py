@@ -26,7 +26,9 @@ KL_WEIGHT = 1e-6
 MSE_WEIGHT = 6.0  # a missing tear is a large error in few pixels, which L1 hardly feels
 # Fine-tuning on the open world: the models that read and write latents follow the easier the less they move.
 HOLD_WEIGHT = 0.02  # of the mean square distance from the held latents, in units of their variance
-LARGE_BATCH, LARGE_SIDE = 4, 128  # crops of large drawings, in turn with whole ones: both sizes are rebuilt
+# Crops of large drawings, in turn with whole portraits: both sizes are rebuilt. The small size is the harder
+# one, and a step of crops takes twice the time, so that most steps are whole.
+LARGE_BATCH, LARGE_SIDE, WHOLE_STEPS = 4, 128, 3
 CHANNELS = {64: (12, 32, 64), 128: (16, 32, 64, 96)}  # x4 at 64 px, x8 at 128 px: 16 x 16 latents in both
 
 
@@ -67,7 +69,7 @@ def fit(
     vae = build(size).to(device)
     face = face_weights(size, device).sqrt()
     optimizer = torch.optim.AdamW(vae.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0)
-    held, turn = held_autoencoder(folder, size, device), iter_turns(large is not None)
+    held, turn = held_autoencoder(folder, size, device), whole_turns(large is not None)
 
     def loss_of_batch(vae, randomness):
         whole = next(turn)
@@ -96,9 +98,9 @@ def fit(
     return vae
 
 
-def iter_turns(in_turn: bool) -> Iterator[bool]:
-    """True for ever, or in turn True and False."""
-    return itertools.cycle((True, False) if in_turn else (True,))
+def whole_turns(in_turn: bool) -> Iterator[bool]:
+    """True for ever, or in turn WHOLE_STEPS times True and once False."""
+    return itertools.cycle((True,) * WHOLE_STEPS + (False,) * in_turn)
 
 
 def crops(
