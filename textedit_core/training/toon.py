@@ -260,7 +260,7 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
             return
         readers = (candidate / "classifier" / "model.safetensors").read_bytes()
         facts = {
-            "bundle": str(begun),
+            "bundle": hashlib.sha256((begun / "manifest.json").read_bytes()).hexdigest(),
             "reader": hashlib.sha256(readers).hexdigest(),
             "sets": {world: len(held.small) for world, held in sets.items()},
             "samples": samples,
