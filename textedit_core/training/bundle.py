@@ -13,7 +13,6 @@ import torch
 from torch import nn
 from transformers import CLIPTokenizer
 
-from textedit_core.models import zoo
 from textedit_core.toon.captions import vocabulary
 from textedit_core.toon.classifier import load_classifier
 from textedit_core.training.clip import MEAN, STD
@@ -105,14 +104,10 @@ def replace(made: Path, folder: Path) -> None:
     made.rmdir()
 
 
-def adoptable(folder: Path, size: int, models: zoo.Models) -> dict[str, nn.Module]:
-    """Part -> the module to go on training: attribute classifier and enlarger, if the bundle holds them."""
-    parts: dict[str, nn.Module] = {}
-    if (folder / "classifier" / "model.safetensors").exists():
-        parts["classifier"] = load_classifier(folder, size)
-    if "enlarger" in models.sources:
-        parts["enlarger"] = models.enlarger.network
-    return parts
+def adoptable(folder: Path, size: int) -> dict[str, nn.Module]:
+    """Part -> the module to go on training: the attribute classifier, if the bundle holds it."""
+    held = (folder / "classifier" / "model.safetensors").exists()
+    return {"classifier": load_classifier(folder, size)} if held else {}
 
 
 def _save_tensors(

@@ -120,7 +120,7 @@ def _fit_mapper(
     found = load_mapper(folder, name)
     if found and not found.optimizer:  # from a bundle, which keeps the weights alone
         found = replace(found, steps=0, losses=())
-    begun, log_now, save_now = budget.clock(), _every(LOG_EVERY_SECONDS), _every(SAVE_EVERY_SECONDS)
+    begun, log_now, save_now = time.monotonic(), _every(LOG_EVERY_SECONDS), _every(SAVE_EVERY_SECONDS)
     steps = 10**9 if budget.minutes else budget.steps
     settings = MAPPER | OWN.get(name, {})
     for step in mapper_training.train(*models, prompt, steps=steps, **settings, seed=seed, start=found):
@@ -129,7 +129,7 @@ def _fit_mapper(
             log.info("mapper %s: step %d  loss %.4f", name, found.steps, step.loss)
         if save_now():
             save_mapper(found, folder, name)
-        if budget.progress(found.steps, budget.clock() - begun) >= 1:
+        if budget.progress(found.steps, time.monotonic() - begun) >= 1:
             break
     save_mapper(found, folder, name)
     return found

@@ -135,7 +135,8 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
             "vae": models.diffusion.vae,
             "unet": diffusion.TextToLatent(models.diffusion.unet, models.diffusion.text_encoder),
             "clip": clip.LabelledCLIP(models.clip.model),
-            **bundle.adoptable(folder, self.size, models),
+            **({"enlarger": models.enlarger.network} if "enlarger" in models.sources else {}),
+            **bundle.adoptable(folder, self.size),
             **style_parts.adoptable(models),
             **example_parts.adoptable(models),
         }
