@@ -16,6 +16,7 @@ ENGINE = {"costs", "method", "request", "sweep"}
 # Which parts of textedit_core each part may import, by the first name below the package.
 FLOORS = {
     **dict.fromkeys(BASE, BASE),
+    "details": BASE,
     "record": BASE,
     "cache": BASE,
     "axes": BASE,
