@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from textedit_core import threads
+
 if TYPE_CHECKING:
     from textedit_core.training.toon import Studio
 
@@ -98,6 +100,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None, prog: str = "python -m textedit_core.training") -> None:
     """Train as the arguments say, those of the process unless given. A mistake is a sentence, exit code 2."""
+    threads.wait_asleep()
     parser = _parser(prog)
     options = parser.parse_args(arguments)
     options.words = sys.argv[1:] if arguments is None else arguments
