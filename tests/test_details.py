@@ -16,7 +16,7 @@ from textedit_core.details import (
     with_details,
 )
 from textedit_core.images import native_tensor, square_tensor, to_pil
-from textedit_core.masks import cut
+from textedit_core.masks import crop
 from textedit_core.noise import noise
 
 SIZES = [(300, 300), (700, 300), (300, 701), (1600, 900), (97, 211)]  # width, height
@@ -64,9 +64,9 @@ def test_an_edit_of_everything_gives_the_edit_enlarged(size, rule):
     rim = side // FEATHER + 1
     inner = (box[0] + rim, box[1] + rim, box[2] - rim, box[3] - rim)
     wanted = resized(edit, (side, side))[..., rim : side - rim, rim : side - rim]
-    assert (cut(result, inner) - wanted).abs().max() < 1e-5
+    assert (crop(result, inner) - wanted).abs().max() < 1e-5
     outside = torch.ones_like(source)
-    cut(outside, box).zero_()
+    crop(outside, box).zero_()
     assert torch.equal(result * outside, source * outside), "what the models did not see stays, to the byte"
 
 
@@ -90,7 +90,7 @@ def test_a_local_edit_is_shown_and_the_rest_is_the_source(rule):
     edit[..., 24:40, 24:40] = torch.tensor([1.0, -1.0, -1.0]).view(3, 1, 1)
     result = with_details(edit, rec, source, mask=kept(edit, rec, rule=rule))
     red = torch.tensor([1.0, -1.0, -1.0]).view(3, 1, 1)
-    assert (cut(result, (216, 216, 296, 296)) - red).abs().mean() < 0.05
+    assert (crop(result, (216, 216, 296, 296)) - red).abs().mean() < 0.05
     rim = 8 * (RIM + 4)  # the change, its rim, the two means, in pixels of the source
     away = torch.ones(1, 1, 512, 512)
     away[..., 192 - rim : 320 + rim, 192 - rim : 320 + rim] = 0
@@ -135,7 +135,7 @@ def test_a_part_that_was_cut_out_comes_back_without_a_seam():
     box = box_of(400, 200)
     assert box == (100, 0, 300, 200)
     result = with_details((rec + 0.15), rec, source, box=box)  # a change of tone, up to the box's sides
-    assert cut(result, (150, 50, 250, 150)).min() > 0.1
+    assert crop(result, (150, 50, 250, 150)).min() > 0.1
     step = 0.15 / (200 // FEATHER)
     assert result.diff(dim=-1).abs().max() <= step + 1e-6
     assert result.diff(dim=-2).abs().max() < 1e-6, "along the picture's own rim nothing is blended"
@@ -147,7 +147,7 @@ def test_boxes_are_what_the_models_were_given():
     assert box_of(400, 200, "crop", (10, 20, 110, 180)) == (10, 50, 110, 150)
     picture = photograph(400, 200)
     given = small(picture, size=200)
-    assert torch.allclose(given, native_tensor(to_pil(cut(picture, box_of(400, 200)))[0]))
+    assert torch.allclose(given, native_tensor(to_pil(crop(picture, box_of(400, 200)))[0]))
     assert feather((0, 0, 64, 64), 64, 64).min() == 1
     inner = feather((100, 0, 300, 200), 400, 200)[0, 0]
     assert inner[100, 0] < inner[100, 3] < inner[100, 6] == 1 and inner[0, 100] == 1

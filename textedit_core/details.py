@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from textedit_core.images import Fit
-from textedit_core.masks import Box, cut
+from textedit_core.masks import Box, crop
 
 Rule = Literal["ramp", "hysteresis"]
 Enlarge = Callable[[Tensor], Tensor]  # (B,3,h,w) -> (B,3,s h,s w), both in [-1,1]
@@ -109,10 +109,10 @@ def with_details(
     alone = keep * F.interpolate(mask.to(large), size, mode="bilinear", align_corners=False)
     seen = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
     inside = seen[0] - left, seen[1] - top, seen[2] - left, seen[3] - top
-    own = cut(source, seen)
-    part = cut(large, inside) + cut(alone, inside) * (own - cut(plain, inside))
+    own = crop(source, seen)
+    part = crop(large, inside) + crop(alone, inside) * (own - crop(plain, inside))
     result = source.expand(len(part), -1, -1, -1).clone()
-    cut(result, seen).lerp_(part, feather(seen, width, height).to(part))
+    crop(result, seen).lerp_(part, feather(seen, width, height).to(part))
     return result.clamp_(-1, 1)
 
 
