@@ -11,11 +11,12 @@ FOLDERS = ("textedit_core", "demos", "studies", "tests")
 FILES = [*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")))]
 NAMES = [path.relative_to(ROOT).as_posix() for path in FILES]
 
-BASE = {"batch", "images", "knobs", "masks", "noise", "steps"}
+BASE = {"batch", "images", "knobs", "masks", "noise", "steps", "threads"}
 ENGINE = {"costs", "method", "request", "sweep"}
 # Which parts of textedit_core each part may import, by the first name below the package.
 FLOORS = {
     **dict.fromkeys(BASE, BASE),
+    "details": BASE,
     "record": BASE,
     "cache": BASE,
     "axes": BASE,

@@ -218,7 +218,9 @@ def test_a_mistake_is_one_sentence_and_code_two(run, words, says, tmp_path):
     [
         ([], "COMMAND"),
         (["edit"], "METHOD"),
-        (["edit", "magic"], "sdedit"),
+        (["edit", "magic"], "did you mean imagic? There are imagic,"),
+        (["sweep", "imagik"], "no method called 'imagik'; did you mean imagic? There are"),
+        (["edit", "zzz"], "no method called 'zzz'; use one of imagic,"),
         (["paint"], "edit"),
         (["edit", "sdedit"], "--image, --prompt"),
     ],
@@ -226,6 +228,14 @@ def test_a_mistake_is_one_sentence_and_code_two(run, words, says, tmp_path):
 def test_what_is_missing_is_named(words, says, capsys):
     assert cli.main(words) == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["imagik", "zzz"])
+def test_a_name_that_is_no_method_is_offered_those_of_the_help_alone(name, capsys):
+    assert cli.main(["edit", name, "--image", "a.png"]) == 2
+    offered = capsys.readouterr().err.rstrip(".\n").replace("use one of", "There are").split("There are ")[1]
+    assert tuple(offered.split(", ")) == methods.editing()
+    assert set(methods.names()) - set(methods.editing()) == {"projection"}
 
 
 def test_a_preset_that_cannot_be_is_told(run, tiny_folder, tmp_path, monkeypatch):

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from textedit_core import threads
+
 # Nothing that imports torch stands up here: --help answers at once.
 METHODS = sorted((Path(__file__).parent / "methods").glob("[a-z]*.py"))
 # The kinds of input that a flag gives as they are; a latent has flags of its own.
@@ -20,6 +22,7 @@ INVERSIONS = {"null_text": "null_text", "direct_inversion": "direct"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command: 0 when done, 2 after a user's mistake (one sentence on stderr), 130 when stopped."""
     given = list(sys.argv[1:] if argv is None else argv)
+    threads.wait_asleep()
     try:
         if given[:1] == ["train"]:  # its flags are of a parser of its own
             return _train(given[1:])
@@ -54,9 +57,8 @@ def _parser(given: list[str]) -> _Parser:
     """The parser of all commands; only the method that `given` names is imported, for its own flags."""
     from textedit_core.bench import cli
 
-    if given[:1] and given[0] in COMMANDS and given[1:2] and given[1] in INVERSIONS:
-        instead = f"{given[0]} prompt_to_prompt --inversion {INVERSIONS[given[1]]}"
-        raise ValueError(f"'{given[1]}' prepares an image and does not edit it: use {instead} instead.")
+    if given[:1] and given[0] in COMMANDS and given[1:2]:
+        _check_method(*given[:2])
     parser = _Parser(prog="textedit", description="Text-guided image editing.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command, job in COMMANDS.items():
@@ -76,6 +78,17 @@ def _parser(given: list[str]) -> _Parser:
     cli.add_flags(bench, given if given[:1] == ["bench"] else [])
     commands.add_parser("train", help="train models like the shipped ones")
     return parser
+
+
+def _check_method(command: str, name: str) -> None:
+    """ValueError, a sentence, for the name of a method that there is not, or that only prepares."""
+    if name in INVERSIONS:
+        instead = f"{command} prompt_to_prompt --inversion {INVERSIONS[name]}"
+        raise ValueError(f"'{name}' prepares an image and does not edit it: use {instead} instead.")
+    if not name.startswith("-") and name not in [path.stem for path in METHODS]:
+        from textedit_core import method
+
+        raise method.unknown(name)
 
 
 def _add_flags(parser: _Parser, command: str, name: str) -> None:

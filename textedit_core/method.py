@@ -7,6 +7,7 @@ from the signatures of the two.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -113,6 +114,20 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in (Path(__file__).parent / "methods").glob("[a-z]*.py")))
 
 
+def editing() -> tuple[str, ...]:
+    """Those of `names` that edit, and do not only prepare an image; nothing is imported."""
+    folder = Path(__file__).parent / "methods"
+    return tuple(name for name in names() if "\ndef edit(" in (folder / f"{name}.py").read_text("utf-8"))
+
+
+def unknown(name: str) -> ValueError:
+    """The mistake of naming a method that there is not: what was meant, perhaps, and what there is."""
+    known = editing()
+    alike = difflib.get_close_matches(name, known, 3)
+    meant = f"did you mean {' or '.join(alike)}? There are" if alike else "use one of"
+    return ValueError(f"There is no method called '{name}'; {meant} {', '.join(known)}.")
+
+
 def load(name: str) -> Method:
     """The method of a file in methods/. ValueError, a sentence, for an unknown name or a missing edit."""
     try:
@@ -120,7 +135,7 @@ def load(name: str) -> Method:
     except ModuleNotFoundError as error:
         if error.name != f"textedit_core.methods.{name}":
             raise
-        raise ValueError(f"There is no method called '{name}'; use one of {', '.join(names())}.") from None
+        raise unknown(name) from None
     if not hasattr(module, "edit"):
         raise ValueError(f"'{name}' prepares an image and does not edit it; choose another method.")
     return read(name, module.edit, getattr(module, "fit", None))

@@ -17,6 +17,7 @@ from textedit_core.models.diffusion.ddim import Schedule
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.models.diffusion.paint_by_example import PaintByExample
 from textedit_core.models.diffusion.safety import SafetyChecker
+from textedit_core.models.enlarger import Enlarger, load_enlarger
 from textedit_core.models.source import Source
 from textedit_core.models.style.files import PRETRAINED, PUBLISHED, StyleModels, folder_sources
 
@@ -116,6 +117,11 @@ class Models(StyleModels):
             schedule=Schedule.from_config(source.json("scheduler/scheduler_config.json")),
             fingerprint=f"{files}-{self.dtype}",
         )
+
+    @cached_property
+    def enlarger(self) -> Enlarger:
+        """What shows results at a larger size. Raises ValueError where it is missing or incomplete."""
+        return load_enlarger(self._source("enlarger"), self.device, self.dtype)
 
     def unknown_words(self, prompt: str) -> dict[str, list[str]]:
         """The prompt's words that the models were not trained on, each with up to three like it."""
@@ -219,6 +225,7 @@ def _folder_sources(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Sour
         "diffusion": source("diffusion", DIFFUSION_WEIGHTS),
         "clip": source("clip", ("model",)),
         "paint_by_example": source("paint_by_example", example),
+        "enlarger": source("enlarger", ("model",)),
     }
     parts = {part: place for part, place in found.items() if (folder / part).is_dir()}
     parts |= folder_sources(folder, source)

@@ -65,9 +65,11 @@ SAID = {"mood": 3.0, "glasses": 2.0, "beard": 1.6, "top": 1.8, "pose": 0.8, "bac
 FEWEST, MOST = 2, 6
 
 
-def caption(scene: Scene, rng: np.random.Generator, fewest: int = FEWEST) -> tuple[str, tuple[str, ...]]:
-    """One caption of `fewest` to 6 of the scene's visible attributes, and which of them it names."""
-    seen = scene.visible_attributes()
+def caption(
+    scene: Scene, rng: np.random.Generator, fewest: int = FEWEST, seen: tuple[str, ...] | None = None
+) -> tuple[str, tuple[str, ...]]:
+    """One caption of `fewest` to 6 of the attributes `seen` (all visible ones), and which it names."""
+    seen = scene.visible_attributes() if seen is None else seen
     weights = np.array([SAID.get(name, 1.0) for name in seen])
     count = min(int(rng.integers(fewest, MOST + 1)), len(seen))
     named = tuple(rng.choice(seen, size=count, replace=False, p=weights / weights.sum()).tolist())

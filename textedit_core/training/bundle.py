@@ -134,6 +134,16 @@ def write_manifest(folder: Path, **facts: Any) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 
+def replace(made: Path, folder: Path) -> None:
+    """Move what a bundle holds to `folder`, in place of what has the same name there; the rest stays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted(made.iterdir()):
+        if (folder / path.name).is_dir():
+            shutil.rmtree(folder / path.name)
+        shutil.move(path, folder / path.name)
+    made.rmdir()
+
+
 def adoptable(folder: Path, size: int) -> dict[str, nn.Module]:
     """Part -> the module to go on training: the attribute classifier, if the bundle holds it."""
     held = (folder / "classifier" / "model.safetensors").exists()

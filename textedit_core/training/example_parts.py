@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from textedit_core.models import zoo
 from textedit_core.toon.classifier import AttributeClassifier
 from textedit_core.toon.exemplar_data import Boxed, Folder, draw
 from textedit_core.toon.parts import held_out_part_edits, part_boxes
+from textedit_core.toon.portraits import World
 from textedit_core.training import bundle, evaluate, exemplar_scores, paint_by_example
 from textedit_core.training.loop import Budget
 from textedit_core.training.shared import Training
@@ -106,10 +107,10 @@ def adoptable(models: zoo.Models) -> dict[str, nn.Module]:
     return {PART: paint_by_example.Painter(found.unet, found.encoder)}
 
 
-def measure(models: zoo.Models, reader: AttributeClassifier, samples: int) -> dict[str, Any]:
+def measure(models: zoo.Models, reader: AttributeClassifier, samples: int, world: World = "closed") -> dict:
     """The scores for the manifest, if the bundle holds it: on `samples` edits of held-out portraits."""
     if PART not in models.sources or not samples:
         return {}
-    edits = held_out_part_edits(samples, models.paint_by_example.size)
+    edits = held_out_part_edits(samples, models.paint_by_example.size, world)
     found = exemplar_scores.measure(models.paint_by_example, reader, edits)
     return {PART: {"edits": len(edits), "steps": exemplar_scores.SAMPLING_STEPS, **found}}

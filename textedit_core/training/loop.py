@@ -30,10 +30,16 @@ EMA_DECAY = 0.999
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to train: `minutes` of this run if given, else up to `steps` in all."""
+    """How long to train: `minutes` of this run if given, else up to `steps` in all.
+
+    rate: what every learning rate of the recipe is multiplied with; under 1 to go on from trained weights.
+    clock: the seconds that minutes are made of: `time.process_time` on a machine that others use too.
+    """
 
     steps: int
     minutes: float | None = None
+    rate: float = 1.0
+    clock: Callable[[], float] = time.monotonic
 
     def progress(self, step: int, seconds: float) -> float:
         return seconds / (60 * self.minutes) if self.minutes else step / self.steps
@@ -80,11 +86,12 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     randomness = Randomness(seed + 7919 * ranks.rank(), device)
     average = torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=_ema)
-    rates = [group["lr"] for group in optimizer.param_groups]
+    rates = [group["lr"] * budget.rate for group in optimizer.param_groups]
     step, earlier = _resume(folder, module, average, optimizer, randomness)
-    first, start, logged, saved = step, time.monotonic(), 0.0, 0.0
+    clock = budget.clock
+    first, start, logged, saved = step, clock(), 0.0, 0.0
     module.train()
-    while (progress := ranks.agreed(budget.progress(step, seconds := time.monotonic() - start))) < 1:
+    while (progress := ranks.agreed(budget.progress(step, seconds := clock() - start))) < 1:
         warmth = min(1.0, (step - first + 1) / WARMUP_STEPS)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * warmth * 0.5 * (1 + math.cos(math.pi * progress))
@@ -108,7 +115,7 @@ def train(
     ended = cast(Network, average.module.eval())
     if ranks.rank():
         return ended
-    _save(folder, module, average, optimizer, randomness, step, earlier + time.monotonic() - start)
+    _save(folder, module, average, optimizer, randomness, step, earlier + clock() - start)
     if on_save:
         on_save(ended, step)
     return ended

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -18,22 +17,29 @@ from textedit_core.models.style.stylegan2 import Generator
 from textedit_core.noise import noise
 from textedit_core.toon import latent_world
 from textedit_core.toon.classifier import AttributeClassifier
-from textedit_core.toon.portraits import Portraits, held_out_portraits
+from textedit_core.toon.portraits import Portraits, World, held_out_portraits
 from textedit_core.training import bundle, encoder, evaluate, generator, identity, mapping, ranks, style_edits
 from textedit_core.training import style_scores as scores
 from textedit_core.training.generator import Growing
 from textedit_core.training.loop import Budget
-from textedit_core.training.shared import Common, Training
 
 PARTS = ("mapping", "generator", "encoder", "identity", "relevance", "mappers")
 PREVIEWS = 12
 GROWN = 10**6  # portraits: a generator from a bundle has done with small images
 
 
-class StyleParts(Training):
-    """What a Studio does for the parts of PARTS; a bundle holds those of them that are trained."""
+class StyleParts:
+    """What a Studio does for the parts of PARTS; a bundle holds those of them that are trained.
 
-    def train_style(self, part: str, **common: Unpack[Common]) -> None:
+    They learn from the closed world: a code holds one value of each attribute, and no colour between two.
+    """
+
+    out: Path
+    size: int
+    device: str
+    closed_portraits: Portraits
+
+    def train_style(self, part: str, **common) -> None:
         """Train one of PARTS.
 
         The generator needs the mapping, the encoder the generator; relevance and mappers need CLIP, generator
@@ -44,11 +50,11 @@ class StyleParts(Training):
         elif part == "generator":
             adopted = self._has("generator") and not self._has("mapping")
             style = self.generator().style if adopted else self.mapping()
-            generator.fit(self.portraits, style, self.size, on_save=self._preview_style, **common)
+            generator.fit(self.closed_portraits, style, self.size, on_save=self._preview_style, **common)
         elif part == "encoder":
-            encoder.fit(self.portraits, self.generator(), **common)
+            encoder.fit(self.closed_portraits, self.generator(), **common)
         elif part == "identity":
-            identity.fit(self.portraits, **common)
+            identity.fit(self.closed_portraits, **common)
         elif not ranks.rank():  # one process is enough
             self._train_edits(part, **common)
 
@@ -156,14 +162,21 @@ def adoptable(models: zoo.Models) -> dict[str, nn.Module]:
     return parts
 
 
-def measure(models: zoo.Models, reader: AttributeClassifier, portraits: Portraits) -> dict[str, Any]:
-    """The scores of what the bundle holds of PARTS, for its manifest."""
-    found: dict[str, Any] = {}
+def measure(
+    models: zoo.Models, reader: AttributeClassifier, portraits: Portraits, world: World = "closed"
+) -> dict:
+    """The scores of what the bundle holds of PARTS, for its manifest.
+
+    On portraits of the open world only how near the encoder comes to them: no code names them.
+    """
+    found: dict = {}
+    if {"generator", "encoder"} <= set(models.sources):
+        parts = models.encoder.network, models.generator.network
+        found["encoder"] = scores.encoder_scores(*parts, reader, portraits)
+    if world == "open":
+        return found
     if "generator" in models.sources:
         found["generator"] = scores.generator_scores(models.generator.network, reader, portraits)
-        if "encoder" in models.sources:
-            parts = models.encoder.network, models.generator.network
-            found["encoder"] = scores.encoder_scores(*parts, reader, portraits)
     if "identity" in models.sources:
         found["identity"] = scores.identity_scores(models.identity.network, portraits)
     if "mappers" in models.sources:
