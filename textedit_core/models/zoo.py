@@ -121,7 +121,7 @@ class Models(StyleModels):
     @cached_property
     def enlarger(self) -> Enlarger:
         """What shows results at a larger size. Raises ValueError where it is missing or incomplete."""
-        return load_enlarger(self._source("enlarger"), self.device, self.dtype)
+        return load_enlarger(self.source("enlarger"), self.device, self.dtype)
 
     def unknown_words(self, prompt: str) -> dict[str, list[str]]:
         """The prompt's words that the models were not trained on, each with up to three like it."""
