@@ -34,6 +34,7 @@ class EnlargerNetwork(nn.Module):
         )  # fmt: skip
         self.tail = nn.Conv2d(width, 3 * scale**2, 3, padding=1)
         nn.init.zeros_(self.tail.weight)
+        assert self.tail.bias is not None
         nn.init.zeros_(self.tail.bias)
 
     def forward(self, image: Tensor) -> Tensor:

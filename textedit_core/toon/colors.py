@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import functools
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -105,5 +106,5 @@ def _unit(color: str) -> tuple[float, ...]:
     return tuple(channel / 255 for channel in bytes.fromhex(color[1:]))
 
 
-def _hex(rgb) -> str:
+def _hex(rgb: Iterable[float]) -> str:
     return "#" + bytes(round(255 * channel) for channel in rgb).hex()

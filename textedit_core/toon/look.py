@@ -6,6 +6,7 @@ import functools
 import json
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 from textedit_core.toon.world import Scene
 
@@ -125,14 +126,14 @@ def look_of(scene: Scene) -> Look:
 
 
 @functools.cache
-def _style():
+def _style() -> Any:
     from dicebear import Style
 
     return Style(definition())
 
 
 @functools.cache
-def definition() -> dict:
+def definition() -> dict[str, Any]:
     """avataaars as DiceBear defines it: its components with their variants, and its own palette."""
     return json.loads((files("dicebear_styles") / "avataaars.json").read_text())
 
@@ -141,7 +142,7 @@ def svg(look: Look) -> str:
     """The drawing as SVG. Everything is pinned, so the seed of the style draws nothing."""
     from dicebear import Avatar
 
-    options = {
+    options: dict[str, Any] = {
         "seed": "toon", "eyesVariant": [look.eyes], "eyebrowsVariant": [look.eyebrows],
         "mouthVariant": [look.mouth], "clothesVariant": [look.clothes],
         "skinColor": [look.skin], "hairColor": [look.hair], "facialHairColor": [look.facial_hair_color],

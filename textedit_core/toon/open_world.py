@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -208,7 +210,8 @@ def variants(part: str) -> tuple[str, ...]:
 @functools.cache
 def _words(attribute: str) -> dict[str | None, tuple[str, bool]]:
     """Variant -> its word, or the nearest, and whether it fits."""
-    table = {"top": TOPS, "glasses": GLASSES, "beard": BEARDS, "garment": GARMENTS}[attribute]
+    tables: dict[str, Any] = {"top": TOPS, "glasses": GLASSES, "beard": BEARDS, "garment": GARMENTS}
+    table: dict[str, str | None] = tables[attribute]
     named = {variant: word for word, variant in table.items()} | ALSO[attribute]
     return {variant: (word, True) for variant, word in named.items()} | {
         variant: (word, False) for variant, word in NEAREST.get(attribute, {}).items()
@@ -227,8 +230,9 @@ def _moods() -> dict[tuple[str, str, str], str]:
     }
 
 
-def _mood(*face: str) -> tuple[str, bool]:
+def _mood(eyes: str, eyebrows: str, mouth: str) -> tuple[str, bool]:
     """The mood word of eyes, eyebrows and mouth, or of a face that shares most with them; whether it fits."""
+    face = eyes, eyebrows, mouth
     if mood := _moods().get(face):
         return mood, True
     return max(MOODS, key=lambda mood: sum(map(str.__eq__, MOODS[mood], face))), False
@@ -274,6 +278,8 @@ def _color(attribute: str, plain: str, rng: np.random.Generator) -> str:
 def _pose(word: str, rng: np.random.Generator) -> tuple[float, float, tuple[float, float]]:
     """Scale, rotation and shift: the word's own, in its region, or any."""
     way = rng.random()
+    scale: float
+    rotate: float
     scale, rotate, down = POSES[word]
     if way < OWN_POSE:
         return scale, rotate, (0, down)
@@ -284,9 +290,10 @@ def _pose(word: str, rng: np.random.Generator) -> tuple[float, float, tuple[floa
     else:
         scale, rotate = rng.uniform(*SCALES), rng.uniform(-MOST_ROTATION, MOST_ROTATION)
     reach = 2 + 8 * (scale - 1)
-    shift = rng.uniform(-reach, reach), 14 * (scale - 1) + rng.uniform(-reach, reach)
-    return round(float(scale), 3), round(float(rotate), 1), tuple(round(float(one), 1) for one in shift)
+    across, lower = rng.uniform(-reach, reach), 14 * (scale - 1) + rng.uniform(-reach, reach)
+    shift = round(float(across), 1), round(float(lower), 1)
+    return round(float(scale), 3), round(float(rotate), 1), shift
 
 
-def _pick(options, rng: np.random.Generator) -> str:
+def _pick(options: Sequence[str], rng: np.random.Generator) -> str:
     return options[int(rng.integers(len(options)))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -41,7 +42,7 @@ def parts(scene: Scene | Look, size: int = 64) -> dict[str, tuple[Box, np.ndarra
     return found
 
 
-def _without(look: Look) -> dict[str, dict]:
+def _without(look: Look) -> dict[str, dict[str, Any]]:
     """Part -> what to change so that it is gone, or another."""
     face = dict(zip(("eyes", "eyebrows", "mouth"), MOODS["screaming"], strict=True))
     if look.mouth == face["mouth"] or look.eyes == face["eyes"]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from textedit_core.models.enlarger import EnlargerNetwork
 from textedit_core.toon.portraits import Portraits
 from textedit_core.training import ranks
-from textedit_core.training.loop import Budget, train
+from textedit_core.training.loop import Budget, Randomness, train
 from textedit_core.training.vae import edges
 
 BATCH = 8
@@ -45,7 +45,7 @@ def fit(
     network, rebuilt = build().to(device), rebuild_all(small, vae, device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0)
 
-    def loss_of_batch(network, randomness):
+    def loss_of_batch(network: EnlargerNetwork, randomness: Randomness) -> dict[str, Tensor]:
         rng = randomness.numpy
         rows = rng.integers(len(small), size=ranks.share(BATCH))
         source, wanted = paired_crops(small.images, rebuilt, large.images, rows, rng)

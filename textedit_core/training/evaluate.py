@@ -12,6 +12,7 @@ from torch import Tensor
 
 from textedit_core import metrics
 from textedit_core.images import to_pil
+from textedit_core.models.clip import Clip
 from textedit_core.models.diffusion.ddim import ddim_step
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.models.enlarger import Enlarger, bicubic
@@ -28,7 +29,7 @@ GUIDANCE_SCALE = 3.0
 
 
 @torch.no_grad()
-def autoencoder_psnr(diffusion, portraits: Portraits, rows: int = 100) -> float:
+def autoencoder_psnr(diffusion: LatentDiffusion, portraits: Portraits, rows: int = 100) -> float:
     """Mean over portraits of 10 log10(4 / MSE) in dB, images in [-1, 1], decoded from the posterior mean.
 
     rows: how many are decoded at once.
@@ -42,13 +43,15 @@ def autoencoder_psnr(diffusion, portraits: Portraits, rows: int = 100) -> float:
 
 
 @torch.no_grad()
-def enlarger_psnr(enlarger: Enlarger, diffusion, small: Portraits, large: Portraits) -> dict:
+def enlarger_psnr(
+    enlarger: Enlarger, diffusion: LatentDiffusion, small: Portraits, large: Portraits
+) -> dict[str, dict[str, float]]:
     """dB to the large drawing, from the exact small picture and from what the autoencoder makes of it.
 
     {"exact", "rebuilt"}, each {"psnr_db": of the enlarger, "bicubic_db": of bicubic enlargement}: means over
     the portraits. small and large are the same ones.
     """
-    found: dict[str, dict[str, list]] = {
+    found: dict[str, dict[str, list[Tensor]]] = {
         kind: {"psnr_db": [], "bicubic_db": []} for kind in ("exact", "rebuilt")
     }
     for some in np.array_split(np.arange(len(small)), max(1, len(small) // 8)):
@@ -64,7 +67,7 @@ def enlarger_psnr(enlarger: Enlarger, diffusion, small: Portraits, large: Portra
 
 
 @torch.no_grad()
-def zero_shot_accuracy(clip, portraits: Portraits) -> dict[str, float]:
+def zero_shot_accuracy(clip: Clip, portraits: Portraits) -> dict[str, float]:
     """Per attribute: the share of portraits whose image embedding is nearest the text of the true value.
 
     One text a value ("a person with round glasses"); only values a caption can name alone are offered.

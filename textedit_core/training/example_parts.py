@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -107,7 +107,9 @@ def adoptable(models: zoo.Models) -> dict[str, nn.Module]:
     return {PART: paint_by_example.Painter(found.unet, found.encoder)}
 
 
-def measure(models: zoo.Models, reader: AttributeClassifier, samples: int, world: World = "closed") -> dict:
+def measure(
+    models: zoo.Models, reader: AttributeClassifier, samples: int, world: World = "closed"
+) -> dict[str, Any]:
     """The scores for the manifest, if the bundle holds it: on `samples` edits of held-out portraits."""
     if PART not in models.sources or not samples:
         return {}

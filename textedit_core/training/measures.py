@@ -7,9 +7,10 @@ over the years; `open` is of the open world (toon.open_world).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from textedit_core.models import zoo
 from textedit_core.toon.classifier import AttributeClassifier
@@ -55,7 +56,9 @@ def held_out(world: World, count: int, size: int, folder: Path, workers: int | N
     return HeldOut(world, small, held_out_portraits(min(count, LARGE), 4 * size, folder, workers, world))
 
 
-def measure(folder: Path, sets: Mapping[World, HeldOut], samples: int, readers: Path | None = None) -> dict:
+def measure(
+    folder: Path, sets: Mapping[World, HeldOut], samples: int, readers: Path | None = None
+) -> dict[str, Any]:
     """The scores of a bundle: those on the closed set, and under "open" those on the other.
 
     readers: the bundle whose classifier reads the samples, where it is not this one's own.
@@ -76,7 +79,7 @@ def of_set(
     reader: AttributeClassifier,
     held: HeldOut,
     samples: int,
-) -> dict:
+) -> dict[str, Any]:
     """The table of specs/toon.md, section 2, on one held-out set. own: the classifier that is itself scored.
 
     StyleCLIP's generator, identity network and mappers know the closed world alone and are scored there.
@@ -126,13 +129,14 @@ class Figure:
         )
 
 
-def beside(before: Mapping, after: Mapping) -> list[Figure]:
+def beside(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Figure]:
     """The figures that both scores have, on both sets, in the order of the second."""
     found = []
-    for world, (old, new) in {
+    pairs: dict[World, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
         "closed": (before, after),
         "open": (before.get("open", {}), after.get("open", {})),
-    }.items():
+    }
+    for world, (old, new) in pairs.items():
         earlier = dict(_flat({name: value for name, value in old.items() if name != "open"}))
         found += [
             Figure(world, name, earlier[name], value)
@@ -151,7 +155,7 @@ def fallen(figures: list[Figure]) -> dict[str, list[Figure]]:
     return found
 
 
-def remembered(path: Path, facts: dict, measured) -> dict:
+def remembered(path: Path, facts: dict[str, Any], measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The scores kept in a JSON file for these very facts, or those that `measured()` gives, then kept."""
     if path.exists():
         kept = json.loads(path.read_text())
@@ -162,7 +166,7 @@ def remembered(path: Path, facts: dict, measured) -> dict:
     return scores
 
 
-def _flat(scores: Mapping, prefix: str = "") -> Iterator[tuple[str, float]]:
+def _flat(scores: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
     """Every score that is better the higher it is, with its keys joined by dots."""
     for name, value in scores.items():
         if isinstance(value, Mapping):
@@ -171,7 +175,7 @@ def _flat(scores: Mapping, prefix: str = "") -> Iterator[tuple[str, float]]:
             yield prefix + name, value
 
 
-def _rounded(scores: dict) -> dict:
+def _rounded(scores: dict[str, Any]) -> dict[str, Any]:
     """Numbers, and numbers in dictionaries, to three digits after the point."""
     return {
         name: _rounded(value) if isinstance(value, dict) else round(value, 3)

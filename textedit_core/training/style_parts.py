@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -22,24 +24,25 @@ from textedit_core.training import bundle, encoder, evaluate, generator, identit
 from textedit_core.training import style_scores as scores
 from textedit_core.training.generator import Growing
 from textedit_core.training.loop import Budget
+from textedit_core.training.shared import Common, Training
 
 PARTS = ("mapping", "generator", "encoder", "identity", "relevance", "mappers")
 PREVIEWS = 12
 GROWN = 10**6  # portraits: a generator from a bundle has done with small images
 
 
-class StyleParts:
+class StyleParts(Training):
     """What a Studio does for the parts of PARTS; a bundle holds those of them that are trained.
 
     They learn from the closed world: a code holds one value of each attribute, and no colour between two.
     """
 
-    out: Path
-    size: int
-    device: str
-    closed_portraits: Portraits
+    @property
+    @abstractmethod
+    def closed_portraits(self) -> Portraits:
+        """The training portraits of the closed world."""
 
-    def train_style(self, part: str, **common) -> None:
+    def train_style(self, part: str, **common: Unpack[Common]) -> None:
         """Train one of PARTS.
 
         The generator needs the mapping, the encoder the generator; relevance and mappers need CLIP, generator
@@ -164,12 +167,12 @@ def adoptable(models: zoo.Models) -> dict[str, nn.Module]:
 
 def measure(
     models: zoo.Models, reader: AttributeClassifier, portraits: Portraits, world: World = "closed"
-) -> dict:
+) -> dict[str, Any]:
     """The scores of what the bundle holds of PARTS, for its manifest.
 
     On portraits of the open world only how near the encoder comes to them: no code names them.
     """
-    found: dict = {}
+    found: dict[str, Any] = {}
     if {"generator", "encoder"} <= set(models.sources):
         parts = models.encoder.network, models.generator.network
         found["encoder"] = scores.encoder_scores(*parts, reader, portraits)

@@ -7,9 +7,10 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ from textedit_core.training import (
 )
 from textedit_core.training.loop import Budget, Network, begin_from, load_ema, trained
 from textedit_core.training.measures import measure
+from textedit_core.training.shared import Common
 from textedit_core.training.tokenizer import build_tokenizer
 
 log = logging.getLogger(__name__)
@@ -95,7 +97,7 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
     def train(self, part: str, steps: int, minutes: float | None) -> None:
         """Train one part, or go on with it. The parts it needs must be there (ValueError says which)."""
         budget, folder = Budget(steps, minutes, self.rate, self.clock), self.out / part
-        common = {"folder": folder, "budget": budget, "seed": self.seed, "device": self.device}
+        common: Common = {"folder": folder, "budget": budget, "seed": self.seed, "device": self.device}
         if part == "classifier":
             classifier.fit(self.portraits, self.size, **common)
         elif part == "vae":
@@ -230,7 +232,7 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
             log.info("the bundle is in %s, not measured", folder)
             return
         data = self.out / "data"
-        worlds = ("closed", "open") if self.world == "open" else ("closed",)
+        worlds: tuple[World, ...] = ("closed", "open") if self.world == "open" else ("closed",)
         sets = {world: measures.held_out(world, held_out, self.size, data, self.workers) for world in worlds}
         scores = measure(candidate, sets, samples)
         bundle.write_manifest(candidate, **facts, scores=scores)
@@ -254,7 +256,12 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
         self.write_example(folder)
 
     def _compare(
-        self, candidate: Path, scores: dict, sets: dict, samples: int, accepted: Sequence[str]
+        self,
+        candidate: Path,
+        scores: dict[str, Any],
+        sets: Mapping[World, measures.HeldOut],
+        samples: int,
+        accepted: Sequence[str],
     ) -> None:
         """The report of what got better and worse since the bundle that this training began from."""
         noted = self.out / BEGAN

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from textedit_core.toon.portraits import Portraits, face_weights
 from textedit_core.training import ranks
-from textedit_core.training.loop import Budget, train, trained
+from textedit_core.training.loop import Budget, Randomness, train, trained
 
 NOTE = "scaling.json"
 HELD = "held.pt"
@@ -71,13 +71,14 @@ def fit(
     optimizer = torch.optim.AdamW(vae.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0)
     held, turn = held_autoencoder(folder, size, device), whole_turns(large is not None)
 
-    def loss_of_batch(vae, randomness):
+    def loss_of_batch(vae: AutoencoderKL, randomness: Randomness) -> dict[str, Tensor]:
         whole = next(turn)
-        if whole:
+        if whole or large is None:
             rows = randomness.numpy.integers(len(portraits), size=ranks.share(BATCH))
             image, weights = portraits.batch(rows, device), face
         else:
-            image, weights = crops(large, ranks.share(LARGE_BATCH), LARGE_SIDE, randomness.numpy, device), 1.0
+            image = crops(large, ranks.share(LARGE_BATCH), LARGE_SIDE, randomness.numpy, device)
+            weights = torch.ones((), device=image.device)
         posterior = vae.encode(image).latent_dist
         decoded = vae.decode(posterior.sample(randomness.torch)).sample
         difference = (decoded - image) * weights
