@@ -30,8 +30,8 @@ Enlarge = Callable[[Tensor], Tensor]  # (B,3,h,w) -> (B,3,s h,s w), both in [-1,
 
 # Found on 24 toon edits at 256 pixels, of scenes that are neither trained on nor held out (Direct inversion,
 # kept to the source). On 24 held-out edits, dB to the true answer over all, outside of the change, inside:
-# bicubic alone 20.5, 24.7, 17.2; the ramp 22.6, 29.0, 17.9, with the floor 22.7, 29.1, 18.0; hysteresis 22.5,
-# 28.9, 17.8, with the floor 22.6, 29.1, 18.0; a ramp of .2 to .5 with a rim of 2: 22.3, 28.7, 17.6.
+# bicubic alone 20.2, 25.4, 17.0; the ramp 22.3, 29.9, 17.8, with the floor 22.4, 29.9, 17.9; hysteresis 22.1,
+# 29.8, 17.7, with the floor 22.3, 29.9, 17.8; a ramp of .2 to .5 with a rim of 2: 22.0, 29.6, 17.4.
 RAMP = 0.3, 0.6  # difference up to which a place counts as left alone, and from which it counts as changed
 WEAK, STRONG = 0.3, 0.6  # differences that belong to a change if they touch a strong one; a change itself
 RIM = 1  # pixels of the models' picture by which a change is widened: a change is soft at its edge
