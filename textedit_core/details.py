@@ -28,9 +28,13 @@ from textedit_core.masks import Box, crop
 Rule = Literal["ramp", "hysteresis"]
 Enlarge = Callable[[Tensor], Tensor]  # (B,3,h,w) -> (B,3,s h,s w), both in [-1,1]
 
-RAMP = 0.2, 0.5  # difference up to which a place counts as left alone, and from which it counts as changed
-WEAK, STRONG = 0.12, 0.45  # differences that belong to a change if they touch a strong one; a change itself
-RIM = 2  # pixels of the models' picture by which a change is widened: a change is soft at its edge
+# Found on 24 toon edits at 256 pixels, of scenes that are neither trained on nor held out (Direct inversion,
+# kept to the source). On 24 held-out edits, dB to the true answer over all, outside of the change, inside:
+# bicubic alone 20.2, 25.4, 17.0; the ramp 22.3, 29.9, 17.8, with the floor 22.4, 29.9, 17.9; hysteresis 22.1,
+# 29.8, 17.7, with the floor 22.3, 29.9, 17.8; a ramp of .2 to .5 with a rim of 2: 22.0, 29.6, 17.4.
+RAMP = 0.3, 0.6  # difference up to which a place counts as left alone, and from which it counts as changed
+WEAK, STRONG = 0.3, 0.6  # differences that belong to a change if they touch a strong one; a change itself
+RIM = 1  # pixels of the models' picture by which a change is widened: a change is soft at its edge
 FEATHER = 32  # a crop is blended into the rest of the picture over this part of its side
 
 
