@@ -45,6 +45,9 @@ def flags(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Build the page and serve it until interrupted."""
     options = flags()
+    from textedit_core import threads
+
+    threads.wait_asleep()
     from demos.app import LAUNCH_KWARGS, create_app
     from demos.context import is_private
     from textedit_core.models import zoo

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from textedit_core import threads
 
 # Nothing that imports torch stands up here: --help answers at once.
 METHODS = sorted((Path(__file__).parent / "methods").glob("[a-z]*.py"))
@@ -20,6 +22,7 @@ INVERSIONS = {"null_text": "null_text", "direct_inversion": "direct"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command: 0 when done, 2 after a user's mistake (one sentence on stderr), 130 when stopped."""
     given = list(sys.argv[1:] if argv is None else argv)
+    threads.wait_asleep()
     try:
         if given[:1] == ["train"]:  # its flags are of a parser of its own
             return _train(given[1:])
@@ -46,7 +49,7 @@ def parse(given: Sequence[str]) -> dict[str, Any]:
 class _Parser(argparse.ArgumentParser):
     """A parser whose mistakes are a ValueError, to be told as one sentence."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message}; see --help.")
 
 
@@ -54,9 +57,8 @@ def _parser(given: list[str]) -> _Parser:
     """The parser of all commands; only the method that `given` names is imported, for its own flags."""
     from textedit_core.bench import cli
 
-    if given[:1] and given[0] in COMMANDS and given[1:2] and given[1] in INVERSIONS:
-        instead = f"{given[0]} prompt_to_prompt --inversion {INVERSIONS[given[1]]}"
-        raise ValueError(f"'{given[1]}' prepares an image and does not edit it: use {instead} instead.")
+    if given[:1] and given[0] in COMMANDS and given[1:2]:
+        _check_method(*given[:2])
     parser = _Parser(prog="textedit", description="Text-guided image editing.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command, job in COMMANDS.items():
@@ -66,14 +68,27 @@ def _parser(given: list[str]) -> _Parser:
             source = path.read_text(encoding="utf-8")
             about = source.split('"""')[1].splitlines()[0].replace("%", "%%")
             # One that only prepares an image is not listed, but says so where it is asked for.
-            listed = {"help": about} if "\ndef edit(" in source else {}
-            of_method = methods.add_parser(path.stem, description=about, allow_abbrev=False, **listed)
+            if "\ndef edit(" in source:
+                of_method = methods.add_parser(path.stem, help=about, description=about, allow_abbrev=False)
+            else:
+                of_method = methods.add_parser(path.stem, description=about, allow_abbrev=False)
             if given[:2] == [command, path.stem]:
                 _add_flags(of_method, command, path.stem)
     bench = commands.add_parser("bench", help=cli.HELP, description=cli.ABOUT, allow_abbrev=False)
     cli.add_flags(bench, given if given[:1] == ["bench"] else [])
     commands.add_parser("train", help="train models like the shipped ones")
     return parser
+
+
+def _check_method(command: str, name: str) -> None:
+    """ValueError, a sentence, for the name of a method that there is not, or that only prepares."""
+    if name in INVERSIONS:
+        instead = f"{command} prompt_to_prompt --inversion {INVERSIONS[name]}"
+        raise ValueError(f"'{name}' prepares an image and does not edit it: use {instead} instead.")
+    if not name.startswith("-") and name not in [path.stem for path in METHODS]:
+        from textedit_core import method
+
+        raise method.unknown(name)
 
 
 def _add_flags(parser: _Parser, command: str, name: str) -> None:
@@ -101,9 +116,11 @@ def _add_flags(parser: _Parser, command: str, name: str) -> None:
         add("--image", metavar="IMAGE", help="path of a picture to project, instead of a seed")
     for knob_name, knob in {**how.knobs, **(SAMPLE if how.latent else {})}.items():
         about = ": ".join(part for part in (knob.label, knob.knob.help) if part)
-        about = f"{about} ({knob.wanted}; default {knob.default})".replace("%", "%%")
-        switch: dict[str, Any] = {"nargs": "?", "const": "true"} if knob.type is bool else {}
-        add(_flag(knob_name), metavar="VALUE", help=about, **switch)
+        about = f"{about} ({knob.expected}; default {knob.default})".replace("%", "%%")
+        if knob.type is bool:  # --knob alone switches it on
+            add(_flag(knob_name), metavar="VALUE", help=about, nargs="?", const="true")
+        else:
+            add(_flag(knob_name), metavar="VALUE", help=about)
 
 
 def _flag(name: str) -> str:
@@ -123,7 +140,7 @@ def _edit(options: Mapping[str, Any]) -> None:
         raise ValueError(f"--out: '{out}' must end in .png, for the settings go into the file.")
     asked = request_of(options)
     out.parent.mkdir(parents=True, exist_ok=True)
-    result = last(_told(run(asked, Cache(folder=options["cache"]))))
+    result = last(_with_progress(run(asked, Cache(folder=options["cache"]))))
     save_png(to_pil(result.image)[0], out, result.record)
     print(out)
 
@@ -150,9 +167,9 @@ def _sweep(options: Mapping[str, Any]) -> None:
     asked, cache = request_of(options, values), Cache(folder=options["cache"])
     folder.mkdir(parents=True, exist_ok=True)
     if asked.has_fit and set(values) <= set(how.edit_knobs):  # one fit for all cells: tell its steps
-        last(_told(fit(asked, cache)))
+        last(_with_progress(fit(asked, cache)))
     steps = sweep(asked, values, cache, batch_size=options["batch_size"])
-    _write_sweep(folder, _told(steps, "cells"), axes, options["cell_size"], asked.record)
+    _write_sweep(folder, _with_progress(steps, "cells"), axes, options["cell_size"], asked.record)
     print(folder)
 
 
@@ -172,7 +189,10 @@ def _train(given: list[str]) -> int:
 
 
 def request_of(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
-    """The request of these flags. Says what will be fetched, and which words the models never saw."""
+    """The request that these flags describe.
+
+    Writes on stderr what will be fetched, and which words of the prompts the models were not trained on.
+    """
     from textedit_core import method
     from textedit_core.images import open_image, open_mask
     from textedit_core.models import zoo
@@ -210,10 +230,13 @@ def _latent(options: Mapping[str, Any], required: bool) -> Any:
         return open_image(options["image"], "--image")
     if not facts and required:
         raise ValueError("--latent-seed: there is no latent; give a seed, or --image to project one.")
-    return Sample(**{name.removeprefix("latent_"): value for name, value in facts.items()}) if facts else None
+    chosen = {name: facts.get(name, knob.default) for name, knob in SAMPLE.items()}
+    return Sample(chosen["latent_seed"], chosen["latent_truncation"]) if facts else None
 
 
-def _write_sweep(folder: Path, steps: Iterator, axes: Sequence[Any], cell_size: int, record: Any) -> None:
+def _write_sweep(
+    folder: Path, steps: Iterator[Any], axes: Sequence[Any], cell_size: int, record: Any
+) -> None:
     """Each cell as a PNG once it is finished; sheet.png and sweep.json at the end, also of a stopped one."""
     from textedit_core.images import to_pil
     from textedit_core.record import save_png
@@ -245,8 +268,8 @@ def _write_sweep(folder: Path, steps: Iterator, axes: Sequence[Any], cell_size: 
             (folder / "sweep.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
-def _told(steps: Iterator, title: str = "") -> Iterator:
-    """The same steps, told on stderr under their stage: on a terminal in one line, else every tenth."""
+def _with_progress(steps: Iterator[Any], title: str = "") -> Iterator[Any]:
+    """The same steps, each written to stderr with its stage: in one line on a terminal, else every tenth."""
     lively, told, stage = sys.stderr.isatty(), -1, ""
     for step in steps:
         tenth = 10 * step.done // max(1, step.total)

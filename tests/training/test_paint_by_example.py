@@ -9,10 +9,11 @@ from PIL import Image
 
 from textedit_core.models import zoo
 from textedit_core.models.towers import layers
-from textedit_core.toon import exemplar_data
+from textedit_core.toon import exemplar_data, latent_world
 from textedit_core.toon.classifier import AttributeClassifier
 from textedit_core.toon.exemplar_data import Boxed, Folder, draw
 from textedit_core.toon.parts import SHOWS, held_out_part_edits, part_boxes
+from textedit_core.toon.portraits import Portraits
 from textedit_core.toon.world import Scene
 from textedit_core.training import exemplar_scores, paint_by_example
 from textedit_core.training.example_parts import ExampleParts
@@ -237,16 +238,13 @@ def test_an_ablation_is_a_folder_that_loads(tiny, source, tmp_path, monkeypatch,
 
 
 def test_parts_are_found_once_and_kept(tmp_path):
-    class Two:
-        images = np.zeros((2, 64, 64, 3), dtype=np.uint8)
-
-        def scene(self, row):
-            return Scene(glasses="sunglasses", top=("long", "beanie")[row])
-
-    found = part_boxes(Two(), 2, 64, tmp_path, workers=1)
+    scenes = [Scene(glasses="sunglasses", top=top) for top in ("long", "beanie")]
+    values = latent_world.values_of_scenes(scenes).numpy()
+    two = Portraits(np.zeros((2, 64, 64, 3), dtype=np.uint8), values, values)
+    found = part_boxes(two, 2, 64, tmp_path, workers=1)
     assert set(found.rows.tolist()) == {0, 1} and len(found) >= 6
     assert all(exemplar_data.fits(tuple(box), 64, 64) for box in found.boxes.tolist())
-    again = part_boxes(Two(), 2, 64, tmp_path, workers=1)
+    again = part_boxes(two, 2, 64, tmp_path, workers=1)
     assert np.array_equal(again.boxes, found.boxes)
 
 
