@@ -33,69 +33,62 @@ log = logging.getLogger("textedit_core.training")
 
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
-    parser.add_argument("world", choices=["toon"])
-    parser.add_argument("--out", type=Path, required=True, help="training state; run again to go on from it")
-    parser.add_argument("--bundle", type=Path, help="where to write the bundle (default OUT/bundle)")
-    parser.add_argument(
-        "--start", type=Path, help="a bundle whose weights to go on from, where OUT has none yet"
-    )
-    parser.add_argument("--only", default=",".join(PARTS), help="parts to train, of " + ", ".join(PARTS))
-    parser.add_argument(
-        "--minutes", type=float, help="time for all the parts together (default: a fixed step count)"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("world", choices=["toon"])
+    add("--out", type=Path, required=True, help="training state; run again to go on from it")
+    add("--bundle", type=Path, help="where to write the bundle (default OUT/bundle)")
+    add("--start", type=Path, help="a bundle whose weights to go on from, where OUT has none yet")
+    add("--only", default=",".join(PARTS), help="parts to train, of " + ", ".join(PARTS))
+    add("--minutes", type=float, help="time for all the parts together (default: a fixed step count)")
+    add(
         "--open",
         action="store_true",
         help="draw the training portraits, but those of StyleCLIP's models, from the open world (any colour, "
         "pose and variant); with --start the autoencoder's latents are held near those it begins with",
     )
-    parser.add_argument(
-        "--large", type=int, default=6_000, help="how many portraits to draw at four times the size too"
-    )
-    parser.add_argument(
-        "--rate", type=float, default=1.0, help="times every learning rate; under 1 to go on from weights"
-    )
-    parser.add_argument(
+    add("--large", type=int, default=6_000, help="how many portraits to draw at four times the size too")
+    add("--rate", type=float, default=1.0, help="times every learning rate; under 1 to go on from weights")
+    add(
         "--accept-worse",
         default="",
         metavar="PARTS",
         help="bundle these parts although they fell on the closed held-out scenes by more than .5 dB or 1 %%",
     )
-    parser.add_argument("--no-bundle", action="store_true", help="train alone: measure and write no bundle")
-    parser.add_argument(
+    add("--no-bundle", action="store_true", help="train alone: measure and write no bundle")
+    add(
         "--busy", action="store_true", help="count minutes of this process's processor, not those of the wall"
     )
-    parser.add_argument("--size", type=int, default=64, choices=[64, 128], help="pixels")
-    parser.add_argument("--scenes", type=int, default=40_000, help="how many training portraits to draw")
-    parser.add_argument(
-        "--held-out", type=int, default=2_000, help="how many held-out portraits to evaluate on"
-    )
-    parser.add_argument(
-        "--samples", type=int, default=256, help="how many of them to sample from their captions"
-    )
-    parser.add_argument(
+    add("--device", default="cpu")
+    add("--threads", type=int, default=0, help="CPU threads (default: all)")
+    add("--seed", type=int, default=0)
+    _add_data_flags(parser)
+    return parser
+
+
+def _add_data_flags(parser: argparse.ArgumentParser) -> None:
+    """What is trained on, and what is measured."""
+    add = parser.add_argument
+    add("--size", type=int, default=64, choices=[64, 128], help="pixels")
+    add("--scenes", type=int, default=40_000, help="how many training portraits to draw")
+    add("--held-out", type=int, default=2_000, help="how many held-out portraits to evaluate on")
+    add("--samples", type=int, default=256, help="how many of them to sample from their captions")
+    add(
         "--images",
         type=Path,
         help="of paint_by_example: train on the pictures of a folder; alone (--only) no portraits are drawn",
     )
-    parser.add_argument(
+    add(
         "--boxes",
         type=Path,
         help='with --images: lines of {"image": "a.jpg", "boxes": [[left, top, right, bottom], ...]}',
     )
-    parser.add_argument(
-        "--part-portraits", type=int, default=8_000, help="of how many portraits to find the parts"
-    )
-    parser.add_argument(
+    add("--part-portraits", type=int, default=8_000, help="of how many portraits to find the parts")
+    add(
         "--ablate",
         choices=["nothing", "augmentation", "bottleneck", "guidance"],
         help="leave this out of paint_by_example's recipe, begun anew from the text-to-image UNet; the model "
         "goes to OUT/ablations, and no bundle is written. Compare at equal minutes with nothing left out",
     )
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
-    parser.add_argument("--seed", type=int, default=0)
-    return parser
 
 
 def main(arguments: list[str] | None = None, prog: str = "python -m textedit_core.training") -> None:
