@@ -12,11 +12,13 @@ run: $(VENV)/.app
 
 test: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
 	$(PY) -m pytest -q -n 2 --dist loadfile  # two processes of one thread each: half the time on two cores
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 test-lowest: $(LOWEST)/.dev
 	$(LOWEST)/bin/python -m pytest -q -n 2 --dist loadfile

@@ -1,1 +1,1 @@
-"""Measurements, each one command; docs/ has what they showed last."""
+"""Measurements, each one command: README.md lists them, docs/studies.md has what they showed last."""

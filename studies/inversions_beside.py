@@ -13,7 +13,9 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from studies import sharded
 
@@ -21,6 +23,7 @@ KINDS = ("direct", "direct_kept", "null_text", "npi", "ddim", "null_text_paper")
 METHODS = ("autoencoder", *KINDS, "sdedit")
 STRENGTHS = (0.4, 0.6, 0.8)
 MEASURES = ("psnr_rebuilt", "asked", "unasked", "psnr_answer", "psnr_outside", "clip")
+More = Callable[[Any, Any, Any], dict[str, float]]  # edit, picture, the rebuilt source -> further measures
 COSTS = ("fit_seconds", "edit_seconds", "fit_rows", "fit_gradient_rows", "edit_rows")
 
 
@@ -47,8 +50,10 @@ def main(arguments: list[str] | None = None) -> None:
     sys.stdout.write(table(found) + "\n")
 
 
-def study(models, classifier, edit, methods, settings: dict[str, str], blend: bool) -> list[dict]:
-    """One row per picture: the method, its measures and what it cost."""
+def study(
+    models, classifier, edit, methods, settings: dict[str, str], blend: bool, more: More | None = None
+) -> list[dict]:
+    """One row per picture: the method, its measures and its cost; of an inversion also what `more` says."""
     from textedit_core.method import load
     from textedit_core.methods import prompt_to_prompt, sdedit
     from textedit_core.steps import last
@@ -78,8 +83,9 @@ def study(models, classifier, edit, methods, settings: dict[str, str], blend: bo
         of_edit["keep_to_source"] = float(kind == "direct_kept")
         fitted, of_first = costed("fit", model, prompt_to_prompt.fit(model, image, source, **own))
         picture, of_second = costed("edit", model, prompt_to_prompt.edit(model, fitted, target, **of_edit))
-        rebuilt = psnr(prompt_to_prompt.reconstruct(model, fitted), image)
-        row = {"method": kind, "psnr_rebuilt": rebuilt, "losses": fitted.losses}
+        plain = prompt_to_prompt.reconstruct(model, fitted)
+        row = {"method": kind, "psnr_rebuilt": psnr(plain, image), "losses": fitted.losses}
+        row |= more(edit, picture, plain) if more else {}
         rows.append(row | of_first | of_second | judged(picture))
     baseline = {k: v for k, v in models.presets.get("sdedit", {}).items() if k not in ("strength", "seed")}
     for strength in STRENGTHS if "sdedit" in methods else ():

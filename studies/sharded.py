@@ -35,6 +35,7 @@ def asked_flag(parser: argparse.ArgumentParser) -> None:
     from textedit_core.toon.edits import ASKED
 
     parser.add_argument("--asked", default=",".join(ASKED), help="attributes to change, in turn")
+    parser.add_argument("--world", choices=["closed", "open"], default="closed", help="of the portraits")
 
 
 def begin(parser: argparse.ArgumentParser, arguments: list[str] | None) -> argparse.Namespace:
@@ -66,14 +67,15 @@ def run_text_edits(
 ) -> None:
     """`run` on the held-out edits of `training.edits`, by study(models, classifier, edit).
 
-    options.asked: the attributes to change, in turn, comma-separated; see `asked_flag`.
+    options.asked: the attributes to change, in turn, comma-separated; options.world: the portraits'; see
+    `asked_flag`.
     """
     from textedit_core.models import zoo
     from textedit_core.toon.edits import held_out_edits
 
     models = zoo.load(options.models)
     classifier = classifier_of(models, models.diffusion.size)
-    edits = held_out_edits(options.limit, options.asked.split(","))
+    edits = held_out_edits(options.limit, options.asked.split(","), options.world)
     run(options, edits, tell, partial(study, models, classifier))
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from studies import speed_images
 from studies.clock import Clock, Stage
 from textedit_core import cache
-from textedit_core.images import to_tensor
+from textedit_core.images import square_tensor
 from textedit_core.methods import imagic, prompt_to_prompt, sdedit
 from textedit_core.models import zoo
 from textedit_core.models.diffusion import alignment, inversions
@@ -84,7 +84,7 @@ def _parts(models: zoo.Models, clock: Clock) -> Iterator[Stage]:
         from textedit_core.toon.render import render
         from textedit_core.toon.world import Scene
 
-        yield clock.stage("render a portrait", lambda: to_tensor(render(Scene(), model.size), model.size))
+        yield clock.stage("render a portrait", lambda: square_tensor(render(Scene(), model.size), model.size))
 
 
 def _guidance(clock: Clock) -> Iterator[Stage]:

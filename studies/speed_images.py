@@ -49,7 +49,7 @@ def painting(clock: Clock) -> Iterator[Stage]:
 def generating(models: zoo.Models, clock: Clock, strip: Sequence[float], texts: tuple[str, str]) -> Iterator:
     """The generator's last convolution for as many rows as the strip has alphas, and the strip of an edit."""
     generator, rows = models.generator, len(strip)
-    codes = latents.from_seed(generator, seed=list(range(rows))).styles(generator)
+    codes = latents.from_seed(generator, seed=list(range(rows))).to_s_codes(generator)
     place, layer = [(k, one) for k, one in enumerate(generator.layers) if not one.is_rgb][-1]
     conv, s = generator.network.get_submodule(layer.name).conv, codes[place]
     x = noise((rows, conv.weight.shape[2], layer.size, layer.size), 0, device=s.device, dtype=s.dtype)

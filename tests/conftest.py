@@ -47,9 +47,11 @@ def toon():
 @pytest.fixture(scope="session")
 def portrait(toon):
     """A toon portrait (1,3,H,W) of a man with glasses, at the size of the shipped models."""
-    from textedit_core.images import to_tensor
+    from textedit_core.images import square_tensor
     from textedit_core.toon.render import render
     from textedit_core.toon.world import Scene
 
     size = toon.diffusion.size
-    return to_tensor(render(Scene(glasses="glasses", clothes_color="red", background="green"), size), size)
+    return square_tensor(
+        render(Scene(glasses="glasses", clothes_color="red", background="green"), size), size
+    )

@@ -16,7 +16,7 @@ from textedit_core.models.diffusion.alignment import (
     read,
     refine_matrix,
     replace_matrix,
-    split_settings,
+    split_pairs,
     token_masks,
     token_weights,
 )
@@ -267,7 +267,7 @@ def test_a_weight_of_words_in_a_row_and_of_one_occurrence(tokenizer):
     weights = token_weights(target, parse_numbers("red=2 red#2=3, red hat=-1", "F"))
     assert weights[[2, 3, 6]].tolist() == [-1, -1, 3] and weights.sum() == 32 - 3 - 2 + 3
     assert parse_windows("red hat=0.4 man=.2:.3", "F") == {"red hat": (0, 0.4), "man": (0.2, 0.3)}
-    assert split_settings("blue  hair=2 a=b=1, x; y") == ["blue hair=2", "a=b=1", "x", "y"]
+    assert split_pairs("blue  hair=2 a=b=1, x; y") == ["blue hair=2", "a=b=1", "x", "y"]
 
 
 def test_numbers_and_windows_of_words_are_read_from_text():

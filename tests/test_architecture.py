@@ -1,6 +1,7 @@
 """The rules of the house, checked in the source: floors, bans, and sizes; and that each check can fail."""
 
 import ast
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ ENGINE = {"costs", "method", "request", "sweep"}
 # Which parts of textedit_core each part may import, by the first name below the package.
 FLOORS = {
     **dict.fromkeys(BASE, BASE),
+    "details": BASE,
     "record": BASE,
     "cache": BASE,
     "axes": BASE,
@@ -44,6 +46,8 @@ GLOBAL_SEEDS = {
     "transformers.set_seed",
     "seed_everything",
 }
+MOST_LINES, MOST_PARAMETERS = 50, 12
+PRODUCT = ("app.py", "demos/", "studies/", "textedit_core/")
 HELD = {"no_grad", "inference_mode", "enable_grad", "set_grad_enabled", "autocast", "attention_control"}
 
 
@@ -154,9 +158,87 @@ def holds_yield(node: ast.AST) -> bool:
     return isinstance(node, ast.Yield | ast.YieldFrom) or any(map(holds_yield, ast.iter_child_nodes(node)))
 
 
+def knob_types(trees: Iterable[ast.Module]) -> set[str]:
+    """The names that modules give to a type with a knob: Seed of `Seed = Annotated[int, Knob(...)]`."""
+    assigned = [node for tree in trees for node in tree.body if isinstance(node, ast.Assign)]
+    return {ast.unparse(node.targets[0]) for node in assigned if _has_knob(node.value)}
+
+
+def _has_knob(node: ast.expr) -> bool:
+    """Whether an expression is `Annotated[..., Knob(...)]`."""
+    return (
+        isinstance(node, ast.Subscript)
+        and ast.unparse(node.value) == "Annotated"
+        and any(called == "Knob" for called, _ in calls(node))
+    )
+
+
+def knobs_of(function: ast.FunctionDef | ast.AsyncFunctionDef, known: set[str]) -> list[ast.arg]:
+    """The keyword-only parameters that are knobs of a method."""
+    hints = [(one, one.annotation) for one in function.args.kwonlyargs if one.annotation is not None]
+    return [one for one, hint in hints if _has_knob(hint) or ast.unparse(hint) in known]
+
+
+def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef, known: set[str]) -> int:
+    """The lines of a function from its `def` on, those of its docstring and of its knobs left out."""
+    count = function.end_lineno - function.lineno + 1
+    knobs = {line for one in knobs_of(function, known) for line in range(one.lineno, one.end_lineno + 1)}
+    if ast.get_docstring(function) is not None:
+        count -= function.body[0].end_lineno - function.body[0].lineno + 1
+    return count - len(knobs)
+
+
+def size_faults(name: str, tree: ast.AST, known: set[str]) -> list[str]:
+    """Functions with too many lines or parameters."""
+    faults = []
+    for one in ast.walk(tree):
+        if not isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        lines, knobs = lines_of(one, known), knobs_of(one, known)
+        parameters = [*one.args.posonlyargs, *one.args.args, *one.args.kwonlyargs]
+        if lines > MOST_LINES:
+            faults.append(f"{one.name} has {lines} lines")
+        if len(parameters) - len(knobs) > MOST_PARAMETERS:
+            faults.append(f"{one.name} has {len(parameters) - len(knobs)} parameters that are no knobs")
+    return faults
+
+
+def circles(sources: Mapping[str, ast.AST]) -> list[list[str]]:
+    """The groups of modules that import one another, directly or by way of others, wherever they do so."""
+    modules = {name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): tree
+               for name, tree in sources.items()}  # fmt: skip
+    direct = {}
+    for module, tree in modules.items():
+        wanted = imported(tree)
+        wanted |= {one.rpartition(".")[0] for one in wanted if one not in modules}
+        direct[module] = {one for one in wanted if one in modules and one != module}
+
+    def reached(start: str) -> set[str]:
+        seen, waiting = set(), list(direct[start])
+        while waiting:
+            if (module := waiting.pop()) not in seen:
+                seen.add(module)
+                waiting += direct[module]
+        return seen
+
+    above = {module: reached(module) for module in direct}
+    groups = {
+        frozenset(other for other in above[module] if module in above[other])
+        for module in direct
+        if module in above[module]
+    }
+    return sorted(map(sorted, groups))
+
+
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in zip(NAMES, FILES, strict=True)}
+KNOB_TYPES = knob_types(tree for name, tree in TREES.items() if name.startswith("textedit_core/"))
+
+
 def faults(name: str, source: str) -> list[str]:
     tree = ast.parse(source)
     found = import_faults(name, tree) + random_faults(name, tree) + other_faults(name, tree)
+    if name.startswith(PRODUCT):
+        found += size_faults(name, tree, KNOB_TYPES)
     if tree.body and not ast.get_docstring(tree):
         found.append("no docstring at its top")
     return found
@@ -239,3 +321,56 @@ def test_a_file_without_a_docstring_is_found():
 
 def test_every_part_of_the_core_has_its_floor():
     assert {core_part(name) for name in NAMES} - {""} <= set(FLOORS)
+
+
+def test_no_modules_import_one_another():
+    assert circles(TREES) == []
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        "import textedit_core.a",
+        "from textedit_core import a",
+        "from textedit_core.a import x",
+        "def f():\n    from textedit_core.a import x",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from textedit_core.a import x",
+    ],
+)
+def test_a_circle_of_imports_is_found(last):
+    files = {
+        "textedit_core/a.py": "from textedit_core.b import x",
+        "textedit_core/b/__init__.py": "from textedit_core import c",
+        "textedit_core/c.py": last,
+        "textedit_core/d.py": "from textedit_core import a",
+    }
+    found = circles({name: ast.parse(text) for name, text in files.items()})
+    assert found == [["textedit_core.a", "textedit_core.b", "textedit_core.c"]]
+    assert circles({name: ast.parse(text) for name, text in files.items() if not name.endswith("c.py")}) == []
+
+
+def test_functions_have_at_most_fifty_lines_without_their_docstrings_and_knobs():
+    knobs = "".join(f"    k{k}: Seed = 0,\n" for k in range(40))
+    whole = f'def edit(\n    z,\n    *,\n{knobs}):\n    """What.\n\n    Why.\n    """\n'
+    for extra, expected in ((46, []), (47, ["edit has 51 lines"])):
+        tree = ast.parse(whole + "    z += 1\n" * extra)
+        assert size_faults("textedit_core/methods/a.py", tree, {"Seed"}) == expected
+
+
+def test_functions_have_at_most_twelve_parameters_that_are_no_knobs():
+    own = ", ".join(f"a{k}" for k in range(11))
+    knobs = "k0: Seed = 0, k1: Annotated[int, Knob(0, 1, 1)] = 0"
+    for last, expected in (
+        ("size: int", []),
+        ("size: int, seed: int = 0", ["f has 13 parameters that are no knobs"]),
+        ("size: int, eta: Eta = 0", ["f has 13 parameters that are no knobs"]),
+    ):
+        tree = ast.parse(f"def f({own}, *, {knobs}, {last}):\n    pass\n")
+        assert size_faults("textedit_core/a.py", tree, {"Seed"}) == expected
+    tree = ast.parse(f"def f({own}, size, seed: Seed):\n    pass\n")
+    assert len(size_faults("textedit_core/a.py", tree, {"Seed"})) == 1, "a knob is keyword-only"
+
+
+def test_names_of_knobs_are_read_from_the_source():
+    assert {"Seed", "GuidanceScale", "Steps"} <= KNOB_TYPES
+    assert "Latent" not in KNOB_TYPES and "Box" not in KNOB_TYPES

@@ -14,7 +14,7 @@ from tests.core import fakes
 from textedit_core import __main__ as cli
 from textedit_core import cache as caches
 from textedit_core import method as methods
-from textedit_core.images import to_pil, to_tensor
+from textedit_core.images import square_tensor, to_pil
 from textedit_core.methods import sdedit
 from textedit_core.record import image_sha, read_png
 from textedit_core.steps import last
@@ -92,7 +92,7 @@ def test_an_edit_is_the_method_with_presets_flags_and_defaults(run, tiny, tmp_pa
     assert record.knobs == settings and record.prompts == {"prompt": "a man in a red hat"}
     assert (record.method, record.models, record.resize) == ("sdedit", tiny.name, "crop")
     assert record.image == image_sha(Image.open(tmp_path / "in.png"))
-    image = to_tensor(Image.open(tmp_path / "in.png"), tiny.diffusion.size)
+    image = square_tensor(Image.open(tmp_path / "in.png"), tiny.diffusion.size)
     wanted = to_pil(last(sdedit.edit(tiny.diffusion, image, "a man in a red hat", **settings)))[0]
     assert image_sha(Image.open(out)) == image_sha(wanted)
 
@@ -277,7 +277,7 @@ def test_full_memory_is_a_sentence_and_a_fault_of_ours_is_not_hidden(run, tmp_pa
 
 
 def test_paint_by_example_keeps_the_size_of_the_picture(tiny, tiny_folder, tmp_path, capsys):
-    from textedit_core.images import as_mask, as_tensor
+    from textedit_core.images import native_mask, native_tensor
     from textedit_core.methods import paint_by_example
 
     picture = Image.effect_mandelbrot((70, 50), (-2, -1.5, 1, 1.5), 30).convert("RGB")
@@ -289,10 +289,15 @@ def test_paint_by_example_keeps_the_size_of_the_picture(tiny, tiny_folder, tmp_p
         one.save(tmp_path / f"{name}.png")
         words += [f"--{name}", str(tmp_path / f"{name}.png")]
     assert cli.main(["edit", "paint_by_example", *words, "--guidance-scale", "3", "--resize", "pad"]) == 0
-    example = to_tensor(exemplar, 32, "pad")
+    example = square_tensor(exemplar, 32, "pad")
     wanted = last(
         paint_by_example.edit(
-            tiny.paint_by_example, as_tensor(picture), as_mask(mask), example, guidance_scale=3.0, steps=2
+            tiny.paint_by_example,
+            native_tensor(picture),
+            native_mask(mask),
+            example,
+            guidance_scale=3.0,
+            steps=2,
         )
     )
     found = Image.open(tmp_path / "out.png")

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.style_bundle import MAPPER
 from textedit_core import __main__ as cli
-from textedit_core.images import to_pil, to_tensor
+from textedit_core.images import square_tensor, to_pil
 from textedit_core.methods import (
     latent_directions,
     projection,
@@ -103,7 +103,7 @@ def test_a_picture_is_projected_first(run, tiny, tmp_path, picture):
     words = "--prompt", "a man in a red hat", "--image", picture, "--space", "s"
     code, told = run("edit", "styleclip_optimizer", *words)
     assert code == 0 and "projection 1/3" in told and "fit 3/3" in told
-    image = to_tensor(Image.open(picture).convert("RGB"), 32)
+    image = square_tensor(Image.open(picture).convert("RGB"), 32)
     parts = tiny.generator, tiny.encoder, tiny.clip, tiny.identity
     latent = last(projection.fit(*parts, image, steps=3)).latent
     given = tiny.generator, tiny.clip, tiny.identity, latent, "a man in a red hat"

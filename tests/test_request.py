@@ -131,7 +131,9 @@ def test_without_a_cache_the_common_one_serves(monkeypatch):
 def test_a_fit_can_be_made_alone():
     model, cache = fakes.Model(), Cache()
     steps = list(fit(asked(model, rounds=3), cache))
-    assert [step.stage for step in steps] == ["fit"] * 4 and steps[-1].value.level == steps[-2].value.level
+    assert [(step.stage, step.done, step.total) for step in steps] == [("fit", n, 3) for n in (1, 2, 3)]
+    assert steps[-1].value.level == last(run(asked(model, rounds=3), cache)).fitted.level
+    assert model.calls.pop()[0] == "edit", "what was fitted alone is not fitted again"
     assert [call[0] for call in model.calls] == ["fit"]
 
 

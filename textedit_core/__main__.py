@@ -6,7 +6,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from textedit_core import threads
 
@@ -53,7 +53,7 @@ def parse(given: Sequence[str]) -> dict[str, Any]:
 class _Parser(argparse.ArgumentParser):
     """A parser whose mistakes are a ValueError, to be told as one sentence."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message}; see --help.")
 
 
@@ -72,8 +72,10 @@ def _parser(given: list[str]) -> _Parser:
             source = path.read_text(encoding="utf-8")
             about = source.split('"""')[1].splitlines()[0].replace("%", "%%")
             # One that only prepares an image is not listed, but says so where it is asked for.
-            listed = {"help": about} if "\ndef edit(" in source else {}
-            of_method = methods.add_parser(path.stem, description=about, allow_abbrev=False, **listed)
+            if "\ndef edit(" in source:
+                of_method = methods.add_parser(path.stem, help=about, description=about, allow_abbrev=False)
+            else:
+                of_method = methods.add_parser(path.stem, description=about, allow_abbrev=False)
             if given[:2] == [command, path.stem]:
                 _add_flags(of_method, command, path.stem)
     bench = commands.add_parser("bench", help=cli.HELP, description=cli.ABOUT, allow_abbrev=False)
@@ -118,9 +120,11 @@ def _add_flags(parser: _Parser, command: str, name: str) -> None:
         add("--image", metavar="IMAGE", help="path of a picture to project, instead of a seed")
     for knob_name, knob in {**how.knobs, **(SAMPLE if how.latent else {})}.items():
         about = ": ".join(part for part in (knob.label, knob.knob.help) if part)
-        about = f"{about} ({knob.wanted}; default {knob.default})".replace("%", "%%")
-        switch: dict[str, Any] = {"nargs": "?", "const": "true"} if knob.type is bool else {}
-        add(_flag(knob_name), metavar="VALUE", help=about, **switch)
+        about = f"{about} ({knob.expected}; default {knob.default})".replace("%", "%%")
+        if knob.type is bool:  # --knob alone switches it on
+            add(_flag(knob_name), metavar="VALUE", help=about, nargs="?", const="true")
+        else:
+            add(_flag(knob_name), metavar="VALUE", help=about)
 
 
 def _flag(name: str) -> str:
@@ -140,7 +144,7 @@ def _edit(options: Mapping[str, Any]) -> None:
         raise ValueError(f"--out: '{out}' must end in .png, for the settings go into the file.")
     asked = request_of(options)
     out.parent.mkdir(parents=True, exist_ok=True)
-    result = last(_told(run(asked, Cache(folder=options["cache"]))))
+    result = last(_with_progress(run(asked, Cache(folder=options["cache"]))))
     save_png(to_pil(result.image)[0], out, result.record)
     print(out)
 
@@ -167,9 +171,9 @@ def _sweep(options: Mapping[str, Any]) -> None:
     asked, cache = request_of(options, values), Cache(folder=options["cache"])
     folder.mkdir(parents=True, exist_ok=True)
     if asked.has_fit and set(values) <= set(how.edit_knobs):  # one fit for all cells: tell its steps
-        last(_told(fit(asked, cache)))
+        last(_with_progress(fit(asked, cache)))
     steps = sweep(asked, values, cache, batch_size=options["batch_size"])
-    _write_sweep(folder, _told(steps, "cells"), axes, options["cell_size"], asked.record)
+    _write_sweep(folder, _with_progress(steps, "cells"), axes, options["cell_size"], asked.record)
     print(folder)
 
 
@@ -189,7 +193,11 @@ def _train(given: list[str]) -> int:
 
 
 def request_of(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
-    """The request of these flags. Says what will be fetched, and which words the models never saw."""
+    """The request that these flags describe.
+
+    Writes on stderr what will be fetched, which words of the prompts the models were not trained on, what the
+    mask was read as, and that brackets in a prompt are no weights.
+    """
     from textedit_core import bracketed, method
     from textedit_core.images import open_image, read_mask
     from textedit_core.models import zoo
@@ -233,10 +241,13 @@ def _latent(options: Mapping[str, Any], required: bool) -> Any:
         return open_image(options["image"], "--image")
     if not facts and required:
         raise ValueError("--latent-seed: there is no latent; give a seed, or --image to project one.")
-    return Sample(**{name.removeprefix("latent_"): value for name, value in facts.items()}) if facts else None
+    chosen = {name: facts.get(name, knob.default) for name, knob in SAMPLE.items()}
+    return Sample(chosen["latent_seed"], chosen["latent_truncation"]) if facts else None
 
 
-def _write_sweep(folder: Path, steps: Iterator, axes: Sequence[Any], cell_size: int, record: Any) -> None:
+def _write_sweep(
+    folder: Path, steps: Iterator[Any], axes: Sequence[Any], cell_size: int, record: Any
+) -> None:
     """Each cell as a PNG once it is finished; sheet.png and sweep.json at the end, also of a stopped one."""
     from textedit_core.images import to_pil
     from textedit_core.record import save_png
@@ -268,8 +279,8 @@ def _write_sweep(folder: Path, steps: Iterator, axes: Sequence[Any], cell_size: 
             (folder / "sweep.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
-def _told(steps: Iterator, title: str = "") -> Iterator:
-    """The same steps, told on stderr under their stage: on a terminal in one line, else every tenth."""
+def _with_progress(steps: Iterator[Any], title: str = "") -> Iterator[Any]:
+    """The same steps, each written to stderr with its stage: in one line on a terminal, else every tenth."""
     lively, told, stage = sys.stderr.isatty(), -1, ""
     for step in steps:
         tenth = 10 * step.done // max(1, step.total)

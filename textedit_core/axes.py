@@ -20,20 +20,23 @@ _WHOLE_RANGE = rf"{_COUNT}\s*-\s*{_COUNT}"
 
 @dataclass(frozen=True)
 class Axis:
-    """A knob, by its name in `knobs.method_knobs`, and the values it takes."""
+    """A knob, by its name in `Method.knobs`, and the values it takes."""
 
     name: str
-    values: tuple
+    values: tuple[Any, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One finished result: its place on the axes, all settings of the method (to make it again), the image
-    (1,3,H,W) in [-1,1], and the seconds it took, 0 if the cache had it."""
+    """One result: its place on the axes, all settings of the method (to make it again), the image (1,3,H,W)
+    in [-1,1], and the seconds it took, 0 if the cache had it.
+
+    The image is None of a cell that is only planned, and where whoever keeps the cells has dropped it.
+    """
 
     coords: dict[str, Any]
     settings: dict[str, Any]
-    image: torch.Tensor
+    image: torch.Tensor | None
     seconds: float
 
 
@@ -53,7 +56,7 @@ def parse_axis(text: str, settings: Mapping[str, BoundKnob]) -> Axis:
     return Axis(name, tuple(parse_values(values, find_knob(settings, name))))
 
 
-def parse_values(text: str, knob: BoundKnob) -> list:
+def parse_values(text: str, knob: BoundKnob) -> list[Any]:
     """The distinct values in `text`: "0, 0.5, 1"; five from 0 to 1 as "0-1 [5]" or "0:1:5"; whole ones "0-7".
 
     A text with a comma in it is put in double quotes. ValueError, a sentence, for anything that is not a
@@ -72,7 +75,7 @@ def parse_values(text: str, knob: BoundKnob) -> list:
     return distinct
 
 
-def _expand(part: str, knob: BoundKnob) -> list:
+def _expand(part: str, knob: BoundKnob) -> list[Any]:
     if knob.type not in (int, float):
         return [knob.parse(part)]
     found = next(filter(None, (re.fullmatch(pattern, part) for pattern in _RANGES)), None)

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from types import FunctionType
@@ -21,7 +21,7 @@ from PIL import Image
 
 from textedit_core import __version__
 from textedit_core.knobs import BoundKnob, knobs
-from textedit_core.steps import Step
+from textedit_core.steps import Step, closing_steps
 
 _PACKAGE = "textedit_core"
 # Where the types of stored results were in earlier versions, and where they are now.
@@ -36,8 +36,12 @@ _log = logging.getLogger(__name__)
 
 
 def cached(
-    fn: Callable[..., Iterator[Step]], model: Any, *args: Any, cache: "Cache | None" = None, **settings: Any
-) -> Iterator[Step]:
+    fn: Callable[..., Iterator[Step[Any]]],
+    model: Any,
+    *args: Any,
+    cache: "Cache | None" = None,
+    **settings: Any,
+) -> Iterator[Step[Any]]:
     """`fn(model, *args, **settings)`, or one finished Step with the value it had the last time.
 
     Only a value that was finished is stored; a run that fails or is closed midway leaves nothing. What comes
@@ -48,12 +52,12 @@ def cached(
     return _lookup_or_run(store, name, lambda: fn(model, *args, **settings))
 
 
-def _lookup_or_run(store: "Cache", name: str, run: Callable[[], Iterator[Step]]) -> Iterator[Step]:
+def _lookup_or_run(store: "Cache", name: str, run: Callable[[], Iterator[Step[Any]]]) -> Iterator[Step[Any]]:
     entry = store.get(name)
     if entry is not None:
         yield Step(entry.total, entry.total, entry.value, entry.loss)
         return
-    with closing(run()) as steps:
+    with closing_steps(run()) as steps:
         step = None
         for step in steps:
             if step.done == step.total and step.value is not None:
@@ -63,7 +67,7 @@ def _lookup_or_run(store: "Cache", name: str, run: Callable[[], Iterator[Step]])
         store.put(name, Entry(step.value, step.done, step.loss))  # it ended before its announced total
 
 
-def key(fn: Callable, args: tuple, kwargs: dict) -> str:
+def key(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     """A sha256 (64 hex digits) of the call: the function's name and every argument, defaults applied.
 
     Tensors and images count by content, models and fitted values by their `fingerprint`, device and dtype;
@@ -147,7 +151,7 @@ class Cache:
         items: int = 512,
         memory_bytes: int = 2**30,
         huge_bytes: int = 2**29,
-        folder: str | os.PathLike | None = None,
+        folder: str | os.PathLike[str] | None = None,
         disk_bytes: int = 8 * 2**30,
     ):
         self.items, self.memory_bytes, self.huge_bytes = items, memory_bytes, min(huge_bytes, memory_bytes)
@@ -175,7 +179,7 @@ class Cache:
         self._remember(name, entry, size)
         if self.folder is not None and size <= self.huge_bytes:
             try:
-                self._write(name, entry)
+                self._write(self.folder, name, entry)
             except (OSError, TypeError, RuntimeError) as error:
                 _log.warning("This result is not kept on disk: %s", error)
 
@@ -214,23 +218,23 @@ class Cache:
             return None
         return entry if isinstance(entry, Entry) else None
 
-    def _write(self, name: str, entry: Entry) -> None:
+    def _write(self, folder: Path, name: str, entry: Entry) -> None:
         plain = _encode(entry)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=name[:16], suffix=".tmp")
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=name[:16], suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
                 torch.save(plain, file)
-            os.replace(temporary, self.folder / f"{name}.pt")
+            os.replace(temporary, folder / f"{name}.pt")
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-        self._trim_folder()
+        self._trim(folder)
 
-    def _trim_folder(self) -> None:
+    def _trim(self, folder: Path) -> None:
         """Remove the files used longest ago beyond `disk_bytes`, and what a killed process left."""
         found = []
-        for path in self.folder.glob("*.*"):
+        for path in folder.glob("*.*"):
             with suppress(FileNotFoundError):  # another process may trim too
                 stat = path.stat()
                 if path.suffix == ".tmp" and time.time() - stat.st_mtime > _STALE_SECONDS:
@@ -280,11 +284,13 @@ def _decode(value: Any) -> Any:
     return kind(**{label: _decode(one) for label, one in value["fields"].items()})
 
 
-def _is_ours(kind: type) -> bool:
+def _is_ours(kind: Any) -> bool:
+    """Whether this is a frozen dataclass of this package."""
+    parameters = getattr(kind, "__dataclass_params__", None)
     return (
         isinstance(kind, type)
         and is_dataclass(kind)
-        and kind.__dataclass_params__.frozen
+        and getattr(parameters, "frozen", False)
         and kind.__module__.partition(".")[0] == _PACKAGE
     )
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from textedit_core.models.diffusion.latent_diffusion import RowCount, count_rows
-from textedit_core.steps import Step
+from textedit_core.steps import Step, closing_steps
 
 
 @dataclass(frozen=True)
 class Cost:
-    """seconds: of the work alone, without what its caller does between steps.  rows: UNet evaluations, None
+    """seconds: of the computation, without what its caller does between steps.  rows: UNet evaluations, None
     where no UNet is at work.  cached: whether all of it came from the cache."""
 
     seconds: float = 0.0
@@ -48,11 +48,13 @@ class Costs:
         }
 
     def seconds(self, stage: str) -> float:
-        """Of a stage so far."""
+        """The seconds of a stage so far."""
         return self._seconds.get(stage, 0.0)
 
-    def watch(self, stage: str, steps: Iterator[Step], cached: bool = False) -> Iterator[Step]:
-        """The same steps, their seconds and UNet rows counted for a stage; `cached`: they cost nothing new.
+    def watch(self, stage: str, steps: Iterator[Step[Any]], cached: bool = False) -> Iterator[Step[Any]]:
+        """The same steps, with their seconds and UNet rows counted for a stage.
+
+        cached: whether they come from the cache.
 
         A hook that counts lives for one step only, so that nothing stays attached while a caller is at work.
         A count is read at the end: a tuned copy of the UNet goes on counting where it was made.
@@ -61,7 +63,7 @@ class Costs:
         self._seconds.setdefault(stage, 0.0)
         if not cached:
             self._computed.add(stage)
-        with closing(steps):
+        with closing_steps(steps):
             while True:
                 with ExitStack() as stack:
                     counts += [stack.enter_context(count_rows(one)) for one in self._networks]
@@ -77,7 +79,7 @@ class Costs:
         return [part for part in self.inputs.values() if hasattr(part, "unet")]
 
     def _now(self) -> float:
-        """Seconds on a clock, all work that the device was given done."""
+        """Seconds on a clock, read once the device has finished its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()

@@ -27,7 +27,7 @@ _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type: grey, RGB, pal
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
-def open_image(source: str | os.PathLike | bytes | Image.Image, field: str = "Image") -> Image.Image:
+def open_image(source: str | os.PathLike[str] | bytes | Image.Image, field: str = "Image") -> Image.Image:
     """Decode an upload in full and return it as an upright RGB image.
 
     `source` is a path, a file's bytes, or a PIL image. At most 20 MB and 50 megapixels; the size is read from
@@ -39,7 +39,7 @@ def open_image(source: str | os.PathLike | bytes | Image.Image, field: str = "Im
     return _decode(source, field, _to_rgb)
 
 
-def open_mask(source: str | os.PathLike | bytes | Image.Image, field: str = "Mask") -> Image.Image:
+def open_mask(source: str | os.PathLike[str] | bytes | Image.Image, field: str = "Mask") -> Image.Image:
     """Open a mask under the rules of `open_image`, as a grey image of 0 and 255, where 255 = change here.
 
     How masks of many kinds are read is in `mask_reading`; ValueError also for a picture that is none.
@@ -47,7 +47,7 @@ def open_mask(source: str | os.PathLike | bytes | Image.Image, field: str = "Mas
     return read_mask(source, field).image
 
 
-def read_mask(source: str | os.PathLike | bytes | Image.Image, field: str = "Mask") -> MaskReading:
+def read_mask(source: str | os.PathLike[str] | bytes | Image.Image, field: str = "Mask") -> MaskReading:
     """As `open_mask`, with what the file was taken for; the text of it says both kind and share."""
     return _decode(source, field, _to_reading)
 
@@ -70,16 +70,16 @@ def mask_at(mask: Image.Image, size: tuple[int, int], field: str = "Mask") -> Im
     return scaled.point(lambda value: 255 * (value >= least))
 
 
-def to_tensor(image: Image.Image, size: int, fit: Fit = "crop") -> torch.Tensor:
-    """A PIL image as a (1,3,size,size) float tensor in [-1,1].
+def square_tensor(image: Image.Image, size: int, fit: Fit = "crop") -> torch.Tensor:
+    """A PIL image made square and resized: a (1,3,size,size) float tensor in [-1,1].
 
     "crop" keeps the largest centred square; "pad" keeps everything and adds white on the short side.
     """
-    return as_tensor(_square(image.convert("RGB"), size, fit, "white"))
+    return native_tensor(_square(image.convert("RGB"), size, fit, "white"))
 
 
-def as_tensor(image: Image.Image) -> torch.Tensor:
-    """A PIL image at its own size, (1,3,H,W) in [-1,1], for a method that takes any."""
+def native_tensor(image: Image.Image) -> torch.Tensor:
+    """A PIL image at its native size: a (1,3,H,W) float tensor in [-1,1]."""
     pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None]
     return pixels.to(torch.float32) / 127.5 - 1
 
@@ -94,16 +94,17 @@ def to_pil(images: torch.Tensor) -> list[Image.Image]:
     return [Image.fromarray(one.permute(1, 2, 0).contiguous().numpy()) for one in pixels]
 
 
-def to_mask(image: Image.Image, size: int, fit: Fit = "crop") -> torch.Tensor:
-    """A mask, read as by `open_mask`, as a (1,1,size,size) float tensor of 0 and 1, where 1 = change here.
+def square_mask(image: Image.Image, size: int, fit: Fit = "crop") -> torch.Tensor:
+    """A mask made square and resized: a (1,1,size,size) float tensor of 0 and 1, where 1 = change here.
 
-    `fit` places it as `to_tensor` places the image; what padding added is never changed.
+    It is read as by `open_mask`, and `fit` places it as `square_tensor` places the image; what padding added
+    is never changed.
     """
     return _mask_tensor(_square(_to_binary(image), size, fit, 0, Image.Resampling.BOX))
 
 
-def as_mask(image: Image.Image) -> torch.Tensor:
-    """A mask, read as by `open_mask`, at its own size: (1,1,H,W) of 0 and 1."""
+def native_mask(image: Image.Image) -> torch.Tensor:
+    """A mask, read as by `open_mask`, at its native size: a (1,1,H,W) float tensor of 0 and 1."""
     return _mask_tensor(_to_binary(image))
 
 
@@ -135,15 +136,16 @@ def _mask_tensor(mask: Image.Image) -> torch.Tensor:
 
 
 def _decode(
-    source: str | os.PathLike | bytes | Image.Image, field: str, convert: Callable[[Image.Image], Opened]
+    source: str | os.PathLike[str] | bytes | Image.Image, field: str, convert: Callable[[Image.Image], Opened]
 ) -> Opened:
     opened = source if isinstance(source, Image.Image) else _open_header(source, field)
     _check_pixels(opened.size, field)
     try:
         if getattr(opened, "is_animated", False):
             opened.seek(0)
-        if opened.format == "PNG" and opened.fp is not None:
-            _check_rows(opened.fp)
+        file = getattr(opened, "fp", None)  # of a file that is not read yet
+        if opened.format == "PNG" and file is not None:
+            _check_rows(file)
         return convert(ImageOps.exif_transpose(_loaded(opened)))
     except (mask_reading.UnclearMaskError, _NothingToSeeError) as error:
         raise ValueError(f"{field}: {error}") from None
@@ -185,7 +187,7 @@ def _range(largest: float) -> float:
     return next((2.0**bits - 1 for bits in (8, 10, 12, 14, 16) if largest <= 2.0**bits - 1), largest)
 
 
-def _open_header(source: str | os.PathLike | bytes, field: str) -> Image.Image:
+def _open_header(source: str | os.PathLike[str] | bytes, field: str) -> Image.Image:
     """Open a file far enough to know its kind and size; the file itself is read into memory and closed."""
     if not isinstance(source, str | bytes | os.PathLike):
         raise ValueError(f"{field}: choose or upload an image first.")
@@ -324,7 +326,9 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
         return image.convert("LA")
     if image.mode == "LAB":
         spaces = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(image, *spaces, outputMode="RGB")
+        converted = ImageCms.profileToProfile(image, *spaces, outputMode="RGB")
+        assert converted is not None  # it is only where the image is changed in place
+        return converted
     if not image.mode.startswith(("I", "F")):
         return image
     values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0, neginf=0)

@@ -14,7 +14,7 @@ MAX_TEXT = 20_000  # characters of a free text
 
 @dataclass(frozen=True)
 class Knob:
-    """What a control needs to know about a parameter.
+    """What a slider, a flag or a sweep needs to know about a parameter.
 
     A number has `minimum` and `maximum` (both allowed) and the `step` a slider moves by; any value in the
     range is accepted, on the step or not. A text has `choices`, or none if it is free. A switch (bool) has
@@ -28,7 +28,7 @@ class Knob:
     help: str = ""
     choices: tuple[str, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if (self.minimum is None) != (self.maximum is None):
             raise TypeError(f"The knob '{self.label}' needs both a minimum and a maximum, or neither.")
 
@@ -63,7 +63,7 @@ class BoundKnob:
                 return _SWITCH[text.lower()]
             return self.check(text if self.type is str else _number(text))
         except (_NotANumber, KeyError):
-            raise ValueError(f"{self.label}: {quoted(text)} is not {self.wanted}.") from None
+            raise ValueError(f"{self.label}: {quoted(text)} is not {self.expected}.") from None
 
     def check(self, value: Any) -> Any:
         """`value` as this knob's type; ValueError, a sentence with label and range, when it does not fit."""
@@ -72,20 +72,20 @@ class BoundKnob:
         else:
             fits = isinstance(value, Real) and not isinstance(value, bool) and self._in_range(value)
         if not fits:
-            raise ValueError(f"{self.label}: {quoted(value)} is not {self.wanted}.")
+            raise ValueError(f"{self.label}: {quoted(value)} is not {self.expected}.")
         if self.type is str:
             check_length(value, self.label)
         return self.type(value)
 
-    def _in_range(self, value: Real) -> bool:
+    def _in_range(self, value: Any) -> bool:
         # Compared, not asked of `math`: a whole number may be larger than any float. NaN compares as False.
         if not abs(value) <= sys.float_info.max or (self.type is int and value != int(value)):
             return False
         return self.knob.minimum is None or self.knob.minimum <= value <= self.knob.maximum
 
     @property
-    def wanted(self) -> str:
-        """What a fitting value is, in words: "a number from 0 to 1"."""
+    def expected(self) -> str:
+        """Which values are allowed, in words: "a number from 0 to 1"."""
         if self.type is bool:
             return "true or false"
         if self.type is str:
@@ -97,7 +97,7 @@ class BoundKnob:
 
 
 def quoted(value: Any) -> str:
-    """A value as it stands in a sentence: its repr, cut short where that is long."""
+    """The repr of a value, for a message; at most 80 characters of it."""
     text = _SHORT.repr(value)
     return text if len(text) <= 80 else f"{text[:80]}…"
 
@@ -108,7 +108,7 @@ def check_length(text: str, label: str) -> None:
         raise ValueError(f"{label}: {len(text):,} characters are too many; use at most {MAX_TEXT:,}.")
 
 
-def knobs(*functions: Callable) -> dict[str, BoundKnob]:
+def knobs(*functions: Callable[..., Any]) -> dict[str, BoundKnob]:
     """The knobs of the functions in order of appearance: every keyword-only parameter with a `Knob`.
 
     Where two functions have a knob of one name the first one's is returned; TypeError if type or range
@@ -123,7 +123,7 @@ def knobs(*functions: Callable) -> dict[str, BoundKnob]:
     return found
 
 
-def method_knobs(edit: Callable, fit: Callable | None = None) -> dict[str, BoundKnob]:
+def method_knobs(edit: Callable[..., Any], fit: Callable[..., Any] | None = None) -> dict[str, BoundKnob]:
     """Every setting of a method under a name of its own: the knobs of `fit`, then those of `edit`.
 
     A knob that both have (their seeds, mostly) is two settings: `seed` is the edit's, `fit_seed` the fit's.
@@ -139,8 +139,10 @@ def method_knobs(edit: Callable, fit: Callable | None = None) -> dict[str, Bound
     return settings | own
 
 
-def divide(settings: Mapping[str, Any], edit: Callable, fit: Callable | None = None) -> tuple[dict, dict]:
-    """Split settings named as by `method_knobs` into the keyword arguments of `fit` and those of `edit`."""
+def split_settings(
+    settings: Mapping[str, Any], edit: Callable[..., Any], fit: Callable[..., Any] | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings named as by `method_knobs` -> the keyword arguments of `fit`, and those of `edit`."""
     own = _own_knobs(edit)
     for_fit = {}
     for name in _own_knobs(fit) if fit else ():
@@ -150,45 +152,43 @@ def divide(settings: Mapping[str, Any], edit: Callable, fit: Callable | None = N
     return for_fit, {name: settings[name] for name in own if name in settings}
 
 
-def positionals(function: Callable) -> list[str]:
+def positionals(function: Callable[..., Any]) -> list[str]:
     """The names of a method function's positional parameters, in order: the model, the image, the prompts."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = inspect.signature(function).parameters.items()
     return [name for name, parameter in parameters if parameter.kind in kinds]
 
 
-def hand_over(edit: Callable, given: Mapping[str, Any], fitted: Any) -> tuple:
-    """The positional arguments of `edit` after a fit: those `given` by name, and `fitted` for the one left.
-
-    TypeError unless exactly one parameter without a default is left for it.
-    """
-    parameters = [inspect.signature(edit).parameters[name] for name in positionals(edit)]
-    left = [one.name for one in parameters if one.name not in given and one.default is one.empty]
-    if len(left) != 1:
-        raise TypeError(f"{edit.__qualname__} needs {left}, where one is left for the fitted value.")
-    known = {one.name: one.default for one in parameters} | dict(given) | {left[0]: fitted}
-    return tuple(known[one.name] for one in parameters)
-
-
-def batches(*names: str) -> Callable[[Callable], Callable]:
-    """Declare that an edit takes a list for any of these knobs, and what it then returns; no names: for all.
+def batches(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare that an edit takes a list of values for these knobs; for all of its knobs without names.
 
     All lists have one length B, single values stand for every row, and row i of the (B,3,H,W) result equals,
     to rounding, the edit with the i-th values alone. Readable afterwards as `edit.batched`.
     """
 
-    def declare(edit: Callable) -> Callable:
+    def declare(edit: Callable[..., Any]) -> Callable[..., Any]:
         unknown = set(names) - set(knobs(edit))
         if unknown:
             raise TypeError(f"{edit.__qualname__} has no knob called {sorted(unknown)} to batch over.")
-        edit.batched = names or tuple(knobs(edit))
+        marked: Any = edit
+        marked.batched = names or tuple(knobs(edit))
         return edit
 
     return declare
 
 
+def takes_any_size(edit: Callable[..., Any]) -> Callable[..., Any]:
+    """Declare that an edit takes its picture and mask at their native size, instead of square.
+
+    Readable afterwards as `edit.any_size`.
+    """
+    marked: Any = edit
+    marked.any_size = True
+    return edit
+
+
 @lru_cache(maxsize=256)  # a sweep asks for every cell
-def _own_knobs(function: Callable) -> dict[str, BoundKnob]:
+def _own_knobs(function: Callable[..., Any]) -> dict[str, BoundKnob]:
     scope = getattr(inspect.unwrap(function), "__globals__", {})
     found = {}
     for name, parameter in inspect.signature(function).parameters.items():
@@ -202,7 +202,7 @@ def _own_knobs(function: Callable) -> dict[str, BoundKnob]:
     return found
 
 
-def _bound(function: Callable, parameter: inspect.Parameter, kind: Any, knob: Knob) -> BoundKnob:
+def _bound(function: Callable[..., Any], parameter: inspect.Parameter, kind: Any, knob: Knob) -> BoundKnob:
     who = f"The knob '{parameter.name}' of {function.__qualname__}"
     if get_origin(kind) is Literal:
         kind, knob = str, replace(knob, choices=knob.choices or get_args(kind))

@@ -10,9 +10,9 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels; right and
 
 
 def grown(mask: Tensor, pixels: int) -> Tensor:
-    """A binary mask widened by so many pixels each way, corners square; narrowed where `pixels` is negative.
+    """A binary mask dilated by a square of 2 `pixels` + 1 a side; eroded where `pixels` is negative.
 
-    What lies beyond the rim of the picture neither widens nor narrows it. As quick for any number of pixels.
+    The border of the picture does not count as an edge of the mask. The time does not depend on `pixels`.
     """
     if pixels < 0:
         return 1 - grown(1 - mask, -pixels)
@@ -22,12 +22,12 @@ def grown(mask: Tensor, pixels: int) -> Tensor:
 
 
 def inverted(mask: Tensor) -> Tensor:
-    """Change what was kept, and keep what was to change."""
+    """1 - mask: what was kept is to change, and what was to change is kept."""
     return 1 - mask
 
 
 def blurred(mask: Tensor, pixels: float) -> Tensor:
-    """Gaussian blur of standard deviation `pixels`, edges repeated; cut at a half, it rounds the outline."""
+    """Gaussian blur of standard deviation `pixels`, borders repeated; `binary` of it is a rounder mask."""
     reach = min(round(3 * pixels), *(side - 1 for side in mask.shape[-2:]))
     if pixels <= 0 or reach < 1:
         return mask
@@ -39,11 +39,10 @@ def blurred(mask: Tensor, pixels: float) -> Tensor:
 
 
 def feathered(mask: Tensor, pixels: int) -> Tensor:
-    """How much of a repainted region to take: 0 outside of a binary mask, rising to 1 at `pixels` inside it.
+    """Blending weights for a repainted region: 0 outside of a binary mask, rising to 1 at `pixels` inside it.
 
-    In a mask that is nowhere so deep it rises to 1 where it is deepest: along a thin stroke the edge is
-    sharp, and not the whole stroke faint. The rim of the picture is no edge. Nothing is ever mixed in outside
-    of the mask.
+    Where no place of the mask is `pixels` from its edge, the weights are scaled to 1 at the deepest place, so
+    that a thin stroke is not faint. The border of the picture does not count as an edge.
     """
     rise, left = mask, mask
     for _ in range(pixels):
@@ -55,7 +54,7 @@ def feathered(mask: Tensor, pixels: int) -> Tensor:
 
 
 def binary(mask: Tensor) -> Tensor:
-    """The mask as 0 and 1, cut above a half."""
+    """The mask as 0 and 1: 1 where it is above 0.5."""
     return (mask > 0.5).to(torch.float32)
 
 
@@ -74,9 +73,10 @@ def longest_side(mask: Tensor) -> int:
 
 
 def crop_around(mask: Tensor, side: int) -> Box:
-    """The part of the picture to work on: a square of `side` with the mask in its middle, moved inside.
+    """A square box of `side` pixels around the mask, moved so that it lies within the picture.
 
-    It holds the whole mask, and is smaller than `side` only where the picture is.
+    It always contains the whole mask: it is larger than `side` where the mask is, and smaller where the
+    picture is.
     """
     left, top, right, bottom = box(mask)
     height, width = mask.shape[-2:]
@@ -85,14 +85,14 @@ def crop_around(mask: Tensor, side: int) -> Box:
     return x, y, x + w, y + h
 
 
-def cut(image: Tensor, where: Box) -> Tensor:
+def crop(image: Tensor, where: Box) -> Tensor:
     """The pixels (B,C,h,w) of an image (B,C,H,W) in a box; a view."""
     left, top, right, bottom = where
     return image[..., top:bottom, left:right]
 
 
-def share(mask: Tensor) -> float:
-    """The part of the picture that the mask covers, 0 to 1."""
+def coverage(mask: Tensor) -> float:
+    """The share of the picture that the mask covers, 0 to 1."""
     return mask.float().mean().item()
 
 

@@ -1,4 +1,4 @@
-"""A method as everything above it sees it: its inputs by kind, its knobs, its fit and its edit.
+"""A method for whoever calls it: its inputs by kind, its knobs, its fit and its edit.
 
 A method is a file in methods/ with a function `edit`, and a function `fit` where something expensive is done
 once. What the page, the command line, sweeps, Compare and the bench need to know of it is read here, once,
@@ -16,7 +16,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from textedit_core.knobs import BoundKnob, divide, knobs, method_knobs, positionals
+from textedit_core.knobs import BoundKnob, knobs, method_knobs, positionals, split_settings
 from textedit_core.models import zoo
 from textedit_core.steps import Step
 
@@ -53,8 +53,8 @@ class Method:
     """
 
     name: str
-    edit: Callable[..., Iterator[Step]]
-    fit: Callable[..., Iterator[Step]] | None
+    edit: Callable[..., Iterator[Step[Any]]]
+    fit: Callable[..., Iterator[Step[Any]]] | None
     inputs: Mapping[str, Input]
     knobs: Mapping[str, BoundKnob]
     fitted: str
@@ -66,7 +66,7 @@ class Method:
 
     @property
     def any_size(self) -> bool:
-        """Whether the edit takes its picture and mask as large as they are, and not squared."""
+        """Whether the edit takes its picture and mask at their native size, instead of square."""
         return getattr(self.edit, "any_size", False)
 
     @cached_property
@@ -96,7 +96,7 @@ class Method:
 
     def split(self, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Settings by their names in `knobs` -> the keyword arguments of the fit, and those of the edit."""
-        return divide(settings, self.edit, self.fit)
+        return split_settings(settings, self.edit, self.fit)
 
     def fit_arguments(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
         """The positional arguments of the fit, of the inputs by name."""
@@ -129,7 +129,7 @@ def unknown(name: str) -> ValueError:
 
 
 def load(name: str) -> Method:
-    """The method of a file in methods/. ValueError, a sentence, for a name that is none, or has no edit."""
+    """The method of a file in methods/. ValueError, a sentence, for an unknown name or a missing edit."""
     try:
         module = importlib.import_module(f"textedit_core.methods.{name}")
     except ModuleNotFoundError as error:
@@ -142,7 +142,7 @@ def load(name: str) -> Method:
 
 
 @lru_cache(maxsize=256)
-def read(name: str, edit: Callable, fit: Callable | None = None) -> Method:
+def read(name: str, edit: Callable[..., Any], fit: Callable[..., Any] | None = None) -> Method:
     """A method of this name with these functions.
 
     Raises ValueError for a parameter of a type that nobody can give, and TypeError unless exactly one

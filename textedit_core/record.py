@@ -47,9 +47,10 @@ class Record:
 
     @classmethod
     def from_json(cls, text: str) -> "Record":
-        """The record that `to_json` wrote, without fields of later versions; ValueError if it is none.
+        """The record that `to_json` wrote; ValueError, a sentence, for a text that is not a record.
 
-        One of an older version comes back under the names, and the version, of today.
+        Fields that this version does not know are left out. A record of an older version gets the names of
+        prompts, and the version, of this one.
         """
         try:
             found = json.loads(text)
@@ -72,7 +73,7 @@ def _up_to_date(record: Record) -> Record:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """A version to compare with others; what is not a number in it counts 0."""
+    """A version as numbers that compare; a part of it that is not a number counts as 0."""
     return tuple(int(part) if part.isdecimal() else 0 for part in version.split("."))
 
 
@@ -82,14 +83,14 @@ def image_sha(image: Image.Image) -> str:
     return hashlib.sha256(f"{rgb.width}x{rgb.height}:".encode() + rgb.tobytes()).hexdigest()
 
 
-def save_png(image: Image.Image, path: str | os.PathLike | BinaryIO, record: Record) -> None:
-    """Write `image` as PNG with the record in its text, under the key "textedit"."""
+def save_png(image: Image.Image, path: str | os.PathLike[str] | BinaryIO, record: Record) -> None:
+    """Write `image` as PNG with the record as a text chunk with the key "textedit"."""
     text = PngImagePlugin.PngInfo()
     text.add_text(_TEXT_KEY, record.to_json())
     image.save(path, format="PNG", pnginfo=text)
 
 
-def read_png(source: str | os.PathLike | bytes) -> Record:
+def read_png(source: str | os.PathLike[str] | bytes) -> Record:
     """The record in a PNG, by path or bytes, without decoding its pixels; ValueError, a sentence, if none."""
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:

@@ -39,7 +39,7 @@ PROJECTION = {f"projection_{name}": knob for name, knob in knobs(projection.fit)
 
 @dataclass(frozen=True)
 class Sample:
-    """The latent of a seed."""
+    """A latent named by a seed: sampled in W and truncated towards the mean."""
 
     seed: int = 0
     truncation: float = 0.7
@@ -64,7 +64,7 @@ class Projected:
 
 
 class Call(NamedTuple):
-    """A function of a method with its arguments, as the cache knows it."""
+    """A call of a method's function, which has a key in the cache."""
 
     function: Any
     arguments: tuple[Any, ...]
@@ -74,7 +74,7 @@ class Call(NamedTuple):
         """Its key in a cache."""
         return caches.key(self.function, self.arguments, dict(self.settings))
 
-    def cached(self, cache: caches.Cache) -> Iterator[Step]:
+    def cached(self, cache: caches.Cache) -> Iterator[Step[Any]]:
         """Its steps, or one finished step from the cache."""
         return caches.cached(self.function, *self.arguments, cache=cache, **self.settings)
 
@@ -83,13 +83,13 @@ class Call(NamedTuple):
 class Request:
     """All that one picture depends on, and nothing else: equal requests give equal pictures.
 
-    inputs: by name, every one that the method has: parts of the models (None for one that only a fit would
-    take, where there is none to make), pictures (1,3,H,W) in [-1,1], masks
-    (1,1,H,W), texts; a latent as a `Latent`, or as a `Sample` or `Projected` that is found when it is needed.
-    settings: a value for every knob by its name in `Method.knobs`.  fitted: what stands in place of a fit,
-    where the models bring it or the person picked it.  picture: the source as it was opened, None where a
-    latent was picked.  resize: how pictures were made square, "crop" or "pad".  prompts: the texts a person
-    gave, by name.  notes: further facts for the record.
+    inputs: the value of every input of the method, by name: parts of the models (None for one that only the
+    fit takes, where nothing is fitted), pictures (1,3,H,W) in [-1,1], masks (1,1,H,W), texts; a latent as a
+    `Latent`, or as a `Sample` or `Projected` that becomes one when it is needed.
+    settings: a value for every knob by its name in `Method.knobs`.  fitted: a value to use instead of making
+    a fit: one that comes with the models, or that was picked; else None.  picture: the source as it was
+    opened, None where a latent was picked.  resize: how pictures were made square, "crop" or "pad".
+    prompts: the texts a person gave, by name.  notes: further facts for the record.
     """
 
     method: Method
@@ -103,7 +103,7 @@ class Request:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     def at(self, **settings: Any) -> Request:
-        """The same with other values for some knobs. ValueError for a wrong knob or value."""
+        """The same request with other values for some knobs. ValueError for a wrong knob or value."""
         checked = {name: _knob(self.method, name).check(value) for name, value in settings.items()}
         return replace(self, settings={**self.settings, **checked})
 
@@ -142,7 +142,7 @@ class Request:
         return chosen.call(self.models) if isinstance(chosen, Projected) else None
 
     def with_latent(self, latent: Latent | None) -> Request:
-        """The same from this latent on; without one, a sample is looked up and all else is as it was."""
+        """The same request with this latent. Without one, a `Sample` is replaced by its latent."""
         if self.method.latent is None:
             return self
         name = self.method.latent.name
@@ -183,7 +183,7 @@ class Result:
 
     @property
     def seconds(self) -> float:
-        """Of all stages."""
+        """The seconds of all stages together."""
         return sum(cost.seconds for cost in self.costs.values())
 
     @property
@@ -207,18 +207,20 @@ def request(
     fetch: bool = True,
     notes: Mapping[str, Any] | None = None,
 ) -> Request:
-    """Check what a person gave, and fill in the rest.
+    """A request made of what a person gave: checked, and everything else filled in.
 
     inputs: what the person gives, by the names of the method's inputs: a picture or mask as a PIL image, made
-    square by `resize` ("crop" or "pad"; as large as it is for a method of any size), or as a tensor that is
-    so already; texts; a latent as `Latent`, `Sample` or `Projected`, or a picture to project, by the models'
-    preset. What the fit would make may be given too, by its parameter's name, and is then not fitted.
+    square by `resize` ("crop" or "pad"; at its native size for a method of any size), or as a tensor of the
+    right size; texts; a latent as `Latent`, `Sample` or `Projected`, or as a picture to project with the
+    models' preset. A fitted value may be given too, under the name of the edit's parameter; then no fit is
+    made.
     settings: values by knob; others are the models' preset, else the paper's default.  swept: knobs that a
     sweep will set.  fetch: whether parts that may be missing are fetched from the hub.  notes: further facts
     for the record.
 
-    What the models bring of what the fit would make is not fitted again, unless a setting of the fit is given
-    or swept. ValueError, a sentence that names the input or the knob, for every mistake.
+    Where the models come with the fitted value (a relevance, a mapper for this prompt), it is used instead of
+    a fit, unless a setting of the fit is given or swept. ValueError, a sentence that names the input or the
+    knob, for every mistake.
     """
     how = method.load(asked) if isinstance(asked, str) else asked
     typed = {name: _knob(how, name).check(value) for name, value in (settings or {}).items()}
@@ -245,9 +247,9 @@ def request(
 
 
 def part_of(models: zoo.Models, part: str, default: Any = method.REQUIRED, fetch: bool = True) -> Any:
-    """A part of the models; None for one that may be missing (`default` is None) and is not there.
+    """A part of the models; None for an optional one (`default` is None) that is not there.
 
-    fetch: whether one that may be missing is fetched from the hub where it is not here.
+    fetch: whether an optional part is fetched from the hub where it is not on this machine.
     """
     if default is None and (part not in models.sources or not (fetch or models.sources[part].is_local())):
         return None
@@ -255,7 +257,7 @@ def part_of(models: zoo.Models, part: str, default: Any = method.REQUIRED, fetch
 
 
 def preset(models: zoo.Models, how: Method) -> dict[str, Any]:
-    """The knob values that suit these models, from their presets.json; ValueError for one that cannot be."""
+    """The knob values that suit these models, from their presets.json; ValueError for one that is wrong."""
     return _preset(models, how.name, how.knobs)
 
 
@@ -263,13 +265,13 @@ def projected(
     models: zoo.Models,
     picture: Image.Image,
     resize: images.Fit = "crop",
-    settings: Mapping | None = None,
+    settings: Mapping[str, Any] | None = None,
     fetch: bool = True,
 ) -> Projected:
     """A picture to be projected; settings by the knobs of `projection.fit`, else by the models' preset."""
     known = knobs(projection.fit)
     chosen = {name: known[name].check(value) for name, value in (settings or {}).items()}
-    image = images.to_tensor(picture, models.generator.size, resize).to(models.device)
+    image = images.square_tensor(picture, models.generator.size, resize).to(models.device)
     return Projected(image, preset_of_projection(models) | chosen, fetch)
 
 
@@ -323,9 +325,9 @@ def _given(
     if not isinstance(value, Image.Image):
         return value.to(models.device)
     if how.any_size and one.name in ("image", "mask"):
-        whole = images.as_mask if one.kind == "mask" else images.as_tensor
+        whole = images.native_mask if one.kind == "mask" else images.native_tensor
         return whole(value).to(models.device)
-    square = images.to_mask if one.kind == "mask" else images.to_tensor
+    square = images.square_mask if one.kind == "mask" else images.square_tensor
     return square(value, size, resize).to(models.device)
 
 
@@ -349,8 +351,8 @@ def run(asked: Request, cache: caches.Cache | None = None, costs: Costs | None =
     """
     costs = costs or Costs(asked.models.device, asked.inputs)
     found, fitted = yield from prepared(asked, cache, costs)
-    step = yield from _stage(EDITING, found.edit_call(fitted), cache, costs)
-    result = Result(step.value, asked, source_of(found), fitted, costs.stages)
+    image, step = yield from _stage(EDITING, found.edit_call(fitted), cache, costs)
+    result = Result(image, asked, source_of(found), fitted, costs.stages)
     yield Step(step.total, step.total, result, step.loss, EDITING)
 
 
@@ -374,7 +376,7 @@ def located(asked: Request, cache: caches.Cache | None = None) -> Request | None
 
 
 def known_fit(asked: Request, cache: caches.Cache | None = None) -> caches.Entry | None:
-    """The finished fit of a request, if the cache has it, and the projection before it where there is one."""
+    """The finished fit of a request; None where the cache lacks it, or the projection before it."""
     found = located(asked, cache)
     if found is None or not found.has_fit:
         return None
@@ -383,7 +385,10 @@ def known_fit(asked: Request, cache: caches.Cache | None = None) -> caches.Entry
 
 @torch.no_grad()
 def source_of(asked: Request) -> Tensor | None:
-    """What the edit stands beside: the picture as the model sees it, or the image of its latent."""
+    """What the result is compared with: the source picture as the model sees it, or the image of its latent.
+
+    (1,3,H,W) in [-1,1]; None for a latent that is still to be found.
+    """
     if "image" in asked.inputs:
         return asked.inputs["image"]
     latent = asked.inputs[asked.method.latent.name] if asked.method.latent else None
@@ -393,22 +398,24 @@ def source_of(asked: Request) -> Tensor | None:
 def prepared(
     asked: Request, cache: caches.Cache | None, costs: Costs
 ) -> Generator[Step[Any], None, tuple[Request, Any]]:
-    """All that comes before the edit; returns the request with its latent found, and what was fitted."""
+    """The steps before the edit; returns the request with its latent found, and the value of the fit."""
     call, latent = asked.projection_call(), None
     if call is not None:
-        latent = (yield from _stage(PROJECTING, call, cache, costs)).value.latent
+        projection_found, _ = yield from _stage(PROJECTING, call, cache, costs)
+        latent = projection_found.latent
     found, fitted = asked.with_latent(latent), asked.fitted
     if found.has_fit:
-        fitted = (yield from _stage(FITTING, found.fit_call(), cache, costs)).value
+        fitted, _ = yield from _stage(FITTING, found.fit_call(), cache, costs)
     return found, fitted
 
 
 def _stage(
     stage: str, call: Call, cache: caches.Cache | None, costs: Costs
-) -> Generator[Step[Any], None, Step[Any]]:
-    """The steps of a call through the cache, told with their stage and counted; returns the last one.
+) -> Generator[Step[Any], None, tuple[Any, Step[Any]]]:
+    """The steps of a call through the cache, each with the name of its stage, and their costs counted.
 
-    Of an edit the last step is not told here: its value is not yet a `Result`.
+    Returns the finished value, and the last step. The last step of an edit is not yielded here: its value is
+    not a `Result` yet.
     """
     store, last = caches.default if cache is None else cache, None
     is_known = store.get(call.key()) is not None
@@ -420,4 +427,4 @@ def _stage(
             yield replace(step, value=None, stage=stage)
     if last is None or last.value is None:
         raise TypeError(f"{call.function.__qualname__} ended without a value.")
-    return last
+    return last.value, last

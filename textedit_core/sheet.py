@@ -49,6 +49,7 @@ def contact_sheet(
     """
     columns, rows = _places(cells, x, y)
     font = ImageFont.load_default(max(14, cell_size // 13))
+    assert isinstance(font, ImageFont.FreeTypeFont)  # Pillow has it wherever FreeType was built in
     grid = _grid({_spot(cell.coords): cell for cell in cells}, columns, rows, cell_size, font)
     gap, line = _spacing(cell_size, font)
     legend = [part for text in (title, _shared(cells)) for part in _wrapped(text, font, grid.width - 2 * gap)]
@@ -61,9 +62,9 @@ def contact_sheet(
 
 
 def _grid(
-    cells: dict[frozenset, Cell],
-    columns: list[dict],
-    rows: list[dict],
+    cells: dict[frozenset[Any], Cell],
+    columns: list[dict[str, Any]],
+    rows: list[dict[str, Any]],
     cell_size: int,
     font: ImageFont.FreeTypeFont,
 ) -> Image.Image:
@@ -81,7 +82,7 @@ def _grid(
     top, pitch = 2 * line + 2 * gap, cell_size + gap
     grid = Image.new("RGB", (max(gutter + pitch * len(columns), 20 * line), top + pitch * len(rows)), _PAPER)
     draw = ImageDraw.Draw(grid)
-    draw.text((gutter + (pitch * len(columns) - gap) / 2, gap), *columns[0], _INK, font, "ma")
+    draw.text((gutter + (pitch * len(columns) - gap) / 2, gap), next(iter(columns[0])), _INK, font, "ma")
     draw.text((gap, gap + line), corner, _INK, font)
     for across, column in enumerate(columns):
         text = _cut(_label(*column.values()), font, cell_size)
@@ -100,7 +101,9 @@ def _grid(
     return grid
 
 
-def _places(cells: Sequence[Cell], x: str | Axis, y: str | Axis | None) -> tuple[list[dict], list[dict]]:
+def _places(
+    cells: Sequence[Cell], x: str | Axis, y: str | Axis | None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The columns and rows of a sheet, each as the coordinates it stands for, in the order of the values."""
     if not cells:
         raise ValueError("Contact sheet: no cell is finished yet; wait for the first one.")
@@ -121,7 +124,7 @@ def _places(cells: Sequence[Cell], x: str | Axis, y: str | Axis | None) -> tuple
     return [{across.name: value} for value in values[across.name]], rows
 
 
-def _spot(coords: dict[str, Any]) -> frozenset:
+def _spot(coords: dict[str, Any]) -> frozenset[Any]:
     return frozenset(coords.items())
 
 

@@ -1,14 +1,16 @@
 """Step: what every long computation yields, one per denoising or optimisation step."""
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+Value = TypeVar("Value", covariant=True)  # a Step of a kind of value is a Step of any wider kind
 
 
 @dataclass(frozen=True)
-class Step(Generic[T]):
+class Step(Generic[Value]):
     """One step of a computation that takes `total` of them.
 
     `done` counts the steps finished so far. `value` is the result so far: a preview until the last step,
@@ -18,7 +20,7 @@ class Step(Generic[T]):
 
     done: int
     total: int
-    value: T | None = None
+    value: Value | None = None
     loss: float | None = None
     stage: str = ""
 
@@ -33,3 +35,16 @@ def last(steps: Iterable[Step[T]]) -> T:
     if final.value is None:
         raise ValueError(f"There is no last value: step {final.done} of {final.total} ended without one.")
     return final.value
+
+
+@contextmanager
+def closing_steps(steps: Iterator[T]) -> Iterator[Iterator[T]]:
+    """`with closing_steps(steps):` stops a computation at the end of the block, finished or not.
+
+    A generator is closed, so that its `finally` runs at once; any other iterator has nothing to close.
+    """
+    try:
+        yield steps
+    finally:
+        if isinstance(steps, Generator):
+            steps.close()

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-def plan(axes: Mapping[str, Sequence], method: Method) -> list[dict[str, Any]]:
+def plan(axes: Mapping[str, Sequence[Any]], method: Method) -> list[dict[str, Any]]:
     """The cells in the order they are computed, each as {knob: value}: the costliest axis is the outermost.
 
     A knob of the fit costs most (a new fit for each value), then a knob of the edit, then one it can batch.
@@ -54,7 +54,7 @@ def plan(axes: Mapping[str, Sequence], method: Method) -> list[dict[str, Any]]:
 
 def sweep(
     request: Request,
-    axes: Mapping[str, Sequence],
+    axes: Mapping[str, Sequence[Any]],
     cache: caches.Cache | None = None,
     *,
     batch_size: int = 8,
@@ -69,8 +69,9 @@ def sweep(
     time, fewer where memory runs out. Each cell is looked up in the cache and stored there alone, as a
     single edit would be: a wider sweep computes only its new cells, a stopped one keeps what it has.
 
-    keep: called with each finished cell; what it returns stands in the value, so that one that writes large
-    images to disk and returns small ones saves their memory.  costs: where seconds and UNet rows are counted.
+    keep: called with each finished cell; what it returns is kept in its place, so that a function which
+    writes large images to disk and returns small ones saves memory.
+    costs: where seconds and UNet rows are counted.
     ValueError, at once, for a wrong knob or value.
     """
     fixed = sorted(set(axes) & set(request.method.fit_knobs)) if not request.has_fit else []
@@ -98,12 +99,12 @@ class _Sweep:
     def steps(self) -> Iterator[Step[tuple[Cell, ...]]]:
         for _, group in self._grouped(range(len(self.planned)), self._of_fit):
             asked = replace(self.request, settings={**self.request.settings, **self.planned[group[0]].coords})
-            found, fitted = yield from self._told(prepared(asked, self.cache, self.costs))
+            found, fitted = yield from self._as_own_steps(prepared(asked, self.cache, self.costs))
             self.request = replace(self.request, inputs=found.inputs)  # a latent is found once
             yield from self._edit_group(fitted, group)
 
-    def _told(self, steps: Generator[Step, None, Any]) -> Generator[Step, None, Any]:
-        """A step of the sweep for each of these steps; returns what they return."""
+    def _as_own_steps(self, steps: Generator[Step[Any], None, Any]) -> Generator[Step[Any], None, Any]:
+        """A step of the sweep for each of these steps of a fit; returns what they return."""
         with closing(steps):
             while True:
                 try:
@@ -112,7 +113,7 @@ class _Sweep:
                     return end.value
                 yield self._progress(step.loss, step.stage)
 
-    def _edit_group(self, fitted: Any, group: list[int]) -> Iterator[Step]:
+    def _edit_group(self, fitted: Any, group: list[int]) -> Iterator[Step[Any]]:
         """The cells of one fit: first those the cache has, then the others, alike ones in batches."""
         calls = {
             index: replace(
@@ -146,7 +147,7 @@ class _Sweep:
         settings: list[Mapping[str, Any]],
         batch: list[int],
         names: dict[int, str],
-    ) -> Iterator[Step]:
+    ) -> Iterator[Step[Any]]:
         merged = {name: [one[name] for one in settings] for name in settings[0]}
         merged = {
             name: values if values.count(values[0]) < len(values) else values[0]
@@ -179,6 +180,8 @@ class _Sweep:
         of_edit = method.split(self.planned[index].settings)[1]
         return {name: value for name, value in of_edit.items() if name not in method.batched}
 
-    def _grouped(self, indexes: Sequence[int], kind: Callable[[int], dict]) -> list[tuple[dict, list[int]]]:
+    def _grouped(
+        self, indexes: Sequence[int], kind: Callable[[int], dict[str, Any]]
+    ) -> list[tuple[dict[str, Any], list[int]]]:
         """Neighbours that are of one kind; `plan` puts those together."""
         return [(same, list(group)) for same, group in itertools.groupby(indexes, kind)]

@@ -31,7 +31,7 @@ def fitting_words(
 
     def left(field: str) -> str:
         if field.startswith("word_"):
-            return " ".join(part for part in alignment.split_settings(settings[field]) if meant(part, field))
+            return " ".join(part for part in alignment.split_pairs(settings[field]) if meant(part, field))
         parts = (part for part in alignment.split_phrases(settings[field]) if meant(part, field))
         return " ".join(f'"{part}"' if " " in part else part for part in parts)
 

@@ -1,4 +1,4 @@
-"""Ways to rewrite a source prompt into a prompt, from demos/presets: swap, add, restyle, reweight."""
+"""Ways to rewrite a source prompt into a prompt, read from presets/: swap, add, restyle, reweight."""
 
 import json
 from collections.abc import Callable

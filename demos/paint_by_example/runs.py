@@ -27,7 +27,7 @@ def read(view: MethodView, ctx: Context, values: Mapping[str, Any]) -> Request:
     exemplar = painting.exemplar_of(values, ctx.models(values["models"]).paint_by_example.exemplar_size)
     seen = {"mask": images.mask_to_pil(mask)[0], "exemplar": exemplar}
     digests = {f"{name}_sha256": record.image_sha(one)[:16] for name, one in seen.items()}
-    inputs = {"image": picture, "mask": mask, "exemplar": images.as_tensor(exemplar)}
+    inputs = {"image": picture, "mask": mask, "exemplar": images.native_tensor(exemplar)}
     notes = TOOLS.checked(values) | CROP.checked(values) | digests
     return from_widgets(view, ctx, values, inputs=inputs, notes=notes)
 

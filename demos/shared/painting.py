@@ -79,13 +79,13 @@ def shaped(
 
     Raises ValueError for an empty one, and for one that leaves nearly nothing as it is.
     """
-    found = images.as_mask(mask)
+    found = images.native_mask(mask)
     if found.any():
         found = masks.binary(masks.blurred(found, masks.longest_side(found) * mask_smooth / 100))
     if mask_invert:
         found = masks.inverted(found)
     masks.box(found)  # refuses an empty mask
-    if (share := masks.share(found)) > NEARLY_ALL:
+    if (share := masks.coverage(found)) > NEARLY_ALL:
         raise ValueError(
             f"Mask: it covers {100 * share:.0f} % of the picture, and leaves nothing to fit in with; "
             "paint less, or invert it."
@@ -114,7 +114,7 @@ def squared(
     """
     sides = exemplar_left, exemplar_top, exemplar_right, exemplar_bottom
     cut = images.crop_box(picture, *sides, "Crop of the exemplar")
-    return images.to_pil(images.to_tensor(cut, side, exemplar_fit))[0]
+    return images.to_pil(images.square_tensor(cut, side, exemplar_fit))[0]
 
 
 KNOBS = knobs(paint_by_example.edit)
@@ -172,9 +172,9 @@ def preview(values: dict, model: PaintByExample | None) -> Preview:
         return Preview(overlaid(source, grown(mask, given["grow"]), None))
     scale = max(size) / max(source.size)
     canvas = Canvas(max(1, round(model.size * scale)), max(1, int(model.latent_scale * scale)))
-    small = images.as_tensor(source.resize(size))
+    small = images.native_tensor(source.resize(size))
     region = paint_by_example.prepare(canvas, small, mask, **given)
-    tiny = masks.share(region.mask) < paint_by_example.SMALLEST
+    tiny = masks.coverage(region.mask) < paint_by_example.SMALLEST
     where = None if region.where == (0, 0, *size) else region.where
     return Preview(
         overlaid(source, grown(mask, given["grow"]), where),
@@ -189,7 +189,7 @@ def growth(canvas: Canvas, image: Tensor, mask: Tensor, given: dict) -> float:
     most = int(KNOBS["grow"].knob.maximum)
     for grow in range(5 * (int(given["grow"]) // 5 + 1), most, 5):
         region = paint_by_example.prepare(canvas, image, mask, **given | {"grow": grow})
-        if masks.share(region.mask) >= paint_by_example.SMALLEST:
+        if masks.coverage(region.mask) >= paint_by_example.SMALLEST:
             return float(grow)
     return float(most)
 

@@ -4,11 +4,12 @@ import html
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Protocol
 
 import gradio as gr
 
 from demos.shared.cells import short_labels, shown
-from demos.shared.marks import EVERY_CLICK, SELECT_JS, Tile, note, strip
+from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, Tile, note, strip
 from demos.shared.pictures import before_after, picture
 from demos.shared.view import MethodView
 
@@ -19,13 +20,22 @@ def invitation(steps: tuple[str, ...]) -> str:
     return f'<div class="empty"><p>Your edit will appear here.</p><ol>{lines}</ol></div>'
 
 
+class Details(Protocol):
+    """What a method shows of a result below its pictures."""
+
+    @property
+    def outputs(self) -> list[gr.components.Component]: ...
+
+    def show(self, result: dict) -> dict: ...
+
+
 class ResultPanel:
     """What an edit shows. A result is plain data, as shared/present.py says.
 
     view: of its method.  steps: what to do first, in words.  pictures: {key: label}, "edit" among
     them, beside the slider, or in a row below it, each with a line under it, if they are `captioned`; those
     that are `optional` are hidden until a result has them; those of them that are `saved` can be downloaded.
-    details: called to draw more below them; gives an object with `outputs` and `show(result)`.
+    details: called to draw more below them.
     """
 
     def __init__(
@@ -36,7 +46,7 @@ class ResultPanel:
         optional: tuple[str, ...] = (),
         saved: tuple[str, ...] = (),
         captioned: bool = False,
-        details: Callable | None = None,
+        details: Callable[[], Details] | None = None,
     ) -> None:
         self.headline, self.optional = view.headline, optional
         self.shown = gr.State(None)
@@ -53,37 +63,27 @@ class ResultPanel:
                 with gr.Row(elem_classes="captioned"):
                     self.draw_pictures(view, pictures, captioned)
             self.words = gr.HTML(label="Scores")
-            with gr.Row(elem_classes="actions"):
-                self.download = gr.DownloadButton("Download PNG", size="sm", min_width=120)
-                self.saved = {
-                    key: gr.DownloadButton(
-                        f"Download {pictures[key]}", size="sm", min_width=120, visible=False
-                    )
-                    for key in saved
-                }
-                self.pin = gr.Button("Pin", size="sm", min_width=90)
-                seeded = "seed" in view.knobs
-                self.use_seed = gr.Button("Use this seed", size="sm", min_width=120, visible=seeded)
+            self.draw_actions({key: pictures[key] for key in saved}, seeded="seed" in view.knobs)
             self.details = details() if details else None
             with gr.Accordion("Settings of this picture", open=False):
                 self.settings = gr.JSON(show_label=False, label="Settings", open=True)
             self.pinned = gr.HTML(js_on_load=SELECT_JS, elem_id=f"{view.name}-pinned")
             self.unpin = gr.Button("Clear pins", size="sm", visible=False)
-        self.pin.click(
-            self.add_pin,
-            [self.shown, self.pins],
-            [self.pins, self.pinned, self.unpin],
-            show_progress="hidden",
-            api_visibility="private",
-        )
-        self.unpin.click(
-            lambda: ([], "", gr.update(visible=False)),
-            None,
-            [self.pins, self.pinned, self.unpin],
-            show_progress="hidden",
-            api_visibility="private",
-        )
+        pinned = [self.pins, self.pinned, self.unpin]
+        self.pin.click(self.add_pin, [self.shown, self.pins], pinned, **HIDDEN)
+        self.unpin.click(lambda: ([], "", gr.update(visible=False)), None, pinned, **HIDDEN)
         self.pinned.select(self.show_pin, self.pins, self.outputs, **EVERY_CLICK)
+
+    def draw_actions(self, saved: dict[str, str], seeded: bool) -> None:
+        """Download of the edit and of the `saved` pictures, {key: label}; Pin; Use this seed."""
+        with gr.Row(elem_classes="actions"):
+            self.download = gr.DownloadButton("Download PNG", size="sm", min_width=120)
+            self.saved = {
+                key: gr.DownloadButton(f"Download {label}", size="sm", min_width=120, visible=False)
+                for key, label in saved.items()
+            }
+            self.pin = gr.Button("Pin", size="sm", min_width=90)
+            self.use_seed = gr.Button("Use this seed", size="sm", min_width=120, visible=seeded)
 
     def draw_pictures(self, view: MethodView, pictures: dict[str, str], captioned: bool) -> None:
         """The pictures, each with the line under it where there is one."""

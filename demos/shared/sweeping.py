@@ -165,7 +165,7 @@ def small(image: Tensor) -> Tensor:
     """An image (1,3,H,W) as the contact sheet will have it; a small one as it is."""
     if max(image.shape[-2:]) <= max(ON_SHEET):
         return image
-    return images.as_tensor(ImageOps.contain(images.to_pil(image)[0], ON_SHEET, Resampling.BICUBIC))
+    return images.native_tensor(ImageOps.contain(images.to_pil(image)[0], ON_SHEET, Resampling.BICUBIC))
 
 
 def placed(view: MethodView, result: Result, coords: dict, folder: Path, name: str) -> dict:

@@ -14,6 +14,7 @@ from textedit_core.bench import items, toon
 from textedit_core.bench.item import Item, Pictures
 from textedit_core.bench.plan import Contestant
 from textedit_core.toon.edits import held_out_edits
+from textedit_core.toon.look import look_of
 from textedit_core.toon.parts import PartEdit
 from textedit_core.toon.render import parts
 from textedit_core.toon.world import scene_of_seed
@@ -183,7 +184,10 @@ def test_toon_items_are_the_same_every_time_and_know_their_answers():
     assert exemplar.shape == (1, 3, 32, 32) and torch.equal(exemplar, same.get("exemplar", 32))
     edit = held_out_edits(8)[number]
     other = dataclasses.replace(scene_of_seed(toon.OTHER_SEEDS + number), glasses=edit.wanted.glasses)
-    trained_on = PartEdit(edit.scene, other, "glasses", (), parts(other, 32)["glasses"][0]).exemplar(32, 32)
+    looks = look_of(edit.scene), look_of(other)
+    trained_on = PartEdit(edit.scene, other, "glasses", (), parts(other, 32)["glasses"][0], *looks).exemplar(
+        32, 32
+    )
     assert torch.equal(exemplar, trained_on), "squashed, as the models learned it"
 
 

@@ -11,7 +11,7 @@ from textedit_core import metrics
 from textedit_core.bench import lines
 from textedit_core.bench.item import Item, Pictures
 from textedit_core.bench.plan import read_contestants
-from textedit_core.images import as_mask, as_tensor, mask_to_pil, to_pil, to_tensor
+from textedit_core.images import mask_to_pil, native_mask, native_tensor, square_tensor, to_pil
 from textedit_core.methods import paint_by_example
 from textedit_core.metrics import extras
 from textedit_core.steps import last
@@ -38,11 +38,11 @@ def test_a_method_of_any_size_sees_and_is_measured_on_the_whole_photo(bench, fol
     (folder / "items.jsonl").write_text(json.dumps(entry))
     _, out, _ = bench(methods="paint_by_example:steps=2")
     (record,) = lines.read(out).values()
-    (cell,), source = record["cells"], as_tensor(Image.open(photo))
-    exemplar = to_tensor(Image.open(folder / "images" / "hat.png"), 32)
+    (cell,), source = record["cells"], native_tensor(Image.open(photo))
+    exemplar = square_tensor(Image.open(folder / "images" / "hat.png"), 32)
     with Image.open(out / cell["file"]) as saved, Image.open(out / record["pictures"]["mask"]) as shown:
         assert saved.size == shown.size == (90, 40)
-        again = as_tensor(saved)
+        again = native_tensor(saved)
     wanted = last(paint_by_example.edit(tiny.paint_by_example, source, mask, exemplar, steps=2))
     assert to_pil(again)[0].tobytes() == to_pil(wanted)[0].tobytes()
     assert cell["metrics"]["psnr_rest"] == 100.0
@@ -70,10 +70,11 @@ def test_cocoee_runs_as_published_unless_told_otherwise(bench, tiny, cocoee):
     given = {"name": "cocoee", "methods": "paint_by_example"}
     code, out, told = bench("--data", cocoee, **given)
     assert code == 0, told
-    source = as_tensor(Image.open(cocoee / "GT_3500" / "1_GT.png"))
-    mask = as_mask(Image.open(cocoee / "Mask_bbox_3500" / "1_mask.png"))
+    source = native_tensor(Image.open(cocoee / "GT_3500" / "1_GT.png"))
+    mask = native_mask(Image.open(cocoee / "Mask_bbox_3500" / "1_mask.png"))
     side, reference = tiny.paint_by_example.exemplar_size, Image.open(cocoee / "Ref_3500" / "1_ref.png")
-    squashed = as_tensor(reference.resize((side, side)))  # PIL's own choice is bicubic, as in the public code
+    # PIL's own choice of resampling is bicubic, as in the public code.
+    squashed = native_tensor(reference.resize((side, side)))
     published = {"steps": 50, "sampler": "plms", "guidance_scale": 5.0, "seed": 42}
     painted = last(paint_by_example.edit(tiny.paint_by_example, source, mask, squashed, **published))
     (record,) = lines.read(out).values()
@@ -86,7 +87,7 @@ def test_cocoee_runs_as_published_unless_told_otherwise(bench, tiny, cocoee):
     own = {"methods": "paint_by_example:sampler=ddim", "out": "own", "name": "cocoee"}
     code, out, told = bench("--data", cocoee, "--seed", 0, "--steps", 2, "--resize", "crop", **own)
     assert code == 0, told
-    cut = to_tensor(reference, 32)
+    cut = square_tensor(reference, 32)
     painted = last(paint_by_example.edit(tiny.paint_by_example, source, mask, cut, steps=2))
     (record,) = lines.read(out).values()
     with Image.open(out / record["cells"][0]["file"]) as saved:
@@ -135,7 +136,7 @@ def test_extras_are_measured_where_they_are_asked_for(bench, monkeypatch):
     assert asked == [True] and "1 new results" in told, "with other measures it is other work"
     record = list(lines.read(out).values())[-1]
     files = record["cells"][0]["file"], record["pictures"]["image"]
-    result, source = (as_tensor(Image.open(out / file)) for file in files)
+    result, source = (native_tensor(Image.open(out / file)) for file in files)
     wanted = (result - source).abs().mean().item()
     assert record["cells"][0]["metrics"]["lpips"] == pytest.approx(wanted, rel=1e-4)
     report = (out / "report.md").read_text()

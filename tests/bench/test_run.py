@@ -15,7 +15,7 @@ from tests.bench.conftest import QUICK, plain, write_picture
 from textedit_core import __main__ as cli
 from textedit_core import metrics
 from textedit_core.bench import lines
-from textedit_core.images import to_pil, to_tensor
+from textedit_core.images import square_tensor, to_pil
 from textedit_core.methods import sdedit
 from textedit_core.record import read_png
 from textedit_core.steps import last
@@ -38,13 +38,13 @@ def test_every_item_meets_every_method_and_the_numbers_are_of_the_saved_pictures
     assert len(found) == 8 and len({(one["item"], one["label"]) for one in found.values()}) == 8
     record = next(one for one in found.values() if one["item"] == "0" and one["label"].startswith("sdedit"))
     (cell,) = record["cells"]
-    source = to_tensor(Image.open(folder / "images" / "0.png"), 32)
+    source = square_tensor(Image.open(folder / "images" / "0.png"), 32)
     wanted = last(sdedit.edit(tiny.diffusion, source, "a woman in a red hat", steps=2, strength=0.8))
     with Image.open(out / cell["file"]) as saved:
         assert saved.tobytes() == to_pil(wanted)[0].tobytes()
-        again = to_tensor(saved, 32)
+        again = square_tensor(saved, 32)
     assert read_png(out / cell["file"]).knobs["steps"] == 2
-    answer = to_tensor(Image.open(folder / "images" / "answer.png"), 32)
+    answer = square_tensor(Image.open(folder / "images" / "answer.png"), 32)
     mask = torch.zeros(1, 1, 32, 32)
     mask[..., 4:20, 8:28] = 1
     expected = {
@@ -55,7 +55,7 @@ def test_every_item_meets_every_method_and_the_numbers_are_of_the_saved_pictures
         "clip_score": metrics.clip_score(tiny.clip, again, "a woman in a red hat"),
         "clip_similarity": metrics.clip_similarity(tiny.clip, again, source),
         "exemplar_score": metrics.exemplar_score(
-            tiny.clip, again, to_tensor(Image.open(folder / "images" / "hat.png"), 32), mask
+            tiny.clip, again, square_tensor(Image.open(folder / "images" / "hat.png"), 32), mask
         ),
     }
     for name, value in expected.items():
@@ -88,7 +88,7 @@ def test_an_unexpected_error_ends_one_edit_only(bench, monkeypatch):
     real = sdedit.edit
 
     def sometimes(model, image, prompt, *, strength=0.8, guidance_scale=7.5, steps=50, seed=0):
-        if image.mean() < to_tensor(Image.new("RGB", (32, 32), (120, 120, 120)), 32).mean():
+        if image.mean() < square_tensor(Image.new("RGB", (32, 32), (120, 120, 120)), 32).mean():
             raise KeyError("deep inside")
         yield from real(model, image, prompt, strength=strength, steps=steps, seed=seed)
 

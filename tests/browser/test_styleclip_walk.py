@@ -44,9 +44,11 @@ def test_a_newcomer_picks_drags_accepts_undoes_and_scrubs(visit):
     page.get_by_role("tab", name="Optimizer").click()
     page.locator("#styleclip_optimizer-prompt textarea, #styleclip_optimizer-prompt input").fill("a sad man")
     page.locator("#styleclip_optimizer-edit").click()
-    expect(page.locator("#styleclip_optimizer-way [data-cell]")).to_have_count(4)
+    expect(page.locator("#styleclip_optimizer-path [data-cell]")).to_have_count(4)
+    last = shown(page, "optimizer").get_attribute("src")
     page.get_by_role("button", name="Go to step 1").click()
     expect(page.get_by_label("number input for Position")).to_have_value(re.compile(r"^0\.33"))
+    expect(shown(page, "optimizer")).not_to_have_attribute("src", last)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

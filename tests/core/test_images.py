@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from textedit_core import images
-from textedit_core.images import mask_to_pil, open_image, open_mask, to_mask, to_pil, to_tensor
+from textedit_core.images import mask_to_pil, open_image, open_mask, square_mask, square_tensor, to_pil
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -213,7 +213,7 @@ def test_no_file_is_a_sentence(source):
 @pytest.mark.parametrize("fit", ["crop", "pad"])
 def test_tensors_and_images_round_trip(fit):
     image = gradient((32, 32))
-    tensor = to_tensor(image, 32, fit)
+    tensor = square_tensor(image, 32, fit)
     assert tensor.shape == (1, 3, 32, 32) and tensor.dtype == torch.float32
     assert tensor.min() >= -1 and tensor.max() <= 1
     assert np.array_equal(np.asarray(to_pil(tensor)[0]), np.asarray(image))
@@ -222,7 +222,7 @@ def test_tensors_and_images_round_trip(fit):
 def test_crop_keeps_the_middle_and_pad_keeps_everything():
     wide = Image.new("RGB", (90, 30), "black")
     wide.paste("red", (30, 0, 60, 30))
-    crop, pad = to_tensor(wide, 30, "crop"), to_tensor(wide, 30, "pad")
+    crop, pad = square_tensor(wide, 30, "crop"), square_tensor(wide, 30, "pad")
     assert torch.equal(crop[0, :, 15, 15], torch.tensor([1.0, -1, -1])) and crop[0, 0].mean() > 0.99
     assert torch.equal(pad[0, :, 2, 15], torch.tensor([1.0, 1, 1]))  # white above
     assert torch.equal(pad[0, :, 15, 2], torch.tensor([-1.0, -1, -1]))  # the black left end is still there
@@ -231,12 +231,12 @@ def test_crop_keeps_the_middle_and_pad_keeps_everything():
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (3000, 2)])
 @pytest.mark.parametrize("fit", ["crop", "pad"])
 def test_any_shape_becomes_a_square(size, fit):
-    assert to_tensor(Image.new("RGB", size), 16, fit).shape == (1, 3, 16, 16)
+    assert square_tensor(Image.new("RGB", size), 16, fit).shape == (1, 3, 16, 16)
 
 
 def test_an_unknown_rule_is_refused():
     with pytest.raises(ValueError, match="'crop' or 'pad'"):
-        to_tensor(gradient(), 16, "stretch")
+        square_tensor(gradient(), 16, "stretch")
 
 
 def test_values_outside_are_clamped_and_nan_is_no_black_image():
@@ -249,7 +249,7 @@ def test_a_painted_layer_is_a_mask_by_its_opacity():
     layer = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
     layer.paste((0, 0, 0, 255), (0, 0, 4, 8))
     layer.putpixel((6, 6), (255, 255, 255, 127))
-    mask = to_mask(layer, 8)
+    mask = square_mask(layer, 8)
     assert mask.shape == (1, 1, 8, 8)
     assert mask[0, 0, :, :4].min() == 1 and mask[0, 0, :, 4:].max() == 0
 
@@ -258,7 +258,7 @@ def test_a_painted_layer_is_a_mask_by_its_opacity():
 def test_an_opaque_image_is_a_mask_by_its_brightness(mode):
     drawn = Image.new("L", (8, 8), 0)
     drawn.paste(255, (2, 2, 6, 6))
-    mask = to_mask(open_mask(encode(drawn.convert(mode))), 8)
+    mask = square_mask(open_mask(encode(drawn.convert(mode))), 8)
     assert mask.sum() == 16 and mask[0, 0, 2:6, 2:6].min() == 1
     assert np.unique(np.asarray(mask_to_pil(mask)[0])).tolist() == [0, 255]
 
@@ -266,23 +266,23 @@ def test_an_opaque_image_is_a_mask_by_its_brightness(mode):
 def test_a_mask_lies_where_the_image_lies_and_padding_is_kept():
     wide = Image.new("L", (90, 30), 0)
     wide.paste(255, (30, 0, 60, 30))
-    assert to_mask(wide, 30, "crop").mean() == 1
-    everything = to_mask(Image.new("L", (90, 30), 255), 30, "pad")
+    assert square_mask(wide, 30, "crop").mean() == 1
+    everything = square_mask(Image.new("L", (90, 30), 255), 30, "pad")
     assert everything[0, 0, 15].min() == 1 and everything[0, 0, :9].max() == 0
 
 
 def test_an_empty_layer_is_an_empty_mask():
-    assert to_mask(Image.new("RGBA", (8, 8), (255, 255, 255, 0)), 8).sum() == 0
+    assert square_mask(Image.new("RGBA", (8, 8), (255, 255, 255, 0)), 8).sum() == 0
 
 
 def test_a_picture_and_a_mask_at_their_own_size():
     picture = Image.effect_noise((7, 5), 60).convert("RGB")
-    tensor = images.as_tensor(picture)
+    tensor = images.native_tensor(picture)
     assert tensor.shape == (1, 3, 5, 7)
     assert images.to_pil(tensor)[0].tobytes() == picture.tobytes()
     drawn = Image.new("L", (7, 5), 0)
     drawn.paste(255, (2, 1, 4, 3))
-    mask = images.as_mask(drawn)
+    mask = images.native_mask(drawn)
     assert mask.shape == (1, 1, 5, 7) and mask.sum() == mask[..., 1:3, 2:4].sum() == 4
 
 

@@ -11,15 +11,12 @@ from textedit_core.knobs import (
     BoundKnob,
     Eta,
     Knob,
-    Seed,
     Steps,
     Strength,
     batches,
-    divide,
-    hand_over,
     knobs,
     method_knobs,
-    positionals,
+    split_settings,
 )
 
 
@@ -198,23 +195,11 @@ def test_the_settings_of_a_method_have_a_name_each():
     assert list(method_knobs(fakes.edit)) == ["eta", "steps", "seed"]
 
 
-def test_divide_hands_each_function_its_own():
+def test_split_settings_hands_each_function_its_own():
     settings = {"rounds": 1, "fit_seed": 2, "eta": 3, "steps": 4, "seed": 5}
-    for_fit, for_edit = divide(settings, fakes.edit, fakes.fit)
+    for_fit, for_edit = split_settings(settings, fakes.edit, fakes.fit)
     assert (for_fit, for_edit) == ({"rounds": 1, "seed": 2}, {"eta": 3, "steps": 4, "seed": 5})
-    assert divide({"seed": 5}, fakes.edit, fakes.fit) == ({}, {"seed": 5})
-
-
-def test_hand_over_puts_the_fitted_value_in_its_place():
-    def edit(model, inversion, source, target, mask=None, *, seed: Seed = 0): ...
-
-    given = {"model": "M", "image": "I", "source": "a cat", "target": "a dog"}
-    assert positionals(edit) == ["model", "inversion", "source", "target", "mask"]
-    assert hand_over(edit, given, "F") == ("M", "F", "a cat", "a dog", None)
-    with pytest.raises(TypeError, match="target"):
-        hand_over(edit, {"model": "M", "source": "a cat"}, "F")
-    with pytest.raises(TypeError):
-        hand_over(edit, given | {"inversion": "F"}, "F")
+    assert split_settings({"seed": 5}, fakes.edit, fakes.fit) == ({}, {"seed": 5})
 
 
 def test_a_label_is_made_of_the_name_where_none_is_given():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from textedit_core.images import as_mask, mask_at, open_image, open_mask, read_mask
+from textedit_core.images import mask_at, native_mask, open_image, open_mask, read_mask
 
 SIDE, BOX = 128, (30, 40, 80, 90)
 
@@ -246,7 +246,7 @@ def test_a_mask_of_the_same_shape_at_another_size():
 
 
 def test_a_mask_as_a_tensor_is_read_the_same_way():
-    assert as_mask(boxed("RGB", "black", "blue")).sum() == 2500
+    assert native_mask(boxed("RGB", "black", "blue")).sum() == 2500
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])

@@ -67,7 +67,7 @@ def test_a_feather_deeper_than_the_mask_reaches_one_where_the_mask_is_deepest(ma
 def test_the_box_is_the_smallest_and_an_empty_mask_is_refused(mask):
     assert masks.box(mask) == (10, 6, 20, 12)
     assert masks.longest_side(mask) == 10
-    assert masks.share(mask) == pytest.approx(0.1)
+    assert masks.coverage(mask) == pytest.approx(0.1)
     with pytest.raises(ValueError, match="Mask: it is empty"):
         masks.box(torch.zeros(1, 1, 4, 4))
 
@@ -85,7 +85,7 @@ def test_the_box_is_the_smallest_and_an_empty_mask_is_refused(mask):
 def test_the_crop_holds_the_mask_in_its_middle(mask, side, where):
     found = masks.crop_around(mask, max(side, masks.longest_side(mask)))
     assert found == where
-    assert masks.cut(mask, found).sum() == mask.sum()
+    assert masks.crop(mask, found).sum() == mask.sum()
 
 
 def test_a_mask_at_the_rim_moves_the_crop_inside():

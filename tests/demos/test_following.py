@@ -156,7 +156,7 @@ def test_a_cell_sent_to_the_tab_fixes_the_seed_and_says_where_attention_comes_fr
     cell |= {"record": record % str(values).replace("'", '"'), "words": "", "scores": None}
     sent = tab.send(cell)
     assert sent[tab.seeds.mode] == "fixed" and set(sent) <= set(tab.send_outputs)
-    assert "Press Edit for the attention" in attention(cell)
+    assert "Press Edit to see them" in attention(cell)
     assert attention({"maps": {}, "mask": None}) == ""
 
 

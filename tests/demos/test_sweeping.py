@@ -78,7 +78,7 @@ def test_a_sweep_keeps_of_a_large_cell_what_the_contact_sheet_needs(ctx, tmp_pat
     ask, axes = asked(ctx, (400, 280), tmp_path), {"guidance_scale": [1.0, 3.0]}
     *_, state = sweeping.run(ctx, VIEW, ask, "guidance_scale", axes, Event())
     assert [tuple(cell.image.shape) for cell in state.cells] == [(1, 3, 134, 192)] * 2
-    whole = [images.as_tensor(Image.open(cell["edit"])) for cell in state.shown]
+    whole = [images.native_tensor(Image.open(cell["edit"])) for cell in state.shown]
     assert all(one.shape[-2:] == ask.inputs["image"].shape[-2:] for one in whole)
     large = [replace(cell, image=one) for cell, one in zip(state.cells, whole, strict=True)]
     sheets = [contact_sheet(cells, "guidance_scale").tobytes() for cells in (large, state.cells)]

@@ -62,7 +62,7 @@ def test_a_thin_stroke_is_really_repainted_whatever_the_size_of_the_picture(mode
     places = torch.arange(side)
     mask = ((places[:, None] - places).abs() < max(1, side / 48)).float()[None, None]
     region = paint_by_example.prepare(model, draw(1, 3, side, side), mask, feather=25)
-    cut = masks.cut(mask, region.where)
+    cut = masks.crop(mask, region.where)
     assert region.blend.max() == 1 and (region.blend * (1 - cut)).max() == 0
     assert region.blend[cut > 0].mean() > 0.5
 

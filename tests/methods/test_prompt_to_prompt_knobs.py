@@ -10,7 +10,7 @@ from tests.bundles import tiny_unet
 from tests.methods.inverted import ADD, MILD, SOURCE, SWAP, edited, edited_many
 from textedit_core import __main__ as cli
 from textedit_core.cache import Cache
-from textedit_core.images import to_pil, to_tensor
+from textedit_core.images import square_tensor, to_pil
 from textedit_core.knobs import knobs, method_knobs
 from textedit_core.methods import prompt_to_prompt
 from textedit_core.models import zoo
@@ -200,7 +200,7 @@ def test_the_command_line_inverts_and_edits(tiny_folder, tmp_path):
     record = read_png(out)
     assert record.prompts == {"source_prompt": SOURCE, "prompt": SWAP}
     assert record.knobs["inversion"] == "npi" and record.knobs["word_weights"] == "blue=2"
-    image = to_tensor(Image.open(picture), 32)
+    image = square_tensor(Image.open(picture), 32)
     model = zoo.load(tiny_folder).diffusion
     fitted = last(prompt_to_prompt.fit(model, image, SOURCE, inversion="npi", steps=3))
     wanted = to_pil(edited(model, fitted, SWAP, word_weights="blue=2"))[0]

@@ -65,7 +65,7 @@ def run(options: Mapping[str, Any], say: Callable[[str], None], note: Callable[[
     _bench(options, out, say, note)
 
 
-def _bench(options: Mapping[str, Any], out: Path, say: Callable, note: Callable) -> None:
+def _bench(options: Mapping[str, Any], out: Path, say: Callable[..., Any], note: Callable[..., Any]) -> None:
     from textedit_core.bench import page, plan, sets
     from textedit_core.bench.plan import Bench
     from textedit_core.bench.run import Share, work
@@ -113,7 +113,7 @@ def _bench(options: Mapping[str, Any], out: Path, say: Callable, note: Callable)
         say(str(out / "report.md"))
 
 
-def read_items(options: Mapping[str, Any], models: Any) -> list:
+def read_items(options: Mapping[str, Any], models: Any) -> list[Any]:
     """The items that NAME, --data and --limit ask for. ValueError, a sentence, where they cannot be had."""
     from textedit_core.bench import items, toon
     from textedit_core.models import zoo

@@ -10,7 +10,16 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from textedit_core.images import Fit, as_mask, as_tensor, mask_at, open_image, open_mask, to_mask, to_tensor
+from textedit_core.images import (
+    Fit,
+    mask_at,
+    native_mask,
+    native_tensor,
+    open_image,
+    open_mask,
+    square_mask,
+    square_tensor,
+)
 
 # A file, or a function that draws the tensor for a size in pixels.
 Picture = Path | Callable[[int], Tensor] | None
@@ -20,7 +29,8 @@ Picture = Path | Callable[[int], Tensor] | None
 class Item:
     """One picture and what is wanted of it; what is None or "" an item does not have.
 
-    prompt: the wanted result in words.  caption, target: the picture before and after, told alike.
+    prompt: the wanted result in words.  caption, target: descriptions of the picture before and after the
+    edit, in the same words but for the edit.
     mask: where a method may paint.  changed: where the result is to differ, for the measures; the mask
     unless given.  answer: the true result.  knobs: settings that belong to the item, for methods that have
     them.  squash: whether the exemplar is squashed to a square, whatever is done to the other pictures.
@@ -53,14 +63,21 @@ class Pictures:
     def get(self, name: str, size: int | None) -> Tensor | None:
         """`image`, `exemplar`, `answer` (1,3,size,size) or `mask`, `changed` (1,1,size,size); or None.
 
-        Without a size they are as large as the files are, and the answer as the image.
+        Without a size they have the size of their files, and the answer that of the image.
         """
         if (name, size) not in self._opened:
             self._opened[name, size] = self._open(name, size)
         return self._opened[name, size]
 
+    def source(self, size: int | None) -> Tensor:
+        """The picture to edit, as `get` gives it. ValueError for an item without one."""
+        image = self.get("image", size)
+        if image is None:
+            raise ValueError(f"{self.item.name} has no picture to edit.")
+        return image
+
     def can_be_whole(self) -> bool:
-        """Whether all that shares the source's frame is in files, of which each has a size of its own."""
+        """Whether image, mask, changed region and answer are all files, and so have a native size."""
         framed = (getattr(self.item, name) for name in ("image", "mask", "changed", "answer"))
         return all(one is None or isinstance(one, Path) for one in framed)
 
@@ -74,12 +91,13 @@ class Pictures:
         if name in ("mask", "changed"):
             opened = open_mask(given, label)
             if size:
-                return to_mask(opened, size, self.fit)
-            height, width = self.get("image", None).shape[2:]
-            return as_mask(mask_at(opened, (width, height), label))
+                return square_mask(opened, size, self.fit)
+            height, width = self.source(None).shape[2:]
+            return native_mask(mask_at(opened, (width, height), label))
         opened = open_image(given, label)
         if size and name == "exemplar" and self.item.squash:
-            return as_tensor(opened.resize((size, size), Image.Resampling.BICUBIC))
+            return native_tensor(opened.resize((size, size), Image.Resampling.BICUBIC))
         if not size and name == "answer":
-            opened = opened.resize(self.get("image", None).shape[:1:-1])
-        return to_tensor(opened, size, self.fit) if size else as_tensor(opened)
+            height, width = self.source(None).shape[2:]
+            opened = opened.resize((width, height))
+        return square_tensor(opened, size, self.fit) if size else native_tensor(opened)

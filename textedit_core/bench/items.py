@@ -1,4 +1,4 @@
-"""The readers of the layouts in which people have the items of a benchmark."""
+"""Readers of the folders of published benchmarks, and of our own layout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from textedit_core.bench.item import Item
-from textedit_core.images import to_mask
+from textedit_core.images import square_mask
 
 PIE_SIDE = 512
 COCOEE_KNOBS = {"steps": 50, "sampler": "plms", "guidance_scale": 5.0, "seed": 42}
@@ -26,7 +26,7 @@ PROMPT_KEYS = ("prompt", "target_text", "target", "editing_prompt")
 
 
 def read_folder(folder: Path) -> list[Item]:
-    """The items of a folder in any layout known here, told apart by what lies in it.
+    """The items of a folder in any layout known here, recognised by the files in it.
 
     items.jsonl: our own (`own_layout`); mapping_file.json: PIE-Bench; GT_3500/: COCOEE; else a list of
     images and target texts, TEdBench. ValueError, a sentence, where none fits.
@@ -46,10 +46,11 @@ def own_layout(folder: Path) -> list[Item]:
     """FOLDER/items.jsonl, one JSON object a line: {"image": "images/cat.png", "prompt": "a black cat"}.
 
     `image`, and where there is one `mask`, `exemplar`, `answer`: paths below the folder. `prompt`: the wanted
-    result; `caption`, `target`: before and after, told alike. `name`: else the image's. `group`: a word the
-    report sorts by. `knobs`: settings by name. ValueError, with the number of the line, for anything else.
+    result; `caption`, `target`: before and after, in the same words but for the edit. `name`: the
+    image's unless given. `group`: a word the report sorts by. `knobs`: settings by name. ValueError, with the
+    number of the line, for anything else.
     """
-    items = []
+    items: list[Item] = []
     lines = (folder / "items.jsonl").read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -59,7 +60,20 @@ def own_layout(folder: Path) -> list[Item]:
             paths = {key: folder / found[key] for key in OWN_PICTURES if key in found}
             texts = {key: str(found[key]) for key in OWN_TEXTS if key in found}
             name = found.get("name", Path(found["image"]).stem)
-            items.append(Item(safe_name(str(name)), **paths, **texts, knobs=dict(found.get("knobs", {}))))
+            items.append(
+                Item(
+                    safe_name(str(name)),
+                    paths.get("image"),
+                    prompt=texts.get("prompt", ""),
+                    caption=texts.get("caption", ""),
+                    target=texts.get("target", ""),
+                    mask=paths.get("mask"),
+                    exemplar=paths.get("exemplar"),
+                    answer=paths.get("answer"),
+                    group=texts.get("group", ""),
+                    knobs=dict(found.get("knobs", {})),
+                )
+            )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
                 f"items.jsonl: line {number} is no item; write it as "
@@ -75,7 +89,7 @@ def pie(folder: Path) -> list[Item]:
     one is weighted twice, as in the published runs; the group is the type of the edit.
     """
     mapping = _json(folder / "mapping_file.json")
-    items = []
+    items: list[Item] = []
     for name, entry in mapping.items():
         source, target = (_without_brackets(entry[key]) for key in ("original_prompt", "editing_prompt"))
         words = entry.get("blended_word", "").split()
@@ -142,7 +156,7 @@ def tedbench(folder: Path) -> list[Item]:
             f"'{folder}' is in no layout known here: one list of images and target texts is wanted, or "
             f"items.jsonl; there are {len(lists)} lists."
         )
-    items = []
+    items: list[Item] = []
     for image, text in _pairs(lists[0]):
         places = [folder / part / image for part in ("", "originals", "images")]
         found = next((place for place in places if place.is_file()), places[0])
@@ -151,7 +165,7 @@ def tedbench(folder: Path) -> list[Item]:
 
 
 def safe_name(name: str) -> str:
-    """A name that can be a folder's."""
+    """The name with all characters replaced that a folder's name cannot have."""
     return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip(".-") or "item"
 
 
@@ -190,7 +204,7 @@ def _is_heading(row: Any) -> bool:
 
 
 def _pie_mask(runs: tuple[int, ...], size: int) -> Tensor:
-    return to_mask(Image.fromarray(pie_mask(runs) * 255), size)
+    return square_mask(Image.fromarray(pie_mask(runs) * 255), size)
 
 
 def _without_brackets(text: str) -> str:

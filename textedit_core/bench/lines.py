@@ -1,4 +1,4 @@
-"""Results as JSON lines: appended whole, one process a file, and read back whatever a kill left behind."""
+"""Results as JSON lines: each process appends to its own file, and incomplete lines are ignored."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 def append(path: Path, record: dict[str, Any], allow_nan: bool = False) -> None:
     """Add one record as a line, in one write that is on the disk when this returns.
 
-    A torn line that an earlier kill left at the end is closed first, so that it spoils no other.
-    ValueError for a record that is no JSON; NaN and infinity, which are none, can be allowed.
+    An incomplete line that a killed process left at the end is ended first, so that this one can be read.
+    ValueError for a record that is not JSON; NaN and infinity, which JSON lacks, can be allowed.
     """
     line = json.dumps(record, allow_nan=allow_nan) + "\n"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -30,7 +30,7 @@ def append(path: Path, record: dict[str, Any], allow_nan: bool = False) -> None:
 def read(folder: Path, name: str = "lines", key: str = "key") -> dict[Any, dict[str, Any]]:
     """The records of all processes in a folder, its NAME-*.jsonl, by their key.
 
-    A torn line is none; of two with the same key the last counts.
+    Incomplete lines are ignored; of two with the same key the last counts.
     """
     paths = sorted(folder.glob(f"{name}-*.jsonl"))
     return {record[key]: record for path in paths for record in _read(path, key)}

@@ -60,13 +60,13 @@ def measure(
 ) -> dict[str, float | None]:
     """All measures of a result (1,3,H,W) in [-1,1] that can be taken, None where one is undefined.
 
-    size: the side at which `pictures` has what the result is held against; None for as large as they are.
+    size: the side of the pictures that the result is compared with; None for their native size.
     extras: further distances from the source, by name.
     PSNR is at most 100 dB, for equal pictures. `psnr_rest` is of what is not to change, the mean over that
     alone; the background measures are PIE-Bench's, over the frame.
     """
     result = result.detach().float().cpu()
-    item, source, answer = pictures.item, pictures.get("image", size), pictures.get("answer", size)
+    item, source, answer = pictures.item, pictures.source(size), pictures.get("answer", size)
     found: dict[str, Tensor | float] = {"psnr_source": metrics.psnr(result, source)}
     if answer is not None:
         found["psnr_answer"] = metrics.psnr(result, answer)
@@ -91,7 +91,7 @@ def measure(
 
 def _by_clip(models: zoo.Models, pictures: Pictures, result: Tensor, size: int | None) -> dict[str, Tensor]:
     clip, item = models.clip, pictures.item
-    source, changed = pictures.get("image", size), pictures.get("changed", size)
+    source, changed = pictures.source(size), pictures.get("changed", size)
     found = {
         "clip_similarity": metrics.clip_similarity(clip, result, source),
         "structure_distance": metrics.structure_distance(clip, result, source),

@@ -35,8 +35,9 @@ def write(bench: Bench, command: str = "", reference: Path | None = None) -> Rep
 
     Of several processes the one that ends last finds everything there and writes the one report.
     """
-    records = bench.records()
-    if any(record is None for _, _, record in records):
+    planned = bench.records()
+    records = [(item, contestant, record) for item, contestant, record in planned if record is not None]
+    if len(records) < len(planned):
         return None
     report = gather(bench, records, command, reference)
     rows = [{"label": row.label, "coords": dict(row.coords), "items": row.items, "means": dict(row.means)}
@@ -139,12 +140,12 @@ def _html_entry(entry: Entry) -> str:
 
 def _best(name: str, rows: tuple[Row, ...]) -> list[Row]:
     """The rows with the best mean of a measure; none where only one row has it, or for a cost."""
-    known = [row for row in rows if row.means.get(name) is not None]
+    known = [value for row in rows if (value := row.means.get(name)) is not None]
     if len(known) < 2 or name not in (*MEASURES, "frechet", "qs"):
         return []
     down = name == "frechet" or (name in MEASURES and MEASURES[name].better == "down")
-    wanted = (min if down else max)(row.means[name] for row in known)
-    return [row for row in known if row.means[name] == wanted]
+    wanted = min(known) if down else max(known)
+    return [row for row in rows if row.means.get(name) == wanted]
 
 
 def _line(cells: list[str]) -> str:
@@ -152,7 +153,7 @@ def _line(cells: list[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text that neither a table nor Markdown takes apart."""
+    """A text in one line, without the characters that break a table or Markdown."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
 
 

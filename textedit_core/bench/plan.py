@@ -41,7 +41,7 @@ class Contestant:
     method: str
     settings: Mapping[str, Any]
     typed: frozenset[str] = frozenset()
-    axes: Mapping[str, tuple] = field(default_factory=dict)
+    axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
     @property
     def how(self) -> Method:
@@ -53,7 +53,7 @@ class Contestant:
         return dict(self.settings) | self.own_of(item)
 
     def own_of(self, item: Item) -> dict[str, Any]:
-        """Of the item's own settings those that hold for this contestant, by name."""
+        """The item's own settings that apply to this contestant, by name."""
         known = self.how.knobs
         return {name: known[name].check(value) for name, value in item.knobs.items()
                 if name in known and name not in self.typed and name not in self.axes}  # fmt: skip
@@ -61,8 +61,8 @@ class Contestant:
     def texts_for(self, item: Item) -> dict[str, str]:
         """The item's texts by parameter name, "" for one it lacks.
 
-        A method that takes a text of the source beside its `prompt` gets the captions of before and after,
-        told alike; one with a `prompt` alone gets what is wanted.
+        A method that takes a text of the source beside its `prompt` gets the item's caption and target; one
+        that takes a `prompt` alone gets the item's prompt.
         """
         names, after = self.how.texts, item.target or item.prompt
         meant = dict.fromkeys(SOURCE_TEXTS, item.caption)
@@ -70,7 +70,7 @@ class Contestant:
         return {name: meant.get(name, "") for name in names}
 
     def lacks(self, item: Item) -> str:
-        """Why the item is not for this method, such as "needs a mask"; "" where it has all that is asked."""
+        """Why this method cannot edit the item, such as "needs a mask"; "" where it can."""
         texts = self.texts_for(item)
         for one in self.how.inputs.values():
             if one.kind not in WORDS or not one.required:
@@ -119,7 +119,8 @@ def read_contestants(
         base = {one: bound.default for one, bound in known.items()} | preset(models, load(name))
         if seed is not None and "seed" in known:
             base["seed"] = known["seed"].check(seed)
-            # As if it were typed, of an edit; of a fit alone it is no wish to fit anew what the models bring.
+            # It counts as typed where the edit has it: a seed of the fit alone is no reason to make a fit
+            # that the models come with.
             typed = ({"seed": base["seed"]} if "seed" in load(name).edit_knobs else {}) | typed
         found.append(Contestant(label, name, base | typed, frozenset(typed), _distinct(axes)))
     for name in [*flags, *map(_axis_name, sweeps)]:
@@ -131,9 +132,9 @@ def read_contestants(
 
 
 def parts_of(contestants: Sequence[Contestant], models: zoo.Models) -> list[str]:
-    """The parts of the models that the contestants take, each once; without what may be missing and is.
+    """The parts of the models that the contestants take, each once, without optional ones that are not there.
 
-    A method that takes a latent also takes what finds one for a picture.
+    A method that takes a latent also takes the parts that project a picture.
     """
     asked: dict[str, None] = {}
     for one in (one for contestant in contestants for one in contestant.how.inputs.values()):
@@ -144,27 +145,27 @@ def parts_of(contestants: Sequence[Contestant], models: zoo.Models) -> list[str]
     return list(asked)
 
 
-def key(item: Item, contestant: Contestant, world: Sequence[str]) -> str:
-    """Names one piece of work by all that its result depends on: 16 hex digits.
+def key(item: Item, contestant: Contestant, context: Sequence[str]) -> str:
+    """A key, 16 hex digits, of all that the result of a contestant on an item depends on.
 
-    world: whatever is not of the item's texts or the contestant, such as the models' fingerprints, how
-    pictures are made square, and the `contents` of the item's.
+    context: what is neither a text of the item nor a setting: the models' fingerprints, how pictures are
+    made square, and the `contents` of the item's.
     """
     asked = {
         "item": [item.name, item.prompt, item.caption, item.target, item.group],
         "method": contestant.method,
         "settings": contestant.settings_for(item),
         "axes": {name: list(values) for name, values in contestant.axes.items()},
-        "world": list(world),
+        "world": list(context),  # under the name that finished benchmarks were keyed with
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def contents(item: Item) -> list[str]:
-    """What lies in the item's picture files, a sha256 each; "" in place of it for one that cannot be read.
+    """The sha256 of each of the item's picture files, "" for one that cannot be read.
 
-    A picture that is drawn is told by the item's name, and by the models. Before them stands whether the
-    exemplar is squashed.
+    A picture that is drawn needs none: it follows from the item's name. The list begins with "squashed" where
+    the exemplar is.
     """
     found = ["squashed"] * item.squash
     for name in PICTURES:
@@ -196,19 +197,19 @@ class Bench:
     _keys: dict[tuple[int, int], str] = field(default_factory=dict)
 
     def key(self, item: int, contestant: int) -> str:
-        """The key of a piece of work, by the two places. Loads the models that the contestants take."""
+        """The key of an item and a contestant, by their indices. Loads the models the contestants take."""
         if not self._keys:
             measuring = [part for part in MEASURING if part in self.models.sources]
             seen = [contents(item) for item in self.items]
             for j, one in enumerate(self.contestants):
                 parts = sorted({*parts_of([one], self.models), *measuring})
-                world = [self.resize, *self.extras, *map(self._fingerprint, parts)]
+                context = [self.resize, *self.extras, *map(self._fingerprint, parts)]
                 for i, asked in enumerate(self.items):
-                    self._keys[i, j] = key(asked, one, [*world, *seen[i]])
+                    self._keys[i, j] = key(asked, one, [*context, *seen[i]])
         return self._keys[item, contestant]
 
     def records(self) -> list[tuple[Item, Contestant, dict[str, Any] | None]]:
-        """All work in order, each with its record, None where it is not done yet."""
+        """Every item with every contestant, in order, with its record; None where it is not done yet."""
         done = lines.read(self.out)
         places = itertools.product(range(len(self.items)), range(len(self.contestants)))
         return [(self.items[i], self.contestants[j], done.get(self.key(i, j))) for i, j in places]
@@ -236,7 +237,7 @@ def _axis_name(text: str) -> str:
     return text.partition("=")[0].strip().replace("-", "_")
 
 
-def _distinct(axes: Sequence[Axis]) -> dict[str, tuple]:
+def _distinct(axes: Sequence[Axis]) -> dict[str, tuple[Any, ...]]:
     found = {axis.name: axis.values for axis in axes}
     if len(found) < len(axes):
         raise ValueError("--sweep: a knob is swept twice; give all its values at once.")

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from textedit_core.bench import sets
+from textedit_core.bench.item import Item
 from textedit_core.bench.measure import MEASURES
-from textedit_core.bench.plan import Bench
+from textedit_core.bench.plan import Bench, Contestant
 
 COSTS = {"fit_seconds": "fit, s", "edit_seconds": "edit, s", "fit_rows": "fit, UNet rows",
          "edit_rows": "edit, UNet rows"}  # fmt: skip
+# An item, a contestant, and what was recorded of the two.
+Outcome = tuple[Item, Contestant, dict[str, Any]]
 SETS = {"frechet": "Frechet distance", "qs": "QS"}
 
 
@@ -38,7 +41,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Entry:
-    """One item: its texts, its pictures [(title, file, words)], and what was not done [(label, reason)]."""
+    """One item: its texts, its pictures [(title, file, words)], and who did not edit it [(label, reason)]."""
 
     name: str
     group: str
@@ -65,7 +68,7 @@ class Report:
         return [(name, text) for name, text in headings.items() if name in known]
 
 
-def gather(bench: Bench, records: Sequence[tuple], command: str, reference: Path | None = None) -> Report:
+def gather(bench: Bench, records: Sequence[Outcome], command: str, reference: Path | None = None) -> Report:
     """The report of these (item, contestant, record)."""
     rows = _rows(bench, records)
     notes = [
@@ -74,7 +77,7 @@ def gather(bench: Bench, records: Sequence[tuple], command: str, reference: Path
         *_protocol(bench),
     ]
     rows, about_sets = _with_sets(bench, records, rows, reference)
-    by_item: dict[str, list] = {item.name: [] for item in bench.items}
+    by_item: dict[str, list[tuple[Contestant, dict[str, Any]]]] = {item.name: [] for item in bench.items}
     for item, contestant, record in records:
         by_item[item.name].append((contestant, record))
     entries = tuple(_entry(item, by_item[item.name]) for item in bench.items)
@@ -88,7 +91,7 @@ def gather(bench: Bench, records: Sequence[tuple], command: str, reference: Path
 
 
 def _protocol(bench: Bench) -> list[str]:
-    """What the set asks for, of all its items alike: a contestant's settings, how exemplars become square."""
+    """Notes on what the set prescribes for all its items: settings, and how exemplars become square."""
     told = []
     for contestant in bench.contestants:
         found = [contestant.own_of(item) for item in bench.items if not contestant.lacks(item)]
@@ -102,11 +105,11 @@ def _protocol(bench: Bench) -> list[str]:
     return told
 
 
-def _rows(bench: Bench, records: Sequence[tuple]) -> tuple[Row, ...]:
+def _rows(bench: Bench, records: Sequence[Outcome]) -> tuple[Row, ...]:
     rows = []
     for contestant in bench.contestants:
         done = [record for _, one, record in records if one is contestant and "cells" in record]
-        places: dict[str, list[tuple[dict, dict]]] = {}
+        places: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
         for record in done:
             for cell in record["cells"]:
                 places.setdefault(json.dumps(cell["coords"], sort_keys=True), []).append((record, cell))
@@ -123,12 +126,14 @@ def _rows(bench: Bench, records: Sequence[tuple]) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def _per_cell(record: dict, cost: str) -> float:
-    """A cost of the edits is shared by the cells of a sweep; a fit is told whole, since a person needs it."""
+def _per_cell(record: dict[str, Any], cost: str) -> float:
+    """The cost of the edits for one cell of a sweep, or the whole cost of a fit, which every cell needs."""
     return record[cost] / len(record["cells"]) if cost.startswith("edit") else record[cost]
 
 
-def _with_sets(bench: Bench, records: Sequence[tuple], rows: tuple[Row, ...], folder: Path | None):
+def _with_sets(
+    bench: Bench, records: Sequence[Outcome], rows: tuple[Row, ...], folder: Path | None
+) -> tuple[tuple[Row, ...], list[str]]:
     """The rows with Frechet distance and QS, where CLIP and enough pictures are there, and notes on them."""
     if "clip" not in bench.models.sources:
         return rows, []
@@ -152,8 +157,10 @@ def _with_sets(bench: Bench, records: Sequence[tuple], rows: tuple[Row, ...], fo
     return tuple(measured), [f"{note}; {against.words()}. They compare only between sets of one size."]
 
 
-def _entry(item, done: Sequence[tuple]) -> Entry:
-    pictures, missing, seen = [], [], set()
+def _entry(item: Item, done: Sequence[tuple[Contestant, dict[str, Any]]]) -> Entry:
+    pictures: list[tuple[str, str, str]] = []
+    missing: list[tuple[str, str]] = []
+    seen: set[str] = set()
     for contestant, record in done:
         for title, file in record.get("pictures", {}).items():
             if file not in seen:
@@ -169,7 +176,7 @@ def _entry(item, done: Sequence[tuple]) -> Entry:
 
 
 def _words(measured: Mapping[str, float | None]) -> str:
-    """The most telling measures of one picture in a line."""
+    """The main measures of one picture in a line."""
     short = {"asked": "asked {:.0f}", "unasked": "kept {:.2f}", "clip_score": "CLIP {:.1f}",
              "psnr_answer": "{:.1f} dB to the answer", "psnr_source": "{:.1f} dB to the source"}  # fmt: skip
     return ", ".join(text.format(measured[name]) for name, text in short.items()

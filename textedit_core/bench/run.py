@@ -1,4 +1,4 @@
-"""The work of a benchmark: every item by every contestant, one recorded line each, resumable, splittable."""
+"""The work of a benchmark: every item by every contestant. It can be stopped, continued, and split."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NUMBERS = (("RANK", "WORLD_SIZE"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZ
 
 @dataclass(frozen=True)
 class Share:
-    """Which items are this process's: every `count`-th from the `rank`-th on.
+    """Which items this process does: every `count`-th from the `rank`-th on.
 
     Nothing else passes between processes: each appends to its own file, and reads all of them.
     """
@@ -29,9 +29,11 @@ class Share:
 
     @classmethod
     def of_environment(cls) -> Share:
-        """As the launcher tells its processes; all of the work where none did."""
+        """From the launcher's environment variables; all of the work where there are none."""
         names = next((pair for pair in NUMBERS if set(pair) <= set(os.environ)), None)
-        rank, count = (os.environ[name] for name in names) if names else ("0", "1")
+        if names is None:
+            return cls()
+        rank, count = (os.environ[name] for name in names)
         if not (rank.isdecimal() and count.isdecimal() and int(rank) < int(count)):
             raise ValueError(
                 f"{names[0]}={rank} and {names[1]}={count} are no process of several: unset both."
@@ -63,9 +65,9 @@ def work(bench: Bench, share: Share = Share()) -> Iterator[dict[str, Any]]:
 
 
 def _tried(bench: Bench, pictures: Pictures, contestant: Contestant, name: str) -> dict[str, Any]:
-    """What `do` gives, or {"error": a sentence}: one broken item or setting is not to end a long run."""
+    """What `run_trial` returns, or {"error": a sentence}, so that one failure does not end a long run."""
     try:
-        return trial.do(bench, pictures, contestant, name)
+        return trial.run_trial(bench, pictures, contestant, name)
     except ValueError as error:
         return {"error": str(error)}
     except Exception as error:

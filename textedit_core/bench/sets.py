@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from textedit_core.images import FORMATS, Fit, open_image, to_tensor
+from textedit_core.images import FORMATS, Fit, open_image, square_tensor
 from textedit_core.metrics import (
     Mixture,
     clip_embeddings,
@@ -26,13 +26,13 @@ BATCH = 32
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What the results are held against: features (N,D), and a mixture fitted to them where N allows."""
+    """What the results are compared with: features (N,D), and a mixture fitted to them where N allows."""
 
     features: Tensor
     mixture: Mixture | None
 
     def words(self) -> str:
-        """What QS is of, for the report."""
+        """A note for the report on the mixture that QS uses, or why there is none."""
         count, width = self.features.shape
         if self.mixture is None:
             return f"QS is left out: on {width} features it needs {2 * width} reference pictures, not {count}"
@@ -74,5 +74,7 @@ def features_of(clip: Clip, files: Sequence[Path], resize: Fit) -> Tensor:
     rows = []
     for start in range(0, len(files), BATCH):
         opened = [open_image(path, path.name) for path in files[start : start + BATCH]]
-        rows.append(clip_embeddings(clip, torch.cat([to_tensor(one, clip.size, resize) for one in opened])))
+        rows.append(
+            clip_embeddings(clip, torch.cat([square_tensor(one, clip.size, resize) for one in opened]))
+        )
     return torch.cat(rows).cpu()

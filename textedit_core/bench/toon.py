@@ -5,13 +5,18 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from textedit_core import masks
 from textedit_core.bench.item import Item
-from textedit_core.images import as_tensor
+from textedit_core.images import native_tensor
+
+if TYPE_CHECKING:
+    from textedit_core.toon.classifier import AttributeClassifier
+    from textedit_core.toon.edits import ToonEdit
 
 DEFAULT_COUNT = 200
 # The part of a portrait that shows an attribute, and what else of it an exemplar must show as wanted.
@@ -27,7 +32,7 @@ OTHER_SEEDS = 1000  # exemplars come from the second half of the held-out scenes
 
 
 def items(count: int, classifier: Path | None = None) -> list[Item]:
-    """The first `count` held-out edits (`training.edits`), one attribute of a portrait changed in each.
+    """The first `count` held-out edits (`toon.edits`), one attribute of a portrait changed in each.
 
     classifier: the folder of a bundle with an attribute classifier, for the scores `asked` (1 where the asked
     attribute reads as wanted) and `unasked` (share of the others that still do). An exemplar, where the edit
@@ -43,7 +48,7 @@ def items(count: int, classifier: Path | None = None) -> list[Item]:
         raise ValueError(
             "The toon bench renders its portraits: install them with pip install -r requirements-dev.txt."
         ) from error
-    reader = _Reader(classifier)
+    reader = _Reader(classifier) if classifier else None
     found = []
     for number, edit in enumerate(held_out_edits(count)):
         caption, target = edit.captions
@@ -59,20 +64,21 @@ def items(count: int, classifier: Path | None = None) -> list[Item]:
                 answer=edit.answer,
                 changed=edit.changed,
                 group=edit.asked,
-                score=partial(reader.score, edit) if classifier else None,
+                score=partial(reader.score, edit) if reader else None,
             )
         )
     return found
 
 
 class _Reader:
-    """The bundle's classifier, loaded when a first picture is scored."""
+    """The classifier of the bundle in `folder`, loaded when a first picture is scored."""
 
-    def __init__(self, folder: Path | None):
-        self.folder, self.classifier = folder, None
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.classifier: AttributeClassifier | None = None
 
     @torch.no_grad()
-    def score(self, edit, picture: Tensor) -> dict[str, float]:
+    def score(self, edit: ToonEdit, picture: Tensor) -> dict[str, float]:
         from textedit_core.toon.classifier import load_classifier
         from textedit_core.toon.edits import score
 
@@ -82,7 +88,7 @@ class _Reader:
         return {name: found[name] for name in ("asked", "unasked")}
 
 
-def _region(edit, size: int) -> Tensor:
+def _region(edit: ToonEdit, size: int) -> Tensor:
     """Where a method may paint, (1,1,size,size): the change, and all of its box where a part is asked."""
     from textedit_core.toon.exemplar_data import filled
 
@@ -92,10 +98,10 @@ def _region(edit, size: int) -> Tensor:
     return filled(masks.box(changed), size, size)
 
 
-def _exemplar(edit, number: int, size: int) -> Tensor:
+def _exemplar(edit: ToonEdit, number: int, size: int) -> Tensor:
     """The wanted part on another portrait, cut out and squashed as the models saw it: (1,3,size,size).
 
-    That is, of a portrait drawn at this size: the toon models learned from such, `training.toon_parts`.
+    That is, of a portrait drawn at this size: the toon models learned from such, `toon.parts`.
     """
     from textedit_core.toon.exemplar_data import scaled
     from textedit_core.toon.parts import cut_out
@@ -106,4 +112,4 @@ def _exemplar(edit, number: int, size: int) -> Tensor:
     shown = {name: getattr(edit.wanted, name) for name in (edit.asked, *along)}
     other = dataclasses.replace(scene_of_seed(OTHER_SEEDS + number % OTHER_SEEDS), **shown)
     box, _ = parts(other, size).get(part) or ((0, 0, size, size), None)
-    return scaled(as_tensor(cut_out(other, box, size)), size)
+    return scaled(native_tensor(cut_out(other, box, size)), size)

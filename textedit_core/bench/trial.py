@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
 from textedit_core.axes import Cell
 from textedit_core.bench.item import Pictures
@@ -15,7 +16,7 @@ from textedit_core.bench.measure import measure
 from textedit_core.bench.plan import Bench, Contestant, picture_of
 from textedit_core.cache import Cache
 from textedit_core.costs import Cost, Costs
-from textedit_core.images import as_tensor, mask_to_pil, to_pil
+from textedit_core.images import mask_to_pil, native_tensor, to_pil
 from textedit_core.method import Method
 from textedit_core.record import Record, image_sha, save_png
 from textedit_core.request import EDITING, Projected, Request, part_of, preset_of_projection, request
@@ -26,21 +27,21 @@ from textedit_core.sweep import sweep
 SHOWN = ("image", "mask", "exemplar", "answer")
 
 
-def do(bench: Bench, pictures: Pictures, contestant: Contestant, name: str) -> dict[str, Any]:
+def run_trial(bench: Bench, pictures: Pictures, contestant: Contestant, name: str) -> dict[str, Any]:
     """One item by one contestant: {"cells": [{"coords", "file", "metrics"}], "pictures", seconds, UNet rows}.
 
     Every setting of the fit is fitted once; the cells on it are computed in batches where the method can.
-    A fit that no picture goes into serves all items, and what finds a picture's latent counts as its fit. An
-    edit of `any_size` gets the image and its mask as large as they are, and is measured so.
+    A fit that takes no picture is made once for all items. A projection of the picture counts as a part of
+    the fit. An edit of `any_size` gets the image and its mask at their native size, and is measured at it.
     """
     asked = _request(bench, pictures, contestant)
     costs = Costs(bench.models.device, asked.inputs)
-    serves_all = asked.has_fit and not _sees_a_picture(asked.method)
+    serves_all = asked.has_fit and not _fit_uses_picture(asked.method)
     cache = bench.cache if serves_all else Cache()
     cells = last(sweep(asked, contestant.axes, cache, batch_size=bench.batch_size, costs=costs))
-    size = None if _whole(pictures, asked.method) else cells[0].image.shape[-1]
-    written = [_written(bench, pictures, contestant, name, cell, size) for cell in cells]
-    return {"cells": written, **_told(costs.stages), **_shown(bench, pictures, size)}
+    size = None if _at_native_size(pictures, asked.method) else _image_of(cells[0]).shape[-1]
+    written = [_cell_record(bench, pictures, contestant, name, cell, size) for cell in cells]
+    return {"cells": written, **_costs_of(costs.stages), **_saved_inputs(bench, pictures, size)}
 
 
 def _request(bench: Bench, pictures: Pictures, contestant: Contestant) -> Request:
@@ -51,12 +52,10 @@ def _request(bench: Bench, pictures: Pictures, contestant: Contestant) -> Reques
     given |= {name: "" for name in how.texts if name not in given and how.inputs[name].required}
     for one in how.inputs.values():
         if one.kind == "latent":
-            image = pictures.get("image", size)
-            assert image is not None  # `Contestant.lacks` has looked
-            given[one.name] = Projected(image.to(models.device), preset_of_projection(models))
+            given[one.name] = Projected(pictures.source(size).to(models.device), preset_of_projection(models))
         elif one.kind in ("image", "mask") and picture_of(item, one.name) is not None:
             what = one.name if one.name in ("mask", "exemplar") else "image"
-            side = None if one.name in ("image", "mask") and _whole(pictures, how) else size
+            side = None if one.name in ("image", "mask") and _at_native_size(pictures, how) else size
             if what == "exemplar" and item.squash:
                 side = models.paint_by_example.exemplar_size  # squashed once, as in training
             given[one.name] = pictures.get(what, side)
@@ -69,18 +68,18 @@ def _request(bench: Bench, pictures: Pictures, contestant: Contestant) -> Reques
 _SIZED = ("model", "generator")  # the inputs that say how large pictures are
 
 
-def _sees_a_picture(how: Method) -> bool:
+def _fit_uses_picture(how: Method) -> bool:
     """Whether the fit of a method depends on the picture."""
     return any(one.kind in ("image", "mask", "latent") for one in how.fit_inputs)
 
 
-def _whole(pictures: Pictures, how: Method) -> bool:
-    """Whether the edit sees the picture as large as it is, as `request` would give it."""
+def _at_native_size(pictures: Pictures, how: Method) -> bool:
+    """Whether the edit takes the picture at its native size, as `request` would give it."""
     return how.any_size and pictures.can_be_whole()
 
 
-def _told(stages: dict[str, Cost]) -> dict[str, Any]:
-    """The costs as they are recorded; what finds a latent counts as a part of the fit."""
+def _costs_of(stages: dict[str, Cost]) -> dict[str, Any]:
+    """The costs as they are recorded; a projection counts as a part of the fit."""
     edit = stages.get(EDITING, Cost(cached=True))
     found: dict[str, Any] = {"edit_seconds": round(edit.seconds, 4), "edit_rows": edit.rows}
     before = [cost for stage, cost in stages.items() if stage != EDITING]
@@ -91,23 +90,28 @@ def _told(stages: dict[str, Cost]) -> dict[str, Any]:
     return found
 
 
-def _written(
+def _cell_record(
     bench: Bench, pictures: Pictures, contestant: Contestant, name: str, cell: Cell, size: int | None
 ) -> dict[str, Any]:
     """Save a cell's picture with its settings, and measure it as saved."""
-    picture, item = to_pil(cell.image)[0], pictures.item
+    picture, item = to_pil(_image_of(cell))[0], pictures.item
     place = f" {cell_name(cell)}" if cell.coords else ".png"
     path = Path("items") / item.name / f"{contestant.method}-{name[:8]}{place}"
     texts = contestant.texts_for(item)
-    sha = image_sha(to_pil(pictures.get("image", size))[0])
+    sha = image_sha(to_pil(pictures.source(size))[0])
     about = Record(contestant.method, bench.models.name, texts, cell.settings, sha, bench.resize)
     _save(picture, bench.out / path, about)
-    values = measure(bench.models, pictures, as_tensor(picture), size, bench.extras)
+    values = measure(bench.models, pictures, native_tensor(picture), size, bench.extras)
     return {"coords": cell.coords, "file": path.as_posix(), "metrics": values}
 
 
-def _shown(bench: Bench, pictures: Pictures, size: int | None) -> dict[str, Any]:
-    """Save what the item has, as the methods saw it: {"pictures": {name: file}}."""
+def _image_of(cell: Cell) -> Tensor:
+    assert cell.image is not None  # it is finished, and nothing was dropped
+    return cell.image
+
+
+def _saved_inputs(bench: Bench, pictures: Pictures, size: int | None) -> dict[str, Any]:
+    """Save the item's pictures as the methods saw them: {"pictures": {name: file}}."""
     files = {}
     for name in SHOWN:
         tensor = pictures.get(name, size)
@@ -122,7 +126,7 @@ def _shown(bench: Bench, pictures: Pictures, size: int | None) -> dict[str, Any]
 
 
 def _save(picture: Image.Image, path: Path, about: Record | None = None) -> None:
-    """Write a PNG so that it is there whole or not at all."""
+    """Write a PNG under another name first, so that the file is complete once it exists."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{os.getpid()}-{path.name}")
     save_png(picture, unfinished, about) if about else picture.save(unfinished, format="PNG")

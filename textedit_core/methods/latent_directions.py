@@ -135,9 +135,9 @@ def find_channel(generator: StyleGenerator, directions: Channels, text: str) -> 
     layer, colon, number = text.strip().rpartition(":")
     if not colon:
         place, sign = _ranked(directions, text)
-        for index, count in enumerate(generator.channel_counts):
+        for number_of_layer, count in enumerate(generator.channel_counts):
             if place < count:
-                return index, place, sign
+                return number_of_layer, place, sign
             place -= count
     names = [one.name for one in generator.layers]
     found = names.index(layer) if layer in names else _whole(layer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from textedit_core import masks
 from textedit_core.batch import spread
-from textedit_core.knobs import Knob, Seed, Steps, batches
+from textedit_core.knobs import Knob, Seed, Steps, batches, takes_any_size
 from textedit_core.models.diffusion.ddim import add_noise, ddim_step
 from textedit_core.models.diffusion.paint_by_example import PaintByExample
 from textedit_core.models.diffusion.plms import Plms
@@ -48,6 +48,7 @@ Structure = Annotated[
 ]
 
 
+@takes_any_size  # the picture and its mask are cut and scaled here
 @batches("guidance_scale", "structure", "seed")
 @torch.no_grad()
 def edit(
@@ -101,9 +102,6 @@ def edit(
         if done < total:
             yield Step(done, total)
     yield Step(total, total, region.paste(image, model.decode(z)))
-
-
-edit.any_size = True  # of the image and its mask; they are cut and scaled here
 
 
 def _layout_source(
@@ -173,14 +171,14 @@ def prepare(
     side = masks.longest_side(mask)
     where = masks.crop_around(mask, max(model.size, round(side * context)))
     shape = _working_size(where, model.size, model.latent_scale)
-    cut = masks.cut(mask, where)
+    cut = masks.crop(mask, where)
     working = masks.binary(_resized(cut, shape))
     if not F.interpolate(working, [side // model.latent_scale for side in shape]).any():
         raise ValueError("Mask: it is too small for this model; grow it.")
     rise = round(side * feather / 100 * shape[0] / cut.shape[2])  # at the model's size: a photo's is slow
     return Region(
         where=where,
-        image=_resized(masks.cut(image.to(model.device), where), shape).clamp(-1, 1),
+        image=_resized(masks.crop(image.to(model.device), where), shape).clamp(-1, 1),
         mask=working,
         blend=_blend(cut, masks.feathered(working, rise)) if rise else cut,
     )
@@ -188,7 +186,7 @@ def prepare(
 
 def advice(region: Region) -> str | None:
     """A sentence about a mask that is outside of what the model saw in training, else None."""
-    share = masks.share(region.mask)
+    share = masks.coverage(region.mask)
     if share < SMALLEST:
         return (
             f"The mask covers {100 * share:.1f} % of the part that is worked on; the model was trained on "
@@ -216,11 +214,11 @@ def _working_size(where: masks.Box, size: int, multiple: int) -> tuple[int, int]
     return height, width
 
 
-def _resized(image: Tensor, shape: tuple[int, int]) -> Tensor:
+def _resized(image: Tensor, shape: Sequence[int]) -> Tensor:
     """Antialiased bicubic; what has the shape already is not touched."""
     if tuple(image.shape[2:]) == tuple(shape):
         return image
-    return F.interpolate(image, tuple(shape), mode="bicubic", antialias=True, align_corners=False)
+    return F.interpolate(image, list(shape), mode="bicubic", antialias=True, align_corners=False)
 
 
 def _size(image: Tensor) -> str:

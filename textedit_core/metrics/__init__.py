@@ -1,4 +1,4 @@
-"""How much of the source is left and how well a text is met; each docstring fixes the protocol."""
+"""Metrics of edits: likeness to the source and agreement with the text, each with its protocol."""
 
 from textedit_core.metrics.features import (
     clip_direction,

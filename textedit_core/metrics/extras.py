@@ -1,4 +1,4 @@
-"""Metrics that need a download, LPIPS and DINO structure: each says what, and fetches it only if told to."""
+"""Metrics that need a download, LPIPS and DINO structure distance; nothing is fetched unless allowed."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def load_dino(fetch: bool = False) -> nn.Module:
     from transformers import ViTModel
 
     try:
-        options = {"local_files_only": not fetch, "add_pooling_layer": False}
-        return ViTModel.from_pretrained(DINO, **options).eval().requires_grad_(False)
+        network = ViTModel.from_pretrained(DINO, local_files_only=not fetch, add_pooling_layer=False)
+        return network.eval().requires_grad_(False)
     except OSError as error:
         raise ValueError(
             f"The DINO structure distance would fetch {DINO} (340 MB, Apache 2.0 licence) from the Hugging "

@@ -1,4 +1,4 @@
-"""By what a network sees: CLIP's scores, identity, and the structure of an image; nothing is fetched here."""
+"""Metrics from network features: CLIP scores, face identity, structure distance; nothing is fetched here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Embedder(Protocol):
-    """What knows who is in a picture."""
+    """A network that embeds the identity of a face."""
 
     def embed(self, image: Tensor) -> Tensor:
         """Images (B,3,H,W) in [-1,1] -> (B,D)."""
@@ -91,16 +91,16 @@ def exemplar_score(clip: Clip, image: Tensor, exemplar: Tensor, mask: Tensor) ->
 
 @torch.no_grad()
 def identity(embedder: Embedder, a: Tensor, b: Tensor) -> Tensor:
-    """Cosine of who is seen in two images -> (B,) in [-1,1]; 1 for equal images. Images as for `mse`.
+    """Cosine of the face embeddings of two images -> (B,) in [-1,1]; 1 for equal images. Images as for `mse`.
 
-    embedder: anything with `embed`, such as a network of models.identity. The crop to the face is its own.
+    embedder: anything with `embed`, such as a network of models.identity. It crops to the face itself.
     """
     return F.cosine_similarity(embedder.embed(a.clamp(-1, 1)), embedder.embed(b.clamp(-1, 1)))
 
 
 @torch.no_grad()
 def structure_distance(clip: Clip, a: Tensor, b: Tensor) -> Tensor:
-    """How far two layouts are apart, by the self-similarity of CLIP's patches -> (B,), 0 for equal images.
+    """Distance of two images' layouts, by the self-similarity of CLIP's patches -> (B,), 0 for equal images.
 
     As the structure distance of Splice (arXiv 2201.00424), with CLIP's last patch tokens in place of DINO's
     keys, so that nothing is fetched: the mean squared difference of the two matrices of cosines between all

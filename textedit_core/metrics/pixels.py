@@ -1,4 +1,4 @@
-"""Pixel by pixel: MSE, PSNR and SSIM of images, of a region, and of the background as PIE-Bench has it."""
+"""Metrics from pixels: MSE, PSNR and SSIM of images, of a region, and of PIE-Bench's background."""
 
 from __future__ import annotations
 

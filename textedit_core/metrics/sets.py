@@ -1,4 +1,4 @@
-"""Whole sets of images by their features: the Frechet distance, and a Gaussian mixture's quality score."""
+"""Metrics of sets of images: the Frechet distance of their features, and the quality score of a mixture."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def fit_mixture(
 ) -> Mixture:
     """Fit a Gaussian mixture with full covariances to reference features (N,D), by EM from k-means++ seeds.
 
-    The mixture behind the published quality score (arXiv 2211.13227, after GIQA, arXiv 2003.08932) is not to
-    be had in a safe format, so this is our own fit and its scores only compare with one another's.
+    The mixture behind the published quality score (arXiv 2211.13227, after GIQA, arXiv 2003.08932) is not
+    available in a safe format, so this is our own fit, and its scores do not compare with published ones.
     floor: added to every variance, which also makes too few items harmless. EM stops when the mean
     log-likelihood rises by less than `tolerance`. The same seed gives the same mixture.
     Raises ValueError for fewer items than components.
@@ -97,7 +97,7 @@ def fit_mixture(
 
 
 def components_for(features: Tensor) -> int:
-    """How many components reference features (N,D) bear: N // 2D, each a full covariance; 20 at most.
+    """How many components, each with a full covariance, can be fitted to features (N,D): N // 2D, 20 at most.
 
     0 where not even one has twice as many items as dimensions: a quality score would then be that of the
     floor of the variances, and not of the pictures.

@@ -1,4 +1,4 @@
-"""Checkpoint files: read as tensors only, given to a network strictly, and what is wrong said by name."""
+"""Checkpoint files: read as tensors only, and loaded strictly; errors name the tensors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read(path: str | Path) -> dict[str, Any]:
 def part(checkpoint: Mapping[str, Any], name: str) -> dict[str, Tensor]:
     """The tensors of one network: of `name.*` in a checkpoint's "state_dict", or of a bare state dict.
 
-    In a bare state dict the prefix may be there or not. Entries that are no named tensors are left out.
+    In a bare state dict the prefix may be there or not. Entries that are not tensors are left out.
     """
     state = checkpoint.get("state_dict", checkpoint)
     held = state.items() if isinstance(state, Mapping) else ()

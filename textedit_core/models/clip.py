@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers import CLIPModel, CLIPTokenizer
 
 
-REMEMBERED = 1000  # concepts; a few megabytes
+MAX_CONCEPTS = 1000  # how many `Clip.concept` keeps: a few megabytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Clip:
         return self.prepared_features(self.pixels(image))
 
     def prepared_features(self, pixels: Tensor) -> Tensor:
-        """(B,3,size,size), given to the vision tower as it is -> (B,D) unit vectors, differentiable."""
+        """Normalised (B,3,size,size), as `pixels` returns them -> (B,D) unit vectors, differentiable."""
         pixels = pixels.to(self.model.device, self.model.dtype)
         pooled = self.model.vision_model(pixel_values=pixels).pooler_output
         return F.normalize(self.model.visual_projection(pooled).float(), dim=-1)
@@ -73,7 +73,7 @@ class Clip:
         asked = (text, *templates)
         if asked not in self._concepts:
             found = self.text_features([template.replace("{}", text) for template in templates])
-            if len(self._concepts) >= REMEMBERED:
+            if len(self._concepts) >= MAX_CONCEPTS:
                 self._concepts.clear()
             self._concepts[asked] = F.normalize(found.mean(dim=0), dim=0)
         return self._concepts[asked]

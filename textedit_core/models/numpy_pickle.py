@@ -1,4 +1,4 @@
-"""Lists of numpy arrays from a pickle file, without executing it: its opcodes are read, not run."""
+"""Lists of numpy arrays from a pickle file, by an interpreter of the few opcodes that need no code to run."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ IGNORED = {"PROTO", "FRAME", "STOP"}
 
 
 class _Array:
-    """An array whose state is still to come."""
+    """An array that was created, before its content was read."""
 
     value: np.ndarray | None = None
 
 
-def read_arrays(path: str | Path) -> list:
+def read_arrays(path: str | Path) -> list[Any]:
     """The nested lists of arrays in a pickle file, as StyleCLIP's `S_mean_std` is one.
 
     Raises ValueError for a file that is not there or holds anything but lists, tuples, numbers, texts and
@@ -99,7 +99,7 @@ class _Reader:
         elif name not in IGNORED:
             raise ValueError(f"it uses {name}")
 
-    def _above_mark(self) -> list:
+    def _above_mark(self) -> list[Any]:
         at = max(place for place, item in enumerate(self.stack) if item is MARK)
         items = self.stack[at + 1 :]
         del self.stack[at:]
@@ -112,7 +112,7 @@ class _Reader:
         return f"<{NAMES[module, member]}>"
 
 
-def _call(what: str, arguments: tuple) -> Any:
+def _call(what: str, arguments: tuple[Any, ...]) -> Any:
     if what == "<array>":
         return _Array()
     if what == "<filled array>":
@@ -128,7 +128,7 @@ def _call(what: str, arguments: tuple) -> Any:
     raise ValueError("it calls what is no array")
 
 
-def _build(target: Any, state: tuple) -> None:
+def _build(target: Any, state: tuple[Any, ...]) -> None:
     """Give an array its content, or a dtype its byte order."""
     if isinstance(target, _Array):
         _, shape, (dtype,), fortran, data = state

@@ -15,7 +15,7 @@ import torch
 
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # no request in the background of a .bin
 
-COUNTED = "embeddings.position_ids"  # 0, 1, 2... in files of before 2024: no weight, and not missed
+POSITION_IDS = "embeddings.position_ids"  # 0, 1, 2... in older files: no weights, and not needed
 
 
 @dataclass(frozen=True)
@@ -52,39 +52,39 @@ class Source:
             return self.size_gb
         return sum(path.stat().st_size for path in self._own_files()) / 1e9
 
-    def network(self, cls: type, part: str = "", dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+    def network(self, cls: Any, part: str = "", dtype: torch.dtype = torch.float32) -> Any:
         """A diffusers or transformers model in the precision asked for, frozen and in eval mode.
 
         Raises ValueError when the files are not there or a tensor is missing, unexpected or misshapen.
         """
         if cls.__module__.startswith("diffusers"):
-            options = {"torch_dtype": dtype}
+            options: dict[str, Any] = {"torch_dtype": dtype}
         else:
             from textedit_core.models.towers import key_mapping
 
-            options = {"dtype": dtype, "ignore_mismatched_sizes": True}  # told below, by name
-            if names := key_mapping(cls):
-                options["key_mapping"] = names
+            options = {"dtype": dtype, "ignore_mismatched_sizes": True}  # reported below, by name
+            if mapping := key_mapping(cls):
+                options["key_mapping"] = mapping
         options["use_safetensors"] = None if self.bin else True
         with _silent() if self.is_local() else nullcontext():
             model, info = self.read(cls.from_pretrained, part, output_loading_info=True, **options)
         for kind in ("missing", "unexpected", "mismatched"):
             keys = [key if isinstance(key, str) else str(key[0]) for key in info.get(f"{kind}_keys", ())]
-            if names := sorted(key for key in keys if not key.endswith(COUNTED)):
+            if names := sorted(key for key in keys if not key.endswith(POSITION_IDS)):
                 more = f" and {len(names) - 3} more" if len(names) > 3 else ""
                 raise ValueError(
                     f"The weights in {self._where(part)} have {kind} tensors: {', '.join(names[:3])}{more}."
                 )
         return model.eval().requires_grad_(False)
 
-    def read(self, from_pretrained: Callable, part: str = "", **options: Any) -> Any:
-        """Call a `from_pretrained`; what goes wrong becomes a ValueError that says which files are needed."""
+    def read(self, from_pretrained: Callable[..., Any], part: str = "", **options: Any) -> Any:
+        """Call a `from_pretrained`; any error becomes a ValueError that says which files are needed."""
         try:
             return from_pretrained(self.repo, subfolder=self._subfolder(part), **options)
         except (OSError, ValueError, RuntimeError) as error:
             raise ValueError(self._complaint(part, error)) from error
 
-    def json(self, path: str) -> dict:
+    def json(self, path: str) -> dict[str, Any]:
         """A JSON file of this part, such as scheduler/scheduler_config.json. Raises ValueError as `read`."""
         file = self.file(path)
         try:
@@ -104,7 +104,7 @@ class Source:
             raise ValueError(self._complaint(path, error)) from error
 
     def fingerprint(self) -> str:
-        """Says which files these are, from the manifest, the commit, or the files' sizes and times."""
+        """A sha256 that identifies the files, by the manifest, the commit, or the files' sizes and times."""
         if self.folder is None:
             return _sha([self.repo, self.prefix, self._commit()])
         start = f"{self.prefix}/" if self.prefix else ""
@@ -126,8 +126,9 @@ class Source:
 
     def _own_files(self) -> list[Path]:
         """The files of this part in its folder: the single ones it names, or all."""
-        single = [self.folder / name for name in self.weights if "." in name]
-        return sorted(path for path in single or self.folder.rglob("*") if path.is_file())
+        folder = Path(self.repo) / self.prefix
+        single = [folder / name for name in self.weights if "." in name]
+        return sorted(path for path in single or folder.rglob("*") if path.is_file())
 
     def _find(self, name: str) -> str | None:
         """The path of a file on this machine, in the folder or in the hub cache."""
@@ -160,7 +161,7 @@ class Source:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """No progress bars for what takes no time."""
+    """Without progress bars, for files that are on this machine."""
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 

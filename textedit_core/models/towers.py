@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 from transformers.models.clip import modeling_clip
@@ -59,7 +60,7 @@ def installed_names(cls: type, state: Mapping[str, Tensor]) -> dict[str, Tensor]
     }
 
 
-def layers(tower: nn.Module) -> nn.Module:
+def layers(tower: nn.Module) -> Any:
     """The module that has a tower's layers: the inner one, or the CLIPTextModel or CLIPVisionModel itself."""
     return getattr(tower, "text_model", None) or getattr(tower, "vision_model", None) or tower
 

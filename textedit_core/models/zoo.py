@@ -9,14 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from textedit_core.models.clip import Clip
 from textedit_core.models.diffusion.ddim import Schedule
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.models.diffusion.paint_by_example import PaintByExample
 from textedit_core.models.diffusion.safety import SafetyChecker
+from textedit_core.models.enlarger import Enlarger, load_enlarger
 from textedit_core.models.source import Source
 from textedit_core.models.style.files import PRETRAINED, PUBLISHED, StyleModels, folder_sources
 
@@ -50,7 +51,8 @@ HUB = {
         **PUBLISHED,
     }
 }
-MAIN = ("diffusion", "clip")  # what a name is chosen for; the other parts are fetched where they are used
+# What `describe` tells of unless parts are named; the others are fetched when they are used.
+DEFAULT_PARTS = ("diffusion", "clip")
 NAMES = ("toon", *HUB)
 __all__ = ["HUB", "NAMES", "PRETRAINED", "Models", "describe", "folder_of", "load"]
 
@@ -59,16 +61,16 @@ __all__ = ["HUB", "NAMES", "PRETRAINED", "Models", "describe", "folder_of", "loa
 class Models(StyleModels):
     """The models of one name. Each part is loaded, from disk or the hub, when it is first asked for.
 
-    presets: method -> knob values that suit these models.  vocabulary: the words they know, () if any.
-    checker: what a host has judge results before it shows them, if it wants that.
+    presets: method -> knob values that suit these models.  vocabulary: the words that they were trained on,
+    () where that is not known.  checker: the safety checker that sees results before they are shown, or None.
     """
 
     name: str
     sources: Mapping[str, Source]
     device: torch.device
     dtype: torch.dtype
-    manifest: Mapping = field(default_factory=dict)
-    presets: Mapping[str, Mapping] = field(default_factory=dict)
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     vocabulary: tuple[str, ...] = ()
     license: str = ""
     checker: SafetyChecker | None = None
@@ -79,30 +81,13 @@ class Models(StyleModels):
         from diffusers import AutoencoderKL, UNet2DConditionModel
         from transformers import CLIPTextModel, CLIPTokenizer
 
-        source = self._source("diffusion")
+        source = self.source("diffusion")
         return LatentDiffusion(
             unet=source.network(UNet2DConditionModel, "unet", self.dtype).to(self.device),
             vae=source.network(AutoencoderKL, "vae", self.dtype).to(self.device),
             text_encoder=source.network(CLIPTextModel, "text_encoder", self.dtype).to(self.device),
             tokenizer=source.read(CLIPTokenizer.from_pretrained, "tokenizer"),
             schedule=Schedule.from_config(source.json("scheduler/scheduler_config.json")),
-            fingerprint=f"{source.fingerprint()}-{self.dtype}",
-        )
-
-    @cached_property
-    def clip(self) -> Clip:
-        """The CLIP model that scores. Raises ValueError where it is missing, incomplete or not reachable."""
-        from transformers import CLIPModel, CLIPTokenizer
-
-        source = self._source("clip")
-        model = source.network(CLIPModel, "", self.dtype).to(self.device)
-        images = source.json("preprocessor_config.json")
-        return Clip(
-            model=model,
-            tokenizer=source.read(CLIPTokenizer.from_pretrained),
-            size=model.config.vision_config.image_size,
-            mean=torch.tensor(images["image_mean"]),
-            std=torch.tensor(images["image_std"]),
             fingerprint=f"{source.fingerprint()}-{self.dtype}",
         )
 
@@ -116,8 +101,8 @@ class Models(StyleModels):
 
         from textedit_core.models.diffusion.exemplar import ExemplarEncoder
 
-        source = self._source("paint_by_example")
-        of_vae = source if EXAMPLE_WEIGHTS[1] in source.weights else self._source("diffusion")
+        source = self.source("paint_by_example")
+        of_vae = source if EXAMPLE_WEIGHTS[1] in source.weights else self.source("diffusion")
         images = source.json("feature_extractor/preprocessor_config.json")
         files = "-".join(dict.fromkeys([source.fingerprint(), of_vae.fingerprint()]))
         return PaintByExample(
@@ -133,19 +118,18 @@ class Models(StyleModels):
             fingerprint=f"{files}-{self.dtype}",
         )
 
+    @cached_property
+    def enlarger(self) -> Enlarger:
+        """What shows results at a larger size. Raises ValueError where it is missing or incomplete."""
+        return load_enlarger(self.source("enlarger"), self.device, self.dtype)
+
     def unknown_words(self, prompt: str) -> dict[str, list[str]]:
-        """The prompt's words that these models never saw, each with up to three known ones like it."""
+        """The prompt's words that the models were not trained on, each with up to three like it."""
         known = {word for entry in self.vocabulary for word in _words(entry)}
         if not known:
             return {}
         unknown = [word for word in _words(prompt) if word not in known]
         return {word: difflib.get_close_matches(word, known, 3) for word in unknown}
-
-    def _source(self, part: str) -> Source:
-        if part not in self.sources:
-            has = ", ".join(self.sources)
-            raise ValueError(f"The model {self.name!r} has no {part} part, only {has}: choose another model.")
-        return self.sources[part]
 
 
 def load(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None) -> Models:
@@ -174,15 +158,16 @@ def load(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None
     )
 
 
-def describe(name: str | Path, *parts: str) -> dict:
-    """What the named parts of a name or folder need (diffusion and clip unless given), without the network.
+def describe(name: str | Path, *parts: str) -> dict[str, Any]:
+    """Size, licence and place of the parts of a name or folder (diffusion and clip unless given).
 
-    {"name", "title", "license", "local", "size_gb", "fetch_gb", "parts"}; each part is {"part", "repo",
-    "size_gb", "license", "local"}. `fetch_gb` is what would still be fetched. Raises ValueError as `load`.
+    Nothing is fetched. Returns {"name", "title", "license", "local", "size_gb", "fetch_gb", "parts"}, each
+    part {"part", "repo", "size_gb", "license", "local"}. `fetch_gb` is what would still be fetched. Raises
+    ValueError as `load`.
     """
     models = load(name)
-    chosen = parts or [part for part in MAIN if part in models.sources] or models.sources
-    found = [
+    chosen = parts or [part for part in DEFAULT_PARTS if part in models.sources] or models.sources
+    found: list[dict[str, Any]] = [
         {
             "part": part,
             "repo": source.repo,
@@ -205,7 +190,7 @@ def describe(name: str | Path, *parts: str) -> dict:
 
 
 def folder_of(name: str | Path) -> Path | None:
-    """Where the models of a name in NAMES, or of a path, lie; None for a name of the hub's.
+    """The folder of the models of a name in NAMES, or of a path; None for models on the hub.
 
     Raises ValueError for a name that is neither.
     """
@@ -214,7 +199,7 @@ def folder_of(name: str | Path) -> Path | None:
     try:
         folder = BUNDLES / name if str(name) in NAMES else Path(name).expanduser()
         found = folder.is_dir()
-    except (OSError, RuntimeError):  # too long for a path, or the home of nobody
+    except (OSError, RuntimeError):  # too long for a path, or the home of an unknown user
         found = False
     if not found:
         names = ", ".join(NAMES)
@@ -222,7 +207,7 @@ def folder_of(name: str | Path) -> Path | None:
     return folder
 
 
-def _folder_sources(folder: Path, manifest: Mapping) -> dict[str, Source]:
+def _folder_sources(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Source]:
     """The parts that a folder has: those of a bundle, or the one of a Stable Diffusion repository or of
     Paint by Example's."""
     digests, license = manifest.get("files", {}), manifest.get("license", "")
@@ -240,6 +225,7 @@ def _folder_sources(folder: Path, manifest: Mapping) -> dict[str, Source]:
         "diffusion": source("diffusion", DIFFUSION_WEIGHTS),
         "clip": source("clip", ("model",)),
         "paint_by_example": source("paint_by_example", example),
+        "enlarger": source("enlarger", ("model",)),
     }
     parts = {part: place for part, place in found.items() if (folder / part).is_dir()}
     parts |= folder_sources(folder, source)
@@ -253,7 +239,7 @@ def _folder_sources(folder: Path, manifest: Mapping) -> dict[str, Source]:
 
 
 def _licenses(sources: Mapping[str, Source]) -> str:
-    return ", ".join(f"{sources[part].license} ({part})" for part in MAIN)
+    return ", ".join(f"{sources[part].license} ({part})" for part in DEFAULT_PARTS)
 
 
 def _device(name: str) -> torch.device:
@@ -271,5 +257,5 @@ def _words(text: str) -> dict[str, None]:
     return dict.fromkeys(re.findall(r"[^\W\d_]+", text.lower()))
 
 
-def _json(path: Path) -> dict:
+def _json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

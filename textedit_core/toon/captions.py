@@ -65,9 +65,11 @@ SAID = {"mood": 3.0, "glasses": 2.0, "beard": 1.6, "top": 1.8, "pose": 0.8, "bac
 FEWEST, MOST = 2, 6
 
 
-def caption(scene: Scene, rng: np.random.Generator, fewest: int = FEWEST) -> tuple[str, tuple[str, ...]]:
-    """One caption of `fewest` to 6 of the scene's visible attributes, and which of them it names."""
-    seen = scene.visible_attributes()
+def caption(
+    scene: Scene, rng: np.random.Generator, fewest: int = FEWEST, seen: tuple[str, ...] | None = None
+) -> tuple[str, tuple[str, ...]]:
+    """One caption of `fewest` to 6 of the attributes `seen` (all visible ones), and which it names."""
+    seen = scene.visible_attributes() if seen is None else seen
     weights = np.array([SAID.get(name, 1.0) for name in seen])
     count = min(int(rng.integers(fewest, MOST + 1)), len(seen))
     named = tuple(rng.choice(seen, size=count, replace=False, p=weights / weights.sum()).tolist())
@@ -90,7 +92,9 @@ def describe(scene: Scene, attributes: tuple[str, ...], rng: np.random.Generator
     return _pick(OPENINGS, rng) + body
 
 
-def _phrases(scene: Scene, attributes: tuple[str, ...], rng) -> tuple[list[str], list[str]]:
+def _phrases(
+    scene: Scene, attributes: tuple[str, ...], rng: np.random.Generator | None
+) -> tuple[list[str], list[str]]:
     """Words that go before the noun, and phrases that go after it."""
     before, after = [], []
     if "mood" in attributes:
@@ -124,7 +128,7 @@ def _phrases(scene: Scene, attributes: tuple[str, ...], rng) -> tuple[list[str],
     return before, after
 
 
-def _hair(scene: Scene, style: bool, color: bool, rng) -> str:
+def _hair(scene: Scene, style: bool, color: bool, rng: np.random.Generator | None) -> str:
     word = _pick(HAIR_STYLE[scene.top], rng) if style else ""
     tint = scene.hair_color if color else ""
     if style and scene.top in NOUN_STYLES:
@@ -136,13 +140,13 @@ def _hair(scene: Scene, style: bool, color: bool, rng) -> str:
     return " ".join(filter(None, [word, tint, "hair"]))
 
 
-def _hat(scene: Scene, style: bool, color: bool, rng) -> str:
+def _hat(scene: Scene, style: bool, color: bool, rng: np.random.Generator | None) -> str:
     word = _pick(HAT[scene.top], rng) if style else ("scarf" if scene.top == "hijab" else "hat")
     phrase = f"{scene.hat_color} {word}" if color else word
     return f"{article(phrase)} {phrase}"
 
 
-def _beard(scene: Scene, style: bool, color: bool, rng) -> str:
+def _beard(scene: Scene, style: bool, color: bool, rng: np.random.Generator | None) -> str:
     if scene.beard == "none":
         return BEARD["none"][0]
     word = (
@@ -152,13 +156,13 @@ def _beard(scene: Scene, style: bool, color: bool, rng) -> str:
     return f"{article(phrase)} {phrase}"
 
 
-def _clothes(scene: Scene, style: bool, color: bool, rng) -> str:
+def _clothes(scene: Scene, style: bool, color: bool, rng: np.random.Generator | None) -> str:
     word = _pick(GARMENT[scene.garment], rng) if style else "clothes"
     phrase = f"{scene.clothes_color} {word}" if color else word
     return phrase if word in ("clothes", "overalls") else f"{article(phrase)} {phrase}"
 
 
-def _worn(plain: str, rng) -> str:
+def _worn(plain: str, rng: np.random.Generator | None) -> str:
     return f"{_pick((plain, plain, 'wearing'), rng)} "
 
 
@@ -177,7 +181,7 @@ def article(phrase: str) -> str:
     return "an" if phrase[0] in "aeiou" else "a"
 
 
-def _pick(options: tuple[str, ...], rng) -> str:
+def _pick(options: tuple[str, ...], rng: np.random.Generator | None) -> str:
     return options[0] if rng is None else options[int(rng.integers(len(options)))]
 
 

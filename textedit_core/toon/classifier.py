@@ -43,7 +43,7 @@ class AttributeClassifier(nn.Module):
         return torch.stack([part.argmax(dim=1) for part in parts], dim=1)
 
 
-def load_classifier(folder: Path, size: int = 64):
+def load_classifier(folder: Path, size: int = 64) -> AttributeClassifier:
     """The attribute classifier of a bundle, in float32. ValueError where the bundle has none."""
     from safetensors.torch import load_file
 

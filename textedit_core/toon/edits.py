@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,8 +14,10 @@ from torch import Tensor
 from textedit_core import images, metrics
 from textedit_core.toon.captions import describe
 from textedit_core.toon.classifier import AttributeClassifier
+from textedit_core.toon.open_world import Portrait, changed, closed_portrait, portrait_of_seed
+from textedit_core.toon.portraits import HELD_OUT, World
 from textedit_core.toon.render import render
-from textedit_core.toon.world import ATTRIBUTES, Scene, edited, scene_of_seed
+from textedit_core.toon.world import ATTRIBUTES, Scene
 
 # What people ask of a portrait. The pose is the non-rigid edit that Imagic is about.
 ASKED = ("mood", "glasses", "beard", "top", "hair_color", "clothes_color", "background", "pose")
@@ -24,18 +27,30 @@ NAMED = ("mood", "top", "glasses", "clothes_color", "background")
 
 @dataclass(frozen=True)
 class ToonEdit:
-    """One attribute of a held-out scene changed: before, after, and a prompt that names the change."""
+    """One attribute of a held-out scene changed: before, after, and a prompt that names the change.
+
+    portraits: of the open world, what is drawn before and after; the scenes are then the nearest words.
+    """
 
     scene: Scene
     wanted: Scene
     asked: str
     prompt: str
+    portraits: tuple[Portrait, Portrait] | None = None
+
+    @property
+    def before(self) -> Portrait:
+        return self.portraits[0] if self.portraits else closed_portrait(self.scene)
+
+    @property
+    def after(self) -> Portrait:
+        return self.portraits[1] if self.portraits else closed_portrait(self.wanted)
 
     @property
     def captions(self) -> tuple[str, str]:
         """The portrait before and after, told alike but for the asked attribute: words to edit into words."""
         named = [name for name in ATTRIBUTES if name == self.asked or name in NAMED]
-        seen = tuple(name for name in named if self.scene.visible(name) and self.wanted.visible(name))
+        seen = tuple(name for name in named if name in self.before.named and name in self.after.named)
         return describe(self.scene, seen), describe(self.wanted, seen)
 
     def changed(self, size: int = 64) -> Tensor:
@@ -46,25 +61,32 @@ class ToonEdit:
 
     def source(self, size: int = 64) -> Tensor:
         """The portrait before, (1,3,size,size) in [-1,1]."""
-        return images.to_tensor(render(self.scene, size), size)
+        return images.square_tensor(render(self.before.look, size), size)
 
     def answer(self, size: int = 64) -> Tensor:
         """The true answer: the portrait after, (1,3,size,size) in [-1,1]."""
-        return images.to_tensor(render(self.wanted, size), size)
+        return images.square_tensor(render(self.after.look, size), size)
 
 
-def held_out_edits(count: int, attributes: Sequence[str] = ASKED) -> list[ToonEdit]:
-    """One edit a scene for the first `count` held-out scenes that show it, the attributes in turn."""
+def held_out_edits(count: int, attributes: Sequence[str] = ASKED, world: World = "closed") -> list[ToonEdit]:
+    """One edit a scene for the first `count` held-out scenes that show it, the attributes in turn.
+
+    Beyond the 2,000 held-out scenes of the world come others that no training sees.
+    """
     edits: list[ToonEdit] = []
-    seed = 0
+    seeds = itertools.count(HELD_OUT[world].start)
     while len(edits) < count:
-        scene, asked = scene_of_seed(seed), attributes[len(edits) % len(attributes)]
-        rng = np.random.default_rng(seed)
-        seed += 1
-        if scene.visible(asked):
+        seed = next(seeds)
+        portrait, asked = portrait_of_seed(seed), attributes[len(edits) % len(attributes)]
+        scene, rng = portrait.scene, np.random.default_rng(seed)
+        if asked in portrait.named:
             others = [value for value in ATTRIBUTES[asked] if value not in (getattr(scene, asked), "none")]
-            wanted = edited(scene, **{asked: str(rng.choice(others))})
-            edits.append(ToonEdit(scene, wanted, asked, describe(wanted, (asked,))))
+            value = str(rng.choice(others))
+            after = changed(portrait, **{asked: value})
+            if getattr(after.scene, asked) != value or asked not in after.named:
+                continue
+            portraits = (portrait, after) if world == "open" else None
+            edits.append(ToonEdit(scene, after.scene, asked, describe(after.scene, (asked,)), portraits))
     return edits
 
 
@@ -74,7 +96,7 @@ def score(edit: ToonEdit, picture: Tensor, classifier: AttributeClassifier) -> l
     asked: 1 where the asked attribute reads as wanted. unasked: share of the other visible attributes that
     still read as they should. psnr_answer, psnr_source: dB to the true answer and to the source.
     """
-    labels = torch.tensor(list(edit.wanted.labels().values()))
+    labels = torch.tensor(list(edit.after.labels().values()))
     place = list(ATTRIBUTES).index(edit.asked)
     unasked = labels >= 0
     unasked[place] = False

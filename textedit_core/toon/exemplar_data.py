@@ -57,7 +57,8 @@ class Boxed:
 
     def example(self, index: int) -> tuple[np.ndarray, Box]:
         """A picture (H,W,3) and the box of one object in it."""
-        return self.images[self.rows[index]], tuple(int(side) for side in self.boxes[index])
+        left, top, right, bottom = map(int, self.boxes[index])
+        return self.images[self.rows[index]], (left, top, right, bottom)
 
 
 class Folder:
@@ -72,7 +73,7 @@ class Folder:
 
     @cached_property
     def listed(self) -> list[tuple[Path, Box]]:
-        found = []
+        found: list[tuple[Path, Box]] = []
         try:
             written = self.lines.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
@@ -82,9 +83,7 @@ class Folder:
                 continue
             try:
                 entry = json.loads(line)
-                path, boxes = self.folder / entry["image"], [tuple(map(int, box)) for box in entry["boxes"]]
-                if any(len(box) != 4 for box in boxes):
-                    raise ValueError("a box has four numbers")
+                path, boxes = self.folder / entry["image"], [_box(box) for box in entry["boxes"]]
                 width, height = Image.open(path).size
             except (ValueError, KeyError, TypeError, OSError) as error:
                 raise ValueError(
@@ -102,6 +101,13 @@ class Folder:
     def example(self, index: int) -> tuple[np.ndarray, Box]:
         path, box = self.listed[index]
         return _opened(path), box
+
+
+def _box(numbers: Sequence[float]) -> Box:
+    if len(numbers) != 4:
+        raise ValueError("a box has four numbers")
+    left, top, right, bottom = map(int, numbers)
+    return left, top, right, bottom
 
 
 @lru_cache(maxsize=64)
@@ -134,9 +140,9 @@ def draw(
         free = augmented and rng.random() < FREE_FORM
         mask = outline(box, wide, width, height, rng) if free else filled(wide, width, height)
         window = square_around(wide, width, height, rng)
-        images.append(scaled(masks.cut(tensor, window), size))
-        shapes.append((scaled(masks.cut(mask, window), size) > 0.5).float())
-        cut.append(scaled(masks.cut(tensor, padded(box, width, height)), exemplar_size))
+        images.append(scaled(masks.crop(tensor, window), size))
+        shapes.append((scaled(masks.crop(mask, window), size) > 0.5).float())
+        cut.append(scaled(masks.crop(tensor, padded(box, width, height)), exemplar_size))
     exemplars = torch.cat(cut)
     return Batch(torch.cat(images), torch.cat(shapes), distorted(exemplars, rng) if augmented else exemplars)
 

@@ -90,7 +90,7 @@ class Scene:
     background: str = "blue"
     pose: str = "upright"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, values in ATTRIBUTES.items():
             if getattr(self, name) not in values:
                 raise ValueError(

@@ -8,11 +8,12 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import torch
 from torch import nn
-from transformers import CLIPTokenizer, PreTrainedModel
+from transformers import CLIPModel, CLIPTokenizer, PreTrainedModel
 
 from textedit_core.models.towers import long_names
 from textedit_core.toon.captions import vocabulary
@@ -52,7 +53,7 @@ PAINT_BY_EXAMPLE = {
 }
 
 
-def write_diffusion(folder: Path, tokenizer: CLIPTokenizer, text_encoder, vae, unet) -> None:
+def write_diffusion(folder: Path, tokenizer: CLIPTokenizer, text_encoder: Any, vae: Any, unet: Any) -> None:
     """The folder of a Stable Diffusion repository, which diffusers' StableDiffusionPipeline reads."""
     tokenizer.save_pretrained(folder / "tokenizer")
     build_scheduler().save_pretrained(folder / "scheduler")
@@ -61,7 +62,7 @@ def write_diffusion(folder: Path, tokenizer: CLIPTokenizer, text_encoder, vae, u
     write_model_index(folder, "StableDiffusionPipeline", STABLE_DIFFUSION)
 
 
-def write_clip(folder: Path, tokenizer: CLIPTokenizer, clip: nn.Module) -> None:
+def write_clip(folder: Path, tokenizer: CLIPTokenizer, clip: CLIPModel) -> None:
     """A CLIP repository."""
     tokenizer.save_pretrained(folder)
     _save_half(clip, folder)
@@ -78,7 +79,7 @@ def _write_preprocessor(folder: Path, size: int) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=1))
 
 
-def write_paint_by_example(folder: Path, unet, encoder, vae) -> None:
+def write_paint_by_example(folder: Path, unet: Any, encoder: Any, vae: Any) -> None:
     """The folder of Paint by Example's repository, which diffusers' PaintByExamplePipeline reads.
 
     The autoencoder is written here too, though it may be that of another part: without it the folder is no
@@ -105,7 +106,7 @@ def write_classifier(folder: Path, classifier: nn.Module) -> None:
     _save_tensors(folder / "model.safetensors", classifier.state_dict())
 
 
-def write_network(folder: Path, config: dict, tensors: Mapping[str, torch.Tensor]) -> None:
+def write_network(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
     """A part of our own: config.json, mostly the arguments of a class, and its tensors in half precision."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
@@ -118,16 +119,29 @@ def write_mapper(path: Path, weights: Mapping[str, torch.Tensor], prompt: str) -
     _save_tensors(path, weights, {"prompt": prompt})
 
 
-def write_manifest(folder: Path, **facts) -> None:
-    """manifest.json with the sha256 of every file, and vocabulary.txt. facts: size, scores, seed..."""
+def write_manifest(folder: Path, **facts: Any) -> None:
+    """manifest.json with the sha256 of every file but the model card and the presets, and vocabulary.txt.
+
+    facts: size, scores, seed...
+    """
     (folder / "vocabulary.txt").write_text("\n".join(vocabulary()) + "\n")
-    own = {"manifest.json", "presets.json"}
+    own = {"manifest.json", "presets.json", "README.md"}
     files = sorted(p for p in folder.rglob("*") if p.is_file() and str(p.relative_to(folder)) not in own)
     manifest = {
         "name": "toon", "description": DESCRIPTION, "license": LICENSE, "commit": _commit(), **facts,
         "files": {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files},
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def replace(made: Path, folder: Path) -> None:
+    """Move what a bundle holds to `folder`, in place of what has the same name there; the rest stays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted(made.iterdir()):
+        if (folder / path.name).is_dir():
+            shutil.rmtree(folder / path.name)
+        shutil.move(path, folder / path.name)
+    made.rmdir()
 
 
 def adoptable(folder: Path, size: int) -> dict[str, nn.Module]:
@@ -145,19 +159,20 @@ def _save_tensors(
     save_file({k: v.detach().clone().contiguous() for k, v in half.items()}, path, metadata)
 
 
-def _save_half(module: nn.Module, folder: Path) -> None:
+def _save_half(module: Any, folder: Path) -> None:
     """Save in float16 without touching the module, a CLIP tower under the names of published checkpoints."""
     import copy
 
     if folder.exists() and folder.name in ("text_encoder", "vae", "unet"):
         shutil.rmtree(folder)
-    half, options = copy.deepcopy(module).to(torch.float16), {}
-    if isinstance(module, PreTrainedModel):
-        options = {"state_dict": long_names(type(module), half.state_dict()), "save_original_format": False}
-    # Git and a Space take files of up to 10 MB without further ado.
-    half.save_pretrained(folder, max_shard_size="9MB", **options)
-    if options:
-        run_in_float32(folder / "config.json")
+    half = copy.deepcopy(module).to(torch.float16)
+    # Git and a Space take files of up to 10 MB without further settings.
+    if not isinstance(module, PreTrainedModel):
+        half.save_pretrained(folder, max_shard_size="9MB")
+        return
+    state = long_names(type(module), half.state_dict())
+    half.save_pretrained(folder, max_shard_size="9MB", state_dict=state, save_original_format=False)
+    run_in_float32(folder / "config.json")
 
 
 def run_in_float32(config: Path) -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from textedit_core.toon.classifier import AttributeClassifier
 from textedit_core.toon.portraits import Portraits
 from textedit_core.training import ranks
 from textedit_core.training.clip import attribute_loss, shifted
-from textedit_core.training.loop import Budget, train
+from textedit_core.training.loop import Budget, Randomness, train
 
 BATCH = 64
 LEARNING_RATE = 2e-3
@@ -26,7 +26,7 @@ def fit(
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.02)
     labels = torch.from_numpy(portraits.labels.astype(np.int64))
 
-    def loss_of_batch(model, randomness):
+    def loss_of_batch(model: AttributeClassifier, randomness: Randomness) -> dict[str, Tensor]:
         rows = np.sort(randomness.numpy.integers(len(portraits), size=ranks.share(BATCH)))
         image = shifted(portraits.batch(rows, device), size // 32, randomness.torch)
         if randomness.numpy.random() < 0.5:  # what an autoencoder loses: half the resolution, blended back

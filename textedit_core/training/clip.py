@@ -12,7 +12,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from textedit_core.toon.portraits import Portraits
 from textedit_core.training import ranks
-from textedit_core.training.loop import Budget, train
+from textedit_core.training.loop import Budget, Randomness, train
 from textedit_core.training.readers import attribute_loss, reader
 from textedit_core.training.text import tokens
 
@@ -67,7 +67,7 @@ def fit(
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.05)
     labels = torch.from_numpy(portraits.labels.astype(np.int64))
 
-    def loss_of_batch(model, randomness):
+    def loss_of_batch(model: LabelledCLIP, randomness: Randomness) -> dict[str, Tensor]:
         rows = np.sort(randomness.numpy.integers(len(portraits), size=ranks.share(BATCH)))
         texts, said = portraits.captions(rows, randomness.numpy, fewest=1)
         image = shifted(portraits.batch(rows, device), size // 16, randomness.torch)

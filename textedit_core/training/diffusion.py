@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ from textedit_core.models.towers import copy_weights
 from textedit_core.toon.portraits import Portraits, face_weights
 from textedit_core.training import ranks
 from textedit_core.training.latent_reader import LatentReader
-from textedit_core.training.loop import Budget, train
+from textedit_core.training.loop import Budget, Randomness, train
 from textedit_core.training.readers import attribute_loss
 from textedit_core.training.text import tokens
 
@@ -87,7 +89,7 @@ def fit(
     budget: Budget,
     seed: int,
     device: str,
-    on_save=None,
+    on_save: Callable[[TextToLatent, int], None] | None = None,
 ) -> TextToLatent:
     """Mean squared error of eps, weighted by `loss_weights` and a little toward the face; and, with a reader,
     the cross-entropy of the caption's attributes as it reads them from the predicted clean latent.
@@ -102,7 +104,7 @@ def fit(
     face = face_weights(z.shape[-1], device)
     batch = ranks.share(BATCH)
 
-    def loss_of_batch(model, randomness):
+    def loss_of_batch(model: TextToLatent, randomness: Randomness) -> dict[str, Tensor]:
         rows = np.sort(randomness.numpy.integers(len(portraits), size=batch))
         texts, said = portraits.captions(rows, randomness.numpy)
         empty = randomness.numpy.random(batch) < EMPTY_CAPTIONS
@@ -127,7 +129,7 @@ def fit(
     return train(folder, model, optimizer, loss_of_batch, budget, seed=seed, device=device, on_save=on_save)
 
 
-def parameter_groups(model: TextToLatent) -> list[dict]:
+def parameter_groups(model: TextToLatent) -> list[dict[str, Any]]:
     """For the optimizer: the UNet without its cross-attention, its cross-attention, the text encoder."""
     words = [weight for name, weight in model.unet.named_parameters() if ".attn2." in name]
     rest = [weight for name, weight in model.unet.named_parameters() if ".attn2." not in name]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from textedit_core.models.style.encoders import E4e
 from textedit_core.models.style.stylegan2 import Generator
@@ -13,14 +15,25 @@ from textedit_core.toon import latent_world
 from textedit_core.toon.portraits import Portraits, face_weights
 from textedit_core.training import ranks
 from textedit_core.training.generator import picture_loss
-from textedit_core.training.loop import Budget, train
+from textedit_core.training.loop import Budget, Randomness, train
 
 BATCH = 16
 DRAWN = 4  # rows of a batch that go through the generator too; that costs more than all the rest
 LEARNING_RATE = 2e-3
 CODE_WEIGHT = 2.0
+
+
+class Shape(TypedDict):
+    """Arguments of `E4e`."""
+
+    style_dim: int
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    input_size: int
+
+
 # The arguments of E4e next to the generator's size: what config.json of a bundle's encoder/ holds.
-SHAPE = {"style_dim": latent_world.STYLE_DIM, "depths": (1, 1, 2, 1), "widths": (32, 48, 64, 112),
+SHAPE: Shape = {"style_dim": latent_world.STYLE_DIM, "depths": (1, 1, 2, 1), "widths": (32, 48, 64, 112),
          "input_size": 64}  # fmt: skip
 
 
@@ -44,7 +57,7 @@ def fit(
     values = torch.from_numpy(portraits.values.astype(np.int64))
     face = face_weights(generator.size, device).sqrt()
 
-    def loss_of_batch(network, randomness):
+    def loss_of_batch(network: E4e, randomness: Randomness) -> dict[str, Tensor]:
         rows = np.sort(randomness.numpy.integers(len(portraits), size=ranks.share(BATCH)))
         image = portraits.batch(rows, device)
         found = network.encode(image)

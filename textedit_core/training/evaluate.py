@@ -10,8 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from textedit_core import metrics
 from textedit_core.images import to_pil
+from textedit_core.models.clip import Clip
 from textedit_core.models.diffusion.ddim import ddim_step
+from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
+from textedit_core.models.enlarger import Enlarger, bicubic
 from textedit_core.noise import noise
 from textedit_core.toon.captions import describe
 from textedit_core.toon.classifier import AttributeClassifier, accuracy
@@ -25,18 +29,45 @@ GUIDANCE_SCALE = 3.0
 
 
 @torch.no_grad()
-def autoencoder_psnr(diffusion, portraits: Portraits) -> float:
-    """Mean over portraits of 10 log10(4 / MSE) in dB, images in [-1, 1], decoded from the posterior mean."""
+def autoencoder_psnr(diffusion: LatentDiffusion, portraits: Portraits, rows: int = 100) -> float:
+    """Mean over portraits of 10 log10(4 / MSE) in dB, images in [-1, 1], decoded from the posterior mean.
+
+    rows: how many are decoded at once.
+    """
     values = []
-    for rows in np.array_split(np.arange(len(portraits)), max(1, len(portraits) // 100)):
-        image = portraits.batch(rows)
+    for some in np.array_split(np.arange(len(portraits)), max(1, len(portraits) // rows)):
+        image = portraits.batch(some)
         decoded = diffusion.decode(diffusion.encode(image)).clamp(-1, 1)
-        values.append(10 * torch.log10(4 / (decoded - image).square().mean(dim=(1, 2, 3))))
+        values.append(metrics.psnr(decoded, image))
     return float(torch.cat(values).mean())
 
 
 @torch.no_grad()
-def zero_shot_accuracy(clip, portraits: Portraits) -> dict[str, float]:
+def enlarger_psnr(
+    enlarger: Enlarger, diffusion: LatentDiffusion, small: Portraits, large: Portraits
+) -> dict[str, dict[str, float]]:
+    """dB to the large drawing, from the exact small picture and from what the autoencoder makes of it.
+
+    {"exact", "rebuilt"}, each {"psnr_db": of the enlarger, "bicubic_db": of bicubic enlargement}: means over
+    the portraits. small and large are the same ones.
+    """
+    found: dict[str, dict[str, list[Tensor]]] = {
+        kind: {"psnr_db": [], "bicubic_db": []} for kind in ("exact", "rebuilt")
+    }
+    for some in np.array_split(np.arange(len(small)), max(1, len(small) // 8)):
+        image, wanted = small.batch(some), large.batch(some)
+        rebuilt = diffusion.decode(diffusion.encode(image)).clamp(-1, 1)
+        for kind, source in (("exact", image), ("rebuilt", rebuilt)):
+            found[kind]["psnr_db"].append(metrics.psnr(enlarger.enlarge(source), wanted))
+            found[kind]["bicubic_db"].append(metrics.psnr(bicubic(source, enlarger.scale), wanted))
+    return {
+        kind: {name: float(torch.cat(rows).mean()) for name, rows in figures.items()}
+        for kind, figures in found.items()
+    }
+
+
+@torch.no_grad()
+def zero_shot_accuracy(clip: Clip, portraits: Portraits) -> dict[str, float]:
     """Per attribute: the share of portraits whose image embedding is nearest the text of the true value.
 
     One text a value ("a person with round glasses"); only values a caption can name alone are offered.
@@ -59,7 +90,11 @@ def attribute_texts(name: str) -> list[str]:
 
 @torch.no_grad()
 def generate(
-    diffusion, texts: list[str], seed: int, steps: int = SAMPLING_STEPS, scale: float = GUIDANCE_SCALE
+    diffusion: LatentDiffusion,
+    texts: list[str],
+    seed: int,
+    steps: int = SAMPLING_STEPS,
+    scale: float = GUIDANCE_SCALE,
 ) -> Tensor:
     """One picture per text (B,3,H,W), by DDIM with classifier-free guidance."""
     side = diffusion.unet.config.sample_size
@@ -72,7 +107,9 @@ def generate(
     return diffusion.decode(z).clamp(-1, 1)
 
 
-def sample_accuracy(diffusion, classifier: AttributeClassifier, portraits: Portraits, seed: int = 0):
+def sample_accuracy(
+    diffusion: LatentDiffusion, classifier: AttributeClassifier, portraits: Portraits, seed: int = 0
+) -> dict[str, float]:
     """Accuracy of the attributes a caption names, read by the classifier from a sample of that caption."""
     rng = np.random.default_rng(seed)
     read, asked = [], []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,17 +14,18 @@ from textedit_core.models import zoo
 from textedit_core.toon.classifier import AttributeClassifier
 from textedit_core.toon.exemplar_data import Boxed, Folder, draw
 from textedit_core.toon.parts import held_out_part_edits, part_boxes
-from textedit_core.toon.portraits import Portraits
+from textedit_core.toon.portraits import World
 from textedit_core.training import bundle, evaluate, exemplar_scores, paint_by_example
+from textedit_core.training.loop import Budget
+from textedit_core.training.shared import Training
 
 log = logging.getLogger(__name__)
 
 PART = "paint_by_example"
-WHOLE = "nothing"  # left out of the recipe: what an ablation is held against
 PREVIEWS = 10
 
 
-class ExampleParts:
+class ExampleParts(Training):
     """What a Studio does for Paint by Example.
 
     boxed: a folder of pictures and the file of their boxes, to train on those in place of the parts of the
@@ -33,13 +35,9 @@ class ExampleParts:
     for hours: trained for the same minutes, ablations and "nothing" compare.
     """
 
-    out: Path
-    size: int
-    device: str
-    portraits: Portraits
     boxed: tuple[Path, Path] | None = None
     part_portraits: int = 8_000
-    ablate: str | None = None
+    ablate: paint_by_example.Ablation | Literal["nothing"] | None = None
 
     def examples(self) -> Boxed | Folder:
         """The pictures with boxes; the parts of the portraits are found once and kept."""
@@ -48,14 +46,14 @@ class ExampleParts:
         count = min(self.part_portraits, len(self.portraits))
         return part_boxes(self.portraits, count, self.size, self.out / "data")
 
-    def train_example(self, folder: Path, **common) -> None:
+    def train_example(self, folder: Path, budget: Budget, seed: int, device: str) -> None:
         """Train it, or go on. It begins as the text-to-image UNet and CLIP, which must be there."""
         if self.ablate:
             folder = self.out / "ablations" / f"{PART}-without-{self.ablate}"
-        left_out = None if self.ablate == WHOLE else self.ablate
+        left_out = None if self.ablate == "nothing" else self.ablate
         parts = self.vae(), self.clip(), self.text_to_latent().unet
         painter = paint_by_example.fit(
-            self.examples(), *parts, folder, **common, ablate=left_out, on_save=self._preview_example
+            self.examples(), *parts, folder, budget, seed, device, left_out, self._preview_example
         )
         if self.ablate:
             place = self.out / "ablations" / self.ablate
@@ -77,7 +75,7 @@ class ExampleParts:
         """Pictures with a hole, the exemplars, the results at the default lambda, and the true answers."""
         model = paint_by_example.as_model(painter, self._frozen_vae)
         image, hole, examples, answer = self._shown(model.exemplar_size)
-        on_device = [one.to(self.device) for one in (image, hole, examples)]
+        on_device = image.to(self.device), hole.to(self.device), examples.to(self.device)
         painted = exemplar_scores.paint(model, *on_device).cpu()
         shown = [image * (1 - hole), sized(examples, self.size), painted, answer]
         name = f"{PART}-{step:07d}.png"
@@ -109,10 +107,12 @@ def adoptable(models: zoo.Models) -> dict[str, nn.Module]:
     return {PART: paint_by_example.Painter(found.unet, found.encoder)}
 
 
-def measure(models: zoo.Models, reader: AttributeClassifier, samples: int) -> dict:
+def measure(
+    models: zoo.Models, reader: AttributeClassifier, samples: int, world: World = "closed"
+) -> dict[str, Any]:
     """The scores for the manifest, if the bundle holds it: on `samples` edits of held-out portraits."""
     if PART not in models.sources or not samples:
         return {}
-    edits = held_out_part_edits(samples, models.paint_by_example.size)
+    edits = held_out_part_edits(samples, models.paint_by_example.size, world)
     found = exemplar_scores.measure(models.paint_by_example, reader, edits)
     return {PART: {"edits": len(edits), "steps": exemplar_scores.SAMPLING_STEPS, **found}}

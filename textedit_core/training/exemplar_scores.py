@@ -60,7 +60,7 @@ def score(edit: PartEdit, result: Tensor, classifier: AttributeClassifier) -> di
     outside = result * (1 - edit.mask(size)) + source * edit.mask(size)
     return {
         "asked": float(edit.right(classifier.read(result.clamp(-1, 1)))[0]),
-        "answer": metrics.psnr(masks.cut(result, edit.box), masks.cut(answer, edit.box)).item(),
+        "answer": metrics.psnr(masks.crop(result, edit.box), masks.crop(answer, edit.box)).item(),
         "outside": metrics.psnr(outside, source).item(),
     }
 

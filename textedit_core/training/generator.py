@@ -7,7 +7,9 @@ The class is the real one all the same, with its W, W+ and S.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ from textedit_core.toon import latent_world
 from textedit_core.toon.latent_world import STYLE_DIM
 from textedit_core.toon.portraits import Portraits, face_weights
 from textedit_core.training import ranks
-from textedit_core.training.loop import Budget, train
+from textedit_core.training.loop import Budget, Randomness, train
 from textedit_core.training.mapping import LAYERS
 from textedit_core.training.vae import edges
 
@@ -52,7 +54,7 @@ def build(size: int, mapping: nn.Sequential) -> Generator:
     return network
 
 
-def config(size: int) -> dict:
+def config(size: int) -> dict[str, Any]:
     """The arguments of `Generator`: what config.json of a bundle's generator/ holds."""
     return {"size": size, "style_dim": STYLE_DIM, "n_mlp": LAYERS, "channels": CHANNELS[size]}
 
@@ -65,7 +67,7 @@ def fit(
     budget: Budget,
     seed: int,
     device: str,
-    on_save=None,
+    on_save: Callable[[Growing, int], None] | None = None,
 ) -> Generator:
     """L1 + MSE + gradient L1 between the portrait of a scene and G(w), the face counting more.
 
@@ -77,7 +79,7 @@ def fit(
     values = torch.from_numpy(portraits.values.astype(np.int64))
     face = face_weights(size, device).sqrt()
 
-    def loss_of_batch(model, randomness):
+    def loss_of_batch(model: Growing, randomness: Randomness) -> dict[str, Tensor]:
         side, network = model.side(), model.network
         batch = ranks.share(BATCH * size // side)
         rows = np.sort(randomness.numpy.integers(len(portraits), size=batch))
@@ -100,6 +102,8 @@ class Growing(nn.Module):
     What is coarse is learned from small images, at a fraction of the time a large one takes.
     """
 
+    seen: Tensor
+
     def __init__(self, network: Generator, seen: int = 0):
         super().__init__()
         self.network = network
@@ -119,7 +123,7 @@ def between(network: Generator, values: Tensor, chance: torch.Generator) -> Tens
     return latent_world.code(values).lerp(mapped, share)
 
 
-def synthesis_groups(network: Generator) -> list[dict]:
+def synthesis_groups(network: Generator) -> list[dict[str, Any]]:
     """What turns w into an image, without the noise weights; the modulations learn faster than the rest."""
     named = [
         (name, p)
@@ -143,23 +147,26 @@ def pyramid_loss(
     Each counts SMALLER times the next, of twice its side: the coarse layers hear at once what is theirs.
     """
     drawn = drawn_at(network, w_plus, side)
-    found, weight, loss = {}, 1.0, 0.0
+    found: list[dict[str, Tensor]] = []
     for picture in reversed(drawn):
         wanted, weights = (F.adaptive_avg_pool2d(one, picture.shape[-1]) for one in (image, face))
-        one = picture_loss(picture, wanted, weights)
-        found = found or one
-        loss, weight = loss + weight * one["loss"], weight * SMALLER
-    return found | {"loss": loss}
+        found.append(picture_loss(picture, wanted, weights))
+    loss, weight = found[0]["loss"], 1.0
+    for smaller in found[1:]:
+        weight *= SMALLER
+        loss = loss + weight * smaller["loss"]
+    return found[0] | {"loss": loss}
 
 
 def drawn_at(network: Generator, w_plus: Tensor, side: int) -> list[Tensor]:
     """The images of G(w_plus) of 4, 8, ... `side` pixels; the layers beyond are not run."""
-    state, drawn = network.start(len(w_plus)), []
+    state = network.start(len(w_plus))
+    drawn: list[Tensor] = []
     for index, (layer, s) in enumerate(zip(network.layers, network.styles(w_plus), strict=True)):
         if layer.size > side:
             break
         state = network.advance(state, index, s)
-        if layer.is_rgb:
+        if layer.is_rgb and state[1] is not None:
             drawn.append(state[1])
     return drawn
 

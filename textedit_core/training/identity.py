@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from textedit_core.models.style.identity import IRSE50
 from textedit_core.toon.portraits import Portraits
 from textedit_core.toon.world import ATTRIBUTES, Scene, edited
 from textedit_core.training import ranks
-from textedit_core.training.loop import Budget, train
+from textedit_core.training.loop import Budget, Randomness, train
 
 PERSON = ("top", "hair_color", "skin", "beard")
 PASSING = tuple(name for name in ATTRIBUTES if name not in PERSON)
@@ -27,8 +28,20 @@ PASSING = tuple(name for name in ATTRIBUTES if name not in PERSON)
 BATCH = 32
 LEARNING_RATE = 2e-3
 MARGIN, SCALE = 0.2, 16.0  # on the cosine of the right person, as in CosFace (arXiv 1801.09414)
+
+
+class Shape(TypedDict):
+    """Arguments of `IRSE50`."""
+
+    size: int
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    dim: int
+    dropout: float
+
+
 # The arguments of IRSE50: what config.json of a bundle's identity/ holds. At 64 px the crop has 47 pixels.
-SHAPE = {"size": 48, "depths": (1, 1, 1, 1), "widths": (24, 48, 72, 96), "dim": 64, "dropout": 0.1}
+SHAPE: Shape = {"size": 48, "depths": (1, 1, 1, 1), "widths": (24, 48, 72, 96), "dim": 64, "dropout": 0.1}
 
 
 class Recognition(nn.Module):
@@ -38,8 +51,9 @@ class Recognition(nn.Module):
         super().__init__()
         self.network = network or IRSE50(**SHAPE)
         counts = [len(ATTRIBUTES[name]) + 1 for name in PERSON]  # one more, for what is not seen
-        self.vectors = nn.ModuleList([nn.Embedding(count, SHAPE["dim"]) for count in counts])
-        for table in self.vectors:
+        tables = [nn.Embedding(count, SHAPE["dim"]) for count in counts]
+        self.vectors = nn.ModuleList(tables)
+        for table in tables:
             nn.init.normal_(table.weight, std=1 / math.sqrt(SHAPE["dim"]))
 
     def prototypes(self, persons: Tensor) -> Tensor:
@@ -60,7 +74,7 @@ def fit(portraits: Portraits, folder: Path, budget: Budget, seed: int, device: s
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.01)
     everyone, names = (part.to(device) for part in persons_of(portraits).unique(dim=0, return_inverse=True))
 
-    def loss_of_batch(model, randomness):
+    def loss_of_batch(model: Recognition, randomness: Randomness) -> dict[str, Tensor]:
         rows = np.sort(randomness.numpy.integers(len(portraits), size=ranks.share(BATCH)))
         cosines = model.network.embed(portraits.batch(rows, device)) @ model.prototypes(everyone).T
         right = names[torch.from_numpy(rows).to(device)]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from textedit_core.toon.portraits import Portraits
 from textedit_core.training import ranks
-from textedit_core.training.loop import Budget, train
+from textedit_core.training.loop import Budget, Randomness, train
 from textedit_core.training.readers import attribute_loss, reader
 
 BATCH = 96
@@ -49,7 +49,7 @@ def fit(
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.02)
     labels = torch.from_numpy(portraits.labels.astype(np.int64))
 
-    def loss_of_batch(model, randomness):
+    def loss_of_batch(model: LatentReader, randomness: Randomness) -> dict[str, Tensor]:
         rows = np.sort(randomness.numpy.integers(len(portraits), size=ranks.share(BATCH)))
         guess = softened(z[torch.from_numpy(rows)].to(device), randomness.torch)
         return {"loss": attribute_loss(model(guess), labels[rows].to(device))}

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from textedit_core.training import ranks
 
 log = logging.getLogger(__name__)
 
+Network = TypeVar("Network", bound=nn.Module)
+Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
+
 SAVE_EVERY_SECONDS = 300
 LOG_EVERY_SECONDS = 20
 WARMUP_STEPS = 100
@@ -26,10 +30,16 @@ EMA_DECAY = 0.999
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to train: `minutes` of this run if given, else up to `steps` in all."""
+    """How long to train: `minutes` of this run if given, else up to `steps` in all.
+
+    rate: what every learning rate of the recipe is multiplied with; under 1 to go on from trained weights.
+    clock: the seconds that minutes are made of: `time.process_time` on a machine that others use too.
+    """
 
     steps: int
     minutes: float | None = None
+    rate: float = 1.0
+    clock: Callable[[], float] = time.monotonic
 
     def progress(self, step: int, seconds: float) -> float:
         return seconds / (60 * self.minutes) if self.minutes else step / self.steps
@@ -46,26 +56,26 @@ class Randomness:
         self.numpy = np.random.default_rng(seed)
         self.torch.manual_seed(seed)
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         return {"numpy": _plain(self.numpy.bit_generator.state), "torch": self.torch.get_state()}
 
-    def restore(self, state: dict) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         self.numpy.bit_generator.state = state["numpy"]
         self.torch.set_state(state["torch"])
 
 
 def train(
     folder: Path,
-    module: nn.Module,
+    module: Network,
     optimizer: torch.optim.Optimizer,
-    loss_of_batch: Callable[[nn.Module, Randomness], dict[str, torch.Tensor]],
+    loss_of_batch: Callable[[Network, Randomness], dict[str, torch.Tensor]],
     budget: Budget,
     *,
     seed: int = 0,
     device: torch.device | str = "cpu",
     clip_norm: float = 1.0,
-    on_save: Callable[[nn.Module, int], None] | None = None,
-) -> nn.Module:
+    on_save: Callable[[Network, int], None] | None = None,
+) -> Network:
     """Minimise `loss_of_batch(...)["loss"]` and return the EMA of the module's weights, in eval mode.
 
     The learning rates of the optimizer's groups are warmed up, then follow half a cosine down to zero over
@@ -76,11 +86,12 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     randomness = Randomness(seed + 7919 * ranks.rank(), device)
     average = torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=_ema)
-    rates = [group["lr"] for group in optimizer.param_groups]
+    rates = [group["lr"] * budget.rate for group in optimizer.param_groups]
     step, earlier = _resume(folder, module, average, optimizer, randomness)
-    first, start, logged, saved = step, time.monotonic(), 0.0, 0.0
+    clock = budget.clock
+    first, start, logged, saved = step, clock(), 0.0, 0.0
     module.train()
-    while (progress := ranks.agreed(budget.progress(step, seconds := time.monotonic() - start))) < 1:
+    while (progress := ranks.agreed(budget.progress(step, seconds := clock() - start))) < 1:
         warmth = min(1.0, (step - first + 1) / WARMUP_STEPS)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * warmth * 0.5 * (1 + math.cos(math.pi * progress))
@@ -88,12 +99,7 @@ def train(
             torch.device(device).type, torch.bfloat16, enabled=str(device).startswith("cuda")
         ):
             losses = loss_of_batch(module, randomness)
-        optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        ranks.average_gradients(parameters)
-        nn.utils.clip_grad_norm_(parameters, clip_norm)
-        optimizer.step()
+        _descend(optimizer, losses["loss"], clip_norm)
         average.update_parameters(module)
         step += 1
         if ranks.rank():  # the first process reports and saves for all
@@ -105,18 +111,28 @@ def train(
             saved = seconds
             _save(folder, module, average, optimizer, randomness, step, earlier + seconds)
             if on_save:
-                on_save(average.module.eval(), step)
-    ended = average.module.eval()
+                on_save(cast(Network, average.module.eval()), step)
+    ended = cast(Network, average.module.eval())
     if ranks.rank():
         return ended
-    _save(folder, module, average, optimizer, randomness, step, earlier + time.monotonic() - start)
+    _save(folder, module, average, optimizer, randomness, step, earlier + clock() - start)
     if on_save:
         on_save(ended, step)
     return ended
 
 
+def _descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor, clip_norm: float) -> None:
+    """One step of the optimizer on the mean of all processes' gradients, no longer than `clip_norm`."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    ranks.average_gradients(parameters)
+    nn.utils.clip_grad_norm_(parameters, clip_norm)
+    optimizer.step()
+
+
 @torch.no_grad()
-def _ema(averaged: list, current: list, updates) -> None:
+def _ema(averaged: Tensors, current: Tensors, updates: torch.Tensor | int) -> None:
     """Exponential moving average whose memory grows with the run: a short one is not stuck at its start."""
     decay = min(EMA_DECAY, (1 + int(updates)) / (10 + int(updates)))
     torch._foreach_lerp_(averaged, current, 1 - decay)
@@ -130,7 +146,7 @@ def begin_from(folder: Path, module: nn.Module, steps: int, seconds: float) -> N
     _save(folder, module, average, None, None, steps, seconds)
 
 
-def load_ema(folder: Path, module: nn.Module) -> nn.Module:
+def load_ema(folder: Path, module: Network) -> Network:
     """The EMA weights of a training folder, read into `module`. FileNotFoundError if never trained."""
     state = torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
     module.load_state_dict(
@@ -139,7 +155,7 @@ def load_ema(folder: Path, module: nn.Module) -> nn.Module:
     return module.eval()
 
 
-def trained(folder: Path) -> dict | None:
+def trained(folder: Path) -> dict[str, int] | None:
     """{"steps", "seconds"} of the training in `folder`, None when there is none."""
     path = folder / "state.pt"
     if not path.exists():
@@ -148,7 +164,13 @@ def trained(folder: Path) -> dict | None:
     return {"steps": state["step"], "seconds": round(state["seconds"])}
 
 
-def _resume(folder, module, average, optimizer, randomness) -> tuple[int, float]:
+def _resume(
+    folder: Path,
+    module: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    randomness: Randomness,
+) -> tuple[int, float]:
     path = folder / "state.pt"
     if not path.exists():
         return 0, 0.0
@@ -167,7 +189,15 @@ def _resume(folder, module, average, optimizer, randomness) -> tuple[int, float]
     return state["step"], state["seconds"]
 
 
-def _save(folder, module, average, optimizer, randomness, step: int, seconds: float) -> None:
+def _save(
+    folder: Path,
+    module: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+    randomness: Randomness | None,
+    step: int,
+    seconds: float,
+) -> None:
     state = {
         "module": module.state_dict(), "ema": average.state_dict(),
         "optimizer": optimizer and optimizer.state_dict(), "randomness": randomness and randomness.state(),
@@ -177,12 +207,14 @@ def _save(folder, module, average, optimizer, randomness, step: int, seconds: fl
     os.replace(folder / "state.part", folder / "state.pt")
 
 
-def _report(name: str, step: int, done: int, seconds: float, progress: float, losses: dict) -> None:
+def _report(
+    name: str, step: int, done: int, seconds: float, progress: float, losses: dict[str, torch.Tensor]
+) -> None:
     left = seconds / max(progress, 1e-6) - seconds
     values = "  ".join(f"{key} {value.item():.4f}" for key, value in losses.items())
     log.info("%s: step %d  %.2f steps/s  %d min left  %s", name, step, done / seconds, left / 60, values)
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """numpy's generator state with plain ints, so that weights_only loading accepts it."""
     return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value

@@ -18,7 +18,7 @@ from textedit_core.models.style import layers as style_layers
 from textedit_core.toon import latent_world
 from textedit_core.toon.latent_world import COUNTS, SLOTS, STYLE_DIM
 from textedit_core.training import ranks
-from textedit_core.training.loop import Budget, train
+from textedit_core.training.loop import Budget, Randomness, train
 
 LAYERS = 12  # 8, as published, miss by 0.05
 BATCH = 512
@@ -88,7 +88,7 @@ def fit(folder: Path, budget: Budget, seed: int, device: str) -> Contest:
     contest = Contest().to(device)
     optimizer = torch.optim.Adam(contest.parameters(), lr=LEARNING_RATE)
 
-    def loss_of_batch(contest, randomness):
+    def loss_of_batch(contest: Contest, randomness: Randomness) -> dict[str, Tensor]:
         shape = ranks.share(BATCH), STYLE_DIM
         z = torch.randn(shape, generator=randomness.torch, device=device)
         values = latent_world.values_of(z)

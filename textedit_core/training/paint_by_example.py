@@ -12,6 +12,7 @@ timesteps of a batch spread over the schedule, not drawn one by one.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +31,7 @@ from textedit_core.toon.exemplar_data import Boxed, Folder, draw
 from textedit_core.training import ranks
 from textedit_core.training.clip import MEAN, STD
 from textedit_core.training.diffusion import NOISE_OFFSET, build_scheduler, loss_weights, spread_timesteps
-from textedit_core.training.loop import Budget, train
+from textedit_core.training.loop import Budget, Randomness, train
 
 BATCH = 32
 LEARNING_RATE = 3e-4
@@ -93,7 +94,7 @@ def fit(
     seed: int,
     device: str,
     ablate: Ablation | None = None,
-    on_save=None,
+    on_save: Callable[[Painter, int], None] | None = None,
 ) -> Painter:
     """Squared error of eps, weighted by HOLE_WEIGHT, and over t as the text-to-image model's was."""
     model = build(unet, clip, all_tokens=ablate == "bottleneck").to(device)
@@ -112,7 +113,7 @@ def fit(
     alphas = build_scheduler().alphas_cumprod.to(device)
     batch, chance = ranks.share(BATCH), 0.0 if ablate == "guidance" else DROPPED
 
-    def loss_of_batch(model, randomness):
+    def loss_of_batch(model: Painter, randomness: Randomness) -> dict[str, Tensor]:
         drawn = draw(source, batch, size, exemplar_size, randomness.numpy, ablate != "augmentation")
         z, masked, keep = latents(vae, drawn.images.to(device), drawn.masks.to(device))
         t = spread_timesteps(batch, len(alphas), randomness.torch)

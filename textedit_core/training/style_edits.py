@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -99,6 +99,7 @@ def fit_relevance(generator: StyleGenerator, clip: Clip, folder: Path) -> Releva
         if found and found.measured > measured:
             measured = found.measured
             save_relevance(found, folder)
+    assert found is not None  # the last step has it
     return found
 
 
@@ -177,12 +178,14 @@ def _fit_mapper(
     )
     for step in training:
         found = step.value
+        assert found is not None  # every step has the mapper as it is
         if log_now() and step.loss is not None:
             log.info("mapper %s: step %d  loss %.4f", name, found.steps, step.loss)
         if save_now():
             save_mapper(found, folder, name)
         if budget.progress(found.steps, time.monotonic() - begun) >= 1:
             break
+    assert found is not None  # at least one step was taken
     save_mapper(found, folder, name)
     return found
 
@@ -231,7 +234,7 @@ def _every(seconds: float) -> Callable[[], bool]:
     return due
 
 
-def _save(path: Path, state: dict) -> None:
+def _save(path: Path, state: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(state, path.with_suffix(".part"))
     os.replace(path.with_suffix(".part"), path)

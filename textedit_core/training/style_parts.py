@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Unpack
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -15,25 +19,30 @@ from textedit_core.models.style.stylegan2 import Generator
 from textedit_core.noise import noise
 from textedit_core.toon import latent_world
 from textedit_core.toon.classifier import AttributeClassifier
-from textedit_core.toon.portraits import Portraits, held_out_portraits
+from textedit_core.toon.portraits import Portraits, World, held_out_portraits
 from textedit_core.training import bundle, encoder, evaluate, generator, identity, mapping, ranks, style_edits
 from textedit_core.training import style_scores as scores
+from textedit_core.training.generator import Growing
 from textedit_core.training.loop import Budget
+from textedit_core.training.shared import Common, Training
 
 PARTS = ("mapping", "generator", "encoder", "identity", "relevance", "mappers")
 PREVIEWS = 12
 GROWN = 10**6  # portraits: a generator from a bundle has done with small images
 
 
-class StyleParts:
-    """What a Studio does for the parts of PARTS; a bundle holds those of them that are trained."""
+class StyleParts(Training):
+    """What a Studio does for the parts of PARTS; a bundle holds those of them that are trained.
 
-    out: Path
-    size: int
-    device: str
-    portraits: Portraits
+    They learn from the closed world: a code holds one value of each attribute, and no colour between two.
+    """
 
-    def train_style(self, part: str, **common) -> None:
+    @property
+    @abstractmethod
+    def closed_portraits(self) -> Portraits:
+        """The training portraits of the closed world."""
+
+    def train_style(self, part: str, **common: Unpack[Common]) -> None:
         """Train one of PARTS.
 
         The generator needs the mapping, the encoder the generator; relevance and mappers need CLIP, generator
@@ -44,11 +53,11 @@ class StyleParts:
         elif part == "generator":
             adopted = self._has("generator") and not self._has("mapping")
             style = self.generator().style if adopted else self.mapping()
-            generator.fit(self.portraits, style, self.size, on_save=self._preview_style, **common)
+            generator.fit(self.closed_portraits, style, self.size, on_save=self._preview_style, **common)
         elif part == "encoder":
-            encoder.fit(self.portraits, self.generator(), **common)
+            encoder.fit(self.closed_portraits, self.generator(), **common)
         elif part == "identity":
-            identity.fit(self.portraits, **common)
+            identity.fit(self.closed_portraits, **common)
         elif not ranks.rank():  # one process is enough
             self._train_edits(part, **common)
 
@@ -85,11 +94,13 @@ class StyleParts:
         if not self._has("generator"):
             return
         network = self.generator()
-        tensors = network.state_dict() | {"latent_avg": network.latent_avg[0]}
+        average = network.latent_avg
+        assert average is not None  # `generator.build` sets it
+        tensors = network.state_dict() | {"latent_avg": average[0]}
         bundle.write_network(folder / "generator", generator.config(self.size), tensors)
         if self._has("encoder"):
-            network = self.encoder()
-            tensors = network.state_dict() | {"latent_avg": network.latent_avg}
+            reader = self.encoder()
+            tensors = reader.state_dict() | {"latent_avg": reader.latent_avg}
             bundle.write_network(folder / "encoder", {"size": self.size, **encoder.SHAPE}, tensors)
         if self._has("identity"):
             bundle.write_network(folder / "identity", identity.SHAPE, self.identity().state_dict())
@@ -100,7 +111,7 @@ class StyleParts:
         found = style_edits.load_relevance(self.out / "relevance")
         if found and style_edits.is_of(found, models.generator, models.clip):
             tensors = {"relevance": found.relevance, "mean": found.mean, "std": found.std}
-            config = {"generator": found.generator, "clip": found.clip, **style_edits.RELEVANCE}
+            config = {"generator": found.generator, "clip": found.clip} | asdict(style_edits.RELEVANCE)
             bundle.write_network(folder / "relevance", config, tensors)
         for name in style_edits.PROMPTS:
             if mapper := style_edits.load_mapper(self.out / "mappers", name):
@@ -130,7 +141,7 @@ class StyleParts:
         return all((self.out / part / "state.pt").exists() for part in parts)
 
     @torch.no_grad()
-    def _preview_style(self, growing: generator.Growing, step: int) -> None:
+    def _preview_style(self, growing: Growing, step: int) -> None:
         """Held-out portraits, what the generator makes of a z that names each, and samples of any z."""
         network, side = growing.network, growing.side()
         portraits = held_out_portraits(PREVIEWS, self.size, self.out / "data")
@@ -138,7 +149,7 @@ class StyleParts:
         w = network.map(torch.cat([z, noise((PREVIEWS, z.shape[1]), 0)]))
         drawn = generator.drawn_at(network, network.widen(w), side)[-1].clamp(-1, 1)
         drawn = F.interpolate(drawn, (self.size, self.size))
-        images = torch.cat([portraits.batch(range(PREVIEWS)), drawn])
+        images = torch.cat([portraits.batch(np.arange(PREVIEWS)), drawn])
         evaluate.save_grid(images, PREVIEWS, self.out / "samples" / f"generator-{step:07d}.png")
 
 
@@ -154,14 +165,21 @@ def adoptable(models: zoo.Models) -> dict[str, nn.Module]:
     return parts
 
 
-def measure(models: zoo.Models, reader: AttributeClassifier, portraits: Portraits) -> dict:
-    """The scores of what the bundle holds of PARTS, for its manifest."""
-    found: dict = {}
+def measure(
+    models: zoo.Models, reader: AttributeClassifier, portraits: Portraits, world: World = "closed"
+) -> dict[str, Any]:
+    """The scores of what the bundle holds of PARTS, for its manifest.
+
+    On portraits of the open world only how near the encoder comes to them: no code names them.
+    """
+    found: dict[str, Any] = {}
+    if {"generator", "encoder"} <= set(models.sources):
+        parts = models.encoder.network, models.generator.network
+        found["encoder"] = scores.encoder_scores(*parts, reader, portraits)
+    if world == "open":
+        return found
     if "generator" in models.sources:
         found["generator"] = scores.generator_scores(models.generator.network, reader, portraits)
-        if "encoder" in models.sources:
-            parts = models.encoder.network, models.generator.network
-            found["encoder"] = scores.encoder_scores(*parts, reader, portraits)
     if "identity" in models.sources:
         found["identity"] = scores.identity_scores(models.identity.network, portraits)
     if "mappers" in models.sources:

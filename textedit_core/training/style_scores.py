@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,7 +25,7 @@ ROWS = 50  # portraits at a time
 @torch.no_grad()
 def generator_scores(
     generator: Generator, reader: AttributeClassifier, portraits: Portraits, seed: int = 0
-) -> dict:
+) -> dict[str, Any]:
     """How G(map(z)) answers for the scene that z names, one z per portrait.
 
     attribute_accuracy: of the attributes that can be seen, read from the image.  psnr_db: to the portrait.
@@ -44,7 +46,7 @@ def generator_scores(
 @torch.no_grad()
 def encoder_scores(
     encoder: E4e, generator: Generator, reader: AttributeClassifier, portraits: Portraits
-) -> dict:
+) -> dict[str, Any]:
     """How G(e4e(portrait)) answers for the portrait: attribute_accuracy and psnr_db."""
     image = portraits.batch(np.arange(len(portraits)))
     drawn = torch.cat([generator(encoder.encode(some)) for some in image.split(ROWS)]).clamp(-1, 1)
@@ -92,7 +94,7 @@ def above(high: Tensor, low: Tensor) -> float:
 
 
 def _rendered(scenes: list[Scene], size: int) -> Tensor:
-    return torch.cat([images.to_tensor(render(scene, size), size) for scene in scenes])
+    return torch.cat([images.square_tensor(render(scene, size), size) for scene in scenes])
 
 
 def _embedded(network: IRSE50, image: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizer
 from textedit_core.models.towers import copy_weights
 from textedit_core.toon.portraits import Portraits
 from textedit_core.training import ranks
-from textedit_core.training.loop import Budget, train
+from textedit_core.training.loop import Budget, Randomness, train
 from textedit_core.training.readers import attribute_loss, reader
 
 BATCH = 192
@@ -52,17 +52,19 @@ def fit(
     model = ReadingText(config).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
 
-    def loss_of_batch(model, randomness):
+    def loss_of_batch(model: ReadingText, randomness: Randomness) -> dict[str, Tensor]:
         rows = np.sort(randomness.numpy.integers(len(portraits), size=ranks.share(BATCH)))
         texts, said = portraits.captions(rows, randomness.numpy, fewest=1)
-        said = torch.from_numpy(said).to(device)
+        named = torch.from_numpy(said).to(device)
         logits = model.read(model.tower(**tokens(tokenizer, texts, device, padding="longest")).pooler_output)
-        return {"loss": attribute_loss(logits, said)}
+        return {"loss": attribute_loss(logits, named)}
 
     return train(folder, model, optimizer, loss_of_batch, budget, seed=seed, device=device).tower
 
 
-def tokens(tokenizer: CLIPTokenizer, texts: list[str], device, padding="max_length") -> dict[str, Tensor]:
+def tokens(
+    tokenizer: CLIPTokenizer, texts: list[str], device: torch.device | str, padding: str = "max_length"
+) -> dict[str, Tensor]:
     return dict(tokenizer(texts, padding=padding, truncation=True, return_tensors="pt").to(device))
 
 

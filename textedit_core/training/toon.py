@@ -2,51 +2,80 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-from collections.abc import Sequence
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import CLIPTokenizer
+from diffusers import AutoencoderKL
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from textedit_core.models import zoo
 from textedit_core.toon.captions import vocabulary
-from textedit_core.toon.portraits import Portraits, held_out_portraits, training_portraits
+from textedit_core.toon.portraits import Portraits, World, held_out_portraits, training_portraits
 from textedit_core.training import (
     bundle,
     classifier,
     clip,
     diffusion,
+    enlarger,
     evaluate,
     example_parts,
     latent_reader,
+    measures,
     ranks,
     style_parts,
     text,
     vae,
 )
-from textedit_core.training.loop import Budget, begin_from, load_ema, trained
+from textedit_core.training.loop import Budget, Network, begin_from, load_ema, trained
+from textedit_core.training.measures import measure
+from textedit_core.training.shared import Common
 from textedit_core.training.tokenizer import build_tokenizer
 
 log = logging.getLogger(__name__)
 
+BEGAN = "began_from.txt"  # the bundle that a training began from
 HISTORY = "history.json"  # of the bundle that a training began from
 PREVIEW_CAPTIONS = 24
 MAX_LENGTH = 32
+LARGER = enlarger.SHAPE["scale"]
 
 
 class Studio(style_parts.StyleParts, example_parts.ExampleParts):
     """A toon training in a folder: OUT/PART/state.pt for every part, OUT/data, OUT/tokenizer."""
+
+    world: World = "closed"  # that the training portraits are of
+    large: int = 6_000  # how many of them are drawn at LARGER times the size too
+    rate: float = 1.0
+    clock: Callable[[], float] = time.monotonic
+    workers: int | None = None
 
     def __init__(self, out: Path, size: int, scenes: int, seed: int, device: str):
         self.out, self.size, self.scenes, self.seed, self.device = out, size, scenes, seed, device
 
     @cached_property
     def portraits(self) -> Portraits:
-        return training_portraits(self.scenes, self.size, self.out / "data")
+        return training_portraits(self.scenes, self.size, self.out / "data", self.workers, self.world)
+
+    @cached_property
+    def closed_portraits(self) -> Portraits:
+        if self.world == "closed":
+            return self.portraits
+        return training_portraits(self.scenes, self.size, self.out / "data", self.workers)
+
+    @cached_property
+    def large_portraits(self) -> Portraits:
+        """The first of the portraits, drawn LARGER times as large."""
+        count = min(self.large, self.scenes)
+        return training_portraits(count, LARGER * self.size, self.out / "data", self.workers, self.world)
 
     @cached_property
     def tokenizer(self) -> CLIPTokenizer:
@@ -67,12 +96,13 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
 
     def train(self, part: str, steps: int, minutes: float | None) -> None:
         """Train one part, or go on with it. The parts it needs must be there (ValueError says which)."""
-        budget, folder = Budget(steps, minutes), self.out / part
-        common = {"folder": folder, "budget": budget, "seed": self.seed, "device": self.device}
+        budget, folder = Budget(steps, minutes, self.rate, self.clock), self.out / part
+        common: Common = {"folder": folder, "budget": budget, "seed": self.seed, "device": self.device}
         if part == "classifier":
             classifier.fit(self.portraits, self.size, **common)
         elif part == "vae":
-            module = vae.fit(self.portraits, self.size, **common)
+            large = self.large_portraits if self.world == "open" else None
+            module = vae.fit(self.portraits, self.size, large=large, **common)
             if not ranks.rank():
                 vae.keep_scaling_factor(module, folder)
         elif part == "text":
@@ -80,6 +110,9 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
         elif part == "clip":
             start = None if trained(folder) else text.copy_tower(self.text(), self._empty_clip())
             clip.fit(self.portraits, self.tokenizer, self.size, start=start, **common)
+        elif part == "enlarger":
+            small, large = self.portraits.first(len(self.large_portraits)), self.large_portraits
+            enlarger.fit(small, large, self.vae(), **common)
         elif part == "reader":
             latent_reader.fit(self.latents, self.portraits, **common)
         elif part == example_parts.PART:
@@ -105,6 +138,7 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
             "vae": models.diffusion.vae,
             "unet": diffusion.TextToLatent(models.diffusion.unet, models.diffusion.text_encoder),
             "clip": clip.LabelledCLIP(models.clip.model),
+            **({"enlarger": models.enlarger.network} if "enlarger" in models.sources else {}),
             **bundle.adoptable(folder, self.size),
             **style_parts.adoptable(models),
             **example_parts.adoptable(models),
@@ -115,11 +149,14 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
                 begin_from(self.out / part, module, **history[part])
                 if part == "vae":
                     vae.keep_scaling_factor(module, self.out / part)
+                    if self.world == "open":
+                        vae.hold(module, self.out / part)
+        (self.out / BEGAN).write_text(str(folder.resolve()))
         (self.out / HISTORY).write_text(json.dumps(history))
         self.adopt_style_edits(models)
         self.remember("\n".join(models.manifest["command"]))
 
-    def vae(self):
+    def vae(self) -> AutoencoderKL:
         module = self._load("vae", vae.build(self.size))
         if factor := vae.kept_scaling_factor(self.out / "vae"):
             module.register_to_config(scaling_factor=factor)
@@ -127,7 +164,7 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
             vae.set_scaling_factor(module, self.portraits)
         return module
 
-    def text(self):
+    def text(self) -> CLIPTextModel:
         return self._load("text", text.ReadingText(self._empty_clip().config)).tower
 
     @cached_property
@@ -135,7 +172,7 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
         """The latents (N,4,h,w) of the training portraits, kept on disk: encoding takes minutes on a CPU."""
         vae = self.vae().to(self.device)
         mark = sum(float(weight.double().abs().sum()) for weight in vae.state_dict().values())
-        path = self.out / "data" / f"latents-{self.scenes}-{self.size}px-{mark:.6f}.npy"
+        path = self.out / "data" / f"latents-{self.world}-{self.scenes}-{self.size}px-{mark:.6f}.npy"
         if ranks.agreed(float(path.exists())):
             return torch.from_numpy(np.load(path))
         z = diffusion.encode_all(self.portraits, vae, self.device)
@@ -150,7 +187,7 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
             return None
         return self._load("reader", latent_reader.LatentReader(self.latents.shape[-1])).requires_grad_(False)
 
-    def clip(self):
+    def clip(self) -> CLIPModel:
         return self._load("clip", clip.LabelledCLIP(self._empty_clip())).clip
 
     def text_to_latent(self) -> diffusion.TextToLatent:
@@ -167,19 +204,18 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
         with (self.out / "commands.txt").open("a") as file:
             file.write(command + "\n")
 
-    def bundle(self, folder: Path, held_out: int, samples: int) -> None:
+    def bundle(self, folder: Path, held_out: int, samples: int, accepted: Sequence[str] = ()) -> None:
         """Write the bundle, then measure it as it was written (float16 on disk, float32 in memory).
 
+        It is written to OUT/candidate and takes the place of `folder` once it has been measured. Where this
+        training began from a bundle, that one is measured too, by the same reader; the report says what got
+        better and what worse on both held-out sets, and ValueError names the parts that fell on the closed
+        one by more than .5 dB or 1 %, but for those `accepted`: `folder` then stays as it was.
         What a person's own pictures are to become is not known: trained on those, it is not measured.
         """
-        both = self.text_to_latent()
-        bundle.write_diffusion(folder / "diffusion", self.tokenizer, both.text_encoder, self.vae(), both.unet)
-        bundle.write_clip(folder / "clip", self.tokenizer, self.clip())
-        if self._has("classifier"):
-            bundle.write_classifier(folder / "classifier", self.classifier())
-        self.write_style(folder)
-        self.write_style_edits(folder)
-        self.write_example(folder)
+        candidate = self.out / "candidate"
+        shutil.rmtree(candidate, ignore_errors=True)
+        self._write_parts(candidate)
         history = self.history()
         facts = {
             "size": self.size,
@@ -190,27 +226,84 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
             "training": history,
             "seconds": sum(part["seconds"] for part in history.values()),
         }
-        bundle.write_manifest(folder, **facts, scores={})
+        bundle.write_manifest(candidate, **facts, scores={})
         if self.boxed:
+            bundle.replace(candidate, folder)
             log.info("the bundle is in %s, not measured", folder)
             return
-        scores = measure(
-            folder, held_out_portraits(held_out, self.size, self.out / "data"), samples, self.out
-        )
-        bundle.write_manifest(folder, **facts, scores=scores)
+        data = self.out / "data"
+        worlds: tuple[World, ...] = ("closed", "open") if self.world == "open" else ("closed",)
+        sets = {world: measures.held_out(world, held_out, self.size, data, self.workers) for world in worlds}
+        scores = measure(candidate, sets, samples)
+        bundle.write_manifest(candidate, **facts, scores=scores)
         log.info("scores %s", json.dumps(scores))
+        self._compare(candidate, scores, sets, samples, accepted)
+        bundle.replace(candidate, folder)
+        log.info("the bundle is in %s", folder)
 
-    def history(self) -> dict[str, dict]:
+    def _write_parts(self, folder: Path) -> None:
+        """Everything that this training holds, as the folders of a bundle."""
+        both = self.text_to_latent()
+        bundle.write_diffusion(folder / "diffusion", self.tokenizer, both.text_encoder, self.vae(), both.unet)
+        bundle.write_clip(folder / "clip", self.tokenizer, self.clip())
+        if self._has("classifier"):
+            bundle.write_classifier(folder / "classifier", self.classifier())
+        if self._has("enlarger"):
+            tensors = self._load("enlarger", enlarger.build()).state_dict()
+            bundle.write_network(folder / "enlarger", enlarger.SHAPE, tensors)
+        self.write_style(folder)
+        self.write_style_edits(folder)
+        self.write_example(folder)
+
+    def _compare(
+        self,
+        candidate: Path,
+        scores: dict[str, Any],
+        sets: Mapping[World, measures.HeldOut],
+        samples: int,
+        accepted: Sequence[str],
+    ) -> None:
+        """The report of what got better and worse since the bundle that this training began from."""
+        noted = self.out / BEGAN
+        if not noted.exists() or not (begun := Path(noted.read_text())).is_dir():
+            return
+        readers = (candidate / "classifier" / "model.safetensors").read_bytes()
+        facts = {
+            "bundle": hashlib.sha256((begun / "manifest.json").read_bytes()).hexdigest(),
+            "reader": hashlib.sha256(readers).hexdigest(),
+            "sets": {world: len(held.small) for world, held in sets.items()},
+            "samples": samples,
+        }
+        before = measures.remembered(
+            self.out / "before.json", facts, lambda: measure(begun, sets, samples, candidate)
+        )
+        figures = measures.beside(before, scores)
+        report = "\n".join(figure.line() for figure in figures)
+        (self.out / "report.txt").write_text(report + "\n")
+        log.info("beside %s:\n%s", begun, report)
+        fell = {part: rows for part, rows in measures.fallen(figures).items() if part not in accepted}
+        if fell:
+            told = "; ".join(
+                f"{part} ({', '.join(f'{row.name} {row.before} -> {row.after}' for row in rows)})"
+                for part, rows in fell.items()
+            )
+            raise ValueError(
+                f"No bundle is written, for these parts fell on the closed held-out scenes: {told}. Train "
+                f"them on, or take them as they are with --accept-worse {','.join(fell)}. The measured "
+                f"bundle is in {candidate}."
+            )
+
+    def history(self) -> dict[str, dict[str, int]]:
         """{"steps", "seconds"} of every part, of those too that only helped to make a bundle begun from."""
         path = self.out / HISTORY
         earlier = json.loads(path.read_text()) if path.exists() else {}
         folders = [state.parent for state in self.out.glob("*/state.pt")]
         return dict(sorted((earlier | {folder.name: trained(folder) for folder in folders}).items()))
 
-    def _empty_clip(self):
+    def _empty_clip(self) -> CLIPModel:
         return clip.build(self.size, len(self.tokenizer), MAX_LENGTH)
 
-    def _load(self, part: str, module):
+    def _load(self, part: str, module: Network) -> Network:
         try:
             return load_ema(self.out / part, module)
         except FileNotFoundError as error:
@@ -232,34 +325,5 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
         (self.out / "samples" / "captions.txt").write_text("\n".join(texts))
 
     @cached_property
-    def _frozen_vae(self):
+    def _frozen_vae(self) -> AutoencoderKL:
         return self.vae().to(self.device)
-
-
-def measure(folder: Path, portraits: Portraits, samples: int, out: Path) -> dict:
-    """The table of specs/toon.md, section 2, on held-out scenes."""
-    models = zoo.load(folder)
-    reader = bundle.load_classifier(folder, models.diffusion.size)
-    some = Portraits(portraits.images[:samples], portraits.values[:samples], portraits.labels[:samples])
-    read = evaluate.classifier_accuracy(reader, portraits)
-    zero_shot = evaluate.zero_shot_accuracy(models.clip, portraits)
-    sampled = evaluate.sample_accuracy(models.diffusion, reader, some)
-    return {
-        "held_out_scenes": len(portraits),
-        "sampled_scenes": len(some),
-        "classifier_accuracy": _rounded(read),
-        "autoencoder_psnr_db": round(evaluate.autoencoder_psnr(models.diffusion, portraits), 2),
-        "clip_zero_shot_accuracy": _rounded(zero_shot),
-        "sample_attribute_accuracy": _rounded(sampled),
-        "sample_settings": {"steps": evaluate.SAMPLING_STEPS, "guidance_scale": evaluate.GUIDANCE_SCALE},
-        **_rounded(style_parts.measure(models, reader, portraits)),
-        **_rounded(example_parts.measure(models, reader, samples)),
-    }
-
-
-def _rounded(scores: dict) -> dict:
-    """Numbers, and numbers in dictionaries, to three digits after the point."""
-    return {
-        name: _rounded(value) if isinstance(value, dict) else round(value, 3)
-        for name, value in scores.items()
-    }

@@ -7,7 +7,7 @@ import string
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -138,7 +138,7 @@ def refine_matrix(source: Tokens, target: Tokens) -> Tensor:
     return matrix
 
 
-def align(source: Sequence, target: Sequence) -> list[tuple[int, int]]:
+def align(source: Sequence[Any], target: Sequence[Any]) -> list[tuple[int, int]]:
     """Needleman and Wunsch's alignment, gap 0, match 1, mismatch -1: the pairs (i, j) of equal items, rising.
 
     Of equally good ways the one that skips in the target goes first, then in the source.
@@ -231,16 +231,17 @@ def parse_numbers(text: str | Mapping[str, float], field: str) -> dict[str, floa
     return found
 
 
-def parse_windows(text: str | Mapping, field: str) -> dict[str, tuple[float, float]]:
+def parse_windows(text: str | Mapping[str, Any], field: str) -> dict[str, tuple[float, float]]:
     """{word: (start, stop)} from "tiger=0.4 silver=0.2:0.8", where one number is a stop; ValueError else."""
-    found = {}
+    found: dict[str, tuple[float, float]] = {}
     for word, value in _pairs(text, field):
         ends = value.split(":") if isinstance(value, str) else value
         ends = [ends] if isinstance(ends, int | float) else list(ends)
         numbers = [_number(end, field) for end in ends]
-        if len(numbers) > 2:
+        if not 1 <= len(numbers) <= 2:
             raise ValueError(f"{field}: {quoted(value)} is not a stop or start:stop.")
-        found[word] = (0.0, *numbers) if len(numbers) == 1 else tuple(numbers)
+        start, stop = (0.0, *numbers) if len(numbers) == 1 else numbers
+        found[word] = (start, stop)
     return found
 
 
@@ -258,7 +259,7 @@ def split_phrases(text: str) -> list[str]:
     return found
 
 
-def split_settings(text: str) -> list[str]:
+def split_pairs(text: str) -> list[str]:
     """The parts of "tiger=2 blue hair=3": a name, all words since the last value or comma, and its value."""
     found: list[str] = []
     for part in re.split("[,;]", text):
@@ -272,10 +273,10 @@ def split_settings(text: str) -> list[str]:
     return found
 
 
-def _pairs(text: str | Mapping, field: str) -> list[tuple[str, object]]:
+def _pairs(text: str | Mapping[str, Any], field: str) -> list[tuple[str, Any]]:
     if not isinstance(text, str):
         return list(text.items())
-    pairs = [part.rpartition("=") for part in split_settings(text)]
+    pairs = [part.rpartition("=") for part in split_pairs(text)]
     for word, sign, value in pairs:
         if not (word and sign and value and word == word.rstrip()):
             raise ValueError(f"{field}: {quoted(word + sign + value)} is not word=number, such as tiger=2.")

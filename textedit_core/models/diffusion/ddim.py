@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ class Schedule:
     prediction_type: str = "epsilon"
 
     @classmethod
-    def from_config(cls, config: Mapping) -> Schedule:
+    def from_config(cls, config: Mapping[str, Any]) -> Schedule:
         """Build from the `scheduler_config.json` of any diffusers scheduler.
 
         Raises ValueError for a beta schedule or a prediction type that is not known.

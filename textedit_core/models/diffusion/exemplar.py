@@ -8,6 +8,7 @@ keys of these blocks are never computed; the public files hold them, and they ar
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers.models.clip.modeling_clip import CLIPPreTrainedModel
 
 from textedit_core.models import towers
-from textedit_core.models.source import COUNTED
+from textedit_core.models.source import POSITION_IDS
 
 
 class ExemplarEncoder(CLIPPreTrainedModel):
@@ -126,10 +127,10 @@ class Projection(nn.Module):
 def current_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict of any age under the names of this version, without position ids, which are no weights."""
     renamed = towers.installed_names(ExemplarEncoder, state)
-    return {name: value for name, value in renamed.items() if not name.endswith(COUNTED)}
+    return {name: value for name, value in renamed.items() if not name.endswith(POSITION_IDS)}
 
 
-def _accept_old_names(state: dict[str, Tensor], prefix: str, *_) -> None:
+def _accept_old_names(state: dict[str, Tensor], prefix: str, *_: Any) -> None:
     if prefix == "":
         renamed = current_names(state)
         state.clear()

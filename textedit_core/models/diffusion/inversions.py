@@ -205,6 +205,7 @@ def _pivots(
     for step in invert(model.schedule, eps, z0, steps):
         if step.done < total:
             yield Step(step.done, total)
+    assert step.value is not None  # the last step has it
     return step.value
 
 

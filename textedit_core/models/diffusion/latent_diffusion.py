@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -122,7 +122,7 @@ def count_rows(model: LatentDiffusion) -> Iterator[RowCount]:
     """Count the UNet evaluations inside the block, those of copies made in it included."""
     count = RowCount()
 
-    def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         rows = len(args[0] if args else kwargs["sample"])
         count.rows += rows
         count.calls += 1

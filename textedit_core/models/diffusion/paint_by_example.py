@@ -44,7 +44,7 @@ class PaintByExample(LatentModel):
     schedule: Schedule
     fingerprint: str | None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if (found := self.unet.config.in_channels) != CHANNELS:
             raise ValueError(f"Paint by Example needs a UNet of {CHANNELS} input channels, not {found}.")
         object.__setattr__(self, "unet", skip_queries_and_keys(self.unet))

@@ -29,14 +29,14 @@ class Plms:
         """z (B,4,h,w) after the next step, where the UNet predicts `eps`."""
         t = self.timesteps[self._calls]
         self._calls += 1
-        if (
-            self._calls == 2 and self._start is not None
-        ):  # the first step again, with the mean of the predictions at its two ends
+        if self._calls == 2 and self._start is not None:
+            # The first step again, with the mean of the predictions at its two ends.
             return ddim_step(self.schedule, self._start, (eps + self._seen[0]) / 2, t + self.stride, t)
         self._seen = [eps, *self._seen[:3]]
         if self._calls == 1:
             self._start = z
         else:
             weights = WEIGHTS[len(self._seen)]
-            eps = sum(weight * one for weight, one in zip(weights, self._seen, strict=True))
+            mixed = [weight * one for weight, one in zip(weights, self._seen, strict=True)]
+            eps = sum(mixed[1:], start=mixed[0])
         return ddim_step(self.schedule, z, eps, t, t - self.stride)

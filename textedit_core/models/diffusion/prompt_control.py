@@ -165,7 +165,8 @@ class MapSum:
     """
 
     def __init__(self, side: int = 16):
-        self.side, self.sums = side, {}
+        self.side = side
+        self.sums: dict[tuple[int, int], Tensor] = {}
 
     def keeps(self, place: Place) -> bool:
         return place.side <= self.side

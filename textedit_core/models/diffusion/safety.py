@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from textedit_core.models.clip import Clip
 from textedit_core.models.source import Source
@@ -20,7 +21,7 @@ class SafetyChecker:
     It has no CLIPImageProcessor: that needs torchvision, and `Clip.pixels` does the same.
     """
 
-    network: nn.Module
+    network: Any  # diffusers' StableDiffusionSafetyChecker
     sight: Clip
 
     @torch.no_grad()

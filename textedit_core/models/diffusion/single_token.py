@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -34,7 +34,11 @@ class SingleTokenAttention:
         self.usual = usual
 
     def __call__(
-        self, attn: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **options
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        **options: Any,
     ) -> Tensor:
         single = encoder_hidden_states is not None and encoder_hidden_states.shape[1] == 1
         if not single or hidden_states.ndim != 3 or attn.norm_cross:

@@ -23,12 +23,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from textedit_core.models.checkpoint import fill, read
-from textedit_core.models.clip import Clip
+from textedit_core.models.parts import Parts
 from textedit_core.models.source import Source
 from textedit_core.models.style.encoders import E4e, load_e4e
 from textedit_core.models.style.identity import IRSE50, load_identity
@@ -44,6 +45,7 @@ from textedit_core.models.style.models import (
 from textedit_core.models.style.relevance_files import bundled_relevance, published_relevance
 from textedit_core.models.style.stylegan2 import MADE_HERE, Generator, load_generator
 
+Network = TypeVar("Network", bound=nn.Module)
 NVIDIA = "NVIDIA Source Code License-NC"
 PUBLISHED = {
     "generator": Source(
@@ -63,16 +65,11 @@ PARTS = ("generator", "encoder", "identity", "relevance")
 PRETRAINED = ("relevance", "mapper")  # what a method's fit makes, and a folder of models may hold
 
 
-class StyleModels:
+class StyleModels(Parts):
     """The members of `zoo.Models` that StyleCLIP needs; each is loaded when it is first asked for.
 
     All raise ValueError, one sentence, where the part is missing, incomplete or not reachable.
     """
-
-    sources: Mapping[str, Source]
-    clip: Clip
-    device: torch.device
-    dtype: torch.dtype
 
     @cached_property
     def generator(self) -> StyleGenerator:
@@ -99,9 +96,10 @@ class StyleModels:
     @cached_property
     def relevance(self) -> Relevance:
         """What the channels do. ValueError, too, if it was measured with another generator or CLIP."""
-        source = self._source("relevance")
+        source = self.source("relevance")
         if source.weights == PUBLISHED_RELEVANCE[:1]:
-            return published_relevance(*map(source.file, PUBLISHED_RELEVANCE), self.generator)
+            rows, statistics = map(source.file, PUBLISHED_RELEVANCE)
+            return published_relevance(rows, statistics, self.generator)
         config = source.json("config.json")
         for part, network in (("generator", self.generator.network), ("clip", self.clip.model)):
             if config.get(part) != digest(network):
@@ -127,7 +125,8 @@ class StyleModels:
         """For each file of a mapper what it holds, or why it cannot be read; tried again once it changes."""
         if "mappers" not in self.sources:
             return {}
-        source, found = self.sources["mappers"], {}
+        source = self.sources["mappers"]
+        found: dict[str, StyleMapper | str] = {}
         for name in source.weights:
             path = source.file(name)
             when = path.stat().st_mtime_ns if path.is_file() else 0
@@ -143,9 +142,11 @@ class StyleModels:
         """What `_mappers` has read so far, with the time of the file."""
         return {}
 
-    def _style_part(self, part: str, bundled: Callable, published: Callable) -> tuple[nn.Module, str]:
+    def _style_part(
+        self, part: str, bundled: Callable[..., Any], published: Callable[..., Any]
+    ) -> tuple[Any, str]:
         """The network of a part, in place, and its fingerprint."""
-        source = self._source(part)
+        source = self.source(part)
         name = source.weights[0]
         with torch.random.fork_rng(devices=[]):  # a new network draws its weights before it is filled
             if "." in name:
@@ -198,7 +199,7 @@ def folder_sources(folder: Path, source: Callable[[str, tuple[str, ...]], Source
     return parts
 
 
-def _bundled_generator(config: dict, state: dict[str, Tensor]) -> Generator:
+def _bundled_generator(config: dict[str, Any], state: dict[str, Tensor]) -> Generator:
     channels = {int(side): width for side, width in config.pop("channels", {}).items()} or None
     network = _built(Generator, "generator", config | {"channels": channels})
     average = state.pop("latent_avg", None)
@@ -208,7 +209,7 @@ def _bundled_generator(config: dict, state: dict[str, Tensor]) -> Generator:
     return network
 
 
-def _bundled_encoder(config: dict, state: dict[str, Tensor]) -> E4e:
+def _bundled_encoder(config: dict[str, Any], state: dict[str, Tensor]) -> E4e:
     network = _built(E4e, "encoder", config)
     average = state.pop("latent_avg", None)
     if average is None:
@@ -220,13 +221,13 @@ def _bundled_encoder(config: dict, state: dict[str, Tensor]) -> E4e:
     return network
 
 
-def _bundled_identity(config: dict, state: dict[str, Tensor]) -> IRSE50:
+def _bundled_identity(config: dict[str, Any], state: dict[str, Tensor]) -> IRSE50:
     network = _built(IRSE50, "identity network", config)
     fill(network, state, "the identity network")
     return network
 
 
-def _built(cls: type, title: str, config: dict) -> nn.Module:
+def _built(cls: type[Network], title: str, config: dict[str, Any]) -> Network:
     try:
         return cls(**config)
     except TypeError as error:

@@ -36,6 +36,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, n_in: int, n_out: int, stride: int):
         super().__init__()
+        self.shortcut_layer: nn.Module
         if n_in == n_out:
             self.shortcut_layer = nn.MaxPool2d(1, stride)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +56,9 @@ def mapping(dim: int, depth: int, lr_mul: float = 0.01) -> nn.Sequential:
 class Filter(nn.Module):
     """A fixed low-pass filter for images at twice the size: outer product of [1,3,3,1], with sum 4."""
 
-    def __init__(self):
+    kernel: Tensor
+
+    def __init__(self) -> None:
         super().__init__()
         taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
         self.register_buffer("kernel", torch.outer(taps, taps) / 16)
@@ -97,7 +100,7 @@ class ModulatedConv(nn.Module):
         self.modulation = EqualLinear(style_dim, n_in, bias_init=1)
         self.blur = Filter() if up else None
         self.demodulate = demodulate
-        self._kept: tuple[tuple, tuple[Tensor, Tensor | None]] | None = None
+        self._kept: tuple[tuple[Any, ...], tuple[Tensor, Tensor | None]] | None = None
 
     def forward(self, x: Tensor, s: Tensor) -> Tensor:
         """x (B,C,H,W), s (B,C) -> (B,C',H,W), or twice the size. Either may have one row."""
@@ -133,7 +136,7 @@ class ModulatedConv(nn.Module):
         power = weight.square().sum(dim=(2, 3)).T if self.demodulate else None
         return channels_last_on_cpu(weight if self.blur is None else weight.transpose(0, 1)), power
 
-    def _apply(self, fn: Callable, recurse: bool = True) -> ModulatedConv:
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> ModulatedConv:
         """Every move to another device or type comes through here: what was kept belongs to the old one."""
         self._kept = None
         return super()._apply(fn, recurse)
@@ -151,7 +154,7 @@ class ConstantInput(nn.Module):
 class NoiseStrength(nn.Module):
     """How much noise a layer adds: one learned number."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
 
@@ -192,4 +195,7 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, s: Tensor, image: Tensor | None) -> Tensor:
         rgb = self.conv(x, s).contiguous() + self.bias  # images in the usual memory format
-        return rgb if image is None else rgb + self.upsample.upsample(image)
+        if image is None:
+            return rgb
+        assert self.upsample is not None  # only the first block, before which there is no image, has none
+        return rgb + self.upsample.upsample(image)

@@ -106,19 +106,23 @@ class FaceIdentity:
 
     @property
     def device(self) -> torch.device:
-        return self.network.output_layer[3].weight.device
+        return self._weight.device
+
+    @property
+    def _weight(self) -> Tensor:
+        return self.network.get_parameter("output_layer.3.weight")
 
     def similarity(self, image: Tensor, source: Tensor) -> Tensor:
         """Cosine of the identities of portraits (B,3,H,W) and their sources (B or 1 rows) -> (B,).
 
         The gradient reaches `image` alone.
         """
-        weight = self.network.output_layer[3].weight
+        weight = self._weight
         return similarity(self.network, image.to(weight), source.to(weight))
 
     def loss(self, image: Tensor, source: Tensor) -> Tensor:
         """Mean of 1 - `similarity`, a scalar: the identity loss of StyleCLIP and e4e."""
-        weight = self.network.output_layer[3].weight
+        weight = self._weight
         return identity_loss(self.network, image.to(weight), source.to(weight))
 
 

@@ -137,7 +137,9 @@ def perturbed_images(
             reached = state
             for place, code in enumerate([moved, *after], start=index):
                 reached = generator.network.advance(reached, place, code)
-            yield channel, reached[1]
+            image = reached[1]
+            assert image is not None  # a ToRGB comes after every layer
+            yield channel, image
             if pinning == "cumulative":
                 own[:, channel] = means[index][channel]
 
@@ -169,7 +171,7 @@ def multiply_adds(generator: StyleGenerator) -> list[int]:
     """Of each layer's convolution for one image, without filters and pixelwise operations."""
     found = []
     for layer in generator.layers:
-        conv = generator.network.get_submodule(layer.name).conv
+        conv = generator.network.layer_named(layer.name).conv
         side = layer.size if conv.blur is None else layer.size // 2
         found.append(conv.weight.numel() * side * side)
     return found

@@ -73,7 +73,7 @@ class Generator(nn.Module):
             self.to_rgbs.append(ToRGB(table[side], style_dim, up=True))
         self.noises = nn.Module()
         for layer in self.layers:
-            if not layer.is_rgb:
+            if layer.noise is not None:
                 stored = torch.empty(1, 1, layer.size, layer.size)
                 if not stored.is_meta:
                     stored.copy_(named_noise(stored.shape, layer.noise))
@@ -83,7 +83,7 @@ class Generator(nn.Module):
     @cached_property
     def layers(self) -> tuple[StyleLayer, ...]:
         """The S codes in their order: conv1, to_rgb1, then both convolutions and ToRGB of each block."""
-        places = [("conv1", 4, 0, 0), ("to_rgb1", 4, 1, None)]
+        places: list[tuple[str, int, int, int | None]] = [("conv1", 4, 0, 0), ("to_rgb1", 4, 1, None)]
         for block, side in enumerate(_sides(self.size)[1:]):
             i = 2 * block + 1
             places += [
@@ -91,11 +91,17 @@ class Generator(nn.Module):
                 (f"convs.{i}", side, i + 1, i + 1),
                 (f"to_rgbs.{block}", side, i + 2, None),
             ]
-        widths = [self.get_submodule(name).conv.weight.shape[2] for name, *_ in places]
+        widths = [self.layer_named(name).conv.weight.shape[2] for name, *_ in places]
         return tuple(
             StyleLayer(name, width, side, w, noise)
             for (name, side, w, noise), width in zip(places, widths, strict=True)
         )
+
+    def layer_named(self, name: str) -> StyledConv | ToRGB:
+        """The module of a layer, by its `StyleLayer.name`."""
+        module = self.get_submodule(name)
+        assert isinstance(module, StyledConv | ToRGB)
+        return module
 
     @property
     def n_latent(self) -> int:
@@ -143,7 +149,7 @@ class Generator(nn.Module):
                 f"A W+ code of this generator has the shape (B, {n}, {dim}), not {tuple(w_plus.shape)}; "
                 "a batch of W codes goes through widen() first."
             )
-        return [self.get_submodule(layer.name).conv.modulation(w_plus[:, layer.w]) for layer in self.layers]
+        return [self.layer_named(layer.name).conv.modulation(w_plus[:, layer.w]) for layer in self.layers]
 
     def draw_noise(self, seed: int | Sequence[int]) -> list[Tensor]:
         """Fresh noise for `synthesize`, one (B,1,h,h) per convolution; a row depends on its seed alone."""
@@ -166,7 +172,9 @@ class Generator(nn.Module):
         state = self.start()
         for index, s in enumerate(s_codes):
             state = self.advance(state, index, s, noise)
-        return state[1]
+        image = state[1]
+        assert image is not None  # the last layer is a ToRGB
+        return image
 
     def start(self, batch: int = 1) -> State:
         """What the first layer sees."""
@@ -175,8 +183,8 @@ class Generator(nn.Module):
     def advance(self, state: State, index: int, s: Tensor, noise: Sequence[Tensor] | None = None) -> State:
         """Run layer `index`: `synthesize` is all of them in turn, so that a prefix can be kept."""
         layer, (x, image) = self.layers[index], state
-        module, s = self.get_submodule(layer.name), s.reshape(len(s), -1)
-        if layer.is_rgb:
+        module, s = self.layer_named(layer.name), s.reshape(len(s), -1)
+        if layer.noise is None:
             return x, module(x, s, image)
         stored = self.noises.get_buffer(f"noise_{layer.noise}") if noise is None else noise[layer.noise]
         return module(x, s, stored), image

@@ -1,0 +1,48 @@
+"""What models of every kind have: where their parts are, the device they run on, and the CLIP that scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import torch
+
+from textedit_core.models.clip import Clip
+from textedit_core.models.source import Source
+
+
+class Parts:
+    """The members of `zoo.Models` that do not depend on the kind of model.
+
+    name: as the models were asked for.  sources: where each part is, by its name.  device, dtype: of all
+    networks.
+    """
+
+    name: str
+    sources: Mapping[str, Source]
+    device: torch.device
+    dtype: torch.dtype
+
+    def source(self, part: str) -> Source:
+        """Where a part is. ValueError for one that these models do not have."""
+        if part not in self.sources:
+            has = ", ".join(self.sources)
+            raise ValueError(f"The model {self.name!r} has no {part} part, only {has}: choose another model.")
+        return self.sources[part]
+
+    @cached_property
+    def clip(self) -> Clip:
+        """The CLIP model that scores. Raises ValueError where it is missing, incomplete or not reachable."""
+        from transformers import CLIPModel, CLIPTokenizer
+
+        source = self.source("clip")
+        model = source.network(CLIPModel, "", self.dtype).to(self.device)
+        images = source.json("preprocessor_config.json")
+        return Clip(
+            model=model,
+            tokenizer=source.read(CLIPTokenizer.from_pretrained),
+            size=model.config.vision_config.image_size,
+            mean=torch.tensor(images["image_mean"]),
+            std=torch.tensor(images["image_std"]),
+            fingerprint=f"{source.fingerprint()}-{self.dtype}",
+        )

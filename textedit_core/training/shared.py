@@ -1,0 +1,62 @@
+"""What the groups of parts of a toon training need of the training as a whole; `toon.Studio` has it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TypedDict
+
+from diffusers import AutoencoderKL
+from transformers import CLIPModel, CLIPTokenizer
+
+from textedit_core.toon.portraits import Portraits
+from textedit_core.training.diffusion import TextToLatent
+from textedit_core.training.loop import Budget, Network
+
+
+class Common(TypedDict):
+    """The arguments that the `fit` of every part takes."""
+
+    folder: Path
+    budget: Budget
+    seed: int
+    device: str
+
+
+class Training(ABC):
+    """A training in the folder `out`, of portraits with `size` pixels a side, on a device."""
+
+    out: Path
+    size: int
+    device: str
+
+    @property
+    @abstractmethod
+    def portraits(self) -> Portraits:
+        """The training portraits."""
+
+    @property
+    @abstractmethod
+    def tokenizer(self) -> CLIPTokenizer:
+        """The tokenizer of all text towers."""
+
+    @abstractmethod
+    def vae(self) -> AutoencoderKL:
+        """The autoencoder as it is trained so far."""
+
+    @abstractmethod
+    def clip(self) -> CLIPModel:
+        """CLIP as it is trained so far."""
+
+    @abstractmethod
+    def text_to_latent(self) -> TextToLatent:
+        """The UNet and its text encoder as they are trained so far."""
+
+    @property
+    @abstractmethod
+    def _frozen_vae(self) -> AutoencoderKL:
+        """The autoencoder on the device, for previews."""
+
+    @abstractmethod
+    def _load(self, part: str, module: Network) -> Network:
+        """The weights of a part, read into `module`. ValueError where it is not trained yet."""
