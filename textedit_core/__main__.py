@@ -1,8 +1,9 @@
-"""The command line, `textedit edit|sweep METHOD ...`, `bench NAME ...` or `train toon ...`."""
+"""The command line: `textedit edit|sweep METHOD ...`, `bench NAME ...`, `relevance ...`, `train toon ...`."""
 
 import argparse
 import json
 import sys
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 METHODS = sorted((Path(__file__).parent / "methods").glob("[a-z]*.py"))
 # The kinds of input that a flag gives as they are; a latent has flags of its own.
 FLAGS = {"image": "path of a picture", "mask": "path of a picture, white = change here", "text": "a text"}
+MODELS = "toon, sd, a folder of models, or the file of a StyleGAN2 generator (default toon)"
 COMMANDS = {"edit": "edit one image", "sweep": "edit one image at many values of its knobs"}
 # Inversions that were methods of their own in version 0.1, and their names as a knob.
 INVERSIONS = {"null_text": "null_text", "direct_inversion": "direct"}
@@ -24,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if given[:1] == ["train"]:  # its flags are of a parser of its own
             return _train(given[1:])
         options = parse(given)
-        {"edit": _edit, "sweep": _sweep, "bench": _bench}[options["command"]](options)
+        commands = {"edit": _edit, "sweep": _sweep, "bench": _bench, "relevance": _relevance}
+        commands[options["command"]](options)
         return 0
     except ValueError as error:
         return _end(2, f"error: {error}")
@@ -72,6 +75,10 @@ def _parser(given: list[str]) -> _Parser:
                 _add_flags(of_method, command, path.stem)
     bench = commands.add_parser("bench", help=cli.HELP, description=cli.ABOUT, allow_abbrev=False)
     cli.add_flags(bench, given if given[:1] == ["bench"] else [])
+    about = "measure what a generator's channels do, for global directions, into a file beside it"
+    measuring = commands.add_parser("relevance", help=about, description=about, allow_abbrev=False)
+    if given[:1] == ["relevance"]:
+        _add_measuring_flags(measuring)
     commands.add_parser("train", help="train models like the shipped ones")
     return parser
 
@@ -82,7 +89,7 @@ def _add_flags(parser: _Parser, command: str, name: str) -> None:
 
     how = method.load(name)
     add = parser.add_argument
-    add("--models", default="toon", metavar="NAME", help="toon, sd, or a folder of models (default toon)")
+    add("--models", default="toon", metavar="NAME", help=MODELS)
     add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
     add("--cache", metavar="DIR", help="keep results in this folder, for the next run")
     add("--resize", choices=("crop", "pad"), default="crop", help="how pictures become square (default crop)")
@@ -99,11 +106,26 @@ def _add_flags(parser: _Parser, command: str, name: str) -> None:
             add(_flag(one.name), required=one.required, metavar=one.kind.upper(), help=FLAGS[one.kind])
     if how.latent:
         add("--image", metavar="IMAGE", help="path of a picture to project, instead of a seed")
-    for knob_name, knob in {**how.knobs, **(SAMPLE if how.latent else {})}.items():
+    _add_knobs(parser, {**how.knobs, **(SAMPLE if how.latent else {})})
+
+
+def _add_measuring_flags(parser: _Parser) -> None:
+    from textedit_core import method, relevance
+
+    how = method.load(relevance.METHOD)
+    help = "the file of a StyleGAN2 generator, or a folder with one"
+    parser.add_argument("--models", required=True, metavar="PATH", help=help)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
+    _add_knobs(parser, {name: how.knobs[name] for name in how.fit_knobs})
+
+
+def _add_knobs(parser: _Parser, known: Mapping[str, Any]) -> None:
+    """A flag for each knob."""
+    for knob_name, knob in known.items():
         about = ": ".join(part for part in (knob.label, knob.knob.help) if part)
         about = f"{about} ({knob.wanted}; default {knob.default})".replace("%", "%%")
         switch: dict[str, Any] = {"nargs": "?", "const": "true"} if knob.type is bool else {}
-        add(_flag(knob_name), metavar="VALUE", help=about, **switch)
+        parser.add_argument(_flag(knob_name), metavar="VALUE", help=about, **switch)
 
 
 def _flag(name: str) -> str:
@@ -161,6 +183,33 @@ def _bench(options: Mapping[str, Any]) -> None:
     from textedit_core.bench import cli
 
     cli.run(options, print, _note)
+
+
+def _relevance(options: Mapping[str, Any]) -> None:
+    """Measure the relevance of a generator; says how long the rest will take, at the pace so far."""
+    from textedit_core import method, relevance
+    from textedit_core.models import zoo
+
+    known = method.load(relevance.METHOD).knobs
+    typed = {
+        name: known[name].parse(text) for name, text in options.items() if name in known and text is not None
+    }
+    told, measured = 0.0, -1
+    for step in _told(relevance.measure(zoo.load(options["models"], options["device"]), typed), "relevance"):
+        progress, now = step.value, time.monotonic()
+        rows = progress.relevance.measured if progress.relevance else 0
+        if progress.left is not None and (rows != measured or now - told >= 60):
+            _note(f"{rows} channels are finished; about {_duration(progress.left)} left at this pace")
+            told, measured = now, rows
+    print(progress.path)
+
+
+def _duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
 
 
 def _train(given: list[str]) -> int:
