@@ -105,6 +105,11 @@ def _add_flags(parser: _Parser, command: str, name: str) -> None:
         if one.kind in FLAGS:
             add(_flag(one.name), required=one.required, metavar=one.kind.upper(), help=FLAGS[one.kind])
     if how.latent:
+        of_file = "a latent of yours, .pt or .npy: (n, D), (B, n, D) or (B, D), instead of a seed"
+        add("--latent", metavar="FILE", help=of_file)
+        add("--latent-index", metavar="NUMBER", type=int, help="which of several latents in the file, from 0")
+        if command == "edit" and how.edited_latent:
+            add("--save-latent", metavar="FILE", help="write the edited latent here, .pt or .npy")
         add("--image", metavar="IMAGE", help="path of a picture to project, instead of a seed")
     _add_knobs(parser, {**how.knobs, **(SAMPLE if how.latent else {})})
 
@@ -136,6 +141,7 @@ def _edit(options: Mapping[str, Any]) -> None:
     """Edit one image and write it, with its settings, to --out."""
     from textedit_core.cache import Cache
     from textedit_core.images import to_pil
+    from textedit_core.models.style.latent_files import check_ending, write_latent
     from textedit_core.record import save_png
     from textedit_core.request import run
     from textedit_core.steps import last
@@ -143,9 +149,15 @@ def _edit(options: Mapping[str, Any]) -> None:
     out = Path(options["out"])
     if out.suffix.lower() != ".png":
         raise ValueError(f"--out: '{out}' must end in .png, for the settings go into the file.")
+    kept = Path(options["save_latent"]) if options.get("save_latent") else None
+    if kept:
+        check_ending(kept)
     asked = request_of(options)
     out.parent.mkdir(parents=True, exist_ok=True)
     result = last(_told(run(asked, Cache(folder=options["cache"]))))
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_latent(result.latent, kept)
     save_png(to_pil(result.image)[0], out, result.record)
     print(out)
 
@@ -242,23 +254,34 @@ def request_of(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
             opener = open_mask if one.kind == "mask" else open_image
             opened[one.name] = opener(options[one.name], _flag(one.name))
         elif one.kind == "latent":
-            opened[one.name] = _latent(options, one.required)
+            opened[one.name] = _latent(options, one.required, models)
     typed = {name: knob.parse(options[name]) for name, knob in how.knobs.items() if options[name] is not None}
-    return request(how, models, opened, typed, resize=options["resize"], swept=swept)
+    file = options.get("latent") if how.latent else None
+    notes = {"latent_file": Path(file).name} if file else {}
+    return request(how, models, opened, typed, resize=options["resize"], swept=swept, notes=notes)
 
 
-def _latent(options: Mapping[str, Any], required: bool) -> Any:
-    """The latent that the flags name: a picture to project, or a seed; None for none."""
+def _latent(options: Mapping[str, Any], required: bool, models: Any) -> Any:
+    """The latent that the flags name: a file, a picture to project, or a seed; None for none."""
     from textedit_core.images import open_image
+    from textedit_core.models.style.latent_files import read_latent
     from textedit_core.request import SAMPLE, Sample
 
     facts = {name: knob.parse(options[name]) for name, knob in SAMPLE.items() if options[name] is not None}
+    if options["latent"] and (facts or options["image"]):
+        raise ValueError("--latent: give one of --latent, --image and --latent-seed.")
+    if options["latent_index"] is not None and not options["latent"]:
+        raise ValueError("--latent-index: there is no file of latents; give --latent.")
+    if options["latent"]:
+        return read_latent(options["latent"], models.generator, options["latent_index"])
     if options["image"] and facts:
         raise ValueError("--latent-seed: the latent comes from --image already; give one of the two.")
     if options["image"]:
         return open_image(options["image"], "--image")
     if not facts and required:
-        raise ValueError("--latent-seed: there is no latent; give a seed, or --image to project one.")
+        raise ValueError(
+            "--latent-seed: there is no latent; give a seed, or --image to project one, or --latent."
+        )
     return Sample(**{name.removeprefix("latent_"): value for name, value in facts.items()}) if facts else None
 
 

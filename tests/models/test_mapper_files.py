@@ -52,7 +52,7 @@ def test_a_published_checkpoint_in_a_folder_edits_as_its_network_does(folder):
 
 
 def test_a_mapper_that_was_saved_with_the_options_of_its_training_as_they_were_is_read(folder):
-    """StyleCLIP's own training saves a Namespace; a file with another type in it does not block the others."""
+    """StyleCLIP's own training saves a Namespace; one with another type in it does not block the others."""
     state = {f"mapper.{name}": one for name, one in SingleMapper(16).state_dict().items()}
     options = argparse.Namespace(description="blue hair", stylegan_weights="x.pt", id_lambda=0.1)
     torch.save({"state_dict": state, "opts": options}, folder / "mappers" / "blue.pt")

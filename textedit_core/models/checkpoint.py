@@ -19,6 +19,14 @@ _reading = threading.Lock()  # what torch may make besides tensors is one list f
 
 
 def read(path: str | Path) -> dict[str, Any]:
+    """The dictionary that a .safetensors or a torch file holds, as of `held`; else a ValueError."""
+    checkpoint = held(path)
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f"The weights in {path} could not be read: there is no dictionary in it.")
+    return checkpoint
+
+
+def held(path: str | Path) -> Any:
     """What a .safetensors or a torch file holds, on the CPU; no code in it is executed.
 
     An argparse.Namespace in it becomes a SimpleNamespace of the same attributes; see `options`.
@@ -31,19 +39,16 @@ def read(path: str | Path) -> dict[str, Any]:
 
             return load_file(path)
         with _reading, torch.serialization.safe_globals([OPTIONS]):
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise anything
         reason = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
         raise ValueError(f"The weights in {path} could not be read: {reason}.") from error
-    if not isinstance(checkpoint, dict):
-        raise ValueError(f"The weights in {path} could not be read: there is no dictionary in it.")
-    return checkpoint
 
 
-def options(held: Any) -> dict[str, Any]:
+def options(kept: Any) -> dict[str, Any]:
     """The options that a checkpoint carries, as a dictionary or as a Namespace, by name; {} for neither."""
-    held = vars(held) if isinstance(held, SimpleNamespace) else held
-    return dict(held) if isinstance(held, Mapping) else {}
+    kept = vars(kept) if isinstance(kept, SimpleNamespace) else kept
+    return dict(kept) if isinstance(kept, Mapping) else {}
 
 
 def part(checkpoint: Mapping[str, Any], name: str) -> dict[str, Tensor]:
