@@ -42,7 +42,8 @@ from textedit_core.models.style.models import (
     StyleMapper,
     digest,
 )
-from textedit_core.models.style.naming import MARK, RELEVANCE, generator_file, is_generator
+from textedit_core.models.style.naming import MARK, PICKLE, RELEVANCE, generator_file, is_generator
+from textedit_core.models.style.nvidia import ADVICE, load_nvidia
 from textedit_core.models.style.relevance_files import (
     bundled_relevance,
     measured_relevance,
@@ -82,7 +83,7 @@ class StyleModels:
 
     @cached_property
     def generator(self) -> StyleGenerator:
-        return StyleGenerator(*self._style_part("generator", _bundled_generator, load_generator))
+        return StyleGenerator(*self._style_part("generator", _bundled_generator, _own_generator))
 
     @cached_property
     def encoder(self) -> StyleEncoder:
@@ -216,6 +217,8 @@ def file_sources(file: Path, source: Callable[[str, tuple[str, ...]], Source]) -
     That is an identity network, and the relevance that was measured for this very file. Raises ValueError for
     a file that holds no generator alone.
     """
+    if file.suffix == PICKLE and not is_generator(file):
+        raise ValueError(f"{file} is no network that stylegan2-ada-pytorch has saved: {ADVICE}.")
     if not is_generator(file):
         raise ValueError(
             f"{file} is no StyleGAN2 generator that can be read: its file names no {MARK}, "
@@ -249,6 +252,11 @@ def _measured(generator: Source, source: Callable[[str, tuple[str, ...]], Source
     """The relevance that was measured for a generator in a folder, if there is one."""
     path = relevance_path(generator)
     return {"relevance": source("", (path.name,))} if path.is_file() else {}
+
+
+def _own_generator(path: Path) -> Generator:
+    """A generator from a file that is no bundle's."""
+    return load_nvidia(path) if path.suffix == PICKLE else load_generator(path)
 
 
 def _bundled_generator(config: dict, state: dict[str, Tensor]) -> Generator:

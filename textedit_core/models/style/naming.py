@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-ENDINGS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
+PICKLE = ".pkl"  # a network of NVIDIA's, which `nvidia` reads
+ENDINGS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", PICKLE)
+PERSISTENT = "_reconstruct_persistent_obj"  # what NVIDIA's PyTorch code would load its networks with
 RELEVANCE = ".relevance.safetensors"  # ends the name of the file of a measured relevance
 MARK = "conv1.conv.modulation.weight"  # a tensor that every StyleGAN2 generator of this layout has
 MOST = 2**26  # bytes of names that are looked at
@@ -34,7 +36,11 @@ def is_generator(path: Path) -> bool:
 
     What also holds an encoder or a mapper, with the generator it was trained for, is not one.
     """
-    names = set(_names(path)) if path.suffix in ENDINGS and path.is_file() else set()
+    if path.suffix not in ENDINGS or not path.is_file():
+        return False
+    if path.suffix == PICKLE:
+        return any(PERSISTENT in name for name in _names(path))
+    names = set(_names(path))
     return MARK in names or f"g_ema.{MARK}" in names
 
 
