@@ -84,16 +84,23 @@ def train(
     average = torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=_ema)
     rates = [group["lr"] * budget.rate for group in optimizer.param_groups]
     step, earlier = _resume(folder, module, average, optimizer, randomness)
-    clock, place = budget.clock, torch.device(device)
+    clock = budget.clock
     first, start, logged, saved = step, clock(), 0.0, 0.0
     module.train()
     while (progress := ranks.agreed(budget.progress(step, seconds := clock() - start))) < 1:
         warmth = min(1.0, (step - first + 1) / WARMUP_STEPS)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * warmth * 0.5 * (1 + math.cos(math.pi * progress))
-        with torch.autocast(place.type, torch.bfloat16, enabled=place.type == "cuda"):
+        with torch.autocast(
+            torch.device(device).type, torch.bfloat16, enabled=str(device).startswith("cuda")
+        ):
             losses = loss_of_batch(module, randomness)
-        _descend(optimizer, losses["loss"], clip_norm)
+        optimizer.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        ranks.average_gradients(parameters)
+        nn.utils.clip_grad_norm_(parameters, clip_norm)
+        optimizer.step()
         average.update_parameters(module)
         step += 1
         if ranks.rank():  # the first process reports and saves for all
@@ -113,16 +120,6 @@ def train(
     if on_save:
         on_save(ended, step)
     return ended
-
-
-def _descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor, clip_norm: float) -> None:
-    """One step of the optimizer down the loss, its gradient the mean of all processes' and clipped."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    ranks.average_gradients(parameters)
-    nn.utils.clip_grad_norm_(parameters, clip_norm)
-    optimizer.step()
 
 
 @torch.no_grad()
