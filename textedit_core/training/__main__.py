@@ -34,38 +34,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--minutes", type=float, help="time for all the parts together (default: a fixed step count)"
     )
-    _going_on(parser)
-    parser.add_argument("--size", type=int, default=64, choices=[64, 128], help="pixels")
-    parser.add_argument("--scenes", type=int, default=40_000, help="how many training portraits to draw")
-    parser.add_argument(
-        "--held-out", type=int, default=2_000, help="how many held-out portraits to evaluate on"
-    )
-    parser.add_argument(
-        "--samples", type=int, default=256, help="how many of them to sample from their captions"
-    )
-    _of_paint_by_example(parser)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
-    unknown = set(options.only.split(",")) - {*PARTS, ""}
-    if unknown:
-        parser.error(f"--only knows {', '.join(PARTS)}, not {', '.join(sorted(unknown))}.")
-    if (options.images is None) != (options.boxes is None):
-        parser.error("--images and --boxes go together.")
-    if options.ablate and options.only != "paint_by_example":
-        parser.error("--ablate is of --only paint_by_example.")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    try:
-        run(options)
-    except ValueError as error:
-        log.debug("the training broke off", exc_info=True)
-        parser.error(str(error))
-
-
-def _going_on(parser: argparse.ArgumentParser) -> None:
-    """The flags of a training that goes on from trained weights, and of its world."""
     parser.add_argument(
         "--open",
         action="store_true",
@@ -88,10 +56,14 @@ def _going_on(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--busy", action="store_true", help="count minutes of this process's processor, not those of the wall"
     )
-
-
-def _of_paint_by_example(parser: argparse.ArgumentParser) -> None:
-    """The flags of paint_by_example alone."""
+    parser.add_argument("--size", type=int, default=64, choices=[64, 128], help="pixels")
+    parser.add_argument("--scenes", type=int, default=40_000, help="how many training portraits to draw")
+    parser.add_argument(
+        "--held-out", type=int, default=2_000, help="how many held-out portraits to evaluate on"
+    )
+    parser.add_argument(
+        "--samples", type=int, default=256, help="how many of them to sample from their captions"
+    )
     parser.add_argument(
         "--images",
         type=Path,
@@ -111,6 +83,24 @@ def _of_paint_by_example(parser: argparse.ArgumentParser) -> None:
         help="leave this out of paint_by_example's recipe, begun anew from the text-to-image UNet; the model "
         "goes to OUT/ablations, and no bundle is written. Compare at equal minutes with nothing left out",
     )
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: all)")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    unknown = set(options.only.split(",")) - {*PARTS, ""}
+    if unknown:
+        parser.error(f"--only knows {', '.join(PARTS)}, not {', '.join(sorted(unknown))}.")
+    if (options.images is None) != (options.boxes is None):
+        parser.error("--images and --boxes go together.")
+    if options.ablate and options.only != "paint_by_example":
+        parser.error("--ablate is of --only paint_by_example.")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        run(options)
+    except ValueError as error:
+        log.debug("the training broke off", exc_info=True)
+        parser.error(str(error))
 
 
 def run(options: argparse.Namespace) -> None:
