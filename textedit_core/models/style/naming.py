@@ -7,7 +7,7 @@ import pickletools
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 PICKLE = ".pkl"  # a network of NVIDIA's, which `nvidia` reads
 ENDINGS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", PICKLE)
@@ -64,7 +64,7 @@ def _names(path: Path) -> Iterator[str]:
         return
 
 
-def _texts(file: BinaryIO) -> Iterator[str]:
+def _texts(file: IO[bytes]) -> Iterator[str]:
     """The texts of one pickle, whose opcodes are read and not run; the file stands behind it afterwards."""
     begun = file.tell()
     for _, argument, position in pickletools.genops(file):
