@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from textedit_core import method
 from textedit_core.models import zoo
@@ -47,7 +47,6 @@ def measure(models: zoo.Models, settings: Mapping[str, Any] | None = None) -> It
     """
     how, path = method.load(METHOD), _path(models)
     assert how.fit is not None
-    fit: Any = how.fit
     generator, clip, chosen = models.generator, models.clip, _settings(models, how, settings or {})
     kept = {name: value for name, value in chosen.items() if name != UNTOLD}
     start = _start(models, path, kept)
@@ -55,16 +54,19 @@ def measure(models: zoo.Models, settings: Mapping[str, Any] | None = None) -> It
     sampling = -(-max(chosen["count"], chosen["samples"]) // CODES_AT_ONCE)
     saved = start.measured if start else 0
     found, begun = start, batches * saved
-    total = work_left(generator, clip, batches, begun)
+    total = 0.0  # of work, from where the pace is measured
     first = written = time.monotonic()
     try:
-        with closing(fit(generator, clip, **chosen, start=start)) as steps:
+        measuring = cast(
+            Generator[Step[Relevance], None, None], how.fit(generator, clip, **chosen, start=start)
+        )
+        with closing(measuring) as steps:
             for step in steps:
                 found, place, left = step.value or found, step.done - sampling - begun, None
-                if place <= 0:
-                    first = time.monotonic()
+                rest = work_left(generator, clip, batches, begun + max(place, 0))
+                if place <= 1:  # the first one also prepares what later ones find ready
+                    first, total = time.monotonic(), rest
                 else:
-                    rest = work_left(generator, clip, batches, begun + place)
                     left = (time.monotonic() - first) * rest / max(total - rest, 1.0)
                 if found and found.measured > saved and time.monotonic() - written >= SAVE_SECONDS:
                     write_relevance(found, path, kept)

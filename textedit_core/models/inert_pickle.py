@@ -42,8 +42,8 @@ _IGNORED = {"PROTO", "FRAME", "STOP"}
 def describe(file: bytes | BinaryIO) -> Any:
     """The value of a pickle: numbers, texts, bytes, lists, tuples, sets and dictionaries as they are.
 
-    Of protocol 3 and later, whose bytes and sets are no calls. A set is a list, a class or function in it is
-    a `Name`, and whatever one would make is a `Made`.
+    A set is a list, a class or function in it is a `Name`, and whatever one would make is a `Made`; so are
+    bytes and sets before protocol 3, which made them by calls.
     Raises ValueError for what is no pickle, or refers to something outside of it.
     """
     try:

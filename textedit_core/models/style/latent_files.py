@@ -31,7 +31,7 @@ def read_latent(path: str | Path, generator: StyleGenerator, index: int | None =
     generator, values that are no numbers, and for an index that is missing or out of range.
     """
     path = Path(path)
-    found = _array(path) if path.suffix.lower() == ".npy" else held(path)
+    found = _array(path) if path.suffix.lower() == ".npy" else _saved(path)
     if isinstance(found, list | tuple):
         codes = [_code(one, width, path) for one, width in _of_each_layer(found, generator, path)]
         rows = max(map(len, codes))
@@ -72,6 +72,15 @@ def check_ending(path: Path) -> None:
     """Raise ValueError for a file that no latent can be written to."""
     if path.suffix.lower() not in ENDINGS:
         raise ValueError(f"'{path}' is no file for a latent: end its name in {' or '.join(ENDINGS)}.")
+
+
+def _saved(path: Path) -> Any:
+    try:
+        return held(path)
+    except ValueError as error:
+        raise ValueError(
+            f"The latent in {path} could not be read: it is no .pt file of tensors alone, nor a .npy file."
+        ) from error
 
 
 def _array(path: Path) -> Tensor:

@@ -79,17 +79,18 @@ def converted(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]
 def _of_layer(side: int, layer: str, name: str, tensor: Tensor) -> dict[str, Tensor]:
     """The tensor of a layer of a block, of its side in pixels, under our name; {} for one not needed."""
     block = side.bit_length() - 4  # of 8 pixels 0, of 4 pixels -1
+    known: dict[str, tuple[str, tuple[int, ...]]] = {}
     if layer == "":
         if name != "resample_filter":
             raise ValueError(f"its block of {side} pixels has a {name}")
         return {} if block < 0 else {f"to_rgbs.{block}.upsample.kernel": 4 * tensor}
     if layer == "torgb":
         ours = "to_rgb1" if block < 0 else f"to_rgbs.{block}"
-        known: dict[str, tuple[str, tuple[int, ...]]] = {"bias": ("bias", (1, 3, 1, 1))}
+        known["bias"] = ("bias", (1, 3, 1, 1))
     else:
         convolution = 2 * block + (layer == "conv1")
         ours = "conv1" if block < 0 else f"convs.{convolution}"
-        known = {"bias": ("activate.bias", (-1,)), "noise_strength": ("noise.weight", (1,))}
+        known |= {"bias": ("activate.bias", (-1,)), "noise_strength": ("noise.weight", (1,))}
         if name == "noise_const":
             return {f"noises.noise_{convolution + 1}": tensor[None, None]}
         if name == "resample_filter":
