@@ -17,6 +17,7 @@ from textedit_core.methods import (
     styleclip_optimizer,
 )
 from textedit_core.models.style import latents
+from textedit_core.models.style.latent_files import read_latent, write_latent
 from textedit_core.record import image_sha, read_png
 from textedit_core.steps import last
 
@@ -169,3 +170,88 @@ def test_a_seed_and_a_picture_are_too_much(run, picture):
 def test_projection_is_no_edit(run):
     code, told = run("edit", "projection", "--help")
     assert code == 2 and "prepares an image" in told
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("styleclip_directions", [*TEXTS, "--alpha", "2"]),
+        ("styleclip_mapper", ["--prompt", MAPPER]),
+        ("styleclip_optimizer", ["--prompt", "a hat"]),
+        ("styleclip_optimizer", ["--prompt", "a hat", "--space", "s"]),
+        ("latent_directions", ["--component", "2"]),
+        ("latent_directions", ["--technique", "stylespace", "--channel", "3:1"]),
+    ],
+)
+def test_every_technique_starts_from_a_file_and_writes_one(run, tiny, tmp_path, method, words):
+    """The same latent by its seed and from a file gives the same picture; what is written draws it again."""
+    by_seed, start, after = tmp_path / "seed.png", tmp_path / "start.npy", tmp_path / "kept" / "after.pt"
+    latent = latents.from_seed(tiny.generator, seed=5)
+    write_latent(latent, start)
+    assert run("edit", method, *words, "--latent-seed", 5, "--out", by_seed)[0] == 0
+    code, _ = run("edit", method, *words, "--latent", start, "--save-latent", after)
+    assert code == 0 and same(tmp_path / "out.png", square_tensor(Image.open(by_seed), 32))
+    record = read_png(tmp_path / "out.png")
+    assert record.knobs["latent_sha"] == latent.fingerprint and record.knobs["latent_file"] == "start.npy"
+    assert "latent_seed" not in record.knobs
+    image = read_latent(after, tiny.generator).image(tiny.generator)
+    drawn = square_tensor(to_pil(image)[0], 32)
+    assert (drawn - square_tensor(Image.open(by_seed), 32)).abs().max() <= 2 / 255 + 1e-6  # to rounding
+    assert (image - latent.image(tiny.generator)).abs().max() > 0.01, "it is an edit"
+
+
+def test_one_of_several_latents_and_what_does_not_go_together(run, tiny, tmp_path, picture):
+    many, one = tmp_path / "many.pt", tmp_path / "out.png"
+    rows = [latents.from_seed(tiny.generator, seed=seed) for seed in range(3)]
+    write_latent(latents.Latent(torch.cat([row.w_plus for row in rows])), many)
+    given = "edit", "styleclip_directions", *TEXTS, "--latent", many
+    code, told = run(*given)
+    assert code == 2 and "holds 3 latents: say which, from 0 to 2" in told
+    assert run(*given, "--latent-index", 2)[0] == 0
+    assert read_png(one).knobs["latent_sha"] == rows[2].fingerprint
+    for words, says in [
+        ([*given, "--latent-seed", 1], "give one of --latent, --image and --latent-seed"),
+        ([*given, "--image", picture], "give one of --latent, --image and --latent-seed"),
+        ([*given[:-2], "--latent-index", 1], "no file of latents"),
+        ([*given, "--latent-index", 1, "--save-latent", tmp_path / "a.png"], "no file for a latent"),
+        ([*given, "--latent-index", 1, "--save-latent", tmp_path / "a.npy"], "edit in StyleSpace"),
+    ]:
+        code, told = run(*words)
+        assert code == 2 and says in told
+
+
+def test_an_edited_latent_is_edited_further(run, tiny, tmp_path):
+    """The optimizer's code in W+ goes into the mapper; one in StyleSpace has no W+ code, which is told."""
+    after, further = tmp_path / "after.pt", ["edit", "styleclip_mapper", "--prompt", MAPPER, "--latent"]
+    words = "edit", "styleclip_optimizer", "--prompt", "a hat", "--latent-seed", 5, "--save-latent", after
+    assert run(*words)[0] == 0
+    assert run(*further, after)[0] == 0
+    w_plus = read_latent(after, tiny.generator)
+    wanted = last(styleclip_mapper.edit(tiny.generator, tiny.mappers["smiling"], w_plus))
+    assert same(tmp_path / "out.png", wanted)
+    assert run(*words, "--space", "s")[0] == 0
+    code, told = run(*further, after)
+    assert code == 2 and "no W+ code" in told
+
+
+def test_the_edit_of_a_picture_is_written_too(run, tiny, tmp_path, picture):
+    words = "--prompt", "a man in a red hat", "--image", picture, "--save-latent", tmp_path / "after.pt"
+    assert run("edit", "styleclip_optimizer", *words)[0] == 0
+    image = read_latent(tmp_path / "after.pt", tiny.generator).image(tiny.generator)
+    assert same(tmp_path / "out.png", image)
+
+
+def test_a_sweep_starts_from_a_file_too(run, tiny, tmp_path):
+    write_latent(latents.from_seed(tiny.generator, seed=5), tmp_path / "start.pt")
+    words = *TEXTS, "--latent", tmp_path / "start.pt", "--x", "alpha=0,2", "--out", tmp_path / "s"
+    assert run("sweep", "styleclip_directions", *words)[0] == 0
+    source = latents.from_seed(tiny.generator, seed=5).image(tiny.generator)
+    found = json.loads((tmp_path / "s" / "sweep.json").read_text())["cells"]
+    assert same(tmp_path / "s" / found[0]["file"], source)
+    assert not same(tmp_path / "s" / found[1]["file"], source)
+
+
+def test_a_method_without_a_latent_has_no_such_flags(run, tmp_path, picture):
+    words = "--image", picture, "--prompt", "a man", "--save-latent", tmp_path / "a.pt"
+    code, told = run("edit", "sdedit", *words)
+    assert code == 2 and "--save-latent" in told

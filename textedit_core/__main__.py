@@ -1,8 +1,9 @@
-"""The command line, `textedit edit|sweep METHOD ...`, `bench NAME ...` or `train toon ...`."""
+"""The command line: `textedit edit|sweep METHOD ...`, `bench NAME ...`, `relevance ...`, `train toon ...`."""
 
 import argparse
 import json
 import sys
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ FLAGS = {
     "mask": "path of a picture: white, painted or labelled = change here",
     "text": "a text",
 }
+MODELS = "toon, sd, a folder of models, or the file of a StyleGAN2 generator (default toon)"
 COMMANDS = {"edit": "edit one image", "sweep": "edit one image at many values of its knobs"}
 # Inversions that were methods of their own in version 0.1, and their names as a knob.
 INVERSIONS = {"null_text": "null_text", "direct_inversion": "direct"}
@@ -31,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if given[:1] == ["train"]:  # its flags are of a parser of its own
             return _train(given[1:])
         options = parse(given)
-        {"edit": _edit, "sweep": _sweep, "bench": _bench}[options["command"]](options)
+        commands = {"edit": _edit, "sweep": _sweep, "bench": _bench, "relevance": _relevance}
+        commands[options["command"]](options)
         return 0
     except ValueError as error:
         return _end(2, f"error: {error}")
@@ -80,6 +83,10 @@ def _parser(given: list[str]) -> _Parser:
                 _add_flags(of_method, command, path.stem)
     bench = commands.add_parser("bench", help=cli.HELP, description=cli.ABOUT, allow_abbrev=False)
     cli.add_flags(bench, given if given[:1] == ["bench"] else [])
+    about = "measure what a generator's channels do, for global directions, into a file beside it"
+    measuring = commands.add_parser("relevance", help=about, description=about, allow_abbrev=False)
+    if given[:1] == ["relevance"]:
+        _add_measuring_flags(measuring)
     commands.add_parser("train", help="train models like the shipped ones")
     return parser
 
@@ -101,7 +108,7 @@ def _add_flags(parser: _Parser, command: str, name: str) -> None:
 
     how = method.load(name)
     add = parser.add_argument
-    add("--models", default="toon", metavar="NAME", help="toon, sd, or a folder of models (default toon)")
+    add("--models", default="toon", metavar="NAME", help=MODELS)
     add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
     add("--cache", metavar="DIR", help="keep results in this folder, for the next run")
     add("--resize", choices=("crop", "pad"), default="crop", help="how pictures become square (default crop)")
@@ -117,14 +124,34 @@ def _add_flags(parser: _Parser, command: str, name: str) -> None:
         if one.kind in FLAGS:
             add(_flag(one.name), required=one.required, metavar=one.kind.upper(), help=FLAGS[one.kind])
     if how.latent:
+        of_file = "a latent of yours, .pt or .npy: (n, D), (B, n, D) or (B, D), instead of a seed"
+        add("--latent", metavar="FILE", help=of_file)
+        add("--latent-index", metavar="NUMBER", type=int, help="which of several latents in the file, from 0")
+        if command == "edit" and how.edited_latent:
+            add("--save-latent", metavar="FILE", help="write the edited latent here, .pt or .npy")
         add("--image", metavar="IMAGE", help="path of a picture to project, instead of a seed")
-    for knob_name, knob in {**how.knobs, **(SAMPLE if how.latent else {})}.items():
+    _add_knobs(parser, {**how.knobs, **(SAMPLE if how.latent else {})})
+
+
+def _add_measuring_flags(parser: _Parser) -> None:
+    from textedit_core import method, relevance
+
+    how = method.load(relevance.METHOD)
+    help = "the file of a StyleGAN2 generator, or a folder with one"
+    parser.add_argument("--models", required=True, metavar="PATH", help=help)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
+    _add_knobs(parser, {name: how.knobs[name] for name in how.fit_knobs})
+
+
+def _add_knobs(parser: _Parser, known: Mapping[str, Any]) -> None:
+    """A flag for each knob."""
+    for knob_name, knob in known.items():
         about = ": ".join(part for part in (knob.label, knob.knob.help) if part)
         about = f"{about} ({knob.expected}; default {knob.default})".replace("%", "%%")
         if knob.type is bool:  # --knob alone switches it on
-            add(_flag(knob_name), metavar="VALUE", help=about, nargs="?", const="true")
+            parser.add_argument(_flag(knob_name), metavar="VALUE", help=about, nargs="?", const="true")
         else:
-            add(_flag(knob_name), metavar="VALUE", help=about)
+            parser.add_argument(_flag(knob_name), metavar="VALUE", help=about)
 
 
 def _flag(name: str) -> str:
@@ -135,6 +162,7 @@ def _edit(options: Mapping[str, Any]) -> None:
     """Edit one image and write it, with its settings, to --out."""
     from textedit_core.cache import Cache
     from textedit_core.images import to_pil
+    from textedit_core.models.style.latent_files import check_ending, write_latent
     from textedit_core.record import save_png
     from textedit_core.request import run
     from textedit_core.steps import last
@@ -142,9 +170,15 @@ def _edit(options: Mapping[str, Any]) -> None:
     out = Path(options["out"])
     if out.suffix.lower() != ".png":
         raise ValueError(f"--out: '{out}' must end in .png, for the settings go into the file.")
+    kept = Path(options["save_latent"]) if options.get("save_latent") else None
+    if kept:
+        check_ending(kept)
     asked = request_of(options)
     out.parent.mkdir(parents=True, exist_ok=True)
     result = last(_with_progress(run(asked, Cache(folder=options["cache"]))))
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_latent(result.latent, kept)
     save_png(to_pil(result.image)[0], out, result.record)
     print(out)
 
@@ -182,6 +216,34 @@ def _bench(options: Mapping[str, Any]) -> None:
     from textedit_core.bench import cli
 
     cli.run(options, print, _note)
+
+
+def _relevance(options: Mapping[str, Any]) -> None:
+    """Measure the relevance of a generator; says how long the rest will take, at the pace so far."""
+    from textedit_core import method, relevance
+    from textedit_core.models import zoo
+
+    known = method.load(relevance.METHOD).knobs
+    typed = {
+        name: known[name].parse(text) for name, text in options.items() if name in known and text is not None
+    }
+    told, measured = 0.0, -1
+    measuring = relevance.measure(zoo.load(options["models"], options["device"]), typed)
+    for step in _with_progress(measuring, "relevance"):
+        progress, now = step.value, time.monotonic()
+        rows = progress.relevance.measured if progress.relevance else 0
+        if progress.left is not None and (rows != measured or now - told >= 60):
+            _note(f"{rows} channels are finished; about {_duration(progress.left)} left at this pace")
+            told, measured = now, rows
+    print(progress.path)
+
+
+def _duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
 
 
 def _train(given: list[str]) -> int:
@@ -224,23 +286,34 @@ def request_of(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
             _note(f"{_flag(one.name)} read as: {reading}")
             opened[one.name] = reading.image
         elif one.kind == "latent":
-            opened[one.name] = _latent(options, one.required)
+            opened[one.name] = _latent(options, one.required, models)
     typed = {name: knob.parse(options[name]) for name, knob in how.knobs.items() if options[name] is not None}
-    return request(how, models, opened, typed, resize=options["resize"], swept=swept)
+    file = options.get("latent") if how.latent else None
+    notes = {"latent_file": Path(file).name} if file else {}
+    return request(how, models, opened, typed, resize=options["resize"], swept=swept, notes=notes)
 
 
-def _latent(options: Mapping[str, Any], required: bool) -> Any:
-    """The latent that the flags name: a picture to project, or a seed; None for none."""
+def _latent(options: Mapping[str, Any], required: bool, models: Any) -> Any:
+    """The latent that the flags name: a file, a picture to project, or a seed; None for none."""
     from textedit_core.images import open_image
+    from textedit_core.models.style.latent_files import read_latent
     from textedit_core.request import SAMPLE, Sample
 
     facts = {name: knob.parse(options[name]) for name, knob in SAMPLE.items() if options[name] is not None}
+    if options["latent"] and (facts or options["image"]):
+        raise ValueError("--latent: give one of --latent, --image and --latent-seed.")
+    if options["latent_index"] is not None and not options["latent"]:
+        raise ValueError("--latent-index: there is no file of latents; give --latent.")
+    if options["latent"]:
+        return read_latent(options["latent"], models.generator, options["latent_index"])
     if options["image"] and facts:
         raise ValueError("--latent-seed: the latent comes from --image already; give one of the two.")
     if options["image"]:
         return open_image(options["image"], "--image")
     if not facts and required:
-        raise ValueError("--latent-seed: there is no latent; give a seed, or --image to project one.")
+        raise ValueError(
+            "--latent-seed: there is no latent; give a seed, or --image to project one, or --latent."
+        )
     chosen = {name: facts.get(name, knob.default) for name, knob in SAMPLE.items()}
     return Sample(chosen["latent_seed"], chosen["latent_truncation"]) if facts else None
 

@@ -49,7 +49,8 @@ class Method:
     name: of its file in methods/.  edit, fit: its functions; fit is None where nothing is done once.
     inputs: by name, those of the fit first, then those that only the edit takes.  knobs: every setting by
     name, those of the fit first; a knob that both have is `fit_NAME` for the fit.  fitted: the parameter of
-    `edit` that takes what the fit makes, "" without a fit.
+    `edit` that takes what the fit makes, "" without a fit.  edited_latent: from the arguments of `edit` to
+    the `Latent` that it renders; None where no latent is edited.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Method:
     inputs: Mapping[str, Input]
     knobs: Mapping[str, BoundKnob]
     fitted: str
+    edited_latent: Callable[..., Any] | None = None
 
     @property
     def batched(self) -> tuple[str, ...]:
@@ -138,11 +140,16 @@ def load(name: str) -> Method:
         raise unknown(name) from None
     if not hasattr(module, "edit"):
         raise ValueError(f"'{name}' prepares an image and does not edit it; choose another method.")
-    return read(name, module.edit, getattr(module, "fit", None))
+    return read(name, module.edit, getattr(module, "fit", None), getattr(module, "edited_latent", None))
 
 
 @lru_cache(maxsize=256)
-def read(name: str, edit: Callable[..., Any], fit: Callable[..., Any] | None = None) -> Method:
+def read(
+    name: str,
+    edit: Callable[..., Any],
+    fit: Callable[..., Any] | None = None,
+    edited_latent: Callable[..., Any] | None = None,
+) -> Method:
     """A method of this name with these functions.
 
     Raises ValueError for a parameter of a type that nobody can give, and TypeError unless exactly one
@@ -160,7 +167,7 @@ def read(name: str, edit: Callable[..., Any], fit: Callable[..., Any] | None = N
     left = [key for key in positionals(edit) if key not in inputs] if fit else []
     if fit and len(left) != 1:
         raise TypeError(f"{edit.__qualname__} needs {left}, where one is left for the fitted value.")
-    return Method(name, edit, fit, inputs, method_knobs(edit, fit), *left or [""])
+    return Method(name, edit, fit, inputs, method_knobs(edit, fit), (left or [""])[0], edited_latent)
 
 
 def _is_given_later(annotation: Any) -> bool:

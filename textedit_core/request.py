@@ -127,6 +127,8 @@ class Request:
             facts = {"latent_seed": chosen.seed, "latent_truncation": chosen.truncation}
         elif isinstance(chosen, Projected):
             facts = {f"projection_{name}": value for name, value in chosen.settings.items()}
+        elif isinstance(chosen, Latent):
+            facts = {"latent_sha": chosen.fingerprint}
         return Record(
             method=self.method.name,
             models=self.models.name,
@@ -168,7 +170,7 @@ class Result:
 
     image: (1,3,H,W) in [-1,1].  source: what it was made of, the picture as the model saw it, (1,3,H,W), or
     the image of the latent.  fitted: what the fit made, None without one.  costs: seconds and UNet rows of
-    each stage, and whether it came from the cache.
+    each stage, and whether it came from the cache.  located: the request with its latent found.
     """
 
     image: Tensor
@@ -176,6 +178,19 @@ class Result:
     source: Tensor | None = None
     fitted: Any = None
     costs: Mapping[str, Cost] = field(default_factory=dict)
+    located: Request | None = None
+
+    @cached_property
+    def latent(self) -> Latent:
+        """The latent after the edit, of which `image` is made, to be saved or edited further.
+
+        Raises ValueError for a method that edits no latent.
+        """
+        how, found = self.request.method, self.located or self.request
+        if how.edited_latent is None:
+            raise ValueError(f"{how.name} edits no latent: there is none to keep.")
+        call = found.edit_call(self.fitted)
+        return how.edited_latent(*call.arguments, **call.settings)
 
     @property
     def record(self) -> Record:
@@ -352,7 +367,7 @@ def run(asked: Request, cache: caches.Cache | None = None, costs: Costs | None =
     costs = costs or Costs(asked.models.device, asked.inputs)
     found, fitted = yield from prepared(asked, cache, costs)
     image, step = yield from _stage(EDITING, found.edit_call(fitted), cache, costs)
-    result = Result(image, asked, source_of(found), fitted, costs.stages)
+    result = Result(image, asked, source_of(found), fitted, costs.stages, found)
     yield Step(step.total, step.total, result, step.loss, EDITING)
 
 

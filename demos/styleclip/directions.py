@@ -93,7 +93,7 @@ def pictures(result: Result) -> dict[str, Tensor]:
             located(asked).inputs["latent"],
         )
         templates = asked.settings["templates"]
-        done = directions.edited_latent(generator, clip, asked.fitted, latent, chain, templates)
+        done = directions.chained_latent(generator, clip, asked.fitted, latent, chain, templates)
         found["accepted"] = done.image(generator)
     return found
 

@@ -147,9 +147,9 @@ def test_a_chain_of_edits_is_data(tiny, latent):
     given = tiny.generator, tiny.clip, tiny.relevance
     by_steps = latent
     for one in (first, second, DirectionEdit(**third)):
-        by_steps = directions.edited_latent(*given, by_steps, [one])
+        by_steps = directions.chained_latent(*given, by_steps, [one])
     torch.testing.assert_close(found, by_steps.image(tiny.generator), rtol=0, atol=1e-5)
-    undone = directions.edited_latent(*given, latent, [first])
+    undone = directions.chained_latent(*given, latent, [first])
     assert torch.equal(undone.image(tiny.generator), run(tiny, latent, alpha=2.0, beta=0.1))
 
 

@@ -1,5 +1,6 @@
 """Mappers in a folder: a bundle's files and published checkpoints, side by side."""
 
+import argparse
 import os
 import shutil
 
@@ -48,6 +49,29 @@ def test_a_published_checkpoint_in_a_folder_edits_as_its_network_does(folder):
     with torch.no_grad():
         expected = models.generator.network(latent.w_plus + 0.1 * network(latent.w_plus))
     torch.testing.assert_close(image, expected, rtol=0, atol=1e-5)
+
+
+def test_a_mapper_that_was_saved_with_the_options_of_its_training_as_they_were_is_read(folder):
+    """StyleCLIP's own training saves a Namespace; one with another type in it does not block the others."""
+    state = {f"mapper.{name}": one for name, one in SingleMapper(16).state_dict().items()}
+    options = argparse.Namespace(description="blue hair", stylegan_weights="x.pt", id_lambda=0.1)
+    torch.save({"state_dict": state, "opts": options}, folder / "mappers" / "blue.pt")
+    torch.save({"state_dict": state, "opts": Unknown()}, folder / "mappers" / "unknown.pt")
+    models = zoo.load(folder)
+    assert {name: one.prompt for name, one in models.mappers.items()} == {
+        "afro": "afro hair",
+        "blue": "blue hair",
+        "smiling": MAPPER,
+    }
+    assert list(models.unread_mappers) == ["unknown"]
+    assert "unknown.pt could not be read" in models.unread_mappers["unknown"]
+    latent = latents.from_seed(models.generator, seed=1)
+    image = last(styleclip_mapper.edit(models.generator, models.pretrained("mapper", "blue hair"), latent))
+    assert not torch.equal(image, latent.image(models.generator))
+
+
+class Unknown:
+    """What no file of weights may hold."""
 
 
 def test_of_two_files_with_one_name_the_bundles_is_read(folder):

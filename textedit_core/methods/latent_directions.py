@@ -127,6 +127,33 @@ def edit(
     yield Step(1, 1, images if rows == 1 else images.expand(rows, -1, -1, -1))
 
 
+@torch.no_grad()
+def edited_latent(
+    generator: StyleGenerator,
+    directions: WDirections | Channels,
+    latent: Latent,
+    strength: float | list[float],
+    component: int | list[int],
+    first_layer: int | list[int],
+    last_layer: int | list[int],
+    channel: str | list[str],
+) -> Latent:
+    """The code of what `edit` renders, so that it can be edited further: of W+, of StyleSpace S codes."""
+    amounts, numbers, firsts, lasts, names = spread(
+        strength=strength,
+        component=component,
+        first_layer=first_layer,
+        last_layer=last_layer,
+        channel=channel,
+    )
+    latents.check_rows(len(latent), len(amounts))
+    if isinstance(directions, Channels):
+        return Latent(s_codes=tuple(_with_channels(generator, directions, latent, names, amounts)))
+    bounds = [_rows(generator, *pair) for pair in zip(firsts, lasts, strict=True)]
+    w_plus = latent.to_w_plus(generator)
+    return Latent(w_plus + _offset(generator, directions, numbers, amounts, bounds).to(w_plus))
+
+
 def find_channel(generator: StyleGenerator, directions: Channels, text: str) -> tuple[int, int, float]:
     """(layer, number in it, 1 or -1 for down) of a channel given as its rank or as layer:number.
 
@@ -205,6 +232,21 @@ def _along(
     bounds: Sequence[slice],
 ) -> list[Tensor]:
     """S codes of W+ codes with some rows moved; those that depend on no such row stay as they are."""
+    offset = _offset(generator, directions, numbers, amounts, bounds)
+    w_plus, touched = latent.to_w_plus(generator), offset.any(dim=2).any(dim=0)
+    before, after = generator.styles(w_plus), generator.styles(w_plus + offset.to(w_plus))
+    pairs = zip(generator.layers, before, after, strict=True)
+    return [new if touched[layer.w] else old for layer, old, new in pairs]
+
+
+def _offset(
+    generator: StyleGenerator,
+    directions: WDirections,
+    numbers: Sequence[int],
+    amounts: Sequence[float],
+    bounds: Sequence[slice],
+) -> Tensor:
+    """What is added to W+ codes, (B,n,D)."""
     count, dim = directions.vectors.shape
     if dim != generator.style_dim:
         raise ValueError("The directions belong to another generator: prepare them again.")
@@ -213,7 +255,4 @@ def _along(
     offset = torch.zeros(len(amounts), generator.n_latent, dim)
     for row, (number, amount, bound) in enumerate(zip(numbers, amounts, bounds, strict=True)):
         offset[row, bound] = amount * directions.deviations[number - 1] * directions.vectors[number - 1]
-    w_plus, touched = latent.to_w_plus(generator), offset.any(dim=2).any(dim=0)
-    before, after = generator.styles(w_plus), generator.styles(w_plus + offset.to(w_plus))
-    pairs = zip(generator.layers, before, after, strict=True)
-    return [new if touched[layer.w] else old for layer, old, new in pairs]
+    return offset

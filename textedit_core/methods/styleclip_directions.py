@@ -153,16 +153,36 @@ def edit(
     Raises ValueError for an empty text, one that is too long in a template, unreadable templates, layers or
     edits, and for a relevance of another generator or CLIP.
     """
-    new = spread(alpha=alpha, beta=beta)
-    pairs = [DirectionEdit(neutral, prompt, a, b, layers) for a, b in zip(*new, strict=True)]
-    before = edited_latent(generator, clip, relevance, latent, read_chain(accepted), templates)
-    codes = _moved(generator, clip, relevance, before.to_s_codes(generator), pairs, templates)
-    images = generator.render(codes)
-    yield Step(1, 1, images if len(pairs) == 1 else images.expand(len(pairs), -1, -1, -1))
+    rows = len(spread(alpha=alpha, beta=beta)[0])
+    given = generator, clip, relevance, latent, neutral, prompt
+    images = edited_latent(*given, alpha, beta, layers, templates, accepted).image(generator)
+    yield Step(1, 1, images if rows == 1 else images.expand(rows, -1, -1, -1))
 
 
 @torch.no_grad()
 def edited_latent(
+    generator: StyleGenerator,
+    clip: Clip,
+    relevance: Relevance,
+    latent: Latent,
+    neutral: str,
+    prompt: str,
+    alpha: float | list[float],
+    beta: float | list[float],
+    layers: str,
+    templates: str,
+    accepted: str,
+) -> Latent:
+    """The code that `edit` renders, so that it can be edited further: S codes, of one row or of B."""
+    new = spread(alpha=alpha, beta=beta)
+    pairs = [DirectionEdit(neutral, prompt, a, b, layers) for a, b in zip(*new, strict=True)]
+    before = chained_latent(generator, clip, relevance, latent, read_chain(accepted), templates)
+    codes = _moved(generator, clip, relevance, before.to_s_codes(generator), pairs, templates)
+    return Latent(s_codes=tuple(codes))
+
+
+@torch.no_grad()
+def chained_latent(
     generator: StyleGenerator,
     clip: Clip,
     relevance: Relevance,

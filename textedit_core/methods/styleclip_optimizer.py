@@ -196,6 +196,16 @@ def edit(
     yield Step(1, 1, generator.render([torch.cat(rows) for rows in zip(*codes, strict=True)]))
 
 
+@torch.no_grad()
+def edited_latent(generator: StyleGenerator, fitted: Optimised, position: float | list[float]) -> Latent:
+    """The code that `edit` renders, so that it can be edited further: in the space that was optimised."""
+    (positions,) = spread(position=position)
+    found = [fitted.latent(generator, one) for one in positions]
+    if fitted.space == "s":
+        return Latent(s_codes=tuple(map(torch.cat, zip(*(one.s_codes for one in found), strict=True))))
+    return Latent(torch.cat([one.to_w_plus(generator) for one in found]))
+
+
 @dataclass(frozen=True, eq=False)
 class _Task:
     """One optimisation: its first code, the image of a code, and the loss."""

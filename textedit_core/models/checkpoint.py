@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import re
+import threading
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+# The options of a training command, which its checkpoints carry: made here as plain attributes.
+OPTIONS = (SimpleNamespace, "argparse.Namespace")
+_reading = threading.Lock()  # what torch may make besides tensors is one list for all threads
+
 
 def read(path: str | Path) -> dict[str, Any]:
+    """The dictionary that a .safetensors or a torch file holds, as of `held`; else a ValueError."""
+    checkpoint = held(path)
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f"The weights in {path} could not be read: there is no dictionary in it.")
+    return checkpoint
+
+
+def held(path: str | Path) -> Any:
     """What a .safetensors or a torch file holds, on the CPU; no code in it is executed.
 
+    An argparse.Namespace in it becomes a SimpleNamespace of the same attributes; see `options`.
     Raises ValueError for a file that is not there or holds anything but tensors and plain values.
     """
     path = Path(path)
@@ -23,13 +38,17 @@ def read(path: str | Path) -> dict[str, Any]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with _reading, torch.serialization.safe_globals([OPTIONS]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise anything
         reason = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
         raise ValueError(f"The weights in {path} could not be read: {reason}.") from error
-    if not isinstance(checkpoint, dict):
-        raise ValueError(f"The weights in {path} could not be read: there is no dictionary in it.")
-    return checkpoint
+
+
+def options(kept: Any) -> dict[str, Any]:
+    """The options that a checkpoint carries, as a dictionary or as a Namespace, by name; {} for neither."""
+    kept = vars(kept) if isinstance(kept, SimpleNamespace) else kept
+    return dict(kept) if isinstance(kept, Mapping) else {}
 
 
 def part(checkpoint: Mapping[str, Any], name: str) -> dict[str, Tensor]:

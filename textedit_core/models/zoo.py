@@ -19,7 +19,7 @@ from textedit_core.models.diffusion.paint_by_example import PaintByExample
 from textedit_core.models.diffusion.safety import SafetyChecker
 from textedit_core.models.enlarger import Enlarger, load_enlarger
 from textedit_core.models.source import Source
-from textedit_core.models.style.files import PRETRAINED, PUBLISHED, StyleModels, folder_sources
+from textedit_core.models.style.files import PRETRAINED, PUBLISHED, StyleModels, file_sources, folder_sources
 
 BUNDLES = Path(__file__).parents[1] / "weights"
 DIFFUSION_WEIGHTS = ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model")
@@ -133,13 +133,16 @@ class Models(StyleModels):
 
 
 def load(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None) -> Models:
-    """The models of a name in NAMES, or of a folder laid out like a bundle or a Stable Diffusion repository.
+    """The models of a name in NAMES, of a folder laid out like a bundle or a Stable Diffusion repository, or
+    of a file that holds a StyleGAN2 generator.
 
     Nothing is fetched and no weight is read before a part is used; `describe` says what that will take.
     device: "cpu", "cuda", "mps", or "auto" for the best there is.  dtype: float32 unless given.
     Raises ValueError for a name that is neither, and for a device that is not there.
     """
     place, precision = _device(device), dtype or torch.float32
+    if file := _file_of(name):
+        return Models(str(name), _file_sources(file), place, precision)
     folder = folder_of(name)
     if folder is None:
         sources = HUB[str(name)]
@@ -190,11 +193,11 @@ def describe(name: str | Path, *parts: str) -> dict[str, Any]:
 
 
 def folder_of(name: str | Path) -> Path | None:
-    """The folder of the models of a name in NAMES, or of a path; None for models on the hub.
+    """The folder of the models of a name in NAMES, or of a path; None for models on the hub and for a file.
 
     Raises ValueError for a name that is neither.
     """
-    if str(name) in HUB:
+    if str(name) in HUB or _file_of(name):
         return None
     try:
         folder = BUNDLES / name if str(name) in NAMES else Path(name).expanduser()
@@ -205,6 +208,25 @@ def folder_of(name: str | Path) -> Path | None:
         names = ", ".join(NAMES)
         raise ValueError(f"There is no model {str(name)[:200]!r}: choose {names}, or the path of a folder.")
     return folder
+
+
+def _file_of(name: str | Path) -> Path | None:
+    """The file that a path names, None for any other name."""
+    try:
+        file = Path(name).expanduser()
+        return file if str(name) not in NAMES and file.is_file() else None
+    except (OSError, RuntimeError, ValueError):  # as in `folder_of`, or with a null character in it
+        return None
+
+
+def _file_sources(file: Path) -> dict[str, Source]:
+    """The parts for a generator's file, with the CLIP of its folder or the one of StyleCLIP."""
+
+    def source(prefix: str, weights: tuple[str, ...]) -> Source:
+        return Source(str(file.parent), prefix, weights)
+
+    own = (file.parent / "clip").is_dir()
+    return file_sources(file, source) | {"clip": source("clip", ("model",)) if own else HUB["sd"]["clip"]}
 
 
 def _folder_sources(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Source]:
@@ -231,7 +253,8 @@ def _folder_sources(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Sour
     parts |= folder_sources(folder, source)
     if not parts:
         raise ValueError(
-            f"{folder} is no model folder: it has none of diffusion/, clip/, generator/ and unet/."
+            f"{folder} is no model folder: it has none of diffusion/, clip/, generator/ and unet/, and no "
+            "file of it holds a StyleGAN2 generator."
         )
     if "clip" not in parts and "generator" in parts and not parts["generator"].prefix:
         parts["clip"] = HUB["sd"]["clip"]  # the one that StyleCLIP is published with

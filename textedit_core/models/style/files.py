@@ -15,12 +15,13 @@ relevance/model.safetensors  relevance (N, D): a row for each channel of the S c
                              mean, std (M,): of every channel of the S codes, ToRGB's among them, in order
 
 A folder may instead hold the published files under their own names: see `PUBLISHED` and
-`PUBLISHED_RELEVANCE`.
+`PUBLISHED_RELEVANCE`. A generator is found under any name, see `naming`; the relevance that is measured for
+it here is NAME.relevance.safetensors, where NAME is that of its file without its ending.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,7 +29,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from textedit_core.models.checkpoint import fill, read
+from textedit_core.models.checkpoint import fill, options, read
 from textedit_core.models.parts import Parts
 from textedit_core.models.source import Source
 from textedit_core.models.style.encoders import E4e, load_e4e
@@ -42,7 +43,13 @@ from textedit_core.models.style.models import (
     StyleMapper,
     digest,
 )
-from textedit_core.models.style.relevance_files import bundled_relevance, published_relevance
+from textedit_core.models.style.naming import MARK, PICKLE, RELEVANCE, generator_file, is_generator
+from textedit_core.models.style.nvidia import ADVICE, load_nvidia
+from textedit_core.models.style.relevance_files import (
+    bundled_relevance,
+    measured_relevance,
+    published_relevance,
+)
 from textedit_core.models.style.stylegan2 import MADE_HERE, Generator, load_generator
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -73,7 +80,7 @@ class StyleModels(Parts):
 
     @cached_property
     def generator(self) -> StyleGenerator:
-        return StyleGenerator(*self._style_part("generator", _bundled_generator, load_generator))
+        return StyleGenerator(*self._style_part("generator", _bundled_generator, _own_generator))
 
     @cached_property
     def encoder(self) -> StyleEncoder:
@@ -100,6 +107,9 @@ class StyleModels(Parts):
         if source.weights == PUBLISHED_RELEVANCE[:1]:
             rows, statistics = map(source.file, PUBLISHED_RELEVANCE)
             return published_relevance(rows, statistics, self.generator)
+        if source.weights[0].endswith(RELEVANCE):
+            path = source.file(source.weights[0])
+            return measured_relevance(path, self.generator, digest(self.clip.model))[0]
         config = source.json("config.json")
         for part, network in (("generator", self.generator.network), ("clip", self.clip.model)):
             if config.get(part) != digest(network):
@@ -170,8 +180,7 @@ def read_mapper(path: Path) -> StyleMapper:
         with safe_open(path, "pt") as file:
             told = (file.metadata() or {}).get("prompt")
     else:
-        options = held.get("opts")
-        told = options.get("description") if isinstance(options, Mapping) else None
+        told = options(held.get("opts")).get("description")
     prompt = told.strip() if isinstance(told, str) else ""
     network = load_mapper(held, f"the mapper in {path}")
     weights = {name: tensor.float() for name, tensor in network.state_dict().items()}
@@ -194,9 +203,61 @@ def folder_sources(folder: Path, source: Callable[[str, tuple[str, ...]], Source
     for part, published in PUBLISHED.items():
         if part not in parts and (folder / published.weights[0]).is_file():
             parts[part] = source("", published.weights)
+    if "generator" not in parts and (own := generator_file(folder)):
+        parts["generator"] = source("", (own,))
     if "relevance" not in parts and all((folder / name).is_file() for name in PUBLISHED_RELEVANCE):
         parts["relevance"] = source("", PUBLISHED_RELEVANCE[:1])
+    if "relevance" not in parts and "generator" in parts:
+        parts |= _measured(parts["generator"], source)
     return parts
+
+
+def file_sources(file: Path, source: Callable[[str, tuple[str, ...]], Source]) -> dict[str, Source]:
+    """The parts for one generator in a file: of its folder only what belongs to any generator, or to it.
+
+    That is an identity network, and the relevance that was measured for this very file. Raises ValueError for
+    a file that holds no generator alone.
+    """
+    if file.suffix == PICKLE and not is_generator(file):
+        raise ValueError(f"{file} is no network that stylegan2-ada-pytorch has saved: {ADVICE}.")
+    if not is_generator(file):
+        raise ValueError(
+            f"{file} is no StyleGAN2 generator that can be read: its file names no {MARK}, "
+            "as checkpoints in the layout of rosinality's stylegan2-pytorch do."
+        )
+    parts = {"generator": source("", (file.name,))}
+    if (file.parent / "identity").is_dir():
+        parts["identity"] = source("identity", ("model",))
+    elif (file.parent / PUBLISHED["identity"].weights[0]).is_file():
+        parts["identity"] = source("", PUBLISHED["identity"].weights)
+    return parts | _measured(parts["generator"], source)
+
+
+def relevance_path(generator: Source) -> Path:
+    """The file that keeps the relevance measured for a generator, beside it.
+
+    Raises ValueError for a generator on the hub: its files are in a cache that is the hub's own.
+    """
+    folder, weights = generator.folder, generator.weights[0]
+    if folder is None:
+        raise ValueError(
+            f"The generator of {generator.repo} lies in the hub's cache: copy its file into a folder of "
+            "yours and give the path of that."
+        )
+    if "." not in weights:  # a bundle's, in a folder of its own
+        return folder.parent / f"{folder.name}{RELEVANCE}"
+    return folder / f"{Path(weights).stem}{RELEVANCE}"
+
+
+def _measured(generator: Source, source: Callable[[str, tuple[str, ...]], Source]) -> dict[str, Source]:
+    """The relevance that was measured for a generator in a folder, if there is one."""
+    path = relevance_path(generator)
+    return {"relevance": source("", (path.name,))} if path.is_file() else {}
+
+
+def _own_generator(path: Path) -> Generator:
+    """A generator from a file that is no bundle's."""
+    return load_nvidia(path) if path.suffix == PICKLE else load_generator(path)
 
 
 def _bundled_generator(config: dict[str, Any], state: dict[str, Tensor]) -> Generator:

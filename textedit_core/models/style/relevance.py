@@ -177,6 +177,24 @@ def multiply_adds(generator: StyleGenerator) -> list[int]:
     return found
 
 
+def work_left(generator: StyleGenerator, clip: Clip, batches: int, done: int = 0) -> float:
+    """What `measure_layers` has to compute after its first `done` steps, for time to be told from it.
+
+    In multiply-adds of one image in each step: those of the generator's convolutions from the step's layer
+    on, and about those of CLIP, the numbers of its image tower once for each patch.
+    """
+    vision = clip.model.config.vision_config
+    seen = sum(one.numel() for one in clip.model.vision_model.parameters())
+    seen *= (vision.image_size // vision.patch_size) ** 2 + 1
+    costs, left, at = multiply_adds(generator), 0, 0
+    for index, layer in enumerate(generator.layers):
+        if not layer.is_rgb:
+            steps = batches * layer.channels
+            left += max(0, at + steps - max(done, at)) * (sum(costs[index:]) + seen)
+            at += steps
+    return float(left)
+
+
 def _before(
     generator: StyleGenerator, codes: list[Tensor], index: int, means: list[Tensor], pinning: str
 ) -> State:

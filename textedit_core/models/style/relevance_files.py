@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import tempfile
 from collections.abc import Mapping
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from textedit_core.models.checkpoint import read
 from textedit_core.models.numpy_pickle import read_arrays
-from textedit_core.models.style.models import Relevance, StyleGenerator
+from textedit_core.models.style.models import Relevance, StyleGenerator, digest
 
 
 def bundled_relevance(
@@ -23,6 +28,49 @@ def bundled_relevance(
         raise ValueError(f"The weights of the relevance have missing tensors: {', '.join(missing)}.")
     found = state["relevance"], state["mean"], state["std"]
     return _checked(*found, generator, generator_digest, clip_digest)
+
+
+def write_relevance(found: Relevance, path: Path, settings: Mapping[str, Any]) -> None:
+    """Keep a relevance, finished or not, in one .safetensors file with the settings it was measured under.
+
+    Only the rows that are known are written, in float32. The file is there as a whole or not at all.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {"relevance": found.relevance[: found.measured].clone(), "mean": found.mean, "std": found.std}
+    about = {"generator": found.generator, "clip": found.clip, "settings": json.dumps(dict(settings))}
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
+    os.close(handle)
+    try:
+        save_file({name: one.float().cpu().contiguous() for name, one in tensors.items()}, temporary, about)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def measured_relevance(
+    path: Path, generator: StyleGenerator, clip_digest: str
+) -> tuple[Relevance, dict[str, Any]]:
+    """What `write_relevance` wrote, and the settings; the layers that are not measured yet have zero rows.
+
+    Raises ValueError for a file that is none, and for one of another generator or CLIP.
+    """
+    state, own = read(path), digest(generator.network)
+    try:
+        from safetensors import safe_open
+
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+        settings = dict(json.loads(about["settings"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"The relevance in {path} does not say how it was measured.") from error
+    for part, known in (("generator", own), ("clip", clip_digest)):
+        if about.get(part) != known:
+            raise ValueError(f"The relevance in {path} was measured with another {part}: measure it again.")
+    if not len(state.get("relevance", ())):
+        raise ValueError(f"The relevance in {path} has no channel: measure it again.")
+    return bundled_relevance(state, generator, own, clip_digest), settings
 
 
 def published_relevance(fs3: Path, statistics: Path, generator: StyleGenerator) -> Relevance:

@@ -210,14 +210,17 @@ def check_table(size: int, channels: Mapping[int, int]) -> None:
 def load_generator(source: str | Path | Mapping[str, Any], title: str = "the generator") -> Generator:
     """A generator, frozen, from a file or from what one holds; size and widths are read from the tensors.
 
-    Known forms: {"g_ema": tensors, "latent_avg": (D,)}, a checkpoint whose "state_dict" has decoder.*, and a
-    bare state dict, with "latent_avg" among its tensors or not. Missing noises and filters are made anew,
-    with a warning; anything else that is missing, unexpected or misshapen is a ValueError.
+    Known forms: {"g_ema": tensors, "latent_avg": (D,)}, as published, or as training saves it with more
+    beside it, of which the averaged weights, g_ema, are read and no others; a checkpoint whose "state_dict"
+    has decoder.*; and a bare state dict, with "latent_avg" among its tensors or not. Missing noises and
+    filters are made anew, with a warning; what else is missing, unexpected or misshapen is a ValueError.
     """
     if not isinstance(source, Mapping):
         source, title = read(source), f"the generator in {source}"
-    state = part(source.get("g_ema", source), "decoder")
-    average = source.get("latent_avg")
+    held = source.get("g_ema", source)
+    if not isinstance(held, Mapping):
+        raise ValueError(f"The weights of {title} are not those of a StyleGAN2 generator.")
+    state, average = part(held, "decoder"), source.get("latent_avg")
     state.pop("latent_avg", None)
     network = _like(state, title)
     fill(network, state, title, MADE_HERE)
