@@ -25,7 +25,7 @@ def test_weights_in_brackets_are_found_and_can_be_typed_as_word_weights(prompt, 
     of_field, of_others = (bracketed.advice(prompt, has) for has in (True, False))
     for said in (of_field, of_others):
         assert settings in said and said.endswith(".") and "\n" not in said
-    assert "prompt_to_prompt" in of_others and "prompt_to_prompt" not in of_field
+    assert "Prompt-to-Prompt" in of_others and "Prompt-to-Prompt" not in of_field
 
 
 @pytest.mark.parametrize(

@@ -123,8 +123,8 @@ def test_words_the_models_never_saw_are_told(run, tmp_path):
 @pytest.mark.parametrize(
     ("method", "says"),
     [
-        ("sdedit", "in prompt_to_prompt alone, as word weights: 'red=1.4'."),
-        ("imagic", "in prompt_to_prompt alone, as word weights: 'red=1.4'."),
+        ("sdedit", "in Prompt-to-Prompt alone, as word weights: 'red=1.4'."),
+        ("imagic", "in Prompt-to-Prompt alone, as word weights: 'red=1.4'."),
         ("prompt_to_prompt", "write it without the brackets, and 'red=1.4' as word weights."),
     ],
 )

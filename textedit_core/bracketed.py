@@ -57,4 +57,4 @@ def advice(prompt: str, has_weights: bool) -> str:
     settings = as_settings(prompt)
     if has_weights:
         return f"{says}, and {quoted(settings)} as word weights."
-    return f"{says}. Words have weights in prompt_to_prompt alone, as word weights: {quoted(settings)}."
+    return f"{says}. Words have weights in Prompt-to-Prompt alone, as word weights: {quoted(settings)}."

@@ -90,6 +90,7 @@ the words look."""
             self.models,
             "Prompt",
             f"{METHOD}-prompt",
+            has_weights=True,
             placeholder="what the edited picture is to show: an angry man with glasses",
             info="several, one per line, are edited as one batch; a sweep takes the first",
         )

@@ -51,7 +51,7 @@ def painting_editor(**look) -> gr.ImageEditor:
     return altered(editor, preprocess=layers, data_model=lenient(editor.data_model))
 
 
-def canvas(source: str | None, mask: str | None = None) -> dict | None:
+def canvas(source: str | None, mask: str | Image.Image | None = None) -> dict | None:
     """The editor's value for a source, with a mask on it if there is one. Raises ValueError."""
     if not source:
         return None
@@ -70,11 +70,12 @@ def empty_canvas(image: str | None) -> dict | None:
 
 
 def masked_canvas(image: str | None, mask: str) -> tuple:
-    """The editor's value with an uploaded mask on it, and what is wrong with that, as HTML."""
+    """The editor's value with an uploaded mask on it, and what it was read as or what is wrong, as HTML."""
     if not image:
         return gr.skip(), note("Add the source image first, then its mask.", "problem")
     try:
-        return canvas(image, mask), ""
+        reading = images.read_mask(mask, "Mask")
+        return canvas(image, reading.image), note(f"The uploaded mask was read as: {reading}.")
     except ValueError as error:
         return gr.skip(), note(str(error), "problem")
 
@@ -82,7 +83,7 @@ def masked_canvas(image: str | None, mask: str) -> tuple:
 def follow_source(name: str, image: gr.Image, upload: gr.UploadButton, outputs: list) -> None:
     """A new source clears the strokes, an uploaded mask becomes them: in the order in which they came.
 
-    outputs: the editor, and the HTML that says what is wrong with a mask.
+    outputs: the editor, and the HTML that says what a mask was read as, or what is wrong with it.
     """
     lane = HIDDEN | {"concurrency_id": f"{name}-canvas", "concurrency_limit": 1}
     # Not .change: an example sets the source too, and brings a mask.

@@ -9,7 +9,7 @@ from gradio_client import handle_file
 from PIL import Image, ImageDraw
 
 from demos.shared import painting
-from demos.shared.mask import canvas
+from demos.shared.mask import canvas, masked_canvas
 from tests.demos.conftest import settings_in
 from tests.demos.test_imagic_tab import named, pixels, wait_for
 from tests.demos.test_sweep_panel import file_of, unpacked
@@ -237,6 +237,19 @@ def test_the_editor_shows_a_mask_on_its_canvas_and_reads_it_back(picture, drawn,
     mask = painting.painted([str(path)], SIZE, SIZE)
     assert mask.getbbox() == BOX and painting.touched(tools(mask=[path.read_bytes()]))
     assert not painting.touched(tools(mask=[])) and painting.touched(tools(mask=[], mask_invert=True))
+
+
+def test_what_an_uploaded_mask_was_read_as_is_told_beside_it(picture, drawn, tmp_path):
+    source, labels = picture(1, SIZE), Image.open(drawn()).point(lambda value: 3 * (value > 0))
+    labels.save(path := tmp_path / "labels.png")
+    for given, kind in ((drawn(), "black and white"), (str(path), "label mask")):
+        value, said = masked_canvas(source, given)
+        share = 100 * (BOX[2] - BOX[0]) * (BOX[3] - BOX[1]) / (SIZE[0] * SIZE[1])
+        assert f"The uploaded mask was read as: {kind}, {share:.0f} % of the picture." in said
+        assert np.asarray(value["layers"][0])[..., 3].any()
+    unclear, problem = masked_canvas(source, picture(2, SIZE))
+    assert "Mask: " in problem and 'role="alert"' in problem and "read as" not in problem
+    assert "value" not in unclear, "the editor keeps what is painted"
 
 
 def test_a_tiny_mask_is_told_and_the_growth_that_mends_it_is_enough(picture, drawn):

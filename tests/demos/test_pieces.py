@@ -74,6 +74,27 @@ def test_unknown_words_are_a_hint_with_the_nearest_known_ones(tiny_folder):
     assert word_hint(ctx, "sd", "a woman with a zzzz") == ""
 
 
+def test_weights_in_the_brackets_of_a_prompt_are_told_beside_it(tiny_folder):
+    import gradio as gr
+
+    from demos.context import Context
+    from demos.inversion.tab import NullTextTab
+    from demos.shared.prompt import PromptBox
+    from textedit_core.models import zoo
+
+    ctx = Context(zoo, str(tiny_folder), "cpu")
+    with gr.Blocks():
+        models = gr.Dropdown([ctx.default])
+        weighed = NullTextTab(ctx, models).prompt
+        plain = PromptBox(ctx, models, "Prompt", "prompt")
+    said = weighed.say_hint(ctx.default, "a woman with a (red:1.4) hat")
+    assert "red=1.4" in said and "as word weights" in said and "Prompt-to-Prompt" not in said
+    assert "Prompt-to-Prompt alone" in plain.say_hint(ctx.default, "a woman with a (red:1.4) hat")
+    assert weighed.say_hint(ctx.default, "a woman with a red hat") == ""
+    both = weighed.say_hint(ctx.default, "a zzzz with a (red:1.4) hat")
+    assert "does not know" in both and "red=1.4" in both and both.count("<p") == 2
+
+
 def test_every_knob_gets_a_widget_with_its_range_and_default():
     import gradio as gr
 
