@@ -31,6 +31,7 @@ from textedit_core.models.diffusion.prompt_control import (
     PlanControl,
     Settings,
     blend_mask,
+    map_side,
     plan,
 )
 from textedit_core.steps import Step
@@ -226,8 +227,8 @@ def edit_many(
     )
     latents = fitted.latents.to(model.device)
     blends, keeps = any(one.blends for one in plans), bool(keep.any())
-    sums = MapSum() if keep_maps or blends else None
     z = latents[-1:].expand(len(plans), -1, -1, -1)
+    sums = MapSum(map_side((z.shape[2], z.shape[3]))) if keep_maps or blends else None
     mask = torch.ones_like(z[:, :1], dtype=torch.bool)
     for k, (t, t_to) in enumerate(model.schedule.transitions(steps, invertible=True)):
         source, following = latents[steps - k].unsqueeze(0), latents[steps - k - 1].unsqueeze(0)

@@ -84,8 +84,13 @@ class Source:
         except (OSError, ValueError, RuntimeError) as error:
             raise ValueError(self._complaint(part, error)) from error
 
-    def json(self, path: str) -> dict:
-        """A JSON file of this part, such as scheduler/scheduler_config.json. Raises ValueError as `read`."""
+    def json(self, path: str, optional: bool = False) -> dict[str, Any]:
+        """A JSON file of this part, such as scheduler/scheduler_config.json. Raises ValueError as `read`.
+
+        optional: {} where a folder, or a repository that is fetched already, does not have it.
+        """
+        if optional and (self.folder is not None or self.is_local()) and self._find(path) is None:
+            return {}
         file = self.file(path)
         try:
             return json.loads(file.read_text(encoding="utf-8"))
@@ -101,7 +106,7 @@ class Source:
         try:
             return Path(hf_hub_download(self.repo, self._subfolder(path)))
         except (OSError, ValueError, RuntimeError) as error:
-            raise ValueError(self._complaint(path, error)) from error
+            raise ValueError(self._complaint(path.rpartition("/")[0], error)) from error
 
     def fingerprint(self) -> str:
         """Says which files these are, from the manifest, the commit, or the files' sizes and times."""

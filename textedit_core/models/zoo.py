@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,15 +13,15 @@ from pathlib import Path
 import torch
 
 from textedit_core.models.clip import Clip
+from textedit_core.models.diffusion import diffusion_files, families
 from textedit_core.models.diffusion.ddim import Schedule
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
-from textedit_core.models.diffusion.paint_by_example import PaintByExample
+from textedit_core.models.diffusion.paint_by_example import CHANNELS, PaintByExample
 from textedit_core.models.diffusion.safety import SafetyChecker
 from textedit_core.models.source import Source
 from textedit_core.models.style.files import PRETRAINED, PUBLISHED, StyleModels, folder_sources
 
 BUNDLES = Path(__file__).parents[1] / "weights"
-DIFFUSION_WEIGHTS = ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model")
 EXAMPLE_WEIGHTS = ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "image_encoder/model")
 
 HUB_TITLES = {"sd": "Stable Diffusion 1.5"}
@@ -29,7 +29,7 @@ HUB = {
     "sd": {
         "diffusion": Source(
             "stable-diffusion-v1-5/stable-diffusion-v1-5",
-            weights=DIFFUSION_WEIGHTS,
+            weights=diffusion_files.WEIGHTS,
             size_gb=4.3,
             license="CreativeML Open RAIL-M",
         ),
@@ -76,18 +76,7 @@ class Models(StyleModels):
     @cached_property
     def diffusion(self) -> LatentDiffusion:
         """The text-to-image model. Raises ValueError where it is missing, incomplete or not reachable."""
-        from diffusers import AutoencoderKL, UNet2DConditionModel
-        from transformers import CLIPTextModel, CLIPTokenizer
-
-        source = self._source("diffusion")
-        return LatentDiffusion(
-            unet=source.network(UNet2DConditionModel, "unet", self.dtype).to(self.device),
-            vae=source.network(AutoencoderKL, "vae", self.dtype).to(self.device),
-            text_encoder=source.network(CLIPTextModel, "text_encoder", self.dtype).to(self.device),
-            tokenizer=source.read(CLIPTokenizer.from_pretrained, "tokenizer"),
-            schedule=Schedule.from_config(source.json("scheduler/scheduler_config.json")),
-            fingerprint=f"{source.fingerprint()}-{self.dtype}",
-        )
+        return diffusion_files.load(self._source("diffusion"), self.device, self.dtype)
 
     @cached_property
     def clip(self) -> Clip:
@@ -230,14 +219,16 @@ def _folder_sources(folder: Path, manifest: Mapping) -> dict[str, Source]:
     def source(prefix: str, weights: tuple[str, ...], bin: bool = False) -> Source:
         return Source(str(folder), prefix, weights, bin, license=license, digests=digests)
 
-    if (folder / "unet").is_dir() and (folder / "image_encoder").is_dir():
-        return {"paint_by_example": source("", EXAMPLE_WEIGHTS, bin=True)}
+    if (folder / "transformer").is_dir():
+        families.check_parts([path.name for path in folder.iterdir()], str(folder))
     if (folder / "unet").is_dir():
-        return {"diffusion": source("", DIFFUSION_WEIGHTS)} | folder_sources(folder, source)
+        if _is_paint_by_example(folder):
+            return {"paint_by_example": source("", EXAMPLE_WEIGHTS, bin=True)}
+        return {"diffusion": _of_texts(folder, source)} | folder_sources(folder, source)
     own_vae = (folder / "paint_by_example" / "vae").is_dir()
     example = EXAMPLE_WEIGHTS if own_vae else (EXAMPLE_WEIGHTS[0], EXAMPLE_WEIGHTS[2])
     found = {
-        "diffusion": source("diffusion", DIFFUSION_WEIGHTS),
+        "diffusion": _of_texts(folder, source, "diffusion"),
         "clip": source("clip", ("model",)),
         "paint_by_example": source("paint_by_example", example),
     }
@@ -250,6 +241,20 @@ def _folder_sources(folder: Path, manifest: Mapping) -> dict[str, Source]:
     if "clip" not in parts and "generator" in parts and not parts["generator"].prefix:
         parts["clip"] = HUB["sd"]["clip"]  # the one that StyleCLIP is published with
     return parts
+
+
+def _is_paint_by_example(folder: Path) -> bool:
+    """Whether the UNet of a repository fills holes after an example picture, and not by a text."""
+    channels = _json(folder / "unet" / "config.json").get("in_channels", CHANNELS)
+    return (folder / "image_encoder").is_dir() and channels == CHANNELS
+
+
+def _of_texts(folder: Path, source: Callable[..., Source], prefix: str = "") -> Source:
+    """The text-to-image part of a folder. Raises ValueError, one sentence, for a UNet of another kind."""
+    place = folder / prefix
+    families.check(_json(place / "unet" / "config.json"), str(place), _json(place / "model_index.json"))
+    xl = (place / "text_encoder_2").is_dir()
+    return source(prefix, diffusion_files.WEIGHTS_XL if xl else diffusion_files.WEIGHTS)
 
 
 def _licenses(sources: Mapping[str, Source]) -> str:
