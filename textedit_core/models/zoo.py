@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from textedit_core.models import hub
 from textedit_core.models.clip import Clip
 from textedit_core.models.diffusion import diffusion_files, families
 from textedit_core.models.diffusion.ddim import Schedule
@@ -138,13 +139,19 @@ class Models(StyleModels):
 
 
 def load(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None) -> Models:
-    """The models of a name in NAMES, or of a folder laid out like a bundle or a Stable Diffusion repository.
+    """The models of a name in NAMES, of a folder laid out like a bundle or a Stable Diffusion repository, or
+    of any such repository of the hub, owner/name.
 
-    Nothing is fetched and no weight is read before a part is used; `describe` says what that will take.
+    No weight is fetched or read before a part is used; `describe` says what that will take. Of a repository
+    that is not in the hub's cache, its list of files and two configurations of a kilobyte are asked for.
     device: "cpu", "cuda", "mps", or "auto" for the best there is.  dtype: float32 unless given.
-    Raises ValueError for a name that is neither, and for a device that is not there.
+    Raises ValueError for a name that is neither, for what is no text-to-image model, for a repository that
+    cannot be reached within three seconds, and for a device that is not there.
     """
     place, precision = _device(device), dtype or torch.float32
+    if repo := _repository(name):
+        sources = {"diffusion": _of_hub(repo)}
+        return Models(repo, sources, place, precision, license=sources["diffusion"].license)
     folder = folder_of(name)
     if folder is None:
         sources = HUB[str(name)]
@@ -164,7 +171,7 @@ def load(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None
 
 
 def describe(name: str | Path, *parts: str) -> dict:
-    """What the named parts of a name or folder need (diffusion and clip unless given), without the network.
+    """What the named parts of models need (diffusion and clip unless given); asks what `load` asks.
 
     {"name", "title", "license", "local", "size_gb", "fetch_gb", "parts"}; each part is {"part", "repo",
     "size_gb", "license", "local"}. `fetch_gb` is what would still be fetched. Raises ValueError as `load`.
@@ -184,7 +191,7 @@ def describe(name: str | Path, *parts: str) -> dict:
     ]
     return {
         "name": models.name,
-        "title": HUB_TITLES.get(models.name) or models.manifest.get("name", models.name),
+        "title": HUB_TITLES.get(models.name) or models.manifest.get("name") or _title(models),
         "license": models.license,
         "local": all(part["local"] for part in found),
         "size_gb": round(sum(part["size_gb"] for part in found), 3),
@@ -207,8 +214,51 @@ def folder_of(name: str | Path) -> Path | None:
         found = False
     if not found:
         names = ", ".join(NAMES)
-        raise ValueError(f"There is no model {str(name)[:200]!r}: choose {names}, or the path of a folder.")
+        raise ValueError(
+            f"There is no model {str(name)[:200]!r}: choose {names}, or the path of a folder, or "
+            "type owner/name, a repository of the Hugging Face hub."
+        )
     return folder
+
+
+def _repository(name: str | Path) -> str | None:
+    """The name of a repository of the hub, where this is one and neither a name in NAMES nor a path here."""
+    text = str(name).strip()
+    if text in NAMES or not hub.is_id(text) or Path(text).exists():
+        return None
+    return text
+
+
+def _of_hub(repo: str) -> Source:
+    """The text-to-image part of a repository of the hub: from its cache if it is there, else as it is listed.
+
+    Raises ValueError, one sentence, where it cannot be reached, or is no text-to-image model.
+    """
+    for weights in (diffusion_files.WEIGHTS_XL, diffusion_files.WEIGHTS):
+        source = Source(repo, "", weights, bin=True)
+        if source.is_local():
+            break
+    else:
+        found = hub.look(repo)
+        folders = {path.split("/")[0] for path in found.sizes if "/" in path}
+        families.check_parts(folders, repo)
+        weights = diffusion_files.WEIGHTS_XL if "text_encoder_2" in folders else diffusion_files.WEIGHTS
+        source = Source(repo, "", weights, bin=True, license=found.license, listed=found.sizes)
+    index = source.json("model_index.json", optional=True)
+    families.check(source.json("unet/config.json"), repo, index)
+    return source
+
+
+def _title(models: Models) -> str:
+    """The family of a text-to-image model, after its name; the name alone where there is none."""
+    source = models.sources.get("diffusion")
+    if source is None:
+        return models.name
+    try:
+        config = source.json("unet/config.json", optional=True)
+    except ValueError:  # a damaged file is told of when it is loaded
+        return models.name
+    return f"{models.name} ({families.title(config)})" if config else models.name
 
 
 def _folder_sources(folder: Path, manifest: Mapping) -> dict[str, Source]:
@@ -254,7 +304,7 @@ def _of_texts(folder: Path, source: Callable[..., Source], prefix: str = "") -> 
     place = folder / prefix
     families.check(_json(place / "unet" / "config.json"), str(place), _json(place / "model_index.json"))
     xl = (place / "text_encoder_2").is_dir()
-    return source(prefix, diffusion_files.WEIGHTS_XL if xl else diffusion_files.WEIGHTS)
+    return source(prefix, diffusion_files.WEIGHTS_XL if xl else diffusion_files.WEIGHTS, bin=True)
 
 
 def _licenses(sources: Mapping[str, Source]) -> str:

@@ -19,13 +19,15 @@ def load(source: Source, device: torch.device, dtype: torch.dtype) -> LatentDiff
     Raises ValueError, one sentence, where it is missing, incomplete, not reachable or no text-to-image model;
     that is seen before any weight is read.
     """
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
-
     config, index = source.json("unet/config.json"), source.json("model_index.json", optional=True)
     families.check(config, source.repo, index)
     schedule = Schedule.from_config(source.json("scheduler/scheduler_config.json"))
     xl = families.is_xl(config)
+
+    # These take seconds to import: what is wrong with the model is said before.
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
     of_vae = torch.float32 if xl and _overflows(source, dtype) else dtype
     return LatentDiffusion(
         unet=source.network(UNet2DConditionModel, "unet", dtype).to(device),

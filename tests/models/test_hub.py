@@ -1,0 +1,176 @@
+"""Any repository of the hub by its name: what it is and takes, told before a weight is fetched."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+from tests.families import write_tiny_family
+from textedit_core.models import hub, zoo
+from textedit_core.models.source import Source
+
+REPO = "somebody/some-model"
+GB = 10**9
+
+
+@pytest.fixture
+def listed(monkeypatch, tmp_path):
+    """Serve a list of files, and the JSON files of a folder, as the hub would; what was fetched is noted."""
+    fetched: list[str] = []
+
+    def serve(sizes, contents, license="openrail++"):
+        card = SimpleNamespace(to_dict=lambda: {"license": license})
+        siblings = [SimpleNamespace(rfilename=name, size=size) for name, size in sizes.items()]
+        info = SimpleNamespace(siblings=siblings, card_data=card, sha="0" * 40)
+
+        def download(repo, path):
+            fetched.append(path)
+            (tmp_path / "served.json").write_text(json.dumps(contents[path]))
+            return str(tmp_path / "served.json")
+
+        monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda self, repo, **options: info)
+        monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+        return fetched
+
+    monkeypatch.setattr("huggingface_hub.constants.is_offline_mode", lambda: False)
+    monkeypatch.setattr(hub, "require", lambda: None)
+    monkeypatch.setattr(hub, "_known", {})
+    return serve
+
+
+SDXL_FP16 = {
+    "model_index.json": 600,
+    "unet/config.json": 1700,
+    "unet/diffusion_pytorch_model.fp16.safetensors": 5 * GB,
+    "unet/diffusion_pytorch_model.onnx_data": 9 * GB,
+    "vae/diffusion_pytorch_model.fp16.safetensors": GB // 10,
+    "text_encoder/model.fp16.safetensors": GB // 5,
+    "text_encoder_2/model.fp16.safetensors": GB,
+}
+XL = {"addition_embed_type": "text_time", "cross_attention_dim": 2048, "in_channels": 4}
+
+
+def test_family_size_and_licence_are_told_before_a_weight_is_fetched(listed):
+    fetched = listed(SDXL_FP16, {"model_index.json": {}, "unet/config.json": XL})
+    about = zoo.describe(REPO)
+    assert about["title"] == f"{REPO} (Stable Diffusion XL)"
+    assert (about["license"], about["local"]) == ("openrail++", False)
+    assert about["fetch_gb"] == about["size_gb"] == 6.3
+    assert set(fetched) == {"model_index.json", "unet/config.json"}
+
+
+@pytest.mark.parametrize(
+    ("names", "gigabytes", "options"),
+    [
+        (["a.safetensors", "a.fp16.safetensors", "a.bin"], 1, {"use_safetensors": True}),
+        (["a.fp16.safetensors", "a.bin"], 1, {"use_safetensors": True, "variant": "fp16"}),
+        (["a.bin", "a.fp16.bin"], 1, {"use_safetensors": False}),
+        (["a.fp16.bin"], 1, {"use_safetensors": False, "variant": "fp16"}),
+        (
+            ["a.safetensors.index.json", "a-00001-of-00002.safetensors", "a-00002-of-00002.safetensors"],
+            2,
+            {"use_safetensors": True},
+        ),
+        (
+            ["a.safetensors.index.fp16.json", "a-00001-of-00002.fp16.safetensors", "a-00002-of-00002.bin"],
+            1,
+            {"use_safetensors": True, "variant": "fp16"},
+        ),
+    ],
+)
+def test_the_best_files_of_a_listed_repository_are_the_ones_taken(names, gigabytes, options):
+    source = Source(REPO, "", ("unet/a",), bin=True, listed={f"unet/{name}": GB for name in names})
+    assert source.gigabytes() == gigabytes
+    assert source._format("unet") == options
+
+
+@pytest.mark.parametrize(
+    ("sizes", "unet", "said"),
+    [
+        ({"unet/config.json": 1}, {"in_channels": 9}, "an inpainting model"),
+        ({"unet/config.json": 1}, {"time_cond_proj_dim": 256}, "a latent consistency model"),
+        ({"transformer/config.json": 1}, {}, "a transformer in place of a UNet"),
+        ({"model.safetensors": 1}, {}, "no latent diffusion model"),
+    ],
+)
+def test_what_is_no_text_to_image_model_is_refused_by_name(listed, sizes, unet, said):
+    listed(sizes, {"unet/config.json": unet})
+    with pytest.raises(ValueError, match=f"^{REPO} .*{said}"):
+        zoo.load(REPO)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (GatedRepoError, "is gated: accept its terms"),
+        (RepositoryNotFoundError, "no public model of this name"),
+    ],
+)
+def test_a_gated_and_a_missing_repository_are_a_sentence(listed, monkeypatch, error, said):
+    listed({}, {})
+
+    def refuse(self, repo, **options):
+        raise error("401", response=SimpleNamespace(headers={}, request=None, status_code=401))
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", refuse)
+    with pytest.raises(ValueError, match=said):
+        zoo.load(REPO)
+
+
+def test_a_repository_in_the_cache_asks_nobody(tmp_path):
+    folder = write_tiny_family(tmp_path / "xl", "sdxl")
+    root = Path(os.environ["HF_HUB_CACHE"]) / f"models--{REPO.replace('/', '--')}"
+    shutil.copytree(folder, root / "snapshots" / ("0" * 40))
+    (root / "refs").mkdir()
+    (root / "refs" / "main").write_text("0" * 40)
+    try:
+        about = zoo.describe(REPO)
+        assert about["local"] and about["fetch_gb"] == 0
+        found, wanted = zoo.load(REPO).diffusion, zoo.load(folder).diffusion
+        assert torch.equal(found.encode_text(["red"]).pooled, wanted.encode_text(["red"]).pooled)
+        assert torch.equal(found.unet.conv_in.weight, wanted.unet.conv_in.weight)
+    finally:
+        shutil.rmtree(root)
+
+
+def test_without_a_connection_it_is_one_sentence_within_three_seconds(tmp_path):
+    """With an address that nothing answers at, in a process that does not say it is offline."""
+    script = (
+        "import time\nfrom textedit_core.models import zoo\nfrom huggingface_hub import HfApi\n"
+        "start = time.perf_counter()\n"
+        "for ask in (lambda: zoo.load('somebody/some-model'), lambda: zoo.load('sd').diffusion):\n"
+        "    start = time.perf_counter()\n"
+        "    try:\n        ask()\n"
+        "    except ValueError as error:\n        print(f'{time.perf_counter() - start:.1f} {error}')\n"
+    )
+    own = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    own |= {"HF_ENDPOINT": "http://10.255.255.1", "HF_HUB_CACHE": str(tmp_path), "NO_PROXY": "*"}
+    run = subprocess.run([sys.executable, "-c", script], env=own, capture_output=True, text=True, check=True)
+    first, second = run.stdout.strip().split("\n")
+    assert "cannot be asked about it" in first and "is not here and could not be fetched" in second
+    assert max(float(line.split()[0]) for line in (first, second)) < 3.5
+
+
+def test_a_hub_that_does_not_answer_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.is_offline_mode", lambda: False)
+    monkeypatch.setattr(hub, "SECONDS", 0.1)
+    start = time.perf_counter()
+    with pytest.raises(ConnectionError, match="does not answer"):
+        hub._within(lambda: time.sleep(2))
+    assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "known"), [("a/b", True), ("toon", False), ("a/b/c", False), ("/a/b", False)]
+)
+def test_the_name_of_a_repository_is_owner_and_name(name, known):
+    assert hub.is_id(name) == known
