@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def write_tiny_family(folder: Path, family: str, size: int = 32, **unet: Any) ->
     if family.startswith("sd2"):
         padded_with_zero(folder / "tokenizer")
     if xl:
-        build_tokenizer(WORDS, folder / "tokenizer_2", MAX_LENGTH)
+        # The same one: of equally good merges, learning takes now this and now that one first.
+        shutil.copytree(folder / "tokenizer", folder / "tokenizer_2")
         padded_with_zero(folder / "tokenizer_2")
     velocity = family == "sd2_v"
     DDIMScheduler(

@@ -144,7 +144,7 @@ def test_a_repository_in_the_cache_asks_nobody(tmp_path):
 
 
 def test_without_a_connection_it_is_one_sentence_within_three_seconds(tmp_path):
-    """At an address that takes the question and never answers, in a process that does not say it is offline."""
+    """At an address that takes the question and never answers, in a process that is not told offline."""
     script = (
         "import time\nfrom textedit_core.models import zoo\nfrom huggingface_hub import HfApi\n"
         "start = time.perf_counter()\n"

@@ -243,7 +243,7 @@ def test_precision_is_a_choice(tiny_folder):
 
 @pytest.mark.parametrize("name", ["nope", "/no/such/folder"])
 def test_an_unknown_name_lists_the_known_ones(name):
-    with pytest.raises(ValueError, match="choose toon, sd, or the path of a folder, or type owner/name"):
+    with pytest.raises(ValueError, match="choose toon, sd, or the path of a folder or of a"):
         zoo.load(name)
 
 

@@ -14,7 +14,7 @@ import torch
 
 from textedit_core.models import hub
 from textedit_core.models.clip import Clip
-from textedit_core.models.diffusion import diffusion_files, families
+from textedit_core.models.diffusion import diffusion_files, families, published, single_file
 from textedit_core.models.diffusion.ddim import Schedule
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.models.diffusion.paint_by_example import CHANNELS, PaintByExample
@@ -139,8 +139,8 @@ class Models(StyleModels):
 
 
 def load(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None) -> Models:
-    """The models of a name in NAMES, of a folder laid out like a bundle or a Stable Diffusion repository, or
-    of any such repository of the hub, owner/name.
+    """The models of a name in NAMES, of a folder laid out like a bundle or a Stable Diffusion repository, of
+    a single .safetensors or .ckpt file, or of any such repository of the hub, owner/name.
 
     No weight is fetched or read before a part is used; `describe` says what that will take. Of a repository
     that is not in the hub's cache, its list of files and two configurations of a kilobyte are asked for.
@@ -152,6 +152,11 @@ def load(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None
     if repo := _repository(name):
         sources = {"diffusion": _of_hub(repo)}
         return Models(repo, sources, place, precision, license=sources["diffusion"].license)
+    if single_file.is_file(name):
+        path = Path(name).expanduser()
+        single_file.family_of(single_file.shapes_of(path), str(path))
+        source = Source(str(path.parent), "", (path.name,))
+        return Models(str(name), {"diffusion": source}, place, precision)
     folder = folder_of(name)
     if folder is None:
         sources = HUB[str(name)]
@@ -215,8 +220,8 @@ def folder_of(name: str | Path) -> Path | None:
     if not found:
         names = ", ".join(NAMES)
         raise ValueError(
-            f"There is no model {str(name)[:200]!r}: choose {names}, or the path of a folder, or "
-            "type owner/name, a repository of the Hugging Face hub."
+            f"There is no model {str(name)[:200]!r}: choose {names}, or the path of a folder or "
+            "of a .safetensors file, or type owner/name, a repository of the Hugging Face hub."
         )
     return folder
 
@@ -254,6 +259,10 @@ def _title(models: Models) -> str:
     source = models.sources.get("diffusion")
     if source is None:
         return models.name
+    if single_file.is_file(models.name):
+        path = Path(models.name).expanduser()
+        family = single_file.family_of(single_file.shapes_of(path), str(path))
+        return f"{models.name} ({families.title(published.CONFIGS[family]['unet'])})"
     try:
         config = source.json("unet/config.json", optional=True)
     except ValueError:  # a damaged file is told of when it is loaded

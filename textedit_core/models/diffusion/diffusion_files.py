@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
-from textedit_core.models.diffusion import families
+from textedit_core.models.diffusion import families, single_file
 from textedit_core.models.diffusion.ddim import Schedule
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.models.source import Source
@@ -14,11 +16,13 @@ WEIGHTS_XL = (*WEIGHTS, "text_encoder_2/model")
 
 
 def load(source: Source, device: torch.device, dtype: torch.dtype) -> LatentDiffusion:
-    """Load the model of a folder or a hub repository laid out as diffusers has it.
+    """Load the model of a folder or a hub repository laid out as diffusers has it, or of a single file.
 
     Raises ValueError, one sentence, where it is missing, incomplete, not reachable or no text-to-image model;
     that is seen before any weight is read.
     """
+    if source.weights and single_file.is_file(Path(source.repo) / source.weights[0]):
+        return single_file.load(source, device, dtype)
     config, index = source.json("unet/config.json"), source.json("model_index.json", optional=True)
     families.check(config, source.repo, index)
     schedule = Schedule.from_config(source.json("scheduler/scheduler_config.json"))
