@@ -82,7 +82,8 @@ def _add_flags(parser: _Parser, command: str, name: str) -> None:
 
     how = method.load(name)
     add = parser.add_argument
-    add("--models", default="toon", metavar="NAME", help="toon, sd, or a folder of models (default toon)")
+    of_models = "toon, sd, a folder, a .safetensors file, or owner/name on the hub (default toon)"
+    add("--models", default="toon", metavar="NAME", help=of_models)
     add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
     add("--cache", metavar="DIR", help="keep results in this folder, for the next run")
     add("--resize", choices=("crop", "pad"), default="crop", help="how pictures become square (default crop)")
@@ -179,9 +180,8 @@ def request_of(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
     from textedit_core.request import request
 
     how, models = method.load(options["method"]), zoo.load(options["models"], options["device"])
-    for part in zoo.describe(options["models"], *(one.kind for one in how.inputs.values()))["parts"]:
-        if not part["local"]:
-            _note(f"fetching {part['repo']}, {part['size_gb']:g} GB, licence {part['license']}")
+    for line in zoo.fetching(options["models"], *(one.kind for one in how.inputs.values())):
+        _note(line)
     opened: dict[str, Any] = {}
     for one in how.inputs.values():
         if one.kind == "text":

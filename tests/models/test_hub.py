@@ -16,6 +16,7 @@ import torch
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from tests.families import write_tiny_family
+from textedit_core import method, request
 from textedit_core.models import hub, zoo
 from textedit_core.models.source import Source
 
@@ -180,3 +181,32 @@ def test_a_hub_that_does_not_answer_is_not_waited_for(monkeypatch):
 )
 def test_the_name_of_a_repository_is_owner_and_name(name, known):
     assert hub.is_id(name) == known
+
+
+def test_what_will_be_fetched_is_a_line_with_family_size_and_licence(listed):
+    listed(SDXL_FP16, {"model_index.json": {}, "unet/config.json": XL})
+    wanted = f"fetching {REPO} (Stable Diffusion XL), 6.3 GB, licence openrail++"
+    assert zoo.fetching(REPO, "diffusion") == [wanted]
+    assert zoo.fetching("sd", "diffusion") == [
+        "fetching stable-diffusion-v1-5/stable-diffusion-v1-5, 4.3 GB, licence CreativeML Open RAIL-M"
+    ]
+    assert zoo.folder_of(REPO) is None
+
+
+def test_nothing_is_said_to_be_fetched_from_a_folder(tmp_path):
+    folder = write_tiny_family(tmp_path / "sd", "sd1")
+    assert zoo.fetching(folder, "diffusion") == []
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    assert not zoo.describe(folder, "diffusion")["local"]
+    assert zoo.fetching(folder, "diffusion") == []
+    with pytest.raises(ValueError, match="unet could not be read"):
+        _ = zoo.load(folder).diffusion
+
+
+def test_turbo_models_start_at_few_steps_without_guidance(tmp_path):
+    folder = write_tiny_family(tmp_path / "sd-Turbo", "sd2")
+    how, models = method.load("sdedit"), zoo.load(folder)
+    assert request.preset(models, how) == {"steps": 4, "guidance_scale": 1.0, "strength": 0.5}
+    for name in ("imagic", "prompt_to_prompt"):
+        assert request.preset(models, method.load(name))["steps"] == 4
+    assert zoo.load(write_tiny_family(tmp_path / "plain", "sd2")).presets == {}

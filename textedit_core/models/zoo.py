@@ -53,7 +53,7 @@ HUB = {
 }
 MAIN = ("diffusion", "clip")  # what a name is chosen for; the other parts are fetched where they are used
 NAMES = ("toon", *HUB)
-__all__ = ["HUB", "NAMES", "PRETRAINED", "Models", "describe", "folder_of", "load"]
+__all__ = ["HUB", "NAMES", "PRETRAINED", "Models", "describe", "fetching", "folder_of", "load"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,12 +151,13 @@ def load(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None
     place, precision = _device(device), dtype or torch.float32
     if repo := _repository(name):
         sources = {"diffusion": _of_hub(repo)}
-        return Models(repo, sources, place, precision, license=sources["diffusion"].license)
+        license, presets = sources["diffusion"].license, families.presets(repo)
+        return Models(repo, sources, place, precision, presets=presets, license=license)
     if single_file.is_file(name):
         path = Path(name).expanduser()
         single_file.family_of(single_file.shapes_of(path), str(path))
         source = Source(str(path.parent), "", (path.name,))
-        return Models(str(name), {"diffusion": source}, place, precision)
+        return Models(str(name), {"diffusion": source}, place, precision, presets=families.presets(path.stem))
     folder = folder_of(name)
     if folder is None:
         sources = HUB[str(name)]
@@ -169,7 +170,7 @@ def load(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None
         device=place,
         dtype=precision,
         manifest=manifest,
-        presets=_json(folder / "presets.json"),
+        presets=_json(folder / "presets.json") or families.presets(folder.name),
         vocabulary=tuple(words.read_text(encoding="utf-8").splitlines()) if words.is_file() else (),
         license=manifest.get("license", ""),
     )
@@ -205,12 +206,36 @@ def describe(name: str | Path, *parts: str) -> dict:
     }
 
 
+def fetching(name: str | Path, *parts: str) -> list[str]:
+    """What using these parts of models will fetch, a line each: repository, family, size, licence.
+
+    Empty for what is on this machine, whole or not. Asks and raises as `load`.
+    """
+    about = describe(name, *parts)
+    lines = [
+        f"fetching {_named(part['repo'], about['title'])}, {part['size_gb']:.2g} GB, licence "
+        f"{part['license'] or 'not given'}"
+        for part in about["parts"]
+        if not part["local"] and not Path(part["repo"]).exists()
+    ]
+    if single_file.is_file(name):
+        tokenizer = single_file.tokenizer_source(name)
+        if tokenizer.folder is None and not tokenizer.is_local():
+            lines.append(f"fetching the tokenizer of {tokenizer.repo}, 2 MB, licence {tokenizer.license}")
+    return lines
+
+
+def _named(repo: str, title: str) -> str:
+    """A repository with its family, where the title of the models begins with its name and tells it."""
+    return title if title.startswith(repo) else repo
+
+
 def folder_of(name: str | Path) -> Path | None:
-    """Where the models of a name in NAMES, or of a path, lie; None for a name of the hub's.
+    """Where the models of a name in NAMES, or of a path, lie; None for the hub's and for a single file.
 
     Raises ValueError for a name that is neither.
     """
-    if str(name) in HUB:
+    if str(name) in HUB or _repository(name) or single_file.is_file(name):
         return None
     try:
         folder = BUNDLES / name if str(name) in NAMES else Path(name).expanduser()

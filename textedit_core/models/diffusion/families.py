@@ -49,6 +49,22 @@ def check_parts(folders: Collection[str], where: str) -> None:
     raise ValueError(f"{where} is no latent diffusion model, for it has no unet/: {INSTEAD}.")
 
 
+def presets(name: str) -> dict[str, dict[str, Any]]:
+    """Knob values by method for the models of this name: those of Turbo models, {} for all others.
+
+    Turbo models (arXiv 2311.17042) sample in one to four steps and were trained without guidance. Their
+    configurations do not tell them from others; their names do.
+    """
+    if "turbo" not in name.lower():
+        return {}
+    few: dict[str, Any] = {"steps": 4, "guidance_scale": 1.0}
+    return {
+        "sdedit": few | {"strength": 0.5},
+        "imagic": few,
+        "prompt_to_prompt": few | {"fit_guidance_scale": 1.0},
+    }
+
+
 def _other_kind(unet: Mapping[str, Any], index: Mapping[str, Any]) -> str:
     """What a UNet is if it is not text-to-image; "" if it is."""
     name, channels = unet.get("_class_name", "UNet2DConditionModel"), unet.get("in_channels", CHANNELS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +15,6 @@ from textedit_core.models.diffusion import families, published
 from textedit_core.models.diffusion.ddim import Schedule
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.models.source import Source
-
-if TYPE_CHECKING:
-    from transformers import CLIPTokenizer
 
 SUFFIXES = (".safetensors", ".ckpt")
 UNET = "model.diffusion_model."
@@ -85,12 +82,15 @@ def load(source: Source, device: torch.device, dtype: torch.dtype) -> LatentDiff
     Raises ValueError, one sentence, for a damaged file, for one of another kind, and for one of SD 2.x that
     does not say whether it predicts noise or velocity.
     """
+    from transformers import CLIPTokenizer
+
     path = Path(source.repo) / source.weights[0]
     family = family_of(shapes_of(path), str(path))
     schedule = Schedule.from_config(published.SCHEDULER | _prediction(path, family))
     # Those of OpenCLIP pad with token 0, "!".
     pads = {"sd1": ({},), "sd2": ({"pad_token": "!"},), "sdxl": ({}, {"pad_token": "!"})}[family]
-    tokenizers = [_tokenizer(path.parent, **pad) for pad in pads]
+    words = tokenizer_source(path)
+    tokenizers = [words.read(CLIPTokenizer.from_pretrained, **pad) for pad in pads]
     state = checkpoint.part(_read(path), "")
     xl = family == "sdxl"
     of_vae = torch.float32 if xl and dtype is torch.float16 else dtype
@@ -222,14 +222,10 @@ def _header(path: Path) -> dict[str, str]:
         return held.metadata() or {}
 
 
-def _tokenizer(folder: Path, **options: str) -> CLIPTokenizer:
-    """The tokenizer of a folder tokenizer/ in this one, else CLIP's of the hub."""
-    from transformers import CLIPTokenizer
-
-    beside = (folder / "tokenizer").is_dir()
-    source = Source(str(folder / "tokenizer")) if beside else TOKENIZER
-    found: CLIPTokenizer = source.read(CLIPTokenizer.from_pretrained, **options)
-    return found
+def tokenizer_source(path: str | Path) -> Source:
+    """Where the tokenizer of a file comes from: a folder tokenizer/ beside it, else CLIP's of the hub."""
+    beside = Path(path).expanduser().parent / "tokenizer"
+    return Source(str(beside)) if beside.is_dir() else TOKENIZER
 
 
 def _other_file(shapes: Mapping[str, tuple[int, ...]]) -> str:
