@@ -140,6 +140,14 @@ def test_a_repository_in_the_cache_asks_nobody(tmp_path):
         found, wanted = zoo.load(REPO).diffusion, zoo.load(folder).diffusion
         assert torch.equal(found.encode_text(["red"]).pooled, wanted.encode_text(["red"]).pooled)
         assert torch.equal(found.unet.conv_in.weight, wanted.unet.conv_in.weight)
+        weights = next(root.rglob("text_encoder_2/model.safetensors"))
+        kept = weights.read_bytes()
+        weights.write_bytes(kept[:100])
+        with pytest.raises(ValueError, match=f"{REPO}/text_encoder_2 could not be read"):
+            _ = zoo.load(REPO).diffusion
+        weights.unlink()  # as after a fetch that was interrupted
+        with pytest.raises(ValueError, match="cannot be asked about it"):
+            zoo.load(REPO)
     finally:
         shutil.rmtree(root)
 

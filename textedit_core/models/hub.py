@@ -78,6 +78,15 @@ def require() -> None:
     _within(lambda: get_session().head(ENDPOINT, timeout=SECONDS))
 
 
+def answers() -> bool:
+    """Whether the hub can be reached, known within three seconds."""
+    try:
+        require()
+    except ConnectionError:
+        return False
+    return True
+
+
 def gated(repo: str) -> str:
     """What to do about a repository whose terms have to be accepted first."""
     return f"{repo} is gated: accept its terms on huggingface.co and log in with hf auth login."

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,13 +88,20 @@ class Source:
         try:
             if self.folder is not None:
                 return from_pretrained(self.repo, **options)
-            if self.is_local():  # what is here is read without asking the hub
-                with suppress(OSError, ValueError):
-                    return from_pretrained(self.repo, local_files_only=True, **options)
-            hub.require()
-            return from_pretrained(self.repo, **options)
+            return self._from_hub(from_pretrained, options)
         except Exception as error:  # a damaged file can raise anything
             raise ValueError(self._complaint(part, error)) from error
+
+    def _from_hub(self, from_pretrained: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+        """Call a `from_pretrained` on what is in the hub's cache, and on the hub for what is not."""
+        if self.is_local():
+            try:
+                return from_pretrained(self.repo, local_files_only=True, **options)
+            except (OSError, ValueError):  # a small file may be missing beside the weights
+                if not hub.answers():
+                    raise
+        hub.require()
+        return from_pretrained(self.repo, **options)
 
     def json(self, path: str, optional: bool = False) -> dict[str, Any]:
         """A JSON file of this part, such as scheduler/scheduler_config.json. Raises ValueError as `read`.

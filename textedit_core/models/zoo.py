@@ -266,8 +266,9 @@ def _of_hub(repo: str) -> Source:
     """
     for weights in (diffusion_files.WEIGHTS_XL, diffusion_files.WEIGHTS):
         source = Source(repo, "", weights, bin=True)
-        if source.is_local():
-            break
+        xl = weights is diffusion_files.WEIGHTS_XL
+        if source.is_local() and xl == families.is_xl(source.json("unet/config.json", optional=True)):
+            break  # and not one of two text encoders alone, of a fetch that was interrupted
     else:
         found = hub.look(repo)
         folders = {path.split("/")[0] for path in found.sizes if "/" in path}
