@@ -52,23 +52,24 @@ class LatentModel:
         """
         given = condition.to(dtype=self.dtype).expand(len(z))
         added = self._added(given, z)
-        output = self.unet(
-            seen.to(self.dtype), t, encoder_hidden_states=given.tokens, added_cond_kwargs=added
-        ).sample.to(z.dtype)
+        output = self.unet(seen.to(self.dtype), t, encoder_hidden_states=given.tokens, **added).sample.to(
+            z.dtype
+        )
         if self.schedule.prediction_type == "v_prediction":
             return velocity_to_eps(self.schedule, output, z, t)
         return output
 
-    def _added(self, condition: Condition, z: Tensor) -> dict[str, Tensor] | None:
-        """What SDXL's UNet is given beside the tokens of B rows; None for all others.
+    def _added(self, condition: Condition, z: Tensor) -> dict[str, dict[str, Tensor]]:
+        """What SDXL's UNet is given beside the tokens of B rows; nothing for all others.
 
         The pooled text (B,P), and (B,6) in pixels: the size of the picture, where its crop began, and the
         size worked at. Here both sizes are that of z, and the crop began at 0, 0.
         """
         if self.unet.config.addition_embed_type != "text_time":
-            return None
+            return {}
         if condition.pooled is None:
             raise ValueError("This model needs a pooled text beside the tokens: encode the text with it.")
         height, width = (side * self.latent_scale for side in z.shape[-2:])
         sizes = torch.tensor([height, width, 0, 0, height, width], device=z.device, dtype=self.dtype)
-        return {"text_embeds": condition.pooled, "time_ids": sizes.expand(len(z), -1)}
+        given = {"text_embeds": condition.pooled, "time_ids": sizes.expand(len(z), -1)}
+        return {"added_cond_kwargs": given}
