@@ -139,12 +139,12 @@ def four_rows(
     )
     made = plan(before, after, steps, prompt_to_prompt.settings_of(**settings))
     z = latents[-1:]
-    for k, t in enumerate(model.schedule.timesteps(steps)):
+    for k, (t, t_to) in enumerate(model.schedule.transitions(steps)):
         source, null = latents[steps - k].unsqueeze(0), inversion.null(k)
         with attention_control(model.unet, PlanControl([made], k, 2, None, z.device), z.shape[-2:]):
             eps = model.eps(torch.cat([source, z, source, z]), t, null.cat(null, text))
         guided = eps[:2] + guidance_scale * (eps[2:] - eps[:2])
-        z = ddim_step(model.schedule, z, guided[1:], t, t - model.schedule.stride(steps))
+        z = ddim_step(model.schedule, z, guided[1:], t, t_to)
     return model.decode(z)
 
 

@@ -18,13 +18,13 @@ from textedit_core.models.diffusion.ddim import (
 from textedit_core.steps import last
 
 CONFIG = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-SCHEDULE = Schedule.from_config(CONFIG)
+FIXED = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}
+SCHEDULE = Schedule.from_config(CONFIG | FIXED)
 
 
 def scheduler(prediction_type: str = "epsilon") -> DDIMScheduler:
     """diffusers' scheduler with the four settings that Stable Diffusion needs."""
-    fixed = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}
-    return DDIMScheduler(**CONFIG, **fixed, prediction_type=prediction_type)
+    return DDIMScheduler(**CONFIG, **FIXED, prediction_type=prediction_type)
 
 
 @pytest.mark.parametrize(
@@ -75,12 +75,99 @@ def test_a_whole_run_equals_ddim_scheduler(prediction_type, steps):
     schedule = Schedule.from_config(theirs.config)
     generator = torch.Generator().manual_seed(0)
     z = expected = torch.randn(2, 4, 8, 8, generator=generator)
-    for t in schedule.timesteps(steps):
+    for t, t_to in schedule.transitions(steps):
         output = torch.randn(z.shape, generator=generator)
         expected = theirs.step(output, t, expected).prev_sample
         eps = output if prediction_type == "epsilon" else velocity_to_eps(schedule, output, z, t)
-        z = ddim_step(schedule, z, eps, t, t - schedule.stride(steps))
+        z = ddim_step(schedule, z, eps, t, t_to)
         torch.testing.assert_close(z, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "zero_snr"])
+@pytest.mark.parametrize("set_alpha_to_one", [False, True])
+@pytest.mark.parametrize("offset", [0, 1, 3])
+@pytest.mark.parametrize(
+    ("spacing", "steps"), [("leading", 7), ("leading", 50), ("trailing", 4), ("trailing", 50)]
+)
+def test_every_schedule_equals_ddim_scheduler(spacing, steps, offset, set_alpha_to_one, prediction_type):
+    zero = prediction_type == "zero_snr"
+    theirs = DDIMScheduler(
+        **CONFIG,
+        clip_sample=False,
+        set_alpha_to_one=set_alpha_to_one,
+        steps_offset=offset,
+        timestep_spacing=spacing,
+        prediction_type="v_prediction" if zero else prediction_type,
+        rescale_betas_zero_snr=zero,
+    )
+    theirs.set_timesteps(steps)
+    schedule = Schedule.from_config(theirs.config)
+    assert schedule.timesteps(steps) == tuple(theirs.timesteps.tolist())
+    torch.testing.assert_close(schedule.alphas_cumprod, theirs.alphas_cumprod, rtol=1e-4, atol=1e-6)
+    generator = torch.Generator().manual_seed(0)
+    z = expected = torch.randn(2, 4, 8, 8, generator=generator)
+    for t, t_to in schedule.transitions(steps):
+        null, text = torch.randn(2, *z.shape, generator=generator)
+        expected = theirs.step(null + 3 * (text - null), t, expected).prev_sample
+        if prediction_type != "epsilon":
+            null, text = (velocity_to_eps(schedule, output, z, t) for output in (null, text))
+        z = ddim_step(schedule, z, null + 3 * (text - null), t, t_to)
+        torch.testing.assert_close(z, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+def test_timesteps_of_every_spacing_are_those_of_diffusers(spacing):
+    theirs = DDIMScheduler(**CONFIG, timestep_spacing=spacing)
+    schedule = Schedule.from_config(theirs.config)
+    for steps in [*range(1, 120), 333, 500, 999]:
+        theirs.set_timesteps(steps)
+        run = schedule.timesteps(steps)
+        # By rounding, diffusers has at 61 steps of trailing a 62nd timestep, -1.
+        assert run == tuple(theirs.timesteps.tolist())[:steps], steps
+        assert schedule.transitions(steps) == tuple(zip(run, (*run[1:], -1), strict=True))
+
+
+def test_an_offset_that_leads_beyond_the_schedule_is_refused():
+    schedule = dataclasses.replace(SCHEDULE, offset=5)
+    assert schedule.timesteps(100)[0] == 99 * 10 + 5
+    with pytest.raises(ValueError, match="999 steps with an offset of 5 lead beyond 999"):
+        schedule.timesteps(999)
+
+
+ZERO = {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction", "timestep_spacing": "trailing"}
+
+
+def test_zero_terminal_snr_is_that_of_diffusers_and_ends_at_zero():
+    schedule = Schedule.from_config(CONFIG | ZERO)
+    theirs = DDIMScheduler(**CONFIG, **ZERO)
+    torch.testing.assert_close(schedule.alphas_cumprod, theirs.alphas_cumprod, rtol=1e-4, atol=1e-6)
+    assert schedule.alphas_cumprod[-1] == 0 and (schedule.alphas_cumprod[:-1] > 0).all()
+    assert schedule.alphas_cumprod[0] == pytest.approx(SCHEDULE.alphas_cumprod[0].item(), rel=1e-5)
+    assert (schedule.train_steps, schedule.learnable_steps) == (1000, 999)
+    assert SCHEDULE.learnable_steps == 1000
+
+
+def test_where_all_is_noise_the_clean_latent_is_the_velocity_negated():
+    schedule = Schedule.from_config(CONFIG | ZERO)
+    z, v = torch.randn(2, 2, 4, 8, 8).unbind()
+    torch.testing.assert_close(ddim_step(schedule, z, velocity_to_eps(schedule, v, z, 999), 999, -1), -v)
+    rows = velocity_to_eps(schedule, v, z, torch.tensor([999, 500]))
+    torch.testing.assert_close(rows[:1], velocity_to_eps(schedule, v[:1], z[:1], 999))
+    torch.testing.assert_close(rows[1:], velocity_to_eps(schedule, v[1:], z[1:], 500))
+
+
+@pytest.mark.parametrize("steps", [4, 7, 50])
+def test_an_inversion_keeps_away_from_where_all_is_noise(steps):
+    schedule = Schedule.from_config(CONFIG | ZERO)
+    assert schedule.transitions(steps)[0][0] == 999
+    run = schedule.transitions(steps, invertible=True)
+    assert len(run) == steps and all(schedule.alpha(t) > 0 for t, _ in run)
+    assert SCHEDULE.transitions(steps, invertible=True) == SCHEDULE.transitions(steps)
+    noise, z0 = torch.randn(2, 1, 4, 8, 8).unbind()
+    z = last(invert(schedule, lambda z, t: noise, z0, steps))[-1:]
+    for t, t_to in run:
+        z = ddim_step(schedule, z, noise, t, t_to)
+    torch.testing.assert_close(z, z0, rtol=1e-3, atol=1e-3)
 
 
 def test_a_step_up_undoes_a_step_down():
@@ -119,7 +206,13 @@ def test_any_diffusers_scheduler_config_will_do():
     [
         ({"beta_schedule": "squaredcos_cap_v2"}, "squaredcos_cap_v2"),
         ({"prediction_type": "sample"}, "'sample'"),
-        ({"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr"),
+        ({"rescale_betas_zero_snr": True}, "needs a model of v_prediction"),
+        ({"timestep_spacing": "random"}, "spacing 'random'"),
+        ({"_class_name": "LCMScheduler"}, "LCMScheduler is the scheduler of a latent consistency model"),
+        ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "a flow matching model"),
+        ({"_class_name": "EDMEulerScheduler"}, "EDM's preconditioning"),
+        ({"_class_name": "DPMSolverMultistepScheduler", "use_flow_sigmas": True}, "a flow matching model"),
+        ({"_class_name": "ScoreSdeVeScheduler"}, "a model of another kind"),
     ],
 )
 def test_schedules_that_would_be_wrong_are_refused(config, said):
@@ -130,7 +223,7 @@ def test_schedules_that_would_be_wrong_are_refused(config, said):
 @pytest.mark.parametrize("steps", [3, 50])
 def test_inversion_goes_up_with_the_noise_of_the_destination(steps):
     """Each step, undone by hand with the same noise, is the latent before; the first is below zero."""
-    asked, stride = [], SCHEDULE.stride(steps)
+    asked, stride = [], 1000 // steps
 
     def eps(z, t):
         asked.append((z, t))

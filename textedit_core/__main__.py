@@ -19,7 +19,9 @@ FLAGS = {
     "mask": "path of a picture: white, painted or labelled = change here",
     "text": "a text",
 }
-MODELS = "toon, sd, a folder of models, or the file of a StyleGAN2 generator (default toon)"
+MODELS = (
+    "toon, sd, a folder, a file of Stable Diffusion or StyleGAN2, or owner/name on the hub (default toon)"
+)
 COMMANDS = {"edit": "edit one image", "sweep": "edit one image at many values of its knobs"}
 # Inversions that were methods of their own in version 0.1, and their names as a knob.
 INVERSIONS = {"null_text": "null_text", "direct_inversion": "direct"}
@@ -266,9 +268,8 @@ def request_of(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
     from textedit_core.request import request
 
     how, models = method.load(options["method"]), zoo.load(options["models"], options["device"])
-    for part in zoo.describe(options["models"], *(one.kind for one in how.inputs.values()))["parts"]:
-        if not part["local"]:
-            _note(f"fetching {part['repo']}, {part['size_gb']:g} GB, licence {part['license']}")
+    for line in zoo.fetching(options["models"], *(one.kind for one in how.inputs.values())):
+        _note(line)
     opened: dict[str, Any] = {}
     for one in how.inputs.values():
         if one.kind == "text":

@@ -135,11 +135,64 @@ def test_names_of_older_checkpoints_are_understood(tiny, folder):
     assert torch.equal(loaded.vae.encoder.mid_block.attentions[0].to_q.weight, attention.to_q.weight)
 
 
-def test_pickled_weights_are_not_opened(folder):
+class Trap:
+    """A pickle that would write a file if it were executed."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("place", ["unet/diffusion_pytorch_model", "text_encoder/pytorch_model"])
+def test_a_pickle_is_not_executed(folder, tmp_path, place):
+    path = folder / "diffusion" / f"{place}.bin"
+    for weights in path.parent.glob("*.safetensors"):
+        weights.unlink()
+    torch.save({"conv_out.bias": Trap(tmp_path / "sprung")}, path)
+    with pytest.raises(ValueError, match="could not be read"):
+        _ = zoo.load(folder).diffusion
+    assert not (tmp_path / "sprung").exists()
+
+
+FILES = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
+
+
+@pytest.mark.parametrize("kind", ["fp16.safetensors", "bin", "fp16.bin"])
+def test_weights_of_half_precision_and_of_torch_are_read_alike(tiny, folder, kind):
+    for part, stem in FILES.items():
+        place = folder / "diffusion" / part
+        weights = place / f"{stem}.safetensors"
+        if kind.endswith("bin"):
+            older = "pytorch_model" if stem == "model" else stem
+            torch.save(load_file(weights), place / f"{older}.{kind}")
+            weights.unlink()
+        else:
+            weights.rename(place / f"{stem}.{kind}")
+    assert zoo.describe(folder)["local"]
+    found = zoo.load(folder).diffusion
+    for part in FILES:
+        wanted = getattr(tiny.diffusion, part).state_dict()
+        held = getattr(found, part).state_dict()
+        assert all(torch.equal(held[name], value) for name, value in wanted.items())
+
+
+def test_half_precision_split_into_several_files_is_read_alike(tiny, folder):
+    unet = folder / "diffusion" / "unet"
+    (unet / "diffusion_pytorch_model.safetensors").unlink()
+    tiny.diffusion.unet.save_pretrained(unet, max_shard_size="200KB", variant="fp16")
+    assert (unet / "diffusion_pytorch_model.safetensors.index.fp16.json").is_file()
+    found = zoo.load(folder).diffusion.unet.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in tiny.diffusion.unet.state_dict().items())
+
+
+def test_a_damaged_torch_file_is_named(folder):
+    path = folder / UNET.replace(".safetensors", ".bin")
     tensors = load_file(folder / UNET)
     (folder / UNET).unlink()
-    torch.save(tensors, folder / UNET.replace(".safetensors", ".bin"))
-    with pytest.raises(ValueError, match="could not be read"):
+    torch.save(tensors | {"surplus": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match="diffusion/unet have unexpected tensors: surplus"):
         _ = zoo.load(folder).diffusion
 
 
@@ -190,7 +243,7 @@ def test_precision_is_a_choice(tiny_folder):
 
 @pytest.mark.parametrize("name", ["nope", "/no/such/folder"])
 def test_an_unknown_name_lists_the_known_ones(name):
-    with pytest.raises(ValueError, match="choose toon, sd, or the path of a folder"):
+    with pytest.raises(ValueError, match="choose toon, sd, or the path of a folder or of a"):
         zoo.load(name)
 
 

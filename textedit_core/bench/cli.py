@@ -29,7 +29,8 @@ def add_flags(parser: Any, given: Sequence[str]) -> None:
     add("--limit", type=int, metavar="N", help="only the first N items (toon: 200 unless given)")
     add("--sweep", action="append", default=[], metavar="KNOB=VALUES", help="eta=0:1:5; may be given again")
     add("--seed", type=int, metavar="N", help="of every method that has one (default 0, cocoee: 42)")
-    add("--models", default="toon", metavar="NAME", help="toon, sd, or a folder of models (default toon)")
+    of_models = "toon, sd, a folder, a .safetensors file, or owner/name on the hub (default toon)"
+    add("--models", default="toon", metavar="NAME", help=of_models)
     add("--device", default="auto", help="auto, cpu, cuda or mps; of several, one a process (default auto)")
     squares = "how pictures become square (default crop, but cocoee's exemplars are squashed)"
     add("--resize", choices=("crop", "pad"), help=squares)
@@ -86,9 +87,8 @@ def _bench(options: Mapping[str, Any], out: Path, say: Callable[..., Any], note:
     needed = dict.fromkeys(
         [*plan.parts_of(contestants, models), *(one for one in plan.MEASURING if one in models.sources)]
     )
-    for part in zoo.describe(options["models"], *needed)["parts"]:
-        if not part["local"]:
-            note(f"fetching {part['repo']}, {part['size_gb']:g} GB, licence {part['license']}")
+    for line in zoo.fetching(options["models"], *needed):
+        note(line)
     items = read_items(options, models)
     if options["resize"]:
         items = [replace(item, squash=False) for item in items]

@@ -141,9 +141,9 @@ def edit(
     null = model.encode_text([""])
     height, width = (side // model.latent_scale for side in fitted.size)
     z = noise((1, model.vae.config.latent_channels, height, width), seeds, device=model.device)
-    for done, t in enumerate(model.schedule.timesteps(steps), start=1):
+    for done, (t, t_to) in enumerate(model.schedule.transitions(steps), start=1):
         eps = tuned.guided_eps(z, t, text, null, scales)
-        z = ddim_step(model.schedule, z, eps, t, t - model.schedule.stride(steps))
+        z = ddim_step(model.schedule, z, eps, t, t_to)
         if done < steps:
             yield Step(done, steps)
     yield Step(steps, steps, model.decode(z))
@@ -234,7 +234,7 @@ def _optimise(
     half, device = PRECISIONS[mixed_precision], model.device
     scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
     for _ in range(steps):
-        t = int(torch.randint(model.schedule.train_steps, (1,), generator=draw))
+        t = int(torch.randint(model.schedule.learnable_steps, (1,), generator=draw))
         eps = torch.randn(z0.shape, generator=draw).to(device)
         with torch.autocast(device.type, dtype=half, enabled=half is not None):
             predicted = model.eps(add_noise(model.schedule, z0, eps, t), t, text)

@@ -92,13 +92,14 @@ def edit(
     z = noise((1, model.vae.config.latent_channels, *surroundings.shape[2:]), seeds, device=model.device)
     whole = model.surroundings(region.image, torch.zeros_like(region.mask)) if any(shares) else None
     plms = Plms(model.schedule, steps) if sampler == "plms" else None
-    timesteps = plms.timesteps if plms else model.schedule.timesteps(steps)
-    total, stride = len(timesteps), model.schedule.stride(steps)
+    run = model.schedule.transitions(steps)
+    asked = plms.timesteps if plms else [t for t, _ in run]
+    total = len(asked)
     start, until = z, [int(share * total) for share in shares]
-    for done, t in enumerate(timesteps, start=1):
+    for done, t in enumerate(asked, start=1):
         layout = _layout_source(model, whole, start, t, [done <= end for end in until], seeds)
         eps = model.guided_eps(z, t, surroundings, condition, scales, layout)
-        z = plms.step(z, eps) if plms else ddim_step(model.schedule, z, eps, t, t - stride)
+        z = plms.step(z, eps) if plms else ddim_step(model.schedule, z, eps, *run[done - 1])
         if done < total:
             yield Step(done, total)
     yield Step(total, total, region.paste(image, model.decode(z)))

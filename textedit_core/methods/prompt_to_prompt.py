@@ -31,6 +31,7 @@ from textedit_core.models.diffusion.prompt_control import (
     PlanControl,
     Settings,
     blend_mask,
+    map_side,
     plan,
 )
 from textedit_core.steps import Step
@@ -219,7 +220,7 @@ def edit_many(
     text, tokens = model.encode_text(texts), [alignment.read(model.tokenizer, one) for one in texts]
     if text.tokens.shape[1:] != fitted.null(0).tokens.shape[1:]:
         raise ValueError("This inversion was made with another model: invert the image again.")
-    steps, stride = fitted.steps, model.schedule.stride(fitted.steps)
+    steps = fitted.steps
     plans = [plan(tokens[0], new, steps, row) for new, row in zip(tokens[1:], settings, strict=True)]
     scale, keep = (
         torch.tensor(values, device=model.device, dtype=torch.float32).view(-1, 1, 1, 1)
@@ -227,16 +228,16 @@ def edit_many(
     )
     latents = fitted.latents.to(model.device)
     blends, keeps = any(one.blends for one in plans), bool(keep.any())
-    sums = MapSum() if keep_maps or blends else None
     z = latents[-1:].expand(len(plans), -1, -1, -1)
+    sums = MapSum(map_side((z.shape[2], z.shape[3]))) if keep_maps or blends else None
     mask = torch.ones_like(z[:, :1], dtype=torch.bool)
-    for k, t in enumerate(model.schedule.timesteps(steps)):
+    for k, (t, t_to) in enumerate(model.schedule.transitions(steps, invertible=True)):
         source, following = latents[steps - k].unsqueeze(0), latents[steps - k - 1].unsqueeze(0)
         null = fitted.null(k).to(model.device, text.tokens.dtype)
         eps, of_source = _guided_eps(model, plans, k, t, source, z, text, null, scale, sums, keeps)
-        z = ddim_step(model.schedule, z, eps, t, t - stride)
+        z = ddim_step(model.schedule, z, eps, t, t_to)
         if of_source is not None:
-            z = z + keep * (following - ddim_step(model.schedule, source, of_source, t, t - stride))
+            z = z + keep * (following - ddim_step(model.schedule, source, of_source, t, t_to))
         if sums is not None and blends:
             mask = blend_mask(plans, k, sums, (z.shape[2], z.shape[3]))
             z = torch.where(mask, z, following)

@@ -37,15 +37,15 @@ def edit(
     if not 0 <= strength <= 1:
         raise ValueError(f"Strength must lie between 0 and 1, not {strength}.")
     scales, seeds = spread(guidance_scale=guidance_scale, seed=seed)
-    timesteps = model.schedule.timesteps(steps)[steps - int(steps * strength) :]
-    total = len(timesteps) or 1
+    run = model.schedule.transitions(steps)[steps - int(steps * strength) :]
+    total = len(run) or 1
     z = model.encode(image).repeat(len(seeds), 1, 1, 1)
     text, null = model.encode_text([prompt, ""]).split()
-    if timesteps:
-        z = add_noise(model.schedule, z, noise(z.shape, seeds, device=z.device), timesteps[0])
-    for done, t in enumerate(timesteps, start=1):
+    if run:
+        z = add_noise(model.schedule, z, noise(z.shape, seeds, device=z.device), run[0][0])
+    for done, (t, t_to) in enumerate(run, start=1):
         eps = model.guided_eps(z, t, text, null, scales)
-        z = ddim_step(model.schedule, z, eps, t, t - model.schedule.stride(steps))
+        z = ddim_step(model.schedule, z, eps, t, t_to)
         if done < total:
             yield Step(done, total)
     yield Step(total, total, model.decode(z))

@@ -63,10 +63,17 @@ def part(checkpoint: Mapping[str, Any], name: str) -> dict[str, Tensor]:
     return inside or tensors
 
 
-def fill(network: nn.Module, state: Mapping[str, Tensor], title: str, optional: str | None = None) -> None:
+def fill(
+    network: nn.Module,
+    state: Mapping[str, Tensor],
+    title: str,
+    optional: str | None = None,
+    assign: bool = False,
+) -> None:
     """Copy a state dict into a network, all or nothing.
 
     optional: a regular expression; what is missing and matches it keeps its value, with a warning.
+    assign: take the tensors themselves in place of the network's, which may then have none ("meta").
     Raises ValueError that names the missing, unexpected or misshapen tensors, and then changes nothing.
     """
     own = network.state_dict()
@@ -83,7 +90,7 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], title: str, optional: 
     if kept:
         message = f"The weights of {title} lack {listed(kept)}: those of a new network stand in."
         warnings.warn(message, stacklevel=2)
-    network.load_state_dict(dict(state), strict=False)
+    network.load_state_dict(dict(state), strict=False, assign=assign)
 
 
 def listed(keys: Iterable[str]) -> str:

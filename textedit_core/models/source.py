@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from textedit_core.models import hub
+
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # no request in the background of a .bin
 
 POSITION_IDS = "embeddings.position_ids"  # 0, 1, 2... in older files: no weights, and not needed
@@ -24,6 +26,8 @@ class Source:
 
     weights: the weight files without suffix, or single files with it; the part is local where all are.
     bin: also read .bin files (as tensors only), for a repository that has no safetensors.
+    listed: the files of a hub repository as the hub lists them, for one that is not known beforehand; where
+    it is empty, the repository has safetensors of the plain names, or .bin files with `bin`.
     size_gb, license: of a hub repository; a folder is measured, and says its licence in its manifest.
     digests: relative path -> sha256 for a folder with a manifest.
     """
@@ -35,6 +39,7 @@ class Source:
     size_gb: float = 0.0
     license: str = ""
     digests: Mapping[str, str] = field(default_factory=dict, hash=False)
+    listed: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     @property
     def folder(self) -> Path | None:
@@ -49,7 +54,7 @@ class Source:
     def gigabytes(self) -> float:
         """Size of the files: measured in a folder, known for a hub repository."""
         if self.folder is None:
-            return self.size_gb
+            return sum(self._fetched()) / 1e9 if self.listed else self.size_gb
         return sum(path.stat().st_size for path in self._own_files()) / 1e9
 
     def network(self, cls: Any, part: str = "", dtype: torch.dtype = torch.float32) -> Any:
@@ -62,10 +67,10 @@ class Source:
         else:
             from textedit_core.models.towers import key_mapping
 
-            options = {"dtype": dtype, "ignore_mismatched_sizes": True}  # reported below, by name
+            options = {"dtype": dtype, "ignore_mismatched_sizes": True}  # told below, by name
             if mapping := key_mapping(cls):
                 options["key_mapping"] = mapping
-        options["use_safetensors"] = None if self.bin else True
+        options |= self._format(part)
         with _silent() if self.is_local() else nullcontext():
             model, info = self.read(cls.from_pretrained, part, output_loading_info=True, **options)
         for kind in ("missing", "unexpected", "mismatched"):
@@ -78,14 +83,35 @@ class Source:
         return model.eval().requires_grad_(False)
 
     def read(self, from_pretrained: Callable[..., Any], part: str = "", **options: Any) -> Any:
-        """Call a `from_pretrained`; any error becomes a ValueError that says which files are needed."""
+        """Call a `from_pretrained`; what goes wrong becomes a ValueError that says which files are needed."""
+        options["subfolder"] = self._subfolder(part)
         try:
-            return from_pretrained(self.repo, subfolder=self._subfolder(part), **options)
-        except (OSError, ValueError, RuntimeError) as error:
+            if self.folder is not None:
+                return from_pretrained(self.repo, **options)
+            return self._from_hub(from_pretrained, options)
+        except Exception as error:  # a damaged file can raise anything
             raise ValueError(self._complaint(part, error)) from error
 
-    def json(self, path: str) -> dict[str, Any]:
-        """A JSON file of this part, such as scheduler/scheduler_config.json. Raises ValueError as `read`."""
+    def _from_hub(self, from_pretrained: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+        """Call a `from_pretrained` on what is in the hub's cache, and on the hub for what is not."""
+        if self.is_local():
+            try:
+                return from_pretrained(self.repo, local_files_only=True, **options)
+            except (OSError, ValueError):  # a small file may be missing beside the weights
+                if not hub.answers():
+                    raise
+        hub.require()
+        return from_pretrained(self.repo, **options)
+
+    def json(self, path: str, optional: bool = False) -> dict[str, Any]:
+        """A JSON file of this part, such as scheduler/scheduler_config.json. Raises ValueError as `read`.
+
+        optional: {} where a folder, or a repository that is fetched already or listed, does not have it.
+        """
+        if optional and not self._find(path):
+            listed = self._subfolder(path) in self.listed
+            if not listed and (self.folder is not None or self.listed or self.is_local()):
+                return {}
         file = self.file(path)
         try:
             return json.loads(file.read_text(encoding="utf-8"))
@@ -98,7 +124,10 @@ class Source:
 
         if self.folder is not None:
             return self.folder / path
+        if found := self._find(path):
+            return Path(found)
         try:
+            hub.require()
             return Path(hf_hub_download(self.repo, self._subfolder(path)))
         except (OSError, ValueError, RuntimeError) as error:
             raise ValueError(self._complaint(path, error)) from error
@@ -116,13 +145,48 @@ class Source:
         return "/".join(name for name in (self.prefix, part) if name)
 
     def _files(self, name: str) -> list[str]:
-        """The files that may hold the weights of this name."""
+        """The files that may hold the weights of this name, or say which do, the best first.
+
+        The plain ones, those of half precision only (diffusers' variant "fp16"), and the .bin of either.
+        """
         if "." in name:
             return [name]
-        whole, split = f"{name}.safetensors", f"{name}.safetensors.index.json"
         folder, slash, stem = name.rpartition("/")
-        older = f"{folder}{slash}{'pytorch_model' if stem == 'model' else stem}.bin"
-        return [whole, split, *([older] if self.bin else [])]
+        older = f"{folder}{slash}{'pytorch_model' if stem == 'model' else stem}"
+        kinds = [(name, "safetensors"), *([(older, "bin")] if self.bin else [])]
+        return [
+            file
+            for start, end in kinds
+            for half in ("", ".fp16")
+            for file in (f"{start}{half}.{end}", f"{start}.{end}.index{half}.json")
+        ]
+
+    def _format(self, part: str) -> dict[str, Any]:
+        """The options of a `from_pretrained` for the best files that there are of this part."""
+        start = f"{part}/" if part else ""
+        names = [name for name in self.weights if name.startswith(start) and "/" not in name[len(start) :]]
+        for file in (file for name in names for file in self._files(name)):
+            if self._find(file) or self._subfolder(file) in self.listed:
+                half = {"variant": "fp16"} if ".fp16" in file else {}
+                return {"use_safetensors": ".safetensors" in file} | half
+        return {"use_safetensors": None if self.bin else True}
+
+    def _fetched(self) -> Iterator[int]:
+        """The bytes of each weight file of a listed repository that loading it takes."""
+        for name in self.weights:
+            best = next((file for file in self._files(name) if self._subfolder(file) in self.listed), "")
+            if not best.endswith(".json"):
+                yield self.listed.get(self._subfolder(best), 0)
+                continue
+            stem, end = best.split(".index")[0].rsplit(".", 1)  # sharded: NAME-00001-of-00002[.fp16].END
+            half, start = ".fp16" in best, self._subfolder(stem)
+            yield from (
+                size
+                for file, size in self.listed.items()
+                if file.startswith((f"{start}-", f"{start}.fp16-"))
+                and file.endswith(f".{end}")
+                and half == (".fp16" in file)
+            )
 
     def _own_files(self) -> list[Path]:
         """The files of this part in its folder: the single ones it names, or all."""
@@ -150,11 +214,15 @@ class Source:
         return f"{self.repo}/{self._subfolder(part)}".rstrip("/")
 
     def _complaint(self, part: str, error: Exception) -> str:
+        from huggingface_hub.errors import GatedRepoError
+
+        if isinstance(error, GatedRepoError):
+            return hub.gated(self.repo)
         reason = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
         if self.folder is None and not self.is_local():
             return (
                 f"{self._where(part)} is not here and could not be fetched from the Hugging Face "
-                f"hub (about {self.size_gb:g} GB): connect once, or choose another model. ({reason})"
+                f"hub (about {self.gigabytes():.2g} GB): connect once, or choose another model. ({reason})"
             )
         return f"The model files in {self._where(part)} could not be read: {reason}."
 

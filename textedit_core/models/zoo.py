@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,16 +13,18 @@ from typing import Any
 
 import torch
 
+from textedit_core.models import hub
+from textedit_core.models.diffusion import diffusion_files, families, published, single_file
 from textedit_core.models.diffusion.ddim import Schedule
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
-from textedit_core.models.diffusion.paint_by_example import PaintByExample
+from textedit_core.models.diffusion.paint_by_example import CHANNELS, PaintByExample
 from textedit_core.models.diffusion.safety import SafetyChecker
 from textedit_core.models.enlarger import Enlarger, load_enlarger
 from textedit_core.models.source import Source
 from textedit_core.models.style.files import PRETRAINED, PUBLISHED, StyleModels, file_sources, folder_sources
+from textedit_core.models.style.naming import is_generator
 
 BUNDLES = Path(__file__).parents[1] / "weights"
-DIFFUSION_WEIGHTS = ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model")
 EXAMPLE_WEIGHTS = ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "image_encoder/model")
 
 HUB_TITLES = {"sd": "Stable Diffusion 1.5"}
@@ -30,7 +32,7 @@ HUB = {
     "sd": {
         "diffusion": Source(
             "stable-diffusion-v1-5/stable-diffusion-v1-5",
-            weights=DIFFUSION_WEIGHTS,
+            weights=diffusion_files.WEIGHTS,
             size_gb=4.3,
             license="CreativeML Open RAIL-M",
         ),
@@ -54,7 +56,7 @@ HUB = {
 # What `describe` tells of unless parts are named; the others are fetched when they are used.
 DEFAULT_PARTS = ("diffusion", "clip")
 NAMES = ("toon", *HUB)
-__all__ = ["HUB", "NAMES", "PRETRAINED", "Models", "describe", "folder_of", "load"]
+__all__ = ["HUB", "NAMES", "PRETRAINED", "Models", "describe", "fetching", "folder_of", "load"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,18 +80,7 @@ class Models(StyleModels):
     @cached_property
     def diffusion(self) -> LatentDiffusion:
         """The text-to-image model. Raises ValueError where it is missing, incomplete or not reachable."""
-        from diffusers import AutoencoderKL, UNet2DConditionModel
-        from transformers import CLIPTextModel, CLIPTokenizer
-
-        source = self.source("diffusion")
-        return LatentDiffusion(
-            unet=source.network(UNet2DConditionModel, "unet", self.dtype).to(self.device),
-            vae=source.network(AutoencoderKL, "vae", self.dtype).to(self.device),
-            text_encoder=source.network(CLIPTextModel, "text_encoder", self.dtype).to(self.device),
-            tokenizer=source.read(CLIPTokenizer.from_pretrained, "tokenizer"),
-            schedule=Schedule.from_config(source.json("scheduler/scheduler_config.json")),
-            fingerprint=f"{source.fingerprint()}-{self.dtype}",
-        )
+        return diffusion_files.load(self.source("diffusion"), self.device, self.dtype)
 
     @cached_property
     def paint_by_example(self) -> PaintByExample:
@@ -133,16 +124,28 @@ class Models(StyleModels):
 
 
 def load(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None) -> Models:
-    """The models of a name in NAMES, of a folder laid out like a bundle or a Stable Diffusion repository, or
-    of a file that holds a StyleGAN2 generator.
+    """The models of a name in NAMES, of a folder laid out like a bundle or a Stable Diffusion repository, of
+    a single .safetensors or .ckpt file, of a file that holds a StyleGAN2 generator, or of any Stable
+    Diffusion repository of the hub, owner/name.
 
-    Nothing is fetched and no weight is read before a part is used; `describe` says what that will take.
+    No weight is fetched or read before a part is used; `describe` says what that will take. Of a repository
+    that is not in the hub's cache, its list of files and two configurations of a kilobyte are asked for.
     device: "cpu", "cuda", "mps", or "auto" for the best there is.  dtype: float32 unless given.
-    Raises ValueError for a name that is neither, and for a device that is not there.
+    Raises ValueError for a name that is neither, for what is no text-to-image model, for a repository that
+    cannot be reached within three seconds, and for a device that is not there.
     """
     place, precision = _device(device), dtype or torch.float32
-    if file := _file_of(name):
+    if file := _generator_file(name):
         return Models(str(name), _file_sources(file), place, precision)
+    if repo := _repository(name):
+        sources = {"diffusion": _of_hub(repo)}
+        license, presets = sources["diffusion"].license, families.presets(repo)
+        return Models(repo, sources, place, precision, presets=presets, license=license)
+    if single_file.is_file(name):
+        path = Path(name).expanduser()
+        single_file.family_of(single_file.shapes_of(path), str(path))
+        source = Source(str(path.parent), "", (path.name,))
+        return Models(str(name), {"diffusion": source}, place, precision, presets=families.presets(path.stem))
     folder = folder_of(name)
     if folder is None:
         sources = HUB[str(name)]
@@ -155,14 +158,14 @@ def load(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None
         device=place,
         dtype=precision,
         manifest=manifest,
-        presets=_json(folder / "presets.json"),
+        presets=_json(folder / "presets.json") or families.presets(folder.name),
         vocabulary=tuple(words.read_text(encoding="utf-8").splitlines()) if words.is_file() else (),
         license=manifest.get("license", ""),
     )
 
 
 def describe(name: str | Path, *parts: str) -> dict[str, Any]:
-    """Size, licence and place of the parts of a name or folder (diffusion and clip unless given).
+    """What the named parts of models need (diffusion and clip unless given); asks what `load` asks.
 
     Nothing is fetched. Returns {"name", "title", "license", "local", "size_gb", "fetch_gb", "parts"}, each
     part {"part", "repo", "size_gb", "license", "local"}. `fetch_gb` is what would still be fetched. Raises
@@ -183,7 +186,7 @@ def describe(name: str | Path, *parts: str) -> dict[str, Any]:
     ]
     return {
         "name": models.name,
-        "title": HUB_TITLES.get(models.name) or models.manifest.get("name", models.name),
+        "title": HUB_TITLES.get(models.name) or models.manifest.get("name") or _title(models),
         "license": models.license,
         "local": all(part["local"] for part in found),
         "size_gb": round(sum(part["size_gb"] for part in found), 3),
@@ -192,12 +195,36 @@ def describe(name: str | Path, *parts: str) -> dict[str, Any]:
     }
 
 
+def fetching(name: str | Path, *parts: str) -> list[str]:
+    """What using these parts of models will fetch, a line each: repository, family, size, licence.
+
+    Empty for what is on this machine, whole or not. Asks and raises as `load`.
+    """
+    about = describe(name, *parts)
+    lines = [
+        f"fetching {_named(part['repo'], about['title'])}, {part['size_gb']:.2g} GB, licence "
+        f"{part['license'] or 'not given'}"
+        for part in about["parts"]
+        if not part["local"] and not Path(part["repo"]).exists()
+    ]
+    if single_file.is_file(name):
+        tokenizer = single_file.tokenizer_source(name)
+        if tokenizer.folder is None and not tokenizer.is_local():
+            lines.append(f"fetching the tokenizer of {tokenizer.repo}, 2 MB, licence {tokenizer.license}")
+    return lines
+
+
+def _named(repo: str, title: str) -> str:
+    """A repository with its family, where the title of the models begins with its name and tells it."""
+    return title if title.startswith(repo) else repo
+
+
 def folder_of(name: str | Path) -> Path | None:
-    """The folder of the models of a name in NAMES, or of a path; None for models on the hub and for a file.
+    """The folder of the models of a name in NAMES, or of a path; None for the hub's and for a single file.
 
     Raises ValueError for a name that is neither.
     """
-    if str(name) in HUB or _file_of(name):
+    if str(name) in HUB or _repository(name) or _generator_file(name) or single_file.is_file(name):
         return None
     try:
         folder = BUNDLES / name if str(name) in NAMES else Path(name).expanduser()
@@ -206,15 +233,20 @@ def folder_of(name: str | Path) -> Path | None:
         found = False
     if not found:
         names = ", ".join(NAMES)
-        raise ValueError(f"There is no model {str(name)[:200]!r}: choose {names}, or the path of a folder.")
+        raise ValueError(
+            f"There is no model {str(name)[:200]!r}: choose {names}, or the path of a folder or "
+            "of a .safetensors file, or type owner/name, a repository of the Hugging Face hub."
+        )
     return folder
 
 
-def _file_of(name: str | Path) -> Path | None:
-    """The file that a path names, None for any other name."""
+def _generator_file(name: str | Path) -> Path | None:
+    """The file that a path names, None for any other name and for a file of Stable Diffusion."""
     try:
         file = Path(name).expanduser()
-        return file if str(name) not in NAMES and file.is_file() else None
+        if str(name) in NAMES or not file.is_file():
+            return None
+        return None if single_file.is_file(name) and not is_generator(file) else file
     except (OSError, RuntimeError, ValueError):  # as in `folder_of`, or with a null character in it
         return None
 
@@ -229,6 +261,51 @@ def _file_sources(file: Path) -> dict[str, Source]:
     return file_sources(file, source) | {"clip": source("clip", ("model",)) if own else HUB["sd"]["clip"]}
 
 
+def _repository(name: str | Path) -> str | None:
+    """The name of a repository of the hub, where this is one and neither a name in NAMES nor a path here."""
+    text = str(name).strip()
+    if text in NAMES or not hub.is_id(text) or Path(text).exists():
+        return None
+    return text
+
+
+def _of_hub(repo: str) -> Source:
+    """The text-to-image part of a repository of the hub: from its cache if it is there, else as it is listed.
+
+    Raises ValueError, one sentence, where it cannot be reached, or is no text-to-image model.
+    """
+    for weights in (diffusion_files.WEIGHTS_XL, diffusion_files.WEIGHTS):
+        source = Source(repo, "", weights, bin=True)
+        xl = weights is diffusion_files.WEIGHTS_XL
+        if source.is_local() and xl == families.is_xl(source.json("unet/config.json", optional=True)):
+            break  # and not one of two text encoders alone, of a fetch that was interrupted
+    else:
+        found = hub.look(repo)
+        folders = {path.split("/")[0] for path in found.sizes if "/" in path}
+        families.check_parts(folders, repo)
+        weights = diffusion_files.WEIGHTS_XL if "text_encoder_2" in folders else diffusion_files.WEIGHTS
+        source = Source(repo, "", weights, bin=True, license=found.license, listed=found.sizes)
+    index = source.json("model_index.json", optional=True)
+    families.check(source.json("unet/config.json"), repo, index)
+    return source
+
+
+def _title(models: Models) -> str:
+    """The family of a text-to-image model, after its name; the name alone where there is none."""
+    source = models.sources.get("diffusion")
+    if source is None:
+        return models.name
+    if single_file.is_file(models.name):
+        path = Path(models.name).expanduser()
+        family = single_file.family_of(single_file.shapes_of(path), str(path))
+        return f"{models.name} ({families.title(published.CONFIGS[family]['unet'])})"
+    try:
+        config = source.json("unet/config.json", optional=True)
+    except ValueError:  # a damaged file is told of when it is loaded
+        return models.name
+    return f"{models.name} ({families.title(config)})" if config else models.name
+
+
 def _folder_sources(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Source]:
     """The parts that a folder has: those of a bundle, or the one of a Stable Diffusion repository or of
     Paint by Example's."""
@@ -237,14 +314,16 @@ def _folder_sources(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Sour
     def source(prefix: str, weights: tuple[str, ...], bin: bool = False) -> Source:
         return Source(str(folder), prefix, weights, bin, license=license, digests=digests)
 
-    if (folder / "unet").is_dir() and (folder / "image_encoder").is_dir():
-        return {"paint_by_example": source("", EXAMPLE_WEIGHTS, bin=True)}
+    if (folder / "transformer").is_dir():
+        families.check_parts([path.name for path in folder.iterdir()], str(folder))
     if (folder / "unet").is_dir():
-        return {"diffusion": source("", DIFFUSION_WEIGHTS)} | folder_sources(folder, source)
+        if _is_paint_by_example(folder):
+            return {"paint_by_example": source("", EXAMPLE_WEIGHTS, bin=True)}
+        return {"diffusion": _of_texts(folder, source)} | folder_sources(folder, source)
     own_vae = (folder / "paint_by_example" / "vae").is_dir()
     example = EXAMPLE_WEIGHTS if own_vae else (EXAMPLE_WEIGHTS[0], EXAMPLE_WEIGHTS[2])
     found = {
-        "diffusion": source("diffusion", DIFFUSION_WEIGHTS),
+        "diffusion": _of_texts(folder, source, "diffusion"),
         "clip": source("clip", ("model",)),
         "paint_by_example": source("paint_by_example", example),
         "enlarger": source("enlarger", ("model",)),
@@ -259,6 +338,20 @@ def _folder_sources(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Sour
     if "clip" not in parts and "generator" in parts and not parts["generator"].prefix:
         parts["clip"] = HUB["sd"]["clip"]  # the one that StyleCLIP is published with
     return parts
+
+
+def _is_paint_by_example(folder: Path) -> bool:
+    """Whether the UNet of a repository fills holes after an example picture, and not by a text."""
+    channels = _json(folder / "unet" / "config.json").get("in_channels", CHANNELS)
+    return (folder / "image_encoder").is_dir() and channels == CHANNELS
+
+
+def _of_texts(folder: Path, source: Callable[..., Source], prefix: str = "") -> Source:
+    """The text-to-image part of a folder. Raises ValueError, one sentence, for a UNet of another kind."""
+    place = folder / prefix
+    families.check(_json(place / "unet" / "config.json"), str(place), _json(place / "model_index.json"))
+    xl = (place / "text_encoder_2").is_dir()
+    return source(prefix, diffusion_files.WEIGHTS_XL if xl else diffusion_files.WEIGHTS, bin=True)
 
 
 def _licenses(sources: Mapping[str, Source]) -> str:

@@ -100,10 +100,9 @@ def generate(
     side = diffusion.unet.config.sample_size
     z = noise((len(texts), 4, side, side), [seed + i for i in range(len(texts))])
     text, null = diffusion.encode_text(texts), diffusion.encode_text([""])
-    stride = diffusion.schedule.stride(steps)
-    for t in diffusion.schedule.timesteps(steps):
+    for t, t_to in diffusion.schedule.transitions(steps):
         eps = diffusion.guided_eps(z, t, text, null, scale)
-        z = ddim_step(diffusion.schedule, z, eps, t, t - stride)
+        z = ddim_step(diffusion.schedule, z, eps, t, t_to)
     return diffusion.decode(z).clamp(-1, 1)
 
 

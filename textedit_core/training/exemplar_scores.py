@@ -34,9 +34,9 @@ def paint(
     surroundings, condition = model.surroundings(image, mask), model.encode_exemplar(exemplar)
     seeds = [seed + row for row in range(len(image))]
     z = noise((1, model.vae.config.latent_channels, *surroundings.shape[2:]), seeds, device=model.device)
-    for t in model.schedule.timesteps(steps):
+    for t, t_to in model.schedule.transitions(steps):
         eps = model.guided_eps(z, t, surroundings, condition, guidance_scale)
-        z = ddim_step(model.schedule, z, eps, t, t - model.schedule.stride(steps))
+        z = ddim_step(model.schedule, z, eps, t, t_to)
     return torch.lerp(image, model.decode(z).clamp(-1, 1).to(image), mask)
 
 

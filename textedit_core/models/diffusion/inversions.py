@@ -118,7 +118,7 @@ def null_text(
     if mixed_precision not in PRECISIONS:
         raise ValueError(f"Mixed precision: {mixed_precision!r} is none of {', '.join(PRECISIONS)}.")
     frozen = tuning.trainable(model, "none", gradient_checkpointing=gradient_checkpointing).model
-    half, scale, stride = PRECISIONS[mixed_precision], guidance_scale, model.schedule.stride(steps)
+    half, scale = PRECISIONS[mixed_precision], guidance_scale
     scaler = torch.amp.GradScaler(model.device.type, enabled=half is torch.float16)
 
     def eps(z: Tensor, t: int, embedding: Condition) -> Tensor:
@@ -127,9 +127,9 @@ def null_text(
 
     pivots = yield from _pivots(lambda z, t: eps(z, t, text), model, z0, steps, 2 * steps)
     path, nulls, losses = [pivots[-1:]], list[Condition](), list[float]()
-    for i, t in enumerate(model.schedule.timesteps(steps)):
+    for i, (t, t_to) in enumerate(model.schedule.transitions(steps, invertible=True)):
         of_null, eps_text = partial(eps, path[-1], t), eps(path[-1], t, text)
-        step = partial(_guided_step, model.schedule, path[-1], eps_text, scale, t, t - stride)
+        step = partial(_guided_step, model.schedule, path[-1], eps_text, scale, t, t_to)
         lr, stop = null_lr * (1 - 0.5 * i / steps), early_stop + 1e-3 * i / steps
         target = pivots[steps - i - 1 : steps - i]
         null, eps_null, loss = _descend(
@@ -214,9 +214,9 @@ def _sampled(
 ) -> Generator[Step[Inversion], None, Tensor]:
     """The path (T+1,4,h,w) of sampling z_T down, its end first; the second half of 2T steps."""
     path = [z]
-    for done, t in enumerate(model.schedule.timesteps(steps), start=1):
+    for done, (t, t_to) in enumerate(model.schedule.transitions(steps, invertible=True), start=1):
         eps = model.guided_eps(path[-1], t, text, null, guidance_scale)
-        path.append(ddim_step(model.schedule, path[-1], eps, t, t - model.schedule.stride(steps)))
+        path.append(ddim_step(model.schedule, path[-1], eps, t, t_to))
         if done < steps:
             yield Step(steps + done, 2 * steps)
     return torch.cat(path[::-1])

@@ -20,7 +20,7 @@ from textedit_core.models.diffusion.latent_model import LatentModel
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +28,8 @@ class LatentDiffusion(LatentModel):
     """Stable Diffusion's parts, frozen. Latents z are float32 (B,4,h,w); images are (B,3,H,W) in [-1,1].
 
     fingerprint: a sha256 of the weights' files, for the cache; None if no file holds them (`with_weights`).
+    text_encoder_2, tokenizer_2: the second ones of SDXL (arXiv 2307.01952), None for all others.
+    zeros_for_empty: whether an empty prompt is zeros, tokens and pooled, as SDXL was trained with.
     """
 
     unet: UNet2DConditionModel
@@ -36,6 +38,9 @@ class LatentDiffusion(LatentModel):
     tokenizer: CLIPTokenizer
     schedule: Schedule
     fingerprint: str | None
+    text_encoder_2: CLIPTextModelWithProjection | None = None
+    tokenizer_2: CLIPTokenizer | None = None
+    zeros_for_empty: bool = False
 
     @property
     def max_tokens(self) -> int:
@@ -56,10 +61,21 @@ class LatentDiffusion(LatentModel):
     def encode_text(self, prompts: Sequence[str]) -> Condition:
         """B prompts -> B rows of tokens, the text encoder's last hidden states after its final layer norm.
 
+        With two text encoders: of each the states before the last layer, without that norm, side by side, and
+        as pooled part the projection of the second.
         Raises ValueError, with the count and the limit, for a prompt that is too long; nothing is cut.
         """
         tokens = clip.tokenize(self.tokenizer, prompts).to(self.device)
-        return Condition(self.text_encoder(tokens).last_hidden_state)
+        if self.text_encoder_2 is None or self.tokenizer_2 is None:
+            return Condition(self.text_encoder(tokens).last_hidden_state)
+        first = self.text_encoder(tokens, output_hidden_states=True).hidden_states[-2]
+        tokens = clip.tokenize(self.tokenizer_2, prompts).to(self.device)
+        second = self.text_encoder_2(tokens, output_hidden_states=True)
+        text, pooled = torch.cat([first, second.hidden_states[-2]], dim=-1), second.text_embeds
+        if self.zeros_for_empty:
+            said = torch.tensor([bool(prompt.strip()) for prompt in prompts], device=self.device)
+            text, pooled = text * said[:, None, None], pooled * said[:, None]
+        return Condition(text, pooled)
 
     def eps(self, z: Tensor, t: int | Tensor, text: Condition) -> Tensor:
         """The noise that the UNet predicts in z (B,4,h,w) at timestep t: (B,4,h,w).

@@ -50,8 +50,26 @@ class LatentModel:
         seen: (B,C,h,w), the input channels of the UNet, z among them.  condition: B rows, or one for all.
         t: an int, or (B,), one per row.
         """
-        tokens = condition.to(dtype=self.dtype).expand(len(z)).tokens
-        output = self.unet(seen.to(self.dtype), t, encoder_hidden_states=tokens).sample.to(z.dtype)
+        given = condition.to(dtype=self.dtype).expand(len(z))
+        added = self._added(given, z)
+        output = self.unet(seen.to(self.dtype), t, encoder_hidden_states=given.tokens, **added).sample.to(
+            z.dtype
+        )
         if self.schedule.prediction_type == "v_prediction":
             return velocity_to_eps(self.schedule, output, z, t)
         return output
+
+    def _added(self, condition: Condition, z: Tensor) -> dict[str, dict[str, Tensor]]:
+        """What SDXL's UNet is given beside the tokens of B rows; nothing for all others.
+
+        The pooled text (B,P), and (B,6) in pixels: the size of the picture, where its crop began, and the
+        size worked at. Here both sizes are that of z, and the crop began at 0, 0.
+        """
+        if self.unet.config.addition_embed_type != "text_time":
+            return {}
+        if condition.pooled is None:
+            raise ValueError("This model needs a pooled text beside the tokens: encode the text with it.")
+        height, width = (side * self.latent_scale for side in z.shape[-2:])
+        sizes = torch.tensor([height, width, 0, 0, height, width], device=z.device, dtype=self.dtype)
+        given = {"text_embeds": condition.pooled, "time_ids": sizes.expand(len(z), -1)}
+        return {"added_cond_kwargs": given}

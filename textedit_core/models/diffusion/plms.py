@@ -18,8 +18,11 @@ class Plms:
     """
 
     def __init__(self, schedule: Schedule, steps: int):
-        plain = schedule.timesteps(steps)
-        self.schedule, self.stride = schedule, schedule.stride(steps)
+        run = schedule.transitions(steps)
+        self.schedule = schedule
+        # The first step is taken to the second timestep, and again from there.
+        self._run = run if steps == 1 else (run[0], run[0], *run[1:])
+        plain = tuple(t for t, _ in run)
         self.timesteps = plain if steps == 1 else (plain[0], plain[1], *plain[1:])
         self._calls = 0
         self._seen: list[Tensor] = []
@@ -27,11 +30,11 @@ class Plms:
 
     def step(self, z: Tensor, eps: Tensor) -> Tensor:
         """z (B,4,h,w) after the next step, where the UNet predicts `eps`."""
-        t = self.timesteps[self._calls]
+        t, t_to = self._run[self._calls]
         self._calls += 1
         if self._calls == 2 and self._start is not None:
             # The first step again, with the mean of the predictions at its two ends.
-            return ddim_step(self.schedule, self._start, (eps + self._seen[0]) / 2, t + self.stride, t)
+            return ddim_step(self.schedule, self._start, (eps + self._seen[0]) / 2, t, t_to)
         self._seen = [eps, *self._seen[:3]]
         if self._calls == 1:
             self._start = z
@@ -39,4 +42,4 @@ class Plms:
             weights = WEIGHTS[len(self._seen)]
             mixed = [weight * one for weight, one in zip(weights, self._seen, strict=True)]
             eps = sum(mixed[1:], start=mixed[0])
-        return ddim_step(self.schedule, z, eps, t, t - self.stride)
+        return ddim_step(self.schedule, z, eps, t, t_to)

@@ -158,10 +158,19 @@ class PlanControl(Control):
         return maps
 
 
+def map_side(size: tuple[int, int]) -> int:
+    """The shorter side of the finest grid of maps that is summed, for latents of this (h, w).
+
+    A quarter of the latents': 16 for Stable Diffusion 1.x, 32 for SDXL, which has no map on a grid of 16.
+    At least 16, for the quarter of a small model's latents is too coarse to tell words apart.
+    """
+    return max(16, min(size) // 4)
+
+
 class MapSum:
     """The cross-attention maps of a run, summed over heads, layers and steps, for each grid that is kept.
 
-    Only grids whose shorter side is at most `side` are: a quarter of Stable Diffusion's 64.
+    Only grids whose shorter side is at most `side` are; `map_side` gives it for a size of latents.
     """
 
     def __init__(self, side: int = 16):
