@@ -71,7 +71,7 @@ def test_the_hub_commit_is_part_of_the_fingerprint(hub):
 
 
 def test_without_the_hub_sd_says_what_it_would_fetch():
-    with pytest.raises(ValueError, match=r"stable-diffusion-v1-5/unet is not here.*4\.3 GB"):
+    with pytest.raises(ValueError, match=r"stable-diffusion-v1-5/unet/config.json is not here.*4\.3 GB"):
         _ = zoo.load("sd").diffusion
     with pytest.raises(ValueError, match=r"clip-vit-base-patch32 is not here.*0\.6 GB"):
         _ = zoo.load("sd").clip
