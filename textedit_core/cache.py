@@ -49,10 +49,11 @@ def cached(
     """
     store = default if cache is None else cache
     name = key(fn, (model, *args), settings)
-    return _lookup_or_run(store, name, lambda: fn(model, *args, **settings))
+    return lookup_or_run(store, name, lambda: fn(model, *args, **settings))
 
 
-def _lookup_or_run(store: "Cache", name: str, run: Callable[[], Iterator[Step[Any]]]) -> Iterator[Step[Any]]:
+def lookup_or_run(store: "Cache", name: str, run: Callable[[], Iterator[Step[Any]]]) -> Iterator[Step[Any]]:
+    """What `cached` does, for a call whose key is known already: `run` is called where the cache lacks it."""
     entry = store.get(name)
     if entry is not None:
         yield Step(entry.total, entry.total, entry.value, entry.loss)

@@ -65,6 +65,11 @@ def mask_at(mask: Image.Image, size: tuple[int, int], field: str = "Mask") -> Im
             f"{field}: its size {other} has another shape than the image's {own}; "
             "use a mask of the same picture."
         )
+    return scaled_mask(mask, size)
+
+
+def scaled_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """A mask of 0 and 255 at another size (width, height); the smallest dot is not lost."""
     scaled = mask.resize(size, Image.Resampling.BILINEAR)
     least = min(128, max(1, scaled.getextrema()[1]))
     return scaled.point(lambda value: 255 * (value >= least))

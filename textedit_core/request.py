@@ -76,7 +76,11 @@ class Call(NamedTuple):
 
     def cached(self, cache: caches.Cache) -> Iterator[Step[Any]]:
         """Its steps, or one finished step from the cache."""
-        return caches.cached(self.function, *self.arguments, cache=cache, **self.settings)
+        return self.cached_as(self.key(), cache)
+
+    def cached_as(self, key: str, cache: caches.Cache) -> Iterator[Step[Any]]:
+        """The same, for a caller that has its key: to make one reads every tensor among the arguments."""
+        return caches.lookup_or_run(cache, key, lambda: self.function(*self.arguments, **self.settings))
 
 
 @dataclass(frozen=True, eq=False)
@@ -433,8 +437,9 @@ def _stage(
     not a `Result` yet.
     """
     store, last = caches.default if cache is None else cache, None
-    is_known = store.get(call.key()) is not None
-    for step in costs.watch(stage, call.cached(store), is_known):
+    key = call.key()
+    is_known = store.get(key) is not None
+    for step in costs.watch(stage, call.cached_as(key, store), is_known):
         last = step
         if stage != EDITING:
             yield replace(step, stage=stage)

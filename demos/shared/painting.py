@@ -39,15 +39,8 @@ def on_canvas(picture: Image.Image, mask: Image.Image | None = None) -> tuple[Im
     if mask is None:
         return ground, []
     layer = Image.new("RGBA", ground.size)
-    layer.paste("white", where, painted_over(mask, size))
+    layer.paste("white", where, images.scaled_mask(mask, size))
     return ground, [layer]
-
-
-def painted_over(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """A mask of 0 and 255 at another size; the smallest dot is not lost."""
-    scaled = mask.resize(size, Image.Resampling.BILINEAR)
-    least = min(128, max(1, scaled.getextrema()[1]))
-    return scaled.point(lambda value: 255 * (value >= least))
 
 
 def painted(layers: Sequence[str | bytes], source: tuple[int, int], size: tuple[int, int]) -> Image.Image:
@@ -63,7 +56,7 @@ def painted(layers: Sequence[str | bytes], source: tuple[int, int], size: tuple[
         if abs(mask.width * source[1] - mask.height * source[0]) > 2 * max(*mask.size, *source):
             other, own = (" × ".join(map(str, one)) for one in (mask.size, source))
             raise ValueError(f"Mask: it has {other} pixels, the source {own}; use one of the same picture.")
-        found = ImageChops.lighter(found, painted_over(mask, size))
+        found = ImageChops.lighter(found, images.scaled_mask(mask, size))
     return found
 
 
