@@ -210,18 +210,18 @@ class _Task:
     @cached_property
     def _sentences(self) -> tuple[Tensor, Tensor]:
         """The features of prompt and source prompt in every template that both fit in, (T,D) each."""
-        wanted, before = _sentences(self.clip, TEMPLATES, self.prompt, self.source)
+        wanted, before = _filled(self.clip, TEMPLATES, self.prompt, self.source)
         return wanted, before
 
     @cached_property
     def _screens(self) -> Tensor:
-        (found,) = _sentences(self.clip, SCREENS, self.layer)
+        (found,) = _filled(self.clip, SCREENS, self.layer)
         return found
 
 
 @torch.no_grad()
-def _sentences(clip: Clip, templates: tuple[str, ...], *texts: str) -> list[Tensor]:
-    """The features (T,D) of each text in every template in which none is too long for CLIP; bare where none is.
+def _filled(clip: Clip, templates: tuple[str, ...], *texts: str) -> list[Tensor]:
+    """The features (T,D) of each text in the templates in which none is too long; bare where there is none.
 
     Raises ValueError for a text that is too long by itself.
     """
