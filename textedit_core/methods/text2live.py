@@ -189,17 +189,21 @@ class _Task:
         colour, opacity = network(picture)
         result = _over(colour, opacity, picture)
         green = _over(colour, opacity, _green(picture))
-        seen = views_of(torch.cat([result, picture, green]), self.views, self.clip.size, draw)
-        features = self.clip.image_features(seen.flatten(0, 1) * 2 - 1).unflatten(0, seen.shape[:2])
+        seen = views_of(torch.cat([result, green, picture]), self.views, self.clip.size, draw)
+        after, screened = self._features(seen[:2])
+        with torch.no_grad():
+            (before,) = self._features(seen[2:])
         drawn = torch.randperm(len(self._sentences[0]), generator=draw)[:DRAWN].tolist()
-        wanted, before = self._sentences[0][drawn], self._sentences[1][drawn]
-        total = composition * (
-            _distance(features[0], wanted) + _turned(features[0] - features[1], wanted - before)
-        )
-        total = total + screen * _distance(features[2], self._screens)
+        wanted, said = self._sentences[0][drawn], self._sentences[0][drawn] - self._sentences[1][drawn]
+        total = composition * (_distance(after, wanted) + _turned(after - before, said))
+        total = total + screen * _distance(screened, self._screens)
         total = total + structure * self._structure(result, picture)
         covered = opacity.mean() + (2 * (5 * opacity).sigmoid() - 1).mean()
         return total + sparsity * 0.01 * covered + bootstrap * F.mse_loss(opacity, region)
+
+    def _features(self, seen: Tensor) -> Tensor:
+        """CLIP's features (B,V,D) of views (B,V,3,h,w) in [0,1]."""
+        return self.clip.image_features(seen.flatten(0, 1) * 2 - 1).unflatten(0, seen.shape[:2])
 
     def _structure(self, result: Tensor, picture: Tensor) -> Tensor:
         """How much the self-similarity of CLIP's tokens changed: the mean square of the difference."""
