@@ -28,13 +28,11 @@ def flags(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--host", default=host, help="address to listen on; 0.0.0.0 lets others in (default 127.0.0.1)")
     add("--share", action="store_true", help="open a public gradio.live link")
     add("--device", default="auto", help="cpu, cuda, mps or auto (default auto)")
-    about = "toon (bundled), sd (from the hub) or a folder laid out like the bundle"
-    add("--models", default="toon", metavar="NAME_OR_FOLDER", help=about)
+    add("--models", default="toon", metavar="NAME", help="toon, sd, a folder, a file or a hub repository")
     kinds = ("auto", "float32", "float16", "bfloat16")
     add("--dtype", default="auto", choices=kinds, help="precision of the models (auto: float32)")
     add("--max-cells", type=int, default=64, metavar="N", help="cells of one sweep, at most (default 64)")
-    about = "let visitors name model folders of this machine; always so on 127.0.0.1 without --share"
-    add("--folders", action="store_true", help=about)
+    add("--folders", action="store_true", help="let visitors name model folders; always on 127.0.0.1 alone")
     add("--safety", action="store_true", help="refuse what sd's safety checker finds unsafe; fetches 1.2 GB")
     options = parser.parse_args(environment() + (sys.argv[1:] if arguments is None else arguments))
     if options.max_cells < 1:

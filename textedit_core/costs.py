@@ -37,13 +37,12 @@ class Costs:
     @property
     def stages(self) -> dict[str, Cost]:
         """The cost so far of every stage that was begun."""
-        has_unet = bool(self._networks)
+        rows = {
+            stage: sum(count.rows for count in counts) if counts else None
+            for stage, counts in self._counts.items()
+        }
         return {
-            stage: Cost(
-                seconds,
-                sum(count.rows for count in self._counts[stage]) if has_unet else None,
-                stage not in self._computed,
-            )
+            stage: Cost(seconds, rows[stage], stage not in self._computed)
             for stage, seconds in self._seconds.items()
         }
 
@@ -59,6 +58,7 @@ class Costs:
         A hook that counts lives for one step only, so that nothing stays attached while a caller is at work.
         A count is read at the end: a tuned copy of the UNet goes on counting where it was made.
         """
+        networks = [part for part in self.inputs.values() if hasattr(part, "unet")]
         counts = self._counts.setdefault(stage, [])
         self._seconds.setdefault(stage, 0.0)
         if not cached:
@@ -66,17 +66,13 @@ class Costs:
         with closing_steps(steps):
             while True:
                 with ExitStack() as stack:
-                    counts += [stack.enter_context(count_rows(one)) for one in self._networks]
+                    counts += [stack.enter_context(count_rows(one)) for one in networks]
                     began = self._now()
                     step = next(steps, None)
                     self._seconds[stage] += self._now() - began
                 if step is None:
                     return
                 yield step
-
-    @property
-    def _networks(self) -> list[Any]:
-        return [part for part in self.inputs.values() if hasattr(part, "unet")]
 
     def _now(self) -> float:
         """Seconds on a clock, read once the device has finished its work."""

@@ -57,15 +57,18 @@ def mask_at(mask: Image.Image, size: tuple[int, int], field: str = "Mask") -> Im
 
     ValueError, a sentence that starts with `field`, for one of another shape than the picture.
     """
-    if mask.size == size:
-        return mask
+    check_shape(mask, size, field)
+    return mask if mask.size == size else scaled_mask(mask, size)
+
+
+def check_shape(mask: Image.Image, size: tuple[int, int], field: str = "Mask") -> None:
+    """ValueError, a sentence that starts with `field`, for a mask of another shape than its picture."""
     if abs(mask.width * size[1] - mask.height * size[0]) > 2 * max(*mask.size, *size):
         other, own = (" x ".join(map(str, one)) for one in (mask.size, size))
         raise ValueError(
             f"{field}: its size {other} has another shape than the image's {own}; "
             "use a mask of the same picture."
         )
-    return scaled_mask(mask, size)
 
 
 def scaled_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -16,7 +16,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from textedit_core.knobs import BoundKnob, knobs, method_knobs, positionals, split_settings
+from textedit_core.knobs import BoundKnob, knobs, method_knobs, positionals
 from textedit_core.models import zoo
 from textedit_core.steps import Step
 
@@ -61,12 +61,12 @@ class Method:
     fitted: str
     edited_latent: Callable[..., Any] | None = None
 
-    @property
+    @cached_property
     def batched(self) -> tuple[str, ...]:
         """The knobs of the edit that take a list, one value for each row of a batch."""
         return getattr(self.edit, "batched", ())
 
-    @property
+    @cached_property
     def any_size(self) -> bool:
         """Whether the edit takes its picture and mask at their native size, instead of square."""
         return getattr(self.edit, "any_size", False)
@@ -77,38 +77,40 @@ class Method:
         return tuple(knobs(self.edit))
 
     @cached_property
-    def fit_knobs(self) -> tuple[str, ...]:
-        """The names of the settings of the fit, as in `knobs`."""
-        return tuple(name for name in self.knobs if name not in self.edit_knobs)
+    def fit_knobs(self) -> Mapping[str, str]:
+        """The names of the settings of the fit, as in `knobs`, and what the fit calls each."""
+        own = tuple(knobs(self.fit)) if self.fit else ()
+        return {f"fit_{name}" if name in self.edit_knobs else name: name for name in own}
 
-    @property
+    @cached_property
     def texts(self) -> tuple[str, ...]:
         """The names of the inputs that are texts."""
         return tuple(one.name for one in self.inputs.values() if one.kind == "text")
 
-    @property
+    @cached_property
     def latent(self) -> Input | None:
         """The input that is a generator's latent, if the method has one."""
         return next((one for one in self.inputs.values() if one.kind == "latent"), None)
 
     @cached_property
-    def fit_inputs(self) -> tuple[Input, ...]:
-        """The inputs that the fit takes."""
-        return tuple(self.inputs[name] for name in positionals(self.fit)) if self.fit else ()
+    def fit_arguments(self) -> tuple[str, ...]:
+        """The names of the inputs that the fit takes, in its order; none without a fit."""
+        return tuple(positionals(self.fit)) if self.fit else ()
 
-    def split(self, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Settings by their names in `knobs` -> the keyword arguments of the fit, and those of the edit."""
-        return split_settings(settings, self.edit, self.fit)
+    @cached_property
+    def edit_arguments(self) -> tuple[str, ...]:
+        """The names of what the edit takes by position, in its order: inputs, and `fitted`."""
+        return tuple(positionals(self.edit))
 
-    def fit_arguments(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
-        """The positional arguments of the fit, of the inputs by name."""
-        assert self.fit is not None
-        return tuple(given[name] for name in positionals(self.fit))
+    def checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings by their names in `knobs`, each as its knob's type.
 
-    def edit_arguments(self, given: Mapping[str, Any], fitted: Any = None) -> tuple[Any, ...]:
-        """The positional arguments of the edit, of the inputs by name and what the fit has made."""
-        known = {**given, self.fitted: fitted} if self.fitted else given
-        return tuple(known[name] for name in positionals(self.edit))
+        ValueError, a sentence, for a knob that the method does not have and for a value that does not fit.
+        """
+        for name in settings:
+            if name not in self.knobs:
+                raise ValueError(f"{self.name} has no knob called '{name}'; it has {', '.join(self.knobs)}.")
+        return {name: self.knobs[name].check(value) for name, value in settings.items()}
 
 
 def names() -> tuple[str, ...]:

@@ -112,7 +112,7 @@ def _check(found: dict[str, Any]) -> None:
         if name == "prompts":
             fits = isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
         elif name == "knobs":
-            fits = isinstance(value, dict) and all(_is_setting(one) for one in value.values())
+            fits = isinstance(value, dict) and all(map(_is_setting, value.values()))
         else:
             fits = isinstance(value, str)
         if not fits:

@@ -22,7 +22,7 @@ from torch import Tensor
 from textedit_core import cache as caches
 from textedit_core import images, method
 from textedit_core.costs import Cost, Costs
-from textedit_core.knobs import BoundKnob, knobs, positionals
+from textedit_core.knobs import BoundKnob, knobs
 from textedit_core.method import Input, Method
 from textedit_core.methods import projection
 from textedit_core.models import zoo
@@ -59,7 +59,7 @@ class Projected:
 
     def call(self, models: zoo.Models) -> Call:
         """The projection by these models."""
-        parts = (part_of(models, one, None, self.fetch) for one in ("encoder", "clip", "identity"))
+        parts = (optional_part(models, one, self.fetch) for one in ("encoder", "clip", "identity"))
         return Call(projection.fit, (models.generator, *parts, self.image), self.settings)
 
 
@@ -76,11 +76,11 @@ class Call(NamedTuple):
 
     def cached(self, cache: caches.Cache) -> Iterator[Step[Any]]:
         """Its steps, or one finished step from the cache."""
-        return self.cached_as(self.key(), cache)
+        return caches.lookup_or_run(cache, self.key(), self.steps)
 
-    def cached_as(self, key: str, cache: caches.Cache) -> Iterator[Step[Any]]:
-        """The same, for a caller that has its key: to make one reads every tensor among the arguments."""
-        return caches.lookup_or_run(cache, key, lambda: self.function(*self.arguments, **self.settings))
+    def steps(self) -> Iterator[Step[Any]]:
+        """Its steps, computed."""
+        return self.function(*self.arguments, **self.settings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +108,7 @@ class Request:
 
     def at(self, **settings: Any) -> Request:
         """The same request with other values for some knobs. ValueError for a wrong knob or value."""
-        checked = {name: _knob(self.method, name).check(value) for name, value in settings.items()}
-        return replace(self, settings={**self.settings, **checked})
+        return replace(self, settings={**self.settings, **self.method.checked(settings)})
 
     @property
     def has_fit(self) -> bool:
@@ -158,31 +157,39 @@ class Request:
 
     def fit_call(self) -> Call:
         """The fit. The latent must have been found."""
-        assert self.method.fit is not None
-        arguments = self.method.fit_arguments(self.inputs)
-        return Call(self.method.fit, arguments, self.method.split(self.settings)[0])
+        how = self.method
+        assert how.fit is not None
+        arguments = tuple(self.inputs[name] for name in how.fit_arguments)
+        settings = {own: self.settings[name] for name, own in how.fit_knobs.items()}
+        return Call(how.fit, arguments, settings)
 
     def edit_call(self, fitted: Any = None) -> Call:
         """The edit after a fit. The latent must have been found."""
-        arguments = self.method.edit_arguments(self.inputs, fitted)
-        return Call(self.method.edit, arguments, self.method.split(self.settings)[1])
+        how, known = self.method, {**self.inputs, self.method.fitted: fitted}
+        arguments = tuple(known[name] for name in how.edit_arguments)
+        return Call(how.edit, arguments, {name: self.settings[name] for name in how.edit_knobs})
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
     """A finished picture.
 
-    image: (1,3,H,W) in [-1,1].  source: what it was made of, the picture as the model saw it, (1,3,H,W), or
-    the image of the latent.  fitted: what the fit made, None without one.  costs: seconds and UNet rows of
+    image: (1,3,H,W) in [-1,1].  fitted: what the fit made, None without one.  costs: seconds and UNet rows of
     each stage, and whether it came from the cache.  located: the request with its latent found.
+    known_source: what `source` is, for a caller that has it, so that it is not rendered again.
     """
 
     image: Tensor
     request: Request
-    source: Tensor | None = None
     fitted: Any = None
     costs: Mapping[str, Cost] = field(default_factory=dict)
     located: Request | None = None
+    known_source: Tensor | None = None
+
+    @cached_property
+    def source(self) -> Tensor | None:
+        """What it was made of, as by `source_of`; the image of a latent is rendered when first asked for."""
+        return source_of(self.located or self.request) if self.known_source is None else self.known_source
 
     @cached_property
     def latent(self) -> Latent:
@@ -242,18 +249,25 @@ def request(
     knob, for every mistake.
     """
     how = method.load(asked) if isinstance(asked, str) else asked
-    typed = {name: _knob(how, name).check(value) for name, value in (settings or {}).items()}
-    chosen = {name: knob.default for name, knob in how.knobs.items()} | preset(models, how) | typed
+    typed = how.checked(settings or {})
+    defaults = {name: knob.default for name, knob in how.knobs.items()}
+    chosen = defaults | preset(models, how.name, how.knobs) | typed
     prompts = {name: inputs[name] for name in how.texts if inputs.get(name) is not None}
     fitted = inputs.get(how.fitted) if how.fitted else None
     if fitted is None and set(typed) | set(swept) <= set(how.edit_knobs) and how.fitted in zoo.PRETRAINED:
         fitted = models.pretrained(how.fitted, prompts.get("prompt", ""))
-    unused = set(positionals(how.fit)) - set(positionals(how.edit)) if how.fit and fitted is not None else ()
+    unused = set(how.fit_arguments) - set(how.edit_arguments) if fitted is not None else ()
     given: dict[str, Any] = {}
     for one in how.inputs.values():
-        if one.kind not in method.GIVEN:
-            given[one.name] = None if one.name in unused else part_of(models, one.kind, one.default, fetch)
-    size = _size(given)
+        if one.kind in method.GIVEN:
+            continue
+        if one.name in unused:
+            given[one.name] = None
+        elif one.required:
+            given[one.name] = getattr(models, one.kind)
+        else:
+            given[one.name] = optional_part(models, one.kind, fetch)
+    size = next((part.size for name, part in given.items() if name in ("model", "generator")), 0)
     for one in how.inputs.values():
         if one.kind in method.GIVEN:
             value = inputs.get(one.name)
@@ -265,19 +279,28 @@ def request(
     return Request(how, models, given, chosen, fitted, opened, resize, prompts, notes or {})
 
 
-def part_of(models: zoo.Models, part: str, default: Any = method.REQUIRED, fetch: bool = True) -> Any:
-    """A part of the models; None for an optional one (`default` is None) that is not there.
+def optional_part(models: zoo.Models, part: str, fetch: bool = True) -> Any:
+    """A part of the models that a method can do without; None where they have none.
 
-    fetch: whether an optional part is fetched from the hub where it is not on this machine.
+    fetch: whether it is fetched from the hub where it is not on this machine; else that is None too.
     """
-    if default is None and (part not in models.sources or not (fetch or models.sources[part].is_local())):
-        return None
+    if part not in vars(models):  # where a cached property keeps what has been loaded
+        source = models.sources.get(part)
+        if source is None or not (fetch or source.is_local()):
+            return None
     return getattr(models, part)
 
 
-def preset(models: zoo.Models, how: Method) -> dict[str, Any]:
-    """The knob values that suit these models, from their presets.json; ValueError for one that is wrong."""
-    return _preset(models, how.name, how.knobs)
+def preset(models: zoo.Models, name: str, known: Mapping[str, BoundKnob]) -> dict[str, Any]:
+    """The values that the models' presets.json has for a method's knobs; ValueError for one that is wrong.
+
+    name: of the method's file.  known: its knobs.
+    """
+    found = models.presets.get(name, {})
+    unknown = ", ".join(sorted(set(found) - set(known)))
+    if unknown:
+        raise ValueError(f"presets.json of {models.name}: '{name}' has no knob called {unknown}.")
+    return {knob: known[knob].check(value) for knob, value in found.items()}
 
 
 def projected(
@@ -297,26 +320,7 @@ def projected(
 def preset_of_projection(models: zoo.Models) -> dict[str, Any]:
     """A value for every knob of `projection.fit`: the models' preset, else the default."""
     known = knobs(projection.fit)
-    return {name: knob.default for name, knob in known.items()} | _preset(models, "projection", known)
-
-
-def _preset(models: zoo.Models, name: str, known: Mapping[str, BoundKnob]) -> dict[str, Any]:
-    found = models.presets.get(name, {})
-    unknown = ", ".join(sorted(set(found) - set(known)))
-    if unknown:
-        raise ValueError(f"presets.json of {models.name}: '{name}' has no knob called {unknown}.")
-    return {knob: known[knob].check(value) for knob, value in found.items()}
-
-
-def _knob(how: Method, name: str) -> BoundKnob:
-    if name not in how.knobs:
-        raise ValueError(f"{how.name} has no knob called '{name}'; it has {', '.join(how.knobs)}.")
-    return how.knobs[name]
-
-
-def _size(given: Mapping[str, Any]) -> int:
-    """The side of the square pictures that the method's model works on, in pixels."""
-    return next((part.size for name, part in given.items() if name in ("model", "generator")), 0)
+    return {name: knob.default for name, knob in known.items()} | preset(models, "projection", known)
 
 
 def _over(mask: Image.Image, picture: Any) -> Image.Image:
@@ -369,15 +373,15 @@ def run(asked: Request, cache: caches.Cache | None = None, costs: Costs | None =
     stops the work at once.  costs: where seconds and UNet rows are counted.
     """
     costs = costs or Costs(asked.models.device, asked.inputs)
-    found, fitted = yield from prepared(asked, cache, costs)
+    found, fitted = yield from project_and_fit(asked, cache, costs)
     image, step = yield from _stage(EDITING, found.edit_call(fitted), cache, costs)
-    result = Result(image, asked, source_of(found), fitted, costs.stages, found)
+    result = Result(image, asked, fitted, costs.stages, found)
     yield Step(step.total, step.total, result, step.loss, EDITING)
 
 
 def fit(asked: Request, cache: caches.Cache | None = None, costs: Costs | None = None) -> Iterator[Step[Any]]:
     """The projection and the fit alone, as in `run`; the last value is what the fit made."""
-    steps = prepared(asked, cache, costs or Costs(asked.models.device, asked.inputs))
+    steps = project_and_fit(asked, cache, costs or Costs(asked.models.device, asked.inputs))
     if asked.has_fit:
         yield from steps
     else:
@@ -414,7 +418,7 @@ def source_of(asked: Request) -> Tensor | None:
     return latent.image(asked.models.generator) if isinstance(latent, Latent) else None
 
 
-def prepared(
+def project_and_fit(
     asked: Request, cache: caches.Cache | None, costs: Costs
 ) -> Generator[Step[Any], None, tuple[Request, Any]]:
     """The steps before the edit; returns the request with its latent found, and the value of the fit."""
@@ -437,9 +441,9 @@ def _stage(
     not a `Result` yet.
     """
     store, last = caches.default if cache is None else cache, None
-    key = call.key()
+    key = call.key()  # made once: it reads every tensor among the arguments
     is_known = store.get(key) is not None
-    for step in costs.watch(stage, call.cached_as(key, store), is_known):
+    for step in costs.watch(stage, caches.lookup_or_run(store, key, call.steps), is_known):
         last = step
         if stage != EDITING:
             yield replace(step, stage=stage)

@@ -15,7 +15,7 @@ from textedit_core import cache as caches
 from textedit_core.axes import Axis, Cell, find_knob, parse_axis, parse_values
 from textedit_core.costs import Costs
 from textedit_core.method import Method
-from textedit_core.request import EDITING, Request, prepared
+from textedit_core.request import EDITING, Request, project_and_fit
 from textedit_core.sheet import cell_name, contact_sheet, summary
 from textedit_core.steps import Step
 
@@ -99,7 +99,7 @@ class _Sweep:
     def steps(self) -> Iterator[Step[tuple[Cell, ...]]]:
         for _, group in self._grouped(range(len(self.planned)), self._of_fit):
             asked = replace(self.request, settings={**self.request.settings, **self.planned[group[0]].coords})
-            found, fitted = yield from self._as_own_steps(prepared(asked, self.cache, self.costs))
+            found, fitted = yield from self._as_own_steps(project_and_fit(asked, self.cache, self.costs))
             self.request = replace(self.request, inputs=found.inputs)  # a latent is found once
             yield from self._edit_group(fitted, group)
 
@@ -173,12 +173,12 @@ class _Sweep:
         return Step(len(self.finished), len(self.planned), self.value, loss, stage)
 
     def _of_fit(self, index: int) -> dict[str, Any]:
-        return self.request.method.split(self.planned[index].settings)[0]
+        settings = self.planned[index].settings
+        return {name: settings[name] for name in self.request.method.fit_knobs if name in settings}
 
     def _unbatched(self, index: int) -> dict[str, Any]:
-        method = self.request.method
-        of_edit = method.split(self.planned[index].settings)[1]
-        return {name: value for name, value in of_edit.items() if name not in method.batched}
+        method, settings = self.request.method, self.planned[index].settings
+        return {name: settings[name] for name in method.edit_knobs if name not in method.batched}
 
     def _grouped(
         self, indexes: Sequence[int], kind: Callable[[int], dict[str, Any]]

@@ -5,16 +5,15 @@ import gradio as gr
 from demos.compare.contenders import BY_NAME, SDEDIT_KNOBS, SEED, offered, painting_values
 from demos.context import Context
 from demos.shared import knobs, painting
-from demos.shared.checks import image_problem, models_problem, prompt_problem
+from demos.shared.checks import image_problem, models_problem, prompt_problem, text_problem
 from demos.shared.events import follow
 from demos.shared.marks import HIDDEN, UNQUEUED
 from demos.shared.mask import follow_source, painting_editor
 from demos.shared.prompt import PromptBox, source_prompt_box
 from demos.shared.sent import as_sent
 from demos.shared.source import SourceBox, source_image
-from demos.shared.view import optional_part
-from demos.styleclip import latents as styleclip
 from textedit_core.knobs import quoted
+from textedit_core.request import optional_part
 
 METHOD = "compare"
 AT_FIRST = ("sdedit", "imagic")
@@ -121,8 +120,8 @@ class Asking:
         if wrong := prompt_problem(self.ctx, models, text, empty):
             return wrong
         try:
-            clip = optional_part(self.ctx.models(models), "clip")
-            return styleclip.text_problem(clip, text, empty) if clip is not None else ""
+            clip = optional_part(self.ctx.models(models), "clip", fetch=False)
+            return text_problem(clip.tokenizer, text, empty) if clip is not None else ""
         except (ValueError, OSError) as error:
             return str(error)
 

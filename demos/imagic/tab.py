@@ -27,6 +27,7 @@ FIRST_STEPS = (
 )
 
 WITH_SDEDIT = BoundKnob("sdedit", bool, False, Knob(label="Show an SDEdit result beside the edit"))
+SDEDIT_PROBLEMS = knobs.problems(runs.SDEDIT.knobs | {"sdedit": WITH_SDEDIT})
 
 
 def build(ctx: Context, models: gr.Dropdown) -> "ImagicTab":
@@ -98,7 +99,7 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
         return {
             "image": image_problem(values["image"]),
             "prompt": prompt_problem(self.ctx, values["models"], values["prompt"]),
-            **knobs.problems(runs.SDEDIT.knobs | {"sdedit": WITH_SDEDIT})(asked),
+            **SDEDIT_PROBLEMS(asked),
         }
 
     def wire(self) -> None:

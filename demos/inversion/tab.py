@@ -261,7 +261,7 @@ the words look."""
         if edited is None:
             return
         results = [
-            Result(image, one, one.inputs["image"], fitted, run.costs.stages)
+            Result(image, one, fitted, run.costs.stages)
             for image, one in zip(edited.images.split(1), every, strict=True)
         ]
         shown = runs.present_all(results, edited, self.ctx.folder())

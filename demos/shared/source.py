@@ -7,7 +7,7 @@ from demos.shared.events import follow
 from demos.shared.examples import ExampleStrip
 from demos.shared.marks import HIDDEN, note
 from demos.shared.sent import altered, as_sent, lenient
-from textedit_core import images
+from demos.shared.uploads import opened
 
 
 def source_image(height: int = 280, **look) -> gr.Image:
@@ -38,7 +38,7 @@ def say_image(image: str | None, field: str = "Source image") -> tuple:
     problem = image_problem(image, field) if image else ""
     if problem or not image:
         return note(problem, "problem"), gr.update(visible=False)
-    width, height = images.open_image(image).size
+    width, height = opened(image).size
     return "", gr.update(visible=width != height, label=f"It is {width} × {height}, so")
 
 

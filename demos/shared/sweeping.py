@@ -158,7 +158,8 @@ def run(
 
 def result_of(asked: Request, image: Tensor, source: Tensor, seconds: float) -> Result:
     """A picture that was made as one of several; `seconds`: 0 where it is from the cache."""
-    return Result(image, asked, source, asked.fitted, {EDITING: Cost(seconds, cached=not seconds)})
+    costs = {EDITING: Cost(seconds, cached=not seconds)}
+    return Result(image, asked, asked.fitted, costs, known_source=source)
 
 
 def small(image: Tensor) -> Tensor:

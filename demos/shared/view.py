@@ -18,18 +18,20 @@ How a new tab is made:
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from demos.context import Context
-from textedit_core import cache, images, method, metrics
+from demos.shared.uploads import opened
+from textedit_core import cache, method, metrics
 from textedit_core.costs import Cost
 from textedit_core.knobs import BoundKnob
 from textedit_core.method import Method
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
-from textedit_core.request import Request, Result, part_of, request
+from textedit_core.request import Request, Result, optional_part, request
 from textedit_core.steps import Step, last
 
 
@@ -71,14 +73,9 @@ CLIP_SCORES = {
 }
 
 
-def optional_part(models: Any, part: str) -> Any:
-    """A part of the models; None where they have none, and where using it would fetch it."""
-    return part_of(models, part, None, fetch=False)
-
-
 def clip_scores(result: Result) -> dict[str, float] | None:
     """CLIP score to the prompt and CLIP similarity to the source; None without a prompt or a CLIP at hand."""
-    clip, prompt = optional_part(result.request.models, "clip"), prompt_of(result.request)
+    clip, prompt = optional_part(result.request.models, "clip", fetch=False), prompt_of(result.request)
     if clip is None or not prompt:
         return None
     return {
@@ -113,9 +110,9 @@ def from_widgets(view: "MethodView", ctx: Context, values: Mapping[str, Any], **
     given = {name: values[name].strip() for name, kind in kinds.items() if kind == "text" and name in values}
     given |= more.pop("inputs", {})
     if "image" in kinds and "image" not in given:
-        given["image"] = images.open_image(values["image"], "Source image")
-    settings, resize = more.pop("settings", None) or view.settings(values), values.get("sizing", "crop")
-    options = {"resize": resize, "fetch": False} | more
+        given["image"] = opened(values["image"])
+    settings = more.pop("settings", None) or {one: values[one] for one in view.knobs if one in values}
+    options = {"resize": values.get("sizing", "crop"), "fetch": False} | more
     return request(view.method, ctx.models(values["models"]), given, settings, **options)
 
 
@@ -156,16 +153,16 @@ class MethodView:
     memory_hint: str = "Sweep fewer cells at once."
     batch: Callable[[Request], int] = lambda request: 8
 
-    @property
+    @cached_property
     def method(self) -> Method:
         """The engine's method of this name."""
         return method.load(self.name)
 
-    @property
+    @cached_property
     def has_fit(self) -> bool:
         return self.fits and self.method.fit is not None
 
-    @property
+    @cached_property
     def knobs(self) -> dict[str, BoundKnob]:
         """The knobs that have a widget, by name; those of the fit first."""
         known = self.method.knobs
@@ -177,7 +174,7 @@ class MethodView:
 
     @property
     def fit_knobs(self) -> tuple[str, ...]:
-        return self.method.fit_knobs if self.has_fit else ()
+        return tuple(self.method.fit_knobs) if self.has_fit else ()
 
     @property
     def labels(self) -> dict[str, str]:

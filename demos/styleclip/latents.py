@@ -11,16 +11,16 @@ from torch import Tensor
 
 from demos.context import Context
 from demos.shared.knobs import KnobGroup
-from demos.shared.view import MethodView, from_widgets, optional_part
+from demos.shared.uploads import opened
+from demos.shared.view import MethodView, from_widgets
 from textedit_core import cache, images
 from textedit_core.methods import projection
-from textedit_core.models.clip import token_count
 from textedit_core.models.style import latents
 from textedit_core.models.style.latents import Latent
 from textedit_core.models.style.models import StyleGenerator
 from textedit_core.request import PROJECTION as PROJECTION_KNOBS
 from textedit_core.request import SAMPLE as SAMPLE_KNOBS
-from textedit_core.request import Projected, Request, Result, Sample, projected
+from textedit_core.request import Projected, Request, Result, Sample, optional_part, projected
 from textedit_core.steps import Step, last
 
 PART = "generator"  # the part of the models that every technique needs
@@ -47,7 +47,7 @@ def sample(generator: StyleGenerator, values: Mapping[str, Any]) -> Tensor:
 
 def to_project(ctx: Context, values: Mapping[str, Any]) -> Projected:
     """The picture that the widgets hold, to be projected; ValueError, a sentence, for one that cannot be."""
-    models, picture = ctx.models(values["models"]), images.open_image(values["image"], OWN)
+    models, picture = ctx.models(values["models"]), opened(values["image"], OWN)
     resize = values.get("sizing", "crop")
     return projected(models, picture, resize, PROJECTION.arguments(values), fetch=False)
 
@@ -64,7 +64,7 @@ def asked(view: MethodView, ctx: Context, values: Mapping[str, Any], **more: Any
     latent = to_project(ctx, values) if own else Sample(**SAMPLING.arguments(values))
     resize = values.get("sizing", "crop") if own else "crop"
     made = from_widgets(view, ctx, values, inputs={"latent": latent, **inputs}, resize=resize, **more)
-    return replace(made, picture=images.open_image(values["image"], OWN)) if own else made
+    return replace(made, picture=opened(values["image"], OWN)) if own else made
 
 
 def facts_in(knobs_of_record: Mapping[str, Any]) -> dict:
@@ -80,7 +80,7 @@ def pictures(result: Result) -> dict[str, Tensor]:
 
 def captions(result: Result) -> dict[str, str]:
     """Where the source is from, and whether the edit shows the same person."""
-    about, identity = result.record.knobs, optional_part(result.request.models, "identity")
+    about, identity = result.record.knobs, optional_part(result.request.models, "identity", fetch=False)
     seed = about.get("latent_seed")
     origin = "projection of your picture" if seed is None else f"seed {seed}"
     if identity is None:
@@ -104,14 +104,6 @@ SHARED = {
     "part": PART,
     "memory_hint": "Sweep fewer values at once, or use models with a smaller generator.",
 }
-
-
-def text_problem(clip: Any, text: str | None, empty: str) -> str:
-    """The sentence for a text that CLIP cannot read, or nothing; `empty` is the one for none at all."""
-    if not (text or "").strip():
-        return empty
-    tokens, most = token_count(clip.tokenizer, text), clip.tokenizer.model_max_length - 2
-    return f"This text has {tokens} tokens, the model reads {most}: shorten it." if tokens > most else ""
 
 
 def thumbnail(image: Tensor) -> str:

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from demos.context import Context, log
 from demos.shared.knobs import KnobGroup
-from demos.shared.view import Axes, MethodView, optional_part
+from demos.shared.view import Axes, MethodView
 from demos.styleclip import latents as styleclip
 from textedit_core.cache import Cache, Entry, key
 from textedit_core.knobs import Knob
 from textedit_core.methods import styleclip_mapper as mapping
 from textedit_core.models.style import latents
 from textedit_core.models.style.models import StyleMapper
-from textedit_core.request import Request
+from textedit_core.request import Request, optional_part
 from textedit_core.steps import last
 
 TRAINING = KnobGroup.of(mapping.fit, "train_")
@@ -185,7 +185,7 @@ def job(ctx: Context, values: dict) -> tuple[TrainedMapper, tuple, dict]:
     Its name depends on all settings but the steps: with more of them an old training goes on.
     """
     models, prompt = ctx.models(values["models"]), values["train_prompt"].strip()
-    args = models.generator, models.clip, optional_part(models, "identity"), prompt
+    args = models.generator, models.clip, optional_part(models, "identity", fetch=False), prompt
     settings = TRAINING.arguments(values)
     name = f"trained-{key(mapping.fit, args, settings | {'steps': 1})}"
     done = found.steps if (found := about_of(name)) else 0

@@ -4,17 +4,16 @@ import gradio as gr
 
 from demos.context import MODEL_LANE
 from demos.shared import charts
-from demos.shared.checks import guarded
+from demos.shared.checks import guarded, text_problem
 from demos.shared.fit import FitPanel, FitProgress
 from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, Tile, figures, note, strip
 from demos.shared.prompt import PromptBox
 from demos.shared.results import ResultPanel
 from demos.shared.tab import Run
-from demos.shared.view import optional_part
 from demos.styleclip import latents as styleclip
 from demos.styleclip import optimizer as runs
 from demos.styleclip.technique import TechniqueTab
-from textedit_core.request import Result, known_fit
+from textedit_core.request import Result, known_fit, optional_part
 
 FIRST_STEPS = (
     "Pick a sample above, or project a picture of your own.",
@@ -67,9 +66,9 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         """An empty or too long text, and a weight for a network that is not there."""
         models, found = self.ctx.models(values["models"]), {}
         empty = "Write the prompt: what is the picture to become?"
-        if wrong := styleclip.text_problem(models.clip, values["prompt"], empty):
+        if wrong := text_problem(models.clip.tokenizer, values["prompt"], empty):
             found["prompt"] = wrong
-        if values["id_lambda"] and optional_part(models, "identity") is None:
+        if values["id_lambda"] and optional_part(models, "identity", fetch=False) is None:
             found["id_lambda"] = "These models have no identity network on this machine: set it to 0."
         return found
 

@@ -116,7 +116,7 @@ def read_contestants(
         typed |= dict(_setting(text, known, name) for text in settings)
         axes = [parse_axis(text, known) for text in sweeps if _axis_name(text) in known]
         used |= set(typed) | {axis.name for axis in axes}
-        base = {one: bound.default for one, bound in known.items()} | preset(models, load(name))
+        base = {one: bound.default for one, bound in known.items()} | preset(models, name, known)
         if seed is not None and "seed" in known:
             base["seed"] = known["seed"].check(seed)
             # It counts as typed where the edit has it: a seed of the fit alone is no reason to make a fit

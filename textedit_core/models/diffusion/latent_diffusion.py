@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from textedit_core.models import clip
-from textedit_core.models.diffusion import autoencoder
 from textedit_core.models.diffusion.condition import Condition
 from textedit_core.models.diffusion.ddim import Schedule
-from textedit_core.models.diffusion.latent_model import LatentModel
+from textedit_core.models.diffusion.latent_model import LatentModel, encode
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -42,21 +41,12 @@ class LatentDiffusion(LatentModel):
     tokenizer_2: CLIPTokenizer | None = None
     zeros_for_empty: bool = False
 
-    @property
-    def max_tokens(self) -> int:
-        """How many tokens a prompt may have, not counting start and end."""
-        return self.tokenizer.model_max_length - 2
-
-    def token_count(self, prompt: str) -> int:
-        """How many tokens the prompt has, not counting start and end."""
-        return clip.token_count(self.tokenizer, prompt)
-
     def encode(self, image: Tensor) -> Tensor:
         """The posterior mean of (B,3,H,W) images in [-1,1], times the scaling factor: (B,4,h,w).
 
         Raises ValueError unless the sides are multiples of `latent_scale`.
         """
-        return autoencoder.encode(self.vae, image)
+        return encode(self.vae, image)
 
     def encode_text(self, prompts: Sequence[str]) -> Condition:
         """B prompts -> B rows of tokens, the text encoder's last hidden states after its final layer norm.

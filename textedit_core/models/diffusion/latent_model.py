@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from textedit_core.models.diffusion import autoencoder
 from textedit_core.models.diffusion.condition import Condition
 from textedit_core.models.diffusion.ddim import Schedule, velocity_to_eps
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
+
+DECODE_ROWS = 4  # the decoder's activations at 512 px take about 2.5 GB a row
 
 
 class LatentModel:
@@ -30,7 +31,7 @@ class LatentModel:
     @property
     def latent_scale(self) -> int:
         """Pixels per latent along a side: 8 for Stable Diffusion."""
-        return autoencoder.latent_scale(self.vae)
+        return latent_scale(self.vae)
 
     @property
     def device(self) -> torch.device:
@@ -42,7 +43,8 @@ class LatentModel:
 
     def decode(self, z: Tensor) -> Tensor:
         """(B,4,h,w) latents -> (B,3,H,W) images, about [-1,1] but not clamped."""
-        return autoencoder.decode(self.vae, z)
+        z = (z / self.vae.config.scaling_factor).to(self.vae.decoder.conv_in.weight)
+        return torch.cat([self.vae.decode(rows).sample.float() for rows in z.split(DECODE_ROWS)])
 
     def predicted(self, z: Tensor, t: int | Tensor, seen: Tensor, condition: Condition) -> Tensor:
         """The noise in z (B,4,h,w) at timestep t, whether the UNet predicts noise or velocity: (B,4,h,w).
@@ -73,3 +75,22 @@ class LatentModel:
         sizes = torch.tensor([height, width, 0, 0, height, width], device=z.device, dtype=self.dtype)
         given = {"text_embeds": condition.pooled, "time_ids": sizes.expand(len(z), -1)}
         return {"added_cond_kwargs": given}
+
+
+def latent_scale(vae: AutoencoderKL) -> int:
+    """Pixels per latent along a side: 8 for Stable Diffusion."""
+    return 2 ** (len(vae.config.block_out_channels) - 1)
+
+
+def encode(vae: AutoencoderKL, image: Tensor) -> Tensor:
+    """The posterior mean of (B,3,H,W) images in [-1,1], times the scaling factor: float32 (B,4,h,w).
+
+    Raises ValueError unless the sides are multiples of `latent_scale`.
+    """
+    scale = latent_scale(vae)
+    if image.ndim != 4 or image.shape[1] != 3 or image.shape[2] % scale or image.shape[3] % scale:
+        raise ValueError(
+            f"An image must be (B,3,H,W), its sides multiples of {scale}, not {tuple(image.shape)}."
+        )
+    posterior = vae.encode(image.to(vae.encoder.conv_in.weight)).latent_dist
+    return posterior.mean.float() * vae.config.scaling_factor

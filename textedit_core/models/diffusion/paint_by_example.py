@@ -10,11 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from textedit_core.models.diffusion import autoencoder
 from textedit_core.models.diffusion.attention import attention_control
 from textedit_core.models.diffusion.condition import Condition
 from textedit_core.models.diffusion.ddim import Schedule
-from textedit_core.models.diffusion.latent_model import LatentModel
+from textedit_core.models.diffusion.latent_model import LatentModel, encode
 from textedit_core.models.diffusion.single_token import skip_queries_and_keys
 from textedit_core.models.diffusion.structure import LayoutSource, shared_self_attention
 
@@ -61,7 +60,7 @@ class PaintByExample(LatentModel):
         seed. Raises ValueError unless the sides are multiples of `latent_scale`.
         """
         keep = (1 - mask >= 0.5).to(image)
-        masked = autoencoder.encode(self.vae, image * keep)
+        masked = encode(self.vae, image * keep)
         return torch.cat([masked, F.interpolate(keep.to(masked), masked.shape[-2:])], dim=1)
 
     def encode_exemplar(self, exemplar: Tensor) -> Condition:
