@@ -13,7 +13,6 @@ from textedit_core.models.style.alignment_of_faces import (
     aligned,
     pasted,
     square_of_face,
-    square_of_landmarks,
 )
 
 FACE = (-1.0, 0.0), (1.0, 0.0), (-0.5, 2.0), (0.5, 2.0)  # eyes two apart, the mouth two below them
@@ -42,14 +41,6 @@ def test_it_turns_moves_and_grows_with_the_face(degrees):
     turned = square_of_face(*moved(FACE, scale=30, degrees=degrees, by=(7, -9)))
     wanted = moved(still.corners, scale=3, degrees=degrees, by=(7, -9))
     assert np.array(turned.corners) == pytest.approx(np.array(wanted))
-
-
-def test_68_landmarks_are_the_same_four_points():
-    points = [(0.0, 0.0)] * 36 + [(-10.0, 1.0), (-10.0, -1.0)] * 3 + [(10.0, 1.0), (10.0, -1.0)] * 3
-    points += [(-5.0, 20.0)] + [(0.0, 0.0)] * 5 + [(5.0, 20.0)] + [(0.0, 0.0)] * 13
-    assert square_of_landmarks(points) == square_of_face(*moved(FACE, scale=10))
-    with pytest.raises(ValueError, match="68 landmarks here, not 5"):
-        square_of_landmarks(points[:5])
 
 
 @pytest.mark.parametrize(

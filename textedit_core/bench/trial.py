@@ -46,7 +46,7 @@ def run_trial(bench: Bench, pictures: Pictures, contestant: Contestant, name: st
 
 def _request(bench: Bench, pictures: Pictures, contestant: Contestant) -> Request:
     """The request for an item. ValueError for a picture that cannot be read."""
-    how, models, item = contestant.how, bench.models, pictures.item
+    how, models, item = contestant.loaded, bench.models, pictures.item
     size = next(getattr(models, one.kind).size for one in how.inputs.values() if one.name in _SIZED)
     given: dict[str, Any] = {name: text for name, text in contestant.texts_for(item).items() if text}
     given |= {name: "" for name in how.texts if name not in given and how.inputs[name].required}

@@ -8,7 +8,6 @@ Points are (x, y) in pixels of the photograph, the middle of the first pixel at 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,16 +69,6 @@ def square_of_face(left_eye: Point, right_eye: Point, left_mouth: Point, right_m
     right = right / length * half
     x, y = between + 0.1 * mouth
     return Square((float(x), float(y)), (float(right[0]), float(right[1])))
-
-
-def square_of_landmarks(points: Sequence[Point]) -> Square:
-    """FFHQ's square for the 68 points of a detector of that kind. ValueError for another number of points."""
-    if len(points) != 68:
-        raise ValueError(f"A face has 68 landmarks here, not {len(points)}.")
-    found = np.array(points, dtype=float)
-    left, right = found[36:42].mean(axis=0), found[42:48].mean(axis=0)
-    four = [(float(x), float(y)) for x, y in (left, right, found[48], found[54])]
-    return square_of_face(*four)
 
 
 def aligned(photo: Image.Image, square: Square, size: int) -> Image.Image:
