@@ -53,6 +53,7 @@ class BoundKnob:
 
     @property
     def label(self) -> str:
+        """What a person reads: the knob's label, else its name in words."""
         return self.knob.label or self.name.replace("_", " ").capitalize()
 
     def parse(self, text: str) -> Any:

@@ -39,6 +39,7 @@ class Input:
 
     @property
     def required(self) -> bool:
+        """Whether it must be given."""
         return self.default is REQUIRED
 
 

@@ -64,7 +64,10 @@ class Projected:
 
 
 class Call(NamedTuple):
-    """A call of a method's function, which has a key in the cache."""
+    """A call of a method's `fit` or `edit`, or of a projection, and its key in a cache.
+
+    settings: the function's knobs, by its own names for them.
+    """
 
     function: Any
     arguments: tuple[Any, ...]
@@ -205,6 +208,7 @@ class Result:
 
     @property
     def record(self) -> Record:
+        """What it depends on, for its PNG."""
         return self.request.record
 
     @property
@@ -235,6 +239,7 @@ def request(
 ) -> Request:
     """A request made of what a person gave: checked, and everything else filled in.
 
+    asked: the method, or the name of its file in methods/.
     inputs: what the person gives, by the names of the method's inputs: a picture or mask as a PIL image, made
     square by `resize` ("crop" or "pad"; at its native size for a method of any size), or as a tensor of the
     right size; texts; a latent as `Latent`, `Sample` or `Projected`, or as a picture to project with the
@@ -390,7 +395,10 @@ def fit(asked: Request, cache: caches.Cache | None = None, costs: Costs | None =
 
 
 def located(asked: Request, cache: caches.Cache | None = None) -> Request | None:
-    """The request with its latent found; None where the cache does not have its projection yet."""
+    """The request with the `Latent` that a seed names or a projection has found in place of either.
+
+    None where the cache does not have its projection yet.
+    """
     store, call = caches.default if cache is None else cache, asked.projection_call()
     entry = store.get(call.key()) if call else None
     if call is not None and entry is None:
