@@ -18,7 +18,6 @@ How a new tab is made:
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -153,16 +152,16 @@ class MethodView:
     memory_hint: str = "Sweep fewer cells at once."
     batch: Callable[[Request], int] = lambda request: 8
 
-    @cached_property
+    @property
     def method(self) -> Method:
         """The engine's method of this name."""
         return method.load(self.name)
 
-    @cached_property
+    @property
     def has_fit(self) -> bool:
         return self.fits and self.method.fit is not None
 
-    @cached_property
+    @property
     def knobs(self) -> dict[str, BoundKnob]:
         """The knobs that have a widget, by name; those of the fit first."""
         known = self.method.knobs
