@@ -119,9 +119,10 @@ class Request:
 
     @property
     def recorded(self) -> dict[str, Any]:
-        """The settings that the picture depends on: without those of the fit where there is none to make."""
-        unused = () if self.has_fit else self.method.fit_knobs
-        return {name: self.settings[name] for name in self.method.knobs if name not in unused}
+        """The settings that the picture depends on: without those of the fit where there is none to make, and
+        of what is done with a finished edit where nothing is."""
+        names = (*(self.method.fit_knobs if self.has_fit else ()), *self.method.edit_knobs)
+        return {name: self.settings[name] for name in names} | self.finishing
 
     @cached_property
     def record(self) -> Record:
@@ -186,7 +187,7 @@ class Request:
     def finish_call(self, edit: Tensor, rec: Tensor | None) -> Call:
         """What is done with an edit (1,3,h,w); rec: of `rebuild_call`, needed where details are kept."""
         own = self.own_picture if rec is not None else None
-        box = details.box_of(*own.shape[:1:-1], self.resize) if own is not None else None
+        box = details.box_of(own.shape[3], own.shape[2], self.resize) if own is not None else None
         enlarger = part_of(self.models, "enlarger", None, fetch=False)
         scale = self._scale(*edit.shape[-2:])
         return Call(large.finish, (edit, rec, own, box, enlarger, scale), self.finishing)
@@ -209,7 +210,7 @@ class Request:
         height, width = round(height * scale), round(width * scale)
         if not self.settings.get("keep_details") or self.picture is None:
             return height, width
-        _, top, _, bottom = details.box_of(*self.picture.size, self.resize)
+        _, top, _, bottom = details.box_of(self.picture.width, self.picture.height, self.resize)
         times = max(1.0, height / (bottom - top)) if scale > 1 else 1.0
         return round(self.picture.height * times), round(self.picture.width * times)
 

@@ -80,7 +80,10 @@ def sweep(
     fixed = sorted(set(axes) & set(request.method.fit_knobs)) if not request.has_fit else []
     if fixed:
         raise ValueError(f"{', '.join(fixed)}: what is fitted is given already; sweep a knob of the edit.")
-    cells = [Cell(place, request.recorded | place, None, 0.0) for place in plan(axes, request.method)]
+    cells = [
+        Cell(place, replace(request, settings={**request.settings, **place}).recorded | place, None, 0.0)
+        for place in plan(axes, request.method)
+    ]
     store = caches.default if cache is None else cache
     counted = Costs(request.models.device, request.inputs) if costs is None else costs
     return _Sweep(request, cells, max(1, batch_size), store, keep, counted).steps()

@@ -308,7 +308,8 @@ class Tab(BuiltTab, MethodPanel):
         if not cell:
             return {self.widgets[0]: gr.skip()}
         made = knobs.settings_of(cell)
-        set_knobs = {self.controls[name]: gr.update(value=made[name]) for name in self.knobs}
+        made = {name: made.get(name, self.knobs[name].default) for name in self.knobs}
+        set_knobs = {self.controls[name]: gr.update(value=value) for name, value in made.items()}
         row = {self.seeds.mode: "fixed"} if self.seeds else {}  # or the next edit would show another picture
         return set_knobs | row | self.result.show(cell)
 

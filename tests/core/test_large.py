@@ -58,7 +58,9 @@ def test_without_either_knob_the_picture_is_the_edit_itself(tiny):
     found = last(run(plain, Cache()))
     assert plain.finishing == {} and found.unfinished is None and FINISHING not in found.costs
     assert torch.equal(found.image, made) and torch.equal(found.source_shown, found.source)
-    assert found.record.knobs["keep_details"] == 0 and found.record.knobs["upscale"] == "none"
+    assert list(found.record.knobs) == ["strength", "guidance_scale", "steps", "seed"]
+    large_one = asked(tiny, {"keep_details": 0.5}).record.knobs
+    assert (large_one["keep_details"], large_one["upscale"]) == (0.5, "none")
 
 
 def test_a_change_is_shown_where_it_is_and_what_the_models_did_not_see_stays(tiny):
