@@ -74,8 +74,8 @@ def picture(report: Report) -> tuple[str, tuple[str, ...]] | None:
         for count, (x, y) in enumerate((place(_point(row, pair)) for row in best), start=1)
     )
     height = HEIGHT + 18 * len(labels)
-    path = f"<polyline class='front' points='{line}'/>{''.join(dots)}{numbers}"
-    body = f"{path}{_axes(rows, pair, place)}{_legend(labels)}"
+    drawn = f"<polyline class='front' points='{line}'/>"
+    body = f"{drawn}{''.join(dots)}{numbers}{_axes(rows, pair, place)}{_legend(labels)}"
     svg = (
         f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {height}' width='{WIDTH}' role='img'>"
         f"<title>{escape(_heading(pair[0]))} against {escape(_heading(pair[1]))}</title>"
