@@ -5,21 +5,29 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from textedit_core.models import hub
-from textedit_core.models.diffusion import diffusion_files, families, published, single_file
+from textedit_core.models import additions, hub
+from textedit_core.models.additions import Addition, Additions
+from textedit_core.models.diffusion import (
+    diffusion_files,
+    families,
+    published,
+    single_file,
+    textual_inversion,
+)
 from textedit_core.models.diffusion.ddim import Schedule
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.models.diffusion.paint_by_example import CHANNELS, PaintByExample
 from textedit_core.models.diffusion.safety import SafetyChecker
 from textedit_core.models.enlarger import Enlarger, load_enlarger
+from textedit_core.models.parts import model_part
 from textedit_core.models.source import Source
 from textedit_core.models.style.files import PRETRAINED, PUBLISHED, StyleModels, file_sources, folder_sources
 from textedit_core.models.style.naming import is_generator
@@ -76,13 +84,18 @@ class Models(StyleModels):
     vocabulary: tuple[str, ...] = ()
     license: str = ""
     checker: SafetyChecker | None = None
+    base: Models | None = None
+    additions: Additions | None = None
 
     @cached_property
     def diffusion(self) -> LatentDiffusion:
-        """The text-to-image model. Raises ValueError where it is missing, incomplete or not reachable."""
+        """The text-to-image model, with what is added. Raises ValueError where it is missing, incomplete or
+        not reachable, and where a file that is added does not fit it."""
+        if self.base is not None and self.additions is not None:
+            return self.additions.apply(self.base.diffusion)
         return diffusion_files.load(self.source("diffusion"), self.device, self.dtype)
 
-    @cached_property
+    @model_part
     def paint_by_example(self) -> PaintByExample:
         """The model that fills a hole after an example picture; its autoencoder may be the diffusion part's.
 
@@ -109,13 +122,48 @@ class Models(StyleModels):
             fingerprint=f"{files}-{self.dtype}",
         )
 
-    @cached_property
+    @model_part
     def enlarger(self) -> Enlarger:
         """What shows results at a larger size. Raises ValueError where it is missing or incomplete."""
         return load_enlarger(self.source("enlarger"), self.device, self.dtype)
 
+    def adding(self, items: Sequence[Addition]) -> Models:
+        """The same models with these files added to their text-to-image part; with none, these themselves.
+
+        The files are looked for now, and read when that part is used. Raises ValueError, one sentence, for
+        models without that part, and for a file that is not there.
+        """
+        plain = self.base or self
+        if not items:
+            return plain
+        plain.source("diffusion")
+        return plain._with(Additions(items))
+
+    def at_weights(self, weights: Mapping[str, float]) -> Models:
+        """The same with other weights of the LoRAs, by the names of their knobs in `additions.WEIGHTS`."""
+        if self.additions is None or self.base is None or self.additions.weights.items() >= weights.items():
+            return self
+        return self.base._with(self.additions.at(weights))
+
+    def _with(self, added: Additions) -> Models:
+        """These models with additions; the last few are remembered, for a sweep asks for each again."""
+        name = additions.joined(self.name, added.items)
+        made = self._made.get((name, added.stamp))
+        if made is None:
+            made = replace(self, name=name, base=self, additions=added)
+            while len(self._made) >= 4:
+                self._made.pop(next(iter(self._made)), None)
+            self._made[name, added.stamp] = made
+        return made
+
+    @cached_property
+    def _made(self) -> dict[tuple[str, tuple[Any, ...]], Models]:
+        return {}
+
     def unknown_words(self, prompt: str) -> dict[str, list[str]]:
         """The prompt's words that the models were not trained on, each with up to three like it."""
+        if self.additions is not None:
+            prompt = textual_inversion.without(self.additions.words, prompt)
         known = {word for entry in self.vocabulary for word in _words(entry)}
         if not known:
             return {}
@@ -124,6 +172,15 @@ class Models(StyleModels):
 
 
 def load(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None) -> Models:
+    """The models of a name as `plain` has them, with the files that the name adds: see `additions`.
+
+    Raises ValueError as `plain`, and for an addition that is not there.
+    """
+    name, added = additions.split(name)
+    return plain(name, device, dtype).adding(added)
+
+
+def plain(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None) -> Models:
     """The models of a name in NAMES, of a folder laid out like a bundle or a Stable Diffusion repository, of
     a single .safetensors or .ckpt file, of a file that holds a StyleGAN2 generator, or of any Stable
     Diffusion repository of the hub, owner/name.
@@ -172,6 +229,7 @@ def describe(name: str | Path, *parts: str) -> dict[str, Any]:
     ValueError as `load`.
     """
     models = load(name)
+    without = models.base or models
     chosen = parts or [part for part in DEFAULT_PARTS if part in models.sources] or models.sources
     found: list[dict[str, Any]] = [
         {
@@ -184,14 +242,27 @@ def describe(name: str | Path, *parts: str) -> dict[str, Any]:
         for part, source in models.sources.items()
         if part in chosen
     ]
+    if models.additions is not None and "diffusion" in chosen:
+        found += map(_of_addition, models.additions.items, models.additions.sources)
     return {
         "name": models.name,
-        "title": HUB_TITLES.get(models.name) or models.manifest.get("name") or _title(models),
+        "title": HUB_TITLES.get(without.name) or models.manifest.get("name") or _title(without),
         "license": models.license,
         "local": all(part["local"] for part in found),
         "size_gb": round(sum(part["size_gb"] for part in found), 3),
         "fetch_gb": round(sum(part["size_gb"] for part in found if not part["local"]), 3),
         "parts": found,
+    }
+
+
+def _of_addition(item: additions.Addition, source: Source) -> dict[str, Any]:
+    local = source.is_local()
+    return {
+        "part": "addition",
+        "repo": item.place,
+        "size_gb": round(source.gigabytes(), 3),
+        "license": source.license,
+        "local": local,
     }
 
 
@@ -207,8 +278,9 @@ def fetching(name: str | Path, *parts: str) -> list[str]:
         for part in about["parts"]
         if not part["local"] and not Path(part["repo"]).exists()
     ]
-    if single_file.is_file(name):
-        tokenizer = single_file.tokenizer_source(name)
+    file = additions.split(name)[0]
+    if single_file.is_file(file):
+        tokenizer = single_file.tokenizer_source(file)
         if tokenizer.folder is None and not tokenizer.is_local():
             lines.append(f"fetching the tokenizer of {tokenizer.repo}, 2 MB, licence {tokenizer.license}")
     return lines
@@ -224,7 +296,8 @@ def folder_of(name: str | Path) -> Path | None:
 
     Raises ValueError for a name that is neither.
     """
-    if str(name) in HUB or _repository(name) or _generator_file(name) or single_file.is_file(name):
+    name, _ = additions.split(name)
+    if name in HUB or _repository(name) or _generator_file(name) or single_file.is_file(name):
         return None
     try:
         folder = BUNDLES / name if str(name) in NAMES else Path(name).expanduser()
