@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from textedit_core.models import additions, hub
+from textedit_core.models import additions, checkpoint, hub
 from textedit_core.models.additions import Addition, Additions
 from textedit_core.models.diffusion import (
     diffusion_files,
@@ -36,6 +36,7 @@ BUNDLES = Path(__file__).parents[1] / "weights"
 EXAMPLE_WEIGHTS = ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "image_encoder/model")
 
 HUB_TITLES = {"sd": "Stable Diffusion 1.5"}
+HUB_FAMILIES = {"sd": families.TITLES[768]}
 HUB = {
     "sd": {
         "diffusion": Source(
@@ -63,6 +64,7 @@ HUB = {
 }
 # What `describe` tells of unless parts are named; the others are fetched when they are used.
 DEFAULT_PARTS = ("diffusion", "clip")
+CARD = "README.md"  # of a repository: the model card
 NAMES = ("toon", *HUB)
 __all__ = ["HUB", "NAMES", "PRETRAINED", "Models", "describe", "fetching", "folder_of", "load"]
 
@@ -201,8 +203,11 @@ def plain(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = Non
     if single_file.is_file(name):
         path = Path(name).expanduser()
         single_file.family_of(single_file.shapes_of(path), str(path))
-        source = Source(str(path.parent), "", (path.name,))
-        return Models(str(name), {"diffusion": source}, place, precision, presets=families.presets(path.stem))
+        told = checkpoint.header(path) if path.suffix == ".safetensors" else {}
+        license = told.get("modelspec.license", "")
+        sources = {"diffusion": Source(str(path.parent), "", (path.name,), license=license)}
+        presets = families.presets(path.stem)
+        return Models(str(name), sources, place, precision, presets=presets, license=license)
     folder = folder_of(name)
     if folder is None:
         sources = HUB[str(name)]
@@ -217,16 +222,16 @@ def plain(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = Non
         manifest=manifest,
         presets=_json(folder / "presets.json") or families.presets(folder.name),
         vocabulary=tuple(words.read_text(encoding="utf-8").splitlines()) if words.is_file() else (),
-        license=manifest.get("license", ""),
+        license=manifest.get("license") or _card_license(folder / CARD),
     )
 
 
 def describe(name: str | Path, *parts: str) -> dict[str, Any]:
     """What the named parts of models need (diffusion and clip unless given); asks what `load` asks.
 
-    Nothing is fetched. Returns {"name", "title", "license", "local", "size_gb", "fetch_gb", "parts"}, each
-    part {"part", "repo", "size_gb", "license", "local"}. `fetch_gb` is what would still be fetched. Raises
-    ValueError as `load`.
+    Nothing is fetched. Returns {"name", "title", "family", "license", "local", "size_gb", "fetch_gb",
+    "parts"}, each part {"part", "repo", "size_gb", "license", "local"}. `family` is "" where none is known by
+    name. `fetch_gb` is what would still be fetched. Raises ValueError as `load`.
     """
     models = load(name)
     without = models.base or models
@@ -247,6 +252,9 @@ def describe(name: str | Path, *parts: str) -> dict[str, Any]:
     return {
         "name": models.name,
         "title": HUB_TITLES.get(without.name) or models.manifest.get("name") or _title(without),
+        "family": ""
+        if "diffusion" not in without.sources
+        else HUB_FAMILIES.get(without.name) or _family(without),
         "license": models.license,
         "local": all(part["local"] for part in found),
         "size_gb": round(sum(part["size_gb"] for part in found), 3),
@@ -351,13 +359,17 @@ def _of_hub(repo: str) -> Source:
         source = Source(repo, "", weights, bin=True)
         xl = weights is diffusion_files.WEIGHTS_XL
         if source.is_local() and xl == families.is_xl(source.json("unet/config.json", optional=True)):
-            break  # and not one of two text encoders alone, of a fetch that was interrupted
+            card = source.cached(CARD)  # and not one of two text encoders, of a fetch that was interrupted
+            source = replace(source, license=_card_license(card) if card else "")
+            break
     else:
         found = hub.look(repo)
         folders = {path.split("/")[0] for path in found.sizes if "/" in path}
         families.check_parts(folders, repo)
         weights = diffusion_files.WEIGHTS_XL if "text_encoder_2" in folders else diffusion_files.WEIGHTS
         source = Source(repo, "", weights, bin=True, license=found.license, listed=found.sizes)
+        if CARD in found.sizes:
+            source.file(CARD)  # so that the licence is known later, without the hub
     index = source.json("model_index.json", optional=True)
     families.check(source.json("unet/config.json"), repo, index)
     return source
@@ -365,24 +377,31 @@ def _of_hub(repo: str) -> Source:
 
 def _title(models: Models) -> str:
     """The family of a text-to-image model, after its name; the name alone where there is none."""
-    source = models.sources.get("diffusion")
-    if source is None:
-        return models.name
+    config = _unet_config(models) if "diffusion" in models.sources else {}
+    return f"{models.name} ({families.title(config)})" if config else models.name
+
+
+def _family(models: Models) -> str:
+    """The family of a text-to-image model, "" for one of its own kind."""
+    return families.TITLES.get(_unet_config(models).get("cross_attention_dim", 0), "")
+
+
+def _unet_config(models: Models) -> Mapping[str, Any]:
+    """The configuration of the UNet, as far as it is known without fetching; {} where it is not."""
     if single_file.is_file(models.name):
         path = Path(models.name).expanduser()
-        family = single_file.family_of(single_file.shapes_of(path), str(path))
-        return f"{models.name} ({families.title(published.CONFIGS[family]['unet'])})"
+        return published.CONFIGS[single_file.family_of(single_file.shapes_of(path), str(path))]["unet"]
     try:
-        config = source.json("unet/config.json", optional=True)
+        return models.sources["diffusion"].json("unet/config.json", optional=True)
     except ValueError:  # a damaged file is told of when it is loaded
-        return models.name
-    return f"{models.name} ({families.title(config)})" if config else models.name
+        return {}
 
 
 def _folder_sources(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Source]:
     """The parts that a folder has: those of a bundle, or the one of a Stable Diffusion repository or of
     Paint by Example's."""
-    digests, license = manifest.get("files", {}), manifest.get("license", "")
+    digests = manifest.get("files", {})
+    license = manifest.get("license") or _card_license(folder / CARD)
 
     def source(prefix: str, weights: tuple[str, ...], bin: bool = False) -> Source:
         return Source(str(folder), prefix, weights, bin, license=license, digests=digests)
@@ -427,6 +446,19 @@ def _of_texts(folder: Path, source: Callable[..., Source], prefix: str = "") -> 
     return source(prefix, diffusion_files.WEIGHTS_XL if xl else diffusion_files.WEIGHTS, bin=True)
 
 
+def _card_license(card: Path) -> str:
+    """The licence that the head of a model card tells, as the hub has them; "" for none."""
+    try:
+        text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    except OSError:
+        return ""
+    head = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", text, re.DOTALL)
+    told = dict(
+        re.findall(r"^(license|license_name):\s*[\"']?([^\"'\n#]+)", head[1] if head else "", re.MULTILINE)
+    )
+    return (told.get("license_name") or told.get("license", "")).strip()
+
+
 def _licenses(sources: Mapping[str, Source]) -> str:
     return ", ".join(f"{sources[part].license} ({part})" for part in DEFAULT_PARTS)
 
@@ -447,4 +479,7 @@ def _words(text: str) -> dict[str, None]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} could not be read: {error}.") from error
