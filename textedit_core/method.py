@@ -19,6 +19,7 @@ from typing import Any
 from textedit_core import large
 from textedit_core.knobs import BoundKnob, knobs, method_knobs, positionals
 from textedit_core.models import zoo
+from textedit_core.models.additions import WEIGHTS
 from textedit_core.steps import Step
 
 # The kinds of input that a person gives; every other kind is a part of the models.
@@ -66,6 +67,17 @@ class Method:
     fitted: str
     edited_latent: Callable[..., Any] | None = None
     rebuild: Callable[..., Iterator[Step[Any]]] | None = None
+
+    @cached_property
+    def weights(self) -> Mapping[str, BoundKnob]:
+        """The weights of LoRAs that may be added to the models, as knobs: of every method that works on the
+        text-to-image model, and in no signature."""
+        return WEIGHTS if any(one.kind == "diffusion" for one in self.inputs.values()) else {}
+
+    @cached_property
+    def sweepable(self) -> Mapping[str, BoundKnob]:
+        """The knobs and the weights of LoRAs, by name: all that an axis of a sweep may be."""
+        return {**self.knobs, **self.weights}
 
     @cached_property
     def batched(self) -> tuple[str, ...]:
@@ -119,14 +131,14 @@ class Method:
         return for_fit, {name: settings[name] for name in self.edit_knobs if name in settings}
 
     def checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings by their names in `knobs`, each as its knob's type.
+        """Settings by their names in `sweepable`, each as its knob's type.
 
         ValueError, a sentence, for a knob that the method does not have and for a value that does not fit.
         """
         for name in settings:
-            if name not in self.knobs:
+            if name not in self.sweepable:
                 raise ValueError(f"{self.name} has no knob called '{name}'; it has {', '.join(self.knobs)}.")
-        return {name: self.knobs[name].check(value) for name, value in settings.items()}
+        return {name: self.sweepable[name].check(value) for name, value in settings.items()}
 
 
 def names() -> tuple[str, ...]:
