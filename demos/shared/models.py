@@ -39,9 +39,11 @@ def card(ctx: Context, name: str) -> str:
     facts = [
         f'<b class="{"ready" if ready else "wait"}">{state}</b>',
         html.escape(device_words(models.device)),
-        f"{size_words(about['size_gb'])} of weights",
-        html.escape(about["license"] or "no licence given"),
     ]
+    more = f"{size_words(about['size_gb'])} of weights, {html.escape(about['license'] or 'no licence given')}"
+    if ctx.folders:
+        more += "</p><p>Instead of a name, the path of a folder that is laid out like the bundle can be typed."
+    more = f"<details><summary>size and licence</summary><p>{more}</p></details>"
     parts = ""
     if not ready:
         rows = "".join(
@@ -52,7 +54,7 @@ def card(ctx: Context, name: str) -> str:
         parts = (
             f"<ul>{rows}</ul><p>From huggingface.co into the hub cache of the machine running this app.</p>"
         )
-    return f'<div class="facts">{" <i>/</i> ".join(facts)}{parts}</div>'
+    return f'<div class="facts">{" <i>/</i> ".join(facts)} {more}{parts}</div>'
 
 
 class Picker:
@@ -67,7 +69,6 @@ class Picker:
             label="Models",
             allow_custom_value=ctx.folders,
             elem_id="models",
-            info="or type the path of a folder laid out like the bundle" if ctx.folders else None,
         )
         self.card = gr.HTML(card(ctx, ctx.default), label="Facts", elem_id="model-card")
         self.fetch = gr.Button("Fetch and load", visible=False, size="sm")

@@ -67,7 +67,7 @@ def test_a_newcomer_edits_drags_eta_sweeps_and_downloads(visit, picture, tmp_pat
     page.locator("#imagic-x-values textarea, #imagic-x-values input").fill("0-1 [3]")
     page.locator("#imagic-x-values textarea, #imagic-x-values input").press("Tab")
     expect(page.locator("#imagic-sweep-plan")).to_contain_text("6 cells")
-    button(page, "3 Sweep").click()
+    button(page, "Sweep").click()
     expect(page.locator("#imagic-sweep-grid [data-cell]")).to_have_count(6)
     expect(page.locator("#imagic-sweep-status")).to_contain_text("6 cells")
     expect(page.locator("svg[aria-label$='against Eta']")).to_be_visible()
@@ -93,7 +93,7 @@ def test_stop_ends_a_fit_and_sets_the_step_counts_to_what_was_done(visit, pictur
     give(page, picture())
     page.get_by_text("Preparation settings").click()
     drag(page, "Fine-tuning steps", 3000)
-    button(page, "1 Prepare").click()
+    button(page, "Prepare only").click()
     expect(page.locator("#imagic-prepare-status")).to_contain_text("Fine-tuning the model, step")
     button(page, "Stop").click()
     expect(page.locator("#imagic-prepare-status")).to_contain_text("Stopped after 3 embedding")
@@ -156,7 +156,7 @@ def test_a_phone_shows_everything_without_sideways_scrolling(visit, picture, the
     give(page, picture())
     edit(page)
     page.locator("#imagic-y-values textarea, #imagic-y-values input").fill("0")
-    button(page, "3 Sweep").click()
+    button(page, "Sweep").click()
     expect(page.locator("#imagic-sweep-grid [data-cell]")).to_have_count(7)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.locator(".overflow-menu > button").click()  # a phone's bar holds the first tabs, a menu the others
