@@ -43,7 +43,7 @@
     const block = error.closest('.block');
     for (let at = block.parentElement; at; at = at.parentElement)  // unfold what it is folded away in
       at.parentElement?.querySelector(':scope > button.label-wrap:not(.open)')?.click();
-    block.scrollIntoView({block: 'center', behavior: 'smooth'});
+    block.scrollIntoView({block: 'center'});
     block.querySelector('textarea, input:not([type=file]), button')?.focus({preventScroll: true});
   };
 

@@ -42,7 +42,7 @@ def card(ctx: Context, name: str) -> str:
     ]
     more = f"{size_words(about['size_gb'])} of weights, {html.escape(about['license'] or 'no licence given')}"
     if ctx.folders:
-        more += "</p><p>Instead of a name, the path of a folder that is laid out like the bundle can be typed."
+        more += "</p><p>The path of a folder that is laid out like the bundle can be typed too."
     more = f"<details><summary>size and licence</summary><p>{more}</p></details>"
     parts = ""
     if not ready:

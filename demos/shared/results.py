@@ -78,7 +78,7 @@ class ResultPanel:
     ) -> None:
         """A tab for each that there is: what a method adds, the losses of its fit, the settings."""
         self.details = None
-        with gr.Tabs(elem_classes="more", elem_id=f"{name}-more"):
+        with gr.Tabs(overflow_behavior="wrap", elem_classes="more", elem_id=f"{name}-more"):
             if details:
                 title, draw = details
                 with gr.Tab(title):
