@@ -6,7 +6,10 @@ import sys
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-SWITCHES, VALUES = ("folders", "safety"), ("device", "models", "dtype", "max-cells")
+SWITCHES, VALUES = ("folders", "safety"), ("device", "models", "dtype", "max-cells", "gpu-seconds")
+ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+if ZERO_GPU:
+    import spaces  # before torch, whose CUDA it replaces in this process
 
 
 def environment() -> list[str]:
@@ -36,9 +39,13 @@ def flags(arguments: list[str] | None = None) -> argparse.Namespace:
     about = "let visitors name model folders of this machine; always so on 127.0.0.1 without --share"
     add("--folders", action="store_true", help=about)
     add("--safety", action="store_true", help="refuse what sd's safety checker finds unsafe; fetches 1.2 GB")
+    about = "GPU time that one run may ask for on ZeroGPU (default 120)"
+    add("--gpu-seconds", type=int, default=120, metavar="N", help=about)
     options = parser.parse_args(environment() + (sys.argv[1:] if arguments is None else arguments))
-    if options.max_cells < 1:
-        parser.error(f"argument --max-cells: {options.max_cells} is not a whole number from 1 on")
+    for name in ("max_cells", "gpu_seconds"):
+        if getattr(options, name) < 1:
+            flag = f"--{name.replace('_', '-')}"
+            parser.error(f"argument {flag}: {getattr(options, name)} is not a whole number from 1 on")
     return options
 
 
@@ -53,7 +60,8 @@ def main() -> None:
     from textedit_core.models import zoo
 
     folders = options.folders or is_private(options.host, options.share)
-    limits = {name: getattr(options, name) for name in ("max_cells", "dtype", "safety")}
+    limits = {name: getattr(options, name) for name in ("max_cells", "dtype", "safety", "gpu_seconds")}
+    limits["gpu"] = spaces.GPU if ZERO_GPU else None
     demo = create_app(zoo, options.models, options.device, folders=folders, **limits)
     demo.launch(server_name=options.host, server_port=options.port, share=options.share, **LAUNCH_KWARGS)
 

@@ -96,7 +96,8 @@ class Context:
 
     folders: whether visitors may name folders of this machine as models.  dtype: "float16" or another of
     torch's, for all models; "auto" is what the loader takes by itself.  checker: refuses results of models
-    from the hub or a folder; None for a host that has not turned it on.
+    from the hub or a folder; None for a host that has not turned it on.  gpu_seconds: on ZeroGPU the
+    time that one run may ask for, while `device` is that of what is not heavy; None elsewhere.
     """
 
     zoo: ModuleType
@@ -106,6 +107,7 @@ class Context:
     folders: bool = field(default_factory=lambda: "SPACE_ID" not in os.environ)
     dtype: str = "auto"
     checker: SafetyChecker | None = None
+    gpu_seconds: int | None = None
     pace: Pace = field(default_factory=Pace)
     stops: Stops = field(default_factory=Stops)
     _models: dict = field(default_factory=dict)
@@ -126,6 +128,11 @@ class Context:
                 judged = self.checker is not None and not bundled
                 self._models[name] = replace(models, checker=self.checker) if judged else models
             return self._models[name]
+
+    @property
+    def known(self) -> dict:
+        """The models that were asked for so far, by the name that gives each again."""
+        return dict(self._models)
 
     def named(self, name: str | None) -> str:
         """The name of models that was sent, else the default's; ValueError, a sentence, for no text."""

@@ -38,7 +38,7 @@ def card(ctx: Context, name: str) -> str:
     state = "ready" if ready else f"will fetch {size_words(about['fetch_gb'])}"
     facts = [
         f'<b class="{"ready" if ready else "wait"}">{state}</b>',
-        html.escape(device_words(models.device)),
+        "ZeroGPU, for the time of each run" if ctx.gpu_seconds else html.escape(device_words(models.device)),
         f"{size_words(about['size_gb'])} of weights",
         html.escape(about["license"] or "no licence given"),
     ]

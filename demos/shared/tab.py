@@ -26,6 +26,7 @@ from demos.shared.sweep import SweepPanel
 from demos.shared.view import MethodView
 from textedit_core import request as engine
 from textedit_core.costs import Costs
+from textedit_core.device import value_elsewhere
 from textedit_core.request import EDITING, FITTING, PROJECTING, Request, Result, known_fit, located
 from textedit_core.steps import Step
 
@@ -349,6 +350,8 @@ class Tab(BuiltTab, MethodPanel):
         with closing(steps):
             for step in steps:
                 stopped = run.stop.is_set() and step.done < step.total
+                if stopped and step.stage == FITTING and self.view.keep and value_elsewhere(step):
+                    continue  # what has been learnt comes with a later step
                 if step.stage == PROJECTING and step.done == step.total:
                     yield self.projected(run.values)
                 elif step.stage == PROJECTING:

@@ -13,6 +13,7 @@ from demos.context import Context
 from demos.shared.knobs import KnobGroup
 from demos.shared.view import MethodView, from_widgets, optional_part
 from textedit_core import cache, images
+from textedit_core.device import light
 from textedit_core.methods import projection
 from textedit_core.models.clip import token_count
 from textedit_core.models.style import latents
@@ -34,6 +35,7 @@ SMALL = 256  # pixels; images up to this side fit in memory by the dozen
 OWN = "Own picture"  # as its field is called
 
 
+@light
 @torch.no_grad()
 def rendered(generator: StyleGenerator, latent: Latent) -> Iterator[Step[Tensor]]:
     """The images of a latent (B,3,H,W)."""
