@@ -34,7 +34,8 @@ class ResultPanel:
 
     view: of its method.  steps: what to do first, in words.  pictures: {key: label}, "edit" among
     them, beside the slider, or in a row below it, each with a line under it, if they are `captioned`; those
-    that are `optional` are hidden until a result has them; those of them that are `saved` can be downloaded.
+    that are `optional` are hidden until a result has them; those of them that are `saved` can be downloaded,
+    and other files of a result that are named there.
     details: called to draw more below them.
     """
 
@@ -63,7 +64,7 @@ class ResultPanel:
                 with gr.Row(elem_classes="captioned"):
                     self.draw_pictures(view, pictures, captioned)
             self.words = gr.HTML(label="Scores")
-            self.draw_actions({key: pictures[key] for key in saved}, seeded="seed" in view.knobs)
+            self.draw_actions({key: pictures.get(key, key) for key in saved}, seeded="seed" in view.knobs)
             self.details = details() if details else None
             with gr.Accordion("Settings of this picture", open=False):
                 self.settings = gr.JSON(show_label=False, label="Settings", open=True)

@@ -6,6 +6,7 @@ shared/view.py says how a new tab is made of it.
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -119,12 +120,17 @@ class Tab(BuiltTab, MethodPanel):
         """Yield updates while the picture is made, at last the result; override it to do more."""
         result = yield from self.watch(run, engine.run(run.asked, costs=run.costs))
         if result is not None:
-            shown = present(self.view, result, self.ctx.folder())
+            shown = present(self.view, result, folder := self.ctx.folder())
+            shown["pictures"] |= self.more_files(result, folder)
             yield self.result.show(shown | self.extras(result)) | {self.edit_status: self.summary(result)}
 
     def projected(self, values: dict) -> dict:
         """Updates when a picture has been projected, for a method that starts from a latent."""
         raise NotImplementedError
+
+    def more_files(self, result: Result, folder: Path) -> dict[str, str]:
+        """Paths of what an edit alone shows or offers, and no cell of a sweep, by the names of the panel."""
+        return {}
 
     def extras(self, result: Result) -> dict:
         """What the result has for the tab's own view of it."""

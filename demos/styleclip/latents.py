@@ -2,8 +2,10 @@
 
 import base64
 import io
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,12 +13,15 @@ from torch import Tensor
 
 from demos.context import Context
 from demos.shared.knobs import KnobGroup
+from demos.shared.present import save
 from demos.shared.view import MethodView, from_widgets, optional_part
 from textedit_core import cache, images
 from textedit_core.device import light
 from textedit_core.methods import projection
 from textedit_core.models.clip import token_count
 from textedit_core.models.style import latents
+from textedit_core.models.style.alignment_of_faces import Square, aligned, pasted, read_points, square_of_face
+from textedit_core.models.style.latent_files import read_latent, write_latent
 from textedit_core.models.style.latents import Latent
 from textedit_core.models.style.models import StyleGenerator
 from textedit_core.request import PROJECTION as PROJECTION_KNOBS
@@ -24,11 +29,12 @@ from textedit_core.request import SAMPLE as SAMPLE_KNOBS
 from textedit_core.request import Projected, Request, Result, Sample, projected
 from textedit_core.steps import Step, last
 
+LATENT, PHOTOGRAPH = "latent", "photograph"  # what an edit offers beside its pictures
 PART = "generator"  # the part of the models that every technique needs
 OPTIONAL_PARTS = ("clip", "encoder", "identity")  # used where the models have them
 SAMPLING = KnobGroup("latent_", SAMPLE_KNOBS)
 PROJECTION = KnobGroup("projection_", PROJECTION_KNOBS)
-SAMPLE, PICTURE = "sample", "picture"
+SAMPLE, PICTURE, FILE = "sample", "picture", "file"
 GALLERY, AT_ONCE = 12, 4
 THUMBNAIL = 128  # pixels
 SMALL = 256  # pixels; images up to this side fit in memory by the dozen
@@ -47,11 +53,39 @@ def sample(generator: StyleGenerator, values: Mapping[str, Any]) -> Tensor:
     return last(cache.cached(rendered, generator, latents.from_seed(generator, **SAMPLING.arguments(values))))
 
 
+def image_of(ctx: Context, values: Mapping[str, Any]) -> Tensor:
+    """The image (1,3,S,S) of the latent in the file that the widgets hold."""
+    return last(cache.cached(rendered, ctx.models(values["models"]).generator, from_file(ctx, values)))
+
+
 def to_project(ctx: Context, values: Mapping[str, Any]) -> Projected:
     """The picture that the widgets hold, to be projected; ValueError, a sentence, for one that cannot be."""
     models, picture = ctx.models(values["models"]), images.open_image(values["image"], OWN)
     resize = values.get("sizing", "crop")
+    if square := face_in(values):
+        picture = aligned(picture, square, models.generator.size)
     return projected(models, picture, resize, PROJECTION.arguments(values), fetch=False)
+
+
+def face_in(values: Mapping[str, Any]) -> Square | None:
+    """Where the face is that was marked in the own picture, None where none was.
+
+    ValueError for points that are none.
+    """
+    points = (values.get("face") or "").strip()
+    return square_of_face(*read_points(points)) if points else None
+
+
+def from_file(ctx: Context, values: Mapping[str, Any]) -> Latent:
+    """The latent in the file that the widgets hold; ValueError, a sentence with no path of this machine."""
+    files = values.get("latent_file") or []
+    if len(files) != 1:
+        raise ValueError("Latent: add one file, .pt or .npy.")
+    generator, index = ctx.models(values["models"]).generator, values.get("latent_index")
+    try:
+        return read_latent(files[0], generator, None if index is None else int(index))
+    except ValueError as error:
+        raise ValueError(str(error).replace(str(Path(files[0]).parent) + os.sep, "")) from None
 
 
 def projected_already(ctx: Context, values: Mapping[str, Any]) -> projection.Projection | None:
@@ -62,17 +96,26 @@ def projected_already(ctx: Context, values: Mapping[str, Any]) -> projection.Pro
 
 def asked(view: MethodView, ctx: Context, values: Mapping[str, Any], **more: Any) -> Request:
     """The request of a technique on the latent that the widgets name; `more` as in `from_widgets`."""
-    own, inputs = values["origin"] == PICTURE, more.pop("inputs", {})
-    latent = to_project(ctx, values) if own else Sample(**SAMPLING.arguments(values))
+    own, inputs, notes = values["origin"] == PICTURE, more.pop("inputs", {}), more.pop("notes", {})
+    if values["origin"] == FILE:
+        latent, notes = from_file(ctx, values), notes | {"latent_file": Path(values["latent_file"][0]).name}
+    elif own:
+        latent = to_project(ctx, values)
+        notes = notes | ({"face_points": values["face"].strip()} if face_in(values) else {})
+    else:
+        latent = Sample(**SAMPLING.arguments(values))
     resize = values.get("sizing", "crop") if own else "crop"
-    made = from_widgets(view, ctx, values, inputs={"latent": latent, **inputs}, resize=resize, **more)
+    more |= {"inputs": {"latent": latent, **inputs}, "resize": resize, "notes": notes}
+    made = from_widgets(view, ctx, values, **more)
     return replace(made, picture=images.open_image(values["image"], OWN)) if own else made
 
 
 def facts_in(knobs_of_record: Mapping[str, Any]) -> dict:
     """Where the latent of a record is from, as values of the widgets that ask for it."""
-    origin = {"origin": SAMPLE if "latent_seed" in knobs_of_record else PICTURE}
-    return origin | SAMPLING.checked(knobs_of_record) | PROJECTION.checked(knobs_of_record)
+    file = "latent_sha" in knobs_of_record
+    origin = {"origin": SAMPLE if "latent_seed" in knobs_of_record else FILE if file else PICTURE}
+    face = {"face": str(knobs_of_record.get("face_points", "")), "latent_index": None}
+    return origin | face | SAMPLING.checked(knobs_of_record) | PROJECTION.checked(knobs_of_record)
 
 
 def pictures(result: Result) -> dict[str, Tensor]:
@@ -84,7 +127,8 @@ def captions(result: Result) -> dict[str, str]:
     """Where the source is from, and whether the edit shows the same person."""
     about, identity = result.record.knobs, optional_part(result.request.models, "identity")
     seed = about.get("latent_seed")
-    origin = "projection of your picture" if seed is None else f"seed {seed}"
+    own = "your latent" if "latent_sha" in about else "projection of your picture"
+    origin = own if seed is None else f"seed {seed}"
     if identity is None:
         return {"source": origin}
     return {
@@ -106,6 +150,25 @@ SHARED = {
     "part": PART,
     "memory_hint": "Sweep fewer values at once, or use models with a smaller generator.",
 }
+
+
+def in_photograph(result: Result) -> Tensor | None:
+    """The photograph (1,3,H,W) with the edited face put back; None where none was cut out of one."""
+    about, photo = result.record.knobs, result.request.picture
+    if photo is None or not about.get("face_points"):
+        return None
+    square = square_of_face(*read_points(about["face_points"]))
+    return pasted(images.native_tensor(photo), result.image.cpu(), result.source.cpu(), square)
+
+
+def more_files(result: Result, folder: Path) -> dict[str, str]:
+    """Write the edited latent, and the photograph with the edited face; returns their paths by name."""
+    found = {LATENT: str(folder / "latent.pt")}
+    write_latent(result.latent, found[LATENT])
+    whole = in_photograph(result)
+    if whole is not None:
+        found[PHOTOGRAPH] = save(whole, folder, "photograph", result.record)
+    return found
 
 
 def text_problem(clip: Any, text: str | None, empty: str) -> str:
