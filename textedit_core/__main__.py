@@ -358,8 +358,9 @@ def _face(photo: Any, asked: str, size: int, notes: dict[str, Any]) -> Any:
 
     points = face_detector.find_face(photo) if asked.strip() == "auto" else read_points(asked)
     notes["face_points"] = write_points(points)
+    square = square_of_face(*read_points(notes["face_points"]))
     _note(f"--face read as: {notes['face_points']}, the eyes and the corners of the mouth")
-    return aligned(photo, square_of_face(*read_points(notes["face_points"])), size)
+    return aligned(photo, square, size)
 
 
 def _write_sweep(

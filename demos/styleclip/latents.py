@@ -17,6 +17,7 @@ from demos.shared.present import save
 from demos.shared.view import MethodView, from_widgets, optional_part
 from textedit_core import cache, images
 from textedit_core.device import light
+from textedit_core.knobs import BoundKnob, Knob
 from textedit_core.methods import projection
 from textedit_core.models.clip import token_count
 from textedit_core.models.style import latents
@@ -34,6 +35,9 @@ PART = "generator"  # the part of the models that every technique needs
 OPTIONAL_PARTS = ("clip", "encoder", "identity")  # used where the models have them
 SAMPLING = KnobGroup("latent_", SAMPLE_KNOBS)
 PROJECTION = KnobGroup("projection_", PROJECTION_KNOBS)
+WHICH = BoundKnob(
+    "latent_index", int, 0, Knob(0, 99_999, 1, label="Which of several", help="latents in the file, from 0")
+)
 SAMPLE, PICTURE, FILE = "sample", "picture", "file"
 GALLERY, AT_ONCE = 12, 4
 THUMBNAIL = 128  # pixels
@@ -81,9 +85,9 @@ def from_file(ctx: Context, values: Mapping[str, Any]) -> Latent:
     files = values.get("latent_file") or []
     if len(files) != 1:
         raise ValueError("Latent: add one file, .pt or .npy.")
-    generator, index = ctx.models(values["models"]).generator, values.get("latent_index")
+    generator, index = ctx.models(values["models"]).generator, WHICH.check(values.get("latent_index", 0))
     try:
-        return read_latent(files[0], generator, None if index is None else int(index))
+        return read_latent(files[0], generator, index)
     except ValueError as error:
         raise ValueError(str(error).replace(str(Path(files[0]).parent) + os.sep, "")) from None
 
@@ -114,7 +118,7 @@ def facts_in(knobs_of_record: Mapping[str, Any]) -> dict:
     """Where the latent of a record is from, as values of the widgets that ask for it."""
     file = "latent_sha" in knobs_of_record
     origin = {"origin": SAMPLE if "latent_seed" in knobs_of_record else FILE if file else PICTURE}
-    face = {"face": str(knobs_of_record.get("face_points", "")), "latent_index": None}
+    face = {"face": str(knobs_of_record.get("face_points", "")), "latent_index": 0}
     return origin | face | SAMPLING.checked(knobs_of_record) | PROJECTION.checked(knobs_of_record)
 
 

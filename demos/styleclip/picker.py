@@ -7,7 +7,7 @@ from demos.shared import charts, knobs
 from demos.shared.checks import guarded, image_problem, validator
 from demos.shared.events import follow
 from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, UNQUEUED, Tile, bar, figures, note, strip, tile
-from demos.shared.sent import as_sent
+from demos.shared.sent import altered, as_sent, lenient
 from demos.shared.source import say_image, sizing_radio, source_image
 from demos.shared.tab import STOPPED_PROJECTING, step_words
 from demos.styleclip import faces
@@ -103,7 +103,7 @@ class LatentPicker:
 
     def draw_loading(self) -> None:
         """The file with a latent, and which of several it is."""
-        self.latent_file = gr.File(
+        self.latent_file = files(
             [],
             label="Latent, .pt or .npy: (18,512), (1,18,512) or (1,512)",
             file_count="multiple",
@@ -111,9 +111,7 @@ class LatentPicker:
             height=120,
             elem_id="styleclip-latent-file",
         )
-        self.latent_index = gr.Number(
-            label="Which of several", info="from 0; empty for a file with one", minimum=0, precision=0
-        )
+        self.latent_index = knobs.control(runs.WHICH)
         self.file_note = gr.HTML(label="About the file")
 
     # --- inputs -------------------------------------------------------------------------------------------
@@ -150,7 +148,7 @@ class LatentPicker:
 
     def problems(self, values: dict) -> dict[str, str]:
         """The sentence of each field that cannot be used."""
-        found = knobs.problems(SAMPLING.knobs | PROJECTION.knobs)(values)
+        found = knobs.problems(SAMPLING.knobs | PROJECTION.knobs | {"latent_index": runs.WHICH})(values)
         if values["origin"] == PICTURE and (wrong := image_problem(values["image"], OWN)):
             found["image"] = wrong
         elif values["origin"] == PICTURE:
@@ -326,6 +324,16 @@ class LatentPicker:
                     yield {self.status: note(STOPPED_PROJECTING)}
                     return
         yield self.beside(step.value)
+
+
+def files(*value, **look) -> gr.File:
+    """A field for files; the handler gets their paths as a list, of none for what is no file."""
+    field = gr.File(*value, **look)
+    model = lenient(field.data_model)
+    # Each copy of the field sets its own; that is not heard.
+    field = altered(field, data_model=property(lambda self: model, lambda self, other: None))
+    vars(field).pop("data_model", None)
+    return field
 
 
 def tiles(found: list[str], first: int) -> str:

@@ -154,7 +154,7 @@ def test_a_file_that_is_no_latent_of_this_generator_is_told_without_its_folder(c
     for files, more, says in (
         ([], {}, "Latent: add one file"),
         (["no.pt"], {}, "The latent in no.pt could not be read"),
-        (["two.npy"], {}, "The file two.npy holds 2 latents: say which, from 0 to 1"),
+        (["two.npy"], {"latent_index": 2}, "The file two.npy holds 2 latents: 2 is not one of 0 to 1"),
     ):
         own = {"origin": "file", "latent_file": [handle_file(tmp_path / one) for one in files]}
         with pytest.raises(Exception, match=says):
