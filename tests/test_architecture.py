@@ -23,7 +23,7 @@ BASE = {
     "steps",
     "threads",
 }
-ENGINE = {"costs", "method", "relevance", "request", "sweep"}
+ENGINE = {"costs", "large", "method", "relevance", "request", "sweep"}
 # Which parts of textedit_core each part may import, by the first name below the package.
 FLOORS = {
     **dict.fromkeys(BASE, BASE),
@@ -37,7 +37,9 @@ FLOORS = {
     "methods": BASE | {"models", "metrics"},
     "toon": BASE | {"metrics", "toon"},
     "training": BASE | {"methods", "metrics", "models", "toon", "training"},
-    **dict.fromkeys(ENGINE, BASE | ENGINE | {"axes", "cache", "methods", "models", "record", "sheet"}),
+    **dict.fromkeys(
+        ENGINE, BASE | ENGINE | {"axes", "cache", "details", "methods", "models", "record", "sheet"}
+    ),
     "bench": BASE | ENGINE | {"axes", "bench", "cache", "metrics", "models", "record", "sheet", "toon"},
     "__main__": BASE | ENGINE | {"axes", "bench", "cache", "models", "record", "training"},
     "__init__": set(),

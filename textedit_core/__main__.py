@@ -196,13 +196,13 @@ def _edit(options: Mapping[str, Any]) -> None:
 def _paste(path: Path, options: Mapping[str, Any], result: Any) -> None:
     """Write the photograph with the edited face in its place, with the settings of the edit."""
     from textedit_core.images import native_tensor, open_image, to_pil
-    from textedit_core.models.style.alignment_of_faces import pasted, read_points, square_of_face
+    from textedit_core.models.style.alignment_of_faces import put_back, read_points, square_of_face
     from textedit_core.record import save_png
 
     square = square_of_face(*read_points(result.record.knobs["face_points"]))
     photo = native_tensor(open_image(options["image"], "--image"))
     path.parent.mkdir(parents=True, exist_ok=True)
-    whole = pasted(photo, result.image.cpu(), result.source.cpu(), square)
+    whole = put_back(photo, result.image, result.source, square)
     save_png(to_pil(whole)[0], path, result.record)
 
 
@@ -227,7 +227,7 @@ def _sweep(options: Mapping[str, Any]) -> None:
         raise ValueError(f"--out: '{folder}' is a file; name a folder.")
     asked, cache = request_of(options, values), Cache(folder=options["cache"])
     folder.mkdir(parents=True, exist_ok=True)
-    if asked.has_fit and set(values) <= set(how.edit_knobs):  # one fit for all cells: tell its steps
+    if asked.has_fit and not set(values) & set(how.fit_knobs):  # one fit for all cells: tell its steps
         last(_with_progress(fit(asked, cache)))
     steps = sweep(asked, values, cache, batch_size=options["batch_size"])
     _write_sweep(folder, _with_progress(steps, "cells"), axes, options["cell_size"], asked.record)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
+from PIL import Image
 from torch import Tensor
 
 from demos.context import Context
@@ -16,19 +16,25 @@ from demos.shared.knobs import KnobGroup
 from demos.shared.present import save
 from demos.shared.view import MethodView, from_widgets, optional_part
 from textedit_core import cache, images
-from textedit_core.device import light
 from textedit_core.knobs import BoundKnob, Knob
+from textedit_core.large import rendered
 from textedit_core.methods import projection
 from textedit_core.models.clip import token_count
 from textedit_core.models.style import latents
-from textedit_core.models.style.alignment_of_faces import Square, aligned, pasted, read_points, square_of_face
+from textedit_core.models.style.alignment_of_faces import (
+    Square,
+    aligned,
+    put_back,
+    read_points,
+    square_of_face,
+)
 from textedit_core.models.style.latent_files import read_latent, write_latent
 from textedit_core.models.style.latents import Latent
 from textedit_core.models.style.models import StyleGenerator
 from textedit_core.request import PROJECTION as PROJECTION_KNOBS
 from textedit_core.request import SAMPLE as SAMPLE_KNOBS
 from textedit_core.request import Projected, Request, Result, Sample, projected
-from textedit_core.steps import Step, last
+from textedit_core.steps import last
 
 LATENT, PHOTOGRAPH = "latent", "photograph"  # what an edit offers beside its pictures
 PART = "generator"  # the part of the models that every technique needs
@@ -45,13 +51,6 @@ SMALL = 256  # pixels; images up to this side fit in memory by the dozen
 OWN = "Own picture"  # as its field is called
 
 
-@light
-@torch.no_grad()
-def rendered(generator: StyleGenerator, latent: Latent) -> Iterator[Step[Tensor]]:
-    """The images of a latent (B,3,H,W)."""
-    yield Step(1, 1, latent.image(generator))
-
-
 def sample(generator: StyleGenerator, values: Mapping[str, Any]) -> Tensor:
     """The image (1,3,S,S) of the seed and truncation that the widgets hold."""
     return last(cache.cached(rendered, generator, latents.from_seed(generator, **SAMPLING.arguments(values))))
@@ -64,11 +63,15 @@ def image_of(ctx: Context, values: Mapping[str, Any]) -> Tensor:
 
 def to_project(ctx: Context, values: Mapping[str, Any]) -> Projected:
     """The picture that the widgets hold, to be projected; ValueError, a sentence, for one that cannot be."""
-    models, picture = ctx.models(values["models"]), images.open_image(values["image"], OWN)
+    models, picture = ctx.models(values["models"]), own_picture(ctx, values)
     resize = values.get("sizing", "crop")
-    if square := face_in(values):
-        picture = aligned(picture, square, models.generator.size)
     return projected(models, picture, resize, PROJECTION.arguments(values), fetch=False)
+
+
+def own_picture(ctx: Context, values: Mapping[str, Any]) -> Image.Image:
+    """The picture that the widgets hold, or the face in it, upright, as large as the generator draws."""
+    photo, square = images.open_image(values["image"], OWN), face_in(values)
+    return aligned(photo, square, ctx.models(values["models"]).generator.size) if square else photo
 
 
 def face_in(values: Mapping[str, Any]) -> Square | None:
@@ -111,7 +114,7 @@ def asked(view: MethodView, ctx: Context, values: Mapping[str, Any], **more: Any
     resize = values.get("sizing", "crop") if own else "crop"
     more |= {"inputs": {"latent": latent, **inputs}, "resize": resize, "notes": notes}
     made = from_widgets(view, ctx, values, **more)
-    return replace(made, picture=images.open_image(values["image"], OWN)) if own else made
+    return replace(made, picture=own_picture(ctx, values)) if own else made
 
 
 def facts_in(knobs_of_record: Mapping[str, Any]) -> dict:
@@ -137,7 +140,7 @@ def captions(result: Result) -> dict[str, str]:
         return {"source": origin}
     return {
         "source": origin,
-        "edit": f"identity {identity.similarity(result.image, result.source).item():.2f}",
+        "edit": f"identity {identity.similarity(result.edited, result.source).item():.2f}",
     }
 
 
@@ -156,21 +159,17 @@ SHARED = {
 }
 
 
-def in_photograph(result: Result) -> Tensor | None:
-    """The photograph (1,3,H,W) with the edited face put back; None where none was cut out of one."""
-    about, photo = result.record.knobs, result.request.picture
-    if photo is None or not about.get("face_points"):
-        return None
-    square = square_of_face(*read_points(about["face_points"]))
-    return pasted(images.native_tensor(photo), result.image.cpu(), result.source.cpu(), square)
+def more_files(result: Result, values: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """Write the edited latent, and the photograph with the edited face where one was cut out of it.
 
-
-def more_files(result: Result, folder: Path) -> dict[str, str]:
-    """Write the edited latent, and the photograph with the edited face; returns their paths by name."""
+    values: of the widgets.  Returns the paths by name.
+    """
     found = {LATENT: str(folder / "latent.pt")}
     write_latent(result.latent, found[LATENT])
-    whole = in_photograph(result)
-    if whole is not None:
+    square = face_in(values) if values["origin"] == PICTURE else None
+    if square:
+        photo = images.native_tensor(images.open_image(values["image"], OWN))
+        whole = put_back(photo, result.image, result.source, square)
         found[PHOTOGRAPH] = save(whole, folder, "photograph", result.record)
     return found
 

@@ -32,9 +32,9 @@ class TechniqueTab(Tab):
         saved = (runs.PHOTOGRAPH, runs.LATENT)
         return ResultPanel(self.view, steps, pictures, captioned=True, saved=saved, details=details, **look)
 
-    def more_files(self, result: Result, folder: Path) -> dict[str, str]:
+    def more_files(self, result: Result, values: dict, folder: Path) -> dict[str, str]:
         """The edited latent, and the photograph with the edit where its face was cut out of one."""
-        return runs.more_files(result, folder)
+        return runs.more_files(result, values, folder)
 
     # --- what is asked ------------------------------------------------------------------------------------
 

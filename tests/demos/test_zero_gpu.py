@@ -105,7 +105,7 @@ def test_a_sweep_is_made_batch_by_batch_and_a_wider_one_asks_for_its_new_cells_a
     assert len(cells) == 4 and len(gpu.calls) == 2
     torch.testing.assert_close(cells[0].image, here(made.at(**cells[0].coords), Cache()).image)
     last(sweep(made, {"seed": [0, 1, 2], "strength": [0.4, 0.8]}, store, batch_size=2))
-    assert len(gpu.calls) == 3
+    assert len(gpu.calls) == 4, "the new seed, at each strength"
 
 
 def test_closing_ends_the_loop_of_the_worker_and_leaves_it_to_the_next_run(ctx, gpu):

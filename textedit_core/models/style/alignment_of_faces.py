@@ -166,6 +166,14 @@ def pasted(photo: Tensor, edited: Tensor, source: Tensor, square: Square, soft: 
     return result.clamp(-1, 1)
 
 
+def put_back(photo: Tensor, edited: Tensor, source: Tensor, square: Square) -> Tensor:
+    """`pasted`, for an edit (1,3,T,T) of any size: it is made as large as its source (1,3,S,S) first."""
+    edited, source = edited.detach().cpu(), source.detach().cpu()
+    if edited.shape != source.shape:
+        edited = F.interpolate(edited, source.shape[-2:], mode="bicubic", antialias=True, align_corners=False)
+    return pasted(photo, edited, source, square)
+
+
 def _places(square: Square, left: int, top: int, right: int, bottom: int) -> Tensor:
     """Where pixels of the photograph lie in the square, (1,h,w,2): -1 to 1 from side to side."""
     x = torch.arange(left, right, dtype=torch.float64) - square.centre[0]
