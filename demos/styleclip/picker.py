@@ -134,7 +134,7 @@ class LatentPicker:
     @property
     def outputs(self) -> list:
         """What a projection may update: what is said of it, and the view of the latent."""
-        return [self.status, self.view, self.file_note]
+        return [self.status, self.view]
 
     @property
     def widgets(self) -> dict:
@@ -170,7 +170,10 @@ class LatentPicker:
         starts = [self.sampling, self.projecting, self.loading]
         follow([self.origin.change], self.switch, self.origin, starts, **HIDDEN)
         self.random.click(None, None, self.seed, js="() => Math.floor(Math.random() * 2147483647)", **HIDDEN)
-        seen = {"inputs_kwargs": {"models": self.models, **self.fields}, "outputs": self.outputs}
+        seen = {
+            "inputs_kwargs": {"models": self.models, **self.fields},
+            "outputs": [*self.outputs, self.file_note],
+        }
         moved = [self.seed.change, self.truncation.release, self.origin.change]
         own = [one.change for one in (self.image, self.sizing, self.face, *self.projection.values())]
         own += [self.latent_file.change, self.latent_index.change]
@@ -216,7 +219,10 @@ class LatentPicker:
     def on_open(self, tab: gr.Tab) -> None:
         """Draw the first samples when the tab is opened, where that fetches nothing and is quick."""
         lane, asked = HIDDEN | MODEL_LANE, [self.models, self.first, self.truncation]
-        seen = {"inputs_kwargs": {"models": self.models, **self.fields}, "outputs": self.outputs}
+        seen = {
+            "inputs_kwargs": {"models": self.models, **self.fields},
+            "outputs": [*self.outputs, self.file_note],
+        }
         looked = follow([tab.select], self.look, **seen, **lane)
         looked.then(self.fill_first, asked, [self.gallery, self.first], trigger_mode="always_last", **lane)
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from tests.demos.conftest import settings_in
 from tests.demos.test_imagic_tab import named
-from tests.demos.test_styleclip_tab import DIRECTIONS, LOW, TEXT, TEXTS, directed, edit, last_shown
+from tests.demos.test_styleclip_tab import DIRECTIONS, LOW, TEXT, TEXTS, directed, last_shown
 from tests.demos.test_sweep_panel import file_of
 from textedit_core.images import to_pil
 from textedit_core.record import image_sha
@@ -111,7 +111,7 @@ def test_clicks_and_the_detector_name_the_points(picture, monkeypatch):
     assert points == FACE and "as it will be edited" in said
     assert faces.click(points, SimpleNamespace(index=(1, 2)))[0] == "1,2", "the fifth begins anew"
     crop, said = faces.say(picture(), points)
-    assert "data:image/png" in crop and "46 pixels of your picture" in crop
+    assert "data:image/png" in crop and "52 pixels of your picture" in crop
     assert faces.say(picture(), "1,1 1,1 1,1 1,1")[0] == "" and faces.say(None, points)[0] == ""
     assert faces.problem(picture(), "900,900 950,900 900,950 950,950")["face"].startswith(
         "The face lies outside"
@@ -134,7 +134,8 @@ def test_every_technique_starts_from_a_latent_of_ones_own_and_hands_out_the_edit
     start = latents.from_seed(tiny.generator, seed=5)
     write_latent(start, tmp_path / "start.npy")
     own = {"origin": "file", "latent_file": [handle_file(tmp_path / "start.npy")], **TECHNIQUES[technique]}
-    out = edit(client, technique, **own)
+    out = client.predict(image=None, **own, api_name=f"/{technique}_edit")
+    out = named(client, f"/{technique}_edit", out)
     record = settings_in(out["Edit"])
     assert record["knobs"]["latent_sha"] == start.fingerprint and record["image"] == ""
     assert record["knobs"]["latent_file"] == "start.npy" and "your latent" in out["Source, in figures"]
