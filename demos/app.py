@@ -54,7 +54,7 @@ def create_app(
 
     safety: whether results are judged by the safety checker, which is then loaded here, fetched if need be.
     gpu: on ZeroGPU the decorator `spaces.GPU`, else None.  gpu_seconds: of GPU time, the most that one
-    computation may ask for there.  limits: other fields of `Context`, dtype and folders.
+    computation may ask for there.  limits: other fields of `Context`, dtype, folders and allowed.
     """
     if gpu:
         device = "cpu"  # of this process; `gpu` has the other

@@ -28,7 +28,7 @@ class TechniqueTab(Tab):
     def panel(self, steps: tuple[str, ...], pictures: dict[str, str], details, **look) -> ResultPanel:
         """The result panel: each picture with a line under it, and what the technique adds."""
         look["optional"] = (*look.get("optional", ()), runs.PHOTOGRAPH)
-        pictures = pictures | {runs.PHOTOGRAPH: "In the photograph"}
+        pictures = pictures | {runs.PHOTOGRAPH: "Photograph"}
         saved = (runs.PHOTOGRAPH, runs.LATENT)
         return ResultPanel(self.view, steps, pictures, captioned=True, saved=saved, details=details, **look)
 

@@ -83,12 +83,12 @@ def test_a_face_is_cut_out_and_its_edit_is_put_back_into_the_photograph(client, 
     own = {"origin": "picture", "image": handle_file(picture(3, (60, 48)))}
     out = directed(client, **own, face=FACE, alpha=3)
     assert settings_in(out["Edit"])["knobs"]["face_points"] == FACE
-    with Image.open(file_of(out["In the photograph"])) as whole, Image.open(picture(3, (60, 48))) as before:
+    with Image.open(file_of(out["Photograph"])) as whole, Image.open(picture(3, (60, 48))) as before:
         assert whole.size == before.size == (60, 48)
         assert whole.getpixel((59, 47)) == before.getpixel((59, 47)) and whole.tobytes() != before.tobytes()
-    assert settings_in(file_of(out["Download In the photograph"]))["knobs"]["face_points"] == FACE
+    assert settings_in(file_of(out["Download Photograph"]))["knobs"]["face_points"] == FACE
     plain = directed(client, **own, alpha=3)
-    assert is_hidden(plain["In the photograph"]) and "face_points" not in settings_in(plain["Edit"])["knobs"]
+    assert is_hidden(plain["Photograph"]) and "face_points" not in settings_in(plain["Edit"])["knobs"]
     with pytest.raises(Exception, match="are not four points"):
         directed(client, **own, face="1,2 3,4")
 
