@@ -7,13 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from demos import zero_gpu
 from demos.context import Context
+from tests.added import layers_of, written
 from tests.zero_gpu import Gpu
 from textedit_core import device
 from textedit_core.cache import Cache
 from textedit_core.models import zoo
+from textedit_core.models.additions import joined, parse
 from textedit_core.request import Sample, request, run
 from textedit_core.steps import Step, last
 from textedit_core.sweep import sweep
@@ -250,3 +253,17 @@ def test_a_mapper_is_trained_by_a_worker(ctx, gpu, monkeypatch, tmp_path):
     *_, state = mapper.train(ctx, values, Event())
     assert state.about.steps == 6 and len(state.losses) == 6 and state.previews and len(gpu.calls) >= 1
     assert mapper.load(state.about.name).steps == 6
+
+
+def test_models_with_a_lora_travel_by_their_name_at_each_weight(ctx, gpu, tmp_path, monkeypatch):
+    plain, path = ctx.models("").diffusion, tmp_path / "cat.safetensors"
+    save_file(written(layers_of(plain), "peft", plain), path)
+    models = ctx.models(joined(ctx.default, [parse(str(path))]))
+    sent, real = [], zero_gpu.ZeroGpu.job
+    monkeypatch.setattr(zero_gpu.ZeroGpu, "job", lambda *args: sent.append(real(*args)) or sent[-1])
+    for weight in (1.0, 0.5):
+        made = request("sdedit", models, PROMPT, {"lora_weight": weight})
+        assert torch.equal(last(run(made, Cache())).image, here(made, Cache()).image)
+        named = sent[-1].arguments[0]
+        assert isinstance(named, zero_gpu.Named) and "cat.safetensors" in named.name
+    assert sent[0].arguments[0] != sent[1].arguments[0] and len(gpu.workers) == 1
