@@ -3,11 +3,13 @@
 import gradio as gr
 
 from demos.shared.marks import Tile, figures, note
+from demos.shared.pictures import thumbnail
 from demos.styleclip import latents as runs
 from textedit_core import images
 from textedit_core.models.style import face_detector
 from textedit_core.models.style.alignment_of_faces import aligned, read_points, square_of_face, write_points
 
+SIDE = 128  # pixels of the face as it is shown
 WHY = (
     "Generators of faces know them upright and of one size. Click on the picture above: the eyes, then the "
     "corners of the mouth, left as you see them."
@@ -63,9 +65,9 @@ def say(image: str | None, points: str) -> tuple[str, str]:
         return "", note(next_word(marked))
     try:
         square = square_of_face(*read_points(points))
-        face = aligned(images.open_image(image, runs.OWN), square, runs.THUMBNAIL)
+        face = aligned(images.open_image(image, runs.OWN), square, SIDE)
     except ValueError as error:
         return "", note(str(error), "problem")
-    picture = runs.thumbnail(images.square_tensor(face, runs.THUMBNAIL))
+    picture = thumbnail(images.square_tensor(face, SIDE))
     tile = Tile(picture, "The face", (f"{square.side:.0f} pixels of your picture",))
     return figures([tile], "The face as it is cut out", "latent"), note(next_word(marked))

@@ -26,11 +26,13 @@ class TechniqueTab(Tab):
         super().__init__(ctx, models)
 
     def panel(self, steps: tuple[str, ...], pictures: dict[str, str], details, **look) -> ResultPanel:
-        """The result panel: each picture with a line under it, and what the technique adds."""
+        """The result panel: each picture with a line under it, and what the technique adds, if it does."""
         look["optional"] = (*look.get("optional", ()), runs.PHOTOGRAPH)
         pictures = pictures | {runs.PHOTOGRAPH: "Photograph"}
-        saved = (runs.PHOTOGRAPH, runs.LATENT)
-        return ResultPanel(self.view, steps, pictures, captioned=True, saved=saved, details=details, **look)
+        losses = self.fit.losses if self.fit else None
+        more = {"captioned": True, "details": details, "losses": losses}
+        more["saved"] = (runs.PHOTOGRAPH, runs.LATENT)
+        return ResultPanel(self.view, steps, pictures, **more, **look)
 
     def more_files(self, result: Result, values: dict, folder: Path) -> dict[str, str]:
         """The edited latent, and the photograph with the edit where its face was cut out of one."""
