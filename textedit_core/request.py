@@ -22,6 +22,7 @@ from torch import Tensor
 from textedit_core import cache as caches
 from textedit_core import details, images, large, method
 from textedit_core.costs import Cost, Costs
+from textedit_core.device import on_device
 from textedit_core.knobs import BoundKnob, knobs
 from textedit_core.method import Input, Method
 from textedit_core.methods import projection
@@ -84,8 +85,8 @@ class Call(NamedTuple):
         return caches.lookup_or_run(cache, self.key(), self.steps)
 
     def steps(self) -> Iterator[Step[Any]]:
-        """Its steps, computed."""
-        return self.function(*self.arguments, **self.settings)
+        """Its steps, computed where the heavy work is done."""
+        return on_device(*self)
 
 
 @dataclass(frozen=True, eq=False)
