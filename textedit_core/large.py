@@ -74,8 +74,15 @@ def finish(
     if upscale == "diffusion":
         assert upscaler is not None
         small = resized(edit, (round(size[0] / SCALE), round(size[1] / SCALE)))
-        chosen = {"steps": upscaler_steps, "guidance_scale": upscaler_guidance, "noise_level": upscaler_noise}
-        for step in upscaled(upscaler, small, prompt, seed=seed, **chosen):
+        for step in upscaled(
+            upscaler,
+            small,
+            prompt,
+            steps=upscaler_steps,
+            guidance_scale=upscaler_guidance,
+            noise_level=upscaler_noise,
+            seed=seed,
+        ):
             drawn = step.value
             yield Step(step.done, step.total + 1)
     total = upscaler_steps + 1 if drawn is not None else 1

@@ -349,7 +349,7 @@ def request(
 
 
 def _check_upscaler(models: zoo.Models, fetch: bool) -> None:
-    """ValueError, before any work, for models without an upscaler, or with one that is to be fetched first."""
+    """ValueError, before any work, for models without an upscaler, or with one to be fetched first."""
     source = models.source("upscaler")
     if not fetch and not source.is_local():
         raise ValueError(
