@@ -194,7 +194,7 @@ def _prediction(path: Path, family: str) -> dict[str, Any]:
     Raises ValueError for one of SD 2.x that says nothing, for both kinds of that family were published.
     """
     shapes = shapes_of(path)
-    told = _header(path) if path.suffix.lower() == ".safetensors" else {}
+    told = checkpoint.header(path) if path.suffix.lower() == ".safetensors" else {}
     config = path.with_suffix(".yaml")
     yaml = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
     kind = re.search(r"^\s*parameterization:\s*[\"']?(\w+)", yaml, re.MULTILINE)
@@ -213,13 +213,6 @@ def _prediction(path: Path, family: str) -> dict[str, Any]:
             f"{config.name} beside it, with the line parameterization: v, or parameterization: eps."
         )
     return {}
-
-
-def _header(path: Path) -> dict[str, str]:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as held:
-        return held.metadata() or {}
 
 
 def tokenizer_source(path: str | Path) -> Source:
