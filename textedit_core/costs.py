@@ -61,7 +61,7 @@ class Costs:
         """
         networks = [part for part in self.inputs.values() if hasattr(part, "unet")]
         counts, elsewhere = self._counts.setdefault(stage, []), RowCount()
-        counts.append(elsewhere)
+        counts += [elsewhere] if networks else []
         before = self._seconds.setdefault(stage, 0.0)
         if not cached:
             self._computed.add(stage)
