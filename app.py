@@ -6,7 +6,7 @@ import sys
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-SWITCHES, VALUES = ("folders", "safety"), ("device", "models", "dtype", "max-cells")
+SWITCHES, VALUES = ("folders", "safety"), ("device", "models", "dtype", "memory", "max-cells")
 
 
 def environment() -> list[str]:
@@ -31,7 +31,11 @@ def flags(arguments: list[str] | None = None) -> argparse.Namespace:
     about = "toon (bundled), sd (from the hub) or a folder laid out like the bundle"
     add("--models", default="toon", metavar="NAME_OR_FOLDER", help=about)
     kinds = ("auto", "float32", "float16", "bfloat16")
-    add("--dtype", default="auto", choices=kinds, help="precision of the models (auto: float32)")
+    add(
+        "--dtype", default="auto", choices=kinds, help="of diffusion models (auto: float16, on a CPU float32)"
+    )
+    levels = ("auto", "fast", "balanced", "low")
+    add("--memory", default="auto", choices=levels, help="how much of it diffusion models may take")
     add("--max-cells", type=int, default=64, metavar="N", help="cells of one sweep, at most (default 64)")
     about = "let visitors name model folders of this machine; always so on 127.0.0.1 without --share"
     add("--folders", action="store_true", help=about)
@@ -53,7 +57,7 @@ def main() -> None:
     from textedit_core.models import zoo
 
     folders = options.folders or is_private(options.host, options.share)
-    limits = {name: getattr(options, name) for name in ("max_cells", "dtype", "safety")}
+    limits = {name: getattr(options, name) for name in ("max_cells", "dtype", "memory", "safety")}
     demo = create_app(zoo, options.models, options.device, folders=folders, **limits)
     demo.launch(server_name=options.host, server_port=options.port, share=options.share, **LAUNCH_KWARGS)
 

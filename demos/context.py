@@ -95,7 +95,8 @@ class Context:
     """What all visitors share: the loader of models, the device, the limits of this host, pace and Stops.
 
     folders: whether visitors may name folders of this machine as models.  dtype: "float16" or another of
-    torch's, for all models; "auto" is what the loader takes by itself.  checker: refuses results of models
+    torch's, for all models; "auto" is what the loader takes by itself.  memory: how much of the device's
+    memory diffusion models may take, at first; see `use_memory`.  checker: refuses results of models
     from the hub or a folder; None for a host that has not turned it on.
     """
 
@@ -106,9 +107,11 @@ class Context:
     folders: bool = field(default_factory=lambda: "SPACE_ID" not in os.environ)
     dtype: str = "auto"
     checker: SafetyChecker | None = None
+    memory: str = "auto"
     pace: Pace = field(default_factory=Pace)
     stops: Stops = field(default_factory=Stops)
     _models: dict = field(default_factory=dict)
+    _memory: list = field(default_factory=list)  # the level chosen on the page, if one was
     _ready: set = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _loading: threading.Lock = field(default_factory=threading.Lock)
@@ -121,11 +124,28 @@ class Context:
         with self._lock:
             if name not in self._models:
                 precision = {} if self.dtype == "auto" else {"dtype": getattr(torch, self.dtype)}
-                models = self.zoo.load(name, device=self.device, **precision)
+                models = self.zoo.load(name, device=self.device, memory=self.level, **precision)
                 bundled = name in self.zoo.NAMES and name not in self.zoo.HUB
                 judged = self.checker is not None and not bundled
                 self._models[name] = replace(models, checker=self.checker) if judged else models
             return self._models[name]
+
+    @property
+    def level(self) -> str:
+        """How much memory diffusion models may take now: "auto", "fast", "balanced" or "low"."""
+        return self._memory[-1] if self._memory else self.memory
+
+    def use_memory(self, level: str) -> None:
+        """Take this level from now on, for all models and everybody; what is loaded stays loaded.
+
+        Raises ValueError where visitors may not choose it, and for an unknown level.
+        """
+        if not self.folders:
+            raise ValueError("Memory: the host of this page has set it.")
+        with self._loading, self._lock:
+            changed = {name: models.with_memory(level) for name, models in self._models.items()}
+            self._models.update(changed)
+            self._memory[:] = [level]
 
     def named(self, name: str | None) -> str:
         """The name of models that was sent, else the default's; ValueError, a sentence, for no text."""

@@ -26,11 +26,13 @@ from textedit_core.knobs import BoundKnob, knobs, positionals
 from textedit_core.method import Input, Method
 from textedit_core.methods import projection
 from textedit_core.models import zoo
+from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.models.style import latents
 from textedit_core.models.style.latents import Latent
 from textedit_core.record import Record, image_sha
 from textedit_core.steps import Step
 
+MULTIPLE = 8  # pixels, of which both sides of a picture are multiples that is worked on at its own aspect
 PROJECTING, FITTING, EDITING = "projection", "fit", "edit"  # the stages, in their order
 # The settings of a picked and of a projected latent, by their names in a record and on the command line.
 SAMPLE = {f"latent_{name}": knob for name, knob in knobs(latents.from_seed).items()}
@@ -92,7 +94,8 @@ class Request:
     `Latent`, or as a `Sample` or `Projected` that becomes one when it is needed.
     settings: a value for every knob by its name in `Method.knobs`.  fitted: a value to use instead of making
     a fit: one that comes with the models, or that was picked; else None.  picture: the source as it was
-    opened, None where a latent was picked.  resize: how pictures were made square, "crop" or "pad".
+    opened, None where a latent was picked.  resize: how pictures were made square, "crop" or "pad",
+    or "native".
     prompts: the texts a person gave, by name.  notes: further facts for the record.
     """
 
@@ -229,10 +232,10 @@ def request(
     """A request made of what a person gave: checked, and everything else filled in.
 
     inputs: what the person gives, by the names of the method's inputs: a picture or mask as a PIL image, made
-    square by `resize` ("crop" or "pad"; at its native size for a method of any size), or as a tensor of the
-    right size; texts; a latent as `Latent`, `Sample` or `Projected`, or as a picture to project with the
-    models' preset. A fitted value may be given too, under the name of the edit's parameter; then no fit is
-    made.
+    square by `resize` ("crop" or "pad"; "native" keeps its aspect for a model of texts, see
+    `images.native_size`; at its native size for a method of any size), or as a tensor of the right size;
+    texts; a latent as `Latent`, `Sample` or `Projected`, or as a picture to project with the models' preset.
+    A fitted value may be given too, under the name of the edit's parameter; then no fit is made.
     settings: values by knob; others are the models' preset, else the paper's default.  swept: knobs that a
     sweep will set.  fetch: whether parts that may be missing are fetched from the hub.  notes: further facts
     for the record.
@@ -253,7 +256,9 @@ def request(
     for one in how.inputs.values():
         if one.kind not in method.GIVEN:
             given[one.name] = None if one.name in unused else part_of(models, one.kind, one.default, fetch)
-    size = _size(given)
+    if resize == "native" and how.any_size:
+        resize = "crop"  # the picture is native anyway, and its exemplar a square
+    size = _native_size(given, inputs.get("image")) if resize == "native" else _size(given)
     for one in how.inputs.values():
         if one.kind in method.GIVEN:
             value = inputs.get(one.name)
@@ -319,6 +324,15 @@ def _size(given: Mapping[str, Any]) -> int:
     return next((part.size for name, part in given.items() if name in ("model", "generator")), 0)
 
 
+def _native_size(given: Mapping[str, Any], picture: Any) -> int | tuple[int, int]:
+    """The (width, height) at which a model of texts works on this picture; of others the side of a square."""
+    model = given.get("model")
+    if not isinstance(model, LatentDiffusion) or not isinstance(picture, Image.Image):
+        return _size(given)
+    multiple = max(MULTIPLE, model.latent_scale)
+    return images.native_size(picture.size, model.size, multiple, images.BUCKETS if model.has_buckets else ())
+
+
 def _over(mask: Image.Image, picture: Any) -> Image.Image:
     """A mask as large as the picture that it is of. ValueError for one of another shape."""
     if picture is None:
@@ -328,7 +342,13 @@ def _over(mask: Image.Image, picture: Any) -> Image.Image:
 
 
 def _given(
-    one: Input, how: Method, models: zoo.Models, value: Any, size: int, resize: images.Fit, fetch: bool
+    one: Input,
+    how: Method,
+    models: zoo.Models,
+    value: Any,
+    size: int | tuple[int, int],
+    resize: images.Fit,
+    fetch: bool,
 ) -> Any:
     """What a person gave for an input as the method takes it, its default for nothing."""
     if value is None:
@@ -346,6 +366,9 @@ def _given(
     if how.any_size and one.name in ("image", "mask"):
         whole = images.native_mask if one.kind == "mask" else images.native_tensor
         return whole(value).to(models.device)
+    if isinstance(size, tuple):
+        sized = images.sized_mask if one.kind == "mask" else images.sized_tensor
+        return sized(value, size).to(models.device)
     square = images.square_mask if one.kind == "mask" else images.square_tensor
     return square(value, size, resize).to(models.device)
 

@@ -69,6 +69,15 @@ class Picker:
             elem_id="models",
             info="or type the path of a folder laid out like the bundle" if ctx.folders else None,
         )
+        self.memory = gr.Radio(
+            [("auto", "auto"), ("fast", "fast"), ("balanced", "balanced"), ("low", "low")],
+            value=ctx.memory,
+            label="Memory",
+            info="of the device, for Stable Diffusion: lower is slower, with the same pictures",
+            visible=ctx.folders,
+            elem_id="memory",
+            elem_classes="inline",
+        )
         self.card = gr.HTML(card(ctx, ctx.default), label="Facts", elem_id="model-card")
         self.fetch = gr.Button("Fetch and load", visible=False, size="sm")
         loading = self.fetch.click(
@@ -84,6 +93,15 @@ class Picker:
         told = UNQUEUED | {"api_name": "describe_models", "api_visibility": "public"}
         changed = [self.name.change, ended(loading)]
         follow(changed, self.describe, self.name, [self.card, self.fetch], **told)
+        self.memory.input(
+            self.use_memory,
+            [self.memory, self.name],
+            self.card,
+            api_name="use_memory",
+            show_progress="minimal",
+            show_progress_on=self.card,
+            **MODEL_LANE,
+        )
 
     def describe(self, models: str):
         """Say what the models called `models` are and what using them would fetch. Fetches nothing."""
@@ -92,6 +110,12 @@ class Picker:
         except (ValueError, OSError):
             ready = True
         return card(self.ctx, models), gr.update(visible=not ready)
+
+    @guarded("card")
+    def use_memory(self, level: str, models: str):
+        """Set how much of the device's memory diffusion models may take, for all visitors of this page."""
+        self.ctx.use_memory(level)
+        yield {self.card: card(self.ctx, models)}
 
     @guarded("card")
     def load(self, models: str):

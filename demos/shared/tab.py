@@ -13,7 +13,7 @@ import gradio as gr
 
 from demos.context import MODEL_LANE, STOP_LANE, Context
 from demos.shared import knobs
-from demos.shared.checks import guarded, validator
+from demos.shared.checks import SIZINGS, guarded, validator
 from demos.shared.events import follow
 from demos.shared.examples import ExampleStrip
 from demos.shared.fit import FitPanel, FitProgress
@@ -24,6 +24,7 @@ from demos.shared.results import ResultPanel
 from demos.shared.seeds import SeedRow
 from demos.shared.sweep import SweepPanel
 from demos.shared.view import MethodView
+from textedit_core import estimate
 from textedit_core import request as engine
 from textedit_core.costs import Costs
 from textedit_core.request import EDITING, FITTING, PROJECTING, Request, Result, known_fit, located
@@ -45,6 +46,14 @@ class Run:
     def of(cls, asked: Request, stop: Event, values: dict) -> "Run":
         """A run that has cost nothing so far."""
         return cls(asked, stop, values, Costs(asked.models.device, asked.inputs))
+
+
+def memory_note(asked: Request) -> str:
+    """How much memory a heavy run will take, and what helps where that is not there; nothing for others."""
+    found = estimate.of(asked)
+    if found is None:
+        return ""
+    return note(f"Memory: {found.text}", "" if found.fits else "problem")
 
 
 class Tab(BuiltTab, MethodPanel):
@@ -285,7 +294,7 @@ class Tab(BuiltTab, MethodPanel):
         known = {n: knob.check(about.knobs[n]) for n, knob in self.knobs.items() if n in about.knobs}
         texts = [about.prompts.get(name, "") for name in self.texts]
         row = ["fixed"] if self.seeds else []
-        sizing = [about.resize if about.resize in ("crop", "pad") else "crop"]
+        sizing = [about.resize if about.resize in SIZINGS else "crop"]
         return [
             *texts,
             *row,
@@ -329,13 +338,17 @@ class Tab(BuiltTab, MethodPanel):
         """Edit, preparing first where that has not been done."""
         with self.ctx.stops.running(request.session_hash) as stop:
             yield {self.edit_status: ""}
-            yield from self.finish(Run.of(self.view.read(self.ctx, values), stop, values))
+            run = Run.of(self.view.read(self.ctx, values), stop, values)
+            yield {self.edit_status: memory_note(run.asked)}
+            yield from self.finish(run)
 
     @guarded("fit.status")
     def prepare(self, request: gr.Request, **values):
         """Do the part of the method that is done once for its inputs, and keep it under its content."""
         with self.ctx.stops.running(request.session_hash) as stop:
             run = Run.of(self.view.read(self.ctx, values), stop, values)
+            if said := memory_note(run.asked):
+                yield {self.fit.status: said}
             yield from self.watch(run, engine.fit(run.asked, costs=run.costs), self.fit.status)
 
     def watch(

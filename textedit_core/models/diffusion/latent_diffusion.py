@@ -45,6 +45,11 @@ class LatentDiffusion(LatentModel):
     offload: Offload | None = None
 
     @property
+    def has_buckets(self) -> bool:
+        """Whether it was trained on the sizes of `images.BUCKETS`, as SDXL was, and not on squares alone."""
+        return self.text_encoder_2 is not None and self.size == 1024
+
+    @property
     def max_tokens(self) -> int:
         """How many tokens a prompt may have, not counting start and end."""
         return self.tokenizer.model_max_length - 2
