@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
+from textedit_core.bench import choose, pareto
 from textedit_core.bench.measure import MEASURES
 from textedit_core.bench.plan import Bench
-from textedit_core.bench.report import Entry, Report, Row, gather
+from textedit_core.bench.report import Entry, Report, Row, gather, number
 
 WIDTH = 128
 STYLE = """
@@ -30,16 +32,27 @@ pre { overflow-x: auto; padding: .6rem; background: #8881; border-radius: 4px; }
 """
 
 
-def write(bench: Bench, command: str = "", reference: Path | None = None) -> Report | None:
+def write(
+    bench: Bench, command: str = "", reference: Path | None = None, aim: choose.Aim | None = None
+) -> Report | None:
     """Write report.md, report.html and summary.json once all work is recorded; None while some is not.
 
-    Of several processes the one that ends last finds everything there and writes the one report.
+    Of several processes the one that ends last finds everything there and writes the one report. Where
+    settings are compared in two measures it has pareto.svg too; with an `aim` the best
+    settings are named in its notes and written to presets.json.
     """
     planned = bench.records()
     records = [(item, contestant, record) for item, contestant, record in planned if record is not None]
     if len(records) < len(planned):
         return None
     report = gather(bench, records, command, reference)
+    if aim:
+        found = choose.chosen(bench, report, aim)
+        report = replace(report, notes=(*report.notes, *choose.words(aim, found)))
+        _replace(bench.out / choose.FILE, choose.to_json(choose.presets(bench, found)))
+    drawn = pareto.picture(report)
+    if drawn:
+        _replace(bench.out / pareto.FILE, drawn[0])
     rows = [{"label": row.label, "coords": dict(row.coords), "items": row.items, "means": dict(row.means)}
             for row in report.rows]  # fmt: skip
     summary = {"bench": bench.name, "models": bench.models.name, "command": command, "rows": rows,
@@ -56,6 +69,9 @@ def markdown(report: Report) -> str:
     if report.command:
         parts += ["```", report.command, "```", ""]
     parts += [table(report, report.rows), "", *(f"* {note}" for note in report.notes), ""]
+    if drawn := pareto.picture(report):
+        parts += [f"![{pareto.ABOUT}]({pareto.FILE})", "", pareto.ABOUT, ""]
+        parts += [f"{number}. {_plain(name)}" for number, name in enumerate(drawn[1], start=1)] + [""]
     for name, rows in report.groups.items():
         parts += [f"### {name}", "", table(report, rows), ""]
     parts += ["## Items", ""]
@@ -85,16 +101,6 @@ def table(report: Report, rows: tuple[Row, ...]) -> str:
     return "\n".join(lines)
 
 
-def number(row: Row, name: str) -> str:
-    """A mean as the table has it; a dash where the row has none."""
-    value = row.means.get(name)
-    if value is None:
-        return "–"
-    if name in MEASURES:
-        return f"{value * MEASURES[name].scale:.{MEASURES[name].digits}f}"
-    return f"{value:.0f}" if name.endswith("_rows") else f"{value:.2f}"
-
-
 def html(report: Report) -> str:
     """The report as one HTML page."""
     parts = [
@@ -105,6 +111,9 @@ def html(report: Report) -> str:
         _html_table(report, report.rows),
         "".join(f"<p class='quiet'>{escape(note)}</p>" for note in report.notes),
     ]
+    if drawn := pareto.picture(report):
+        names = "".join(f"<li>{escape(name)}</li>" for name in drawn[1])
+        parts += [drawn[0], f"<p class='quiet'>{escape(pareto.ABOUT)}</p><ol>{names}</ol>"]
     for name, rows in report.groups.items():
         parts.append(f"<details><summary>{escape(name)}</summary>{_html_table(report, rows)}</details>")
     parts += ["<h2>Items</h2>", *map(_html_entry, report.entries), "</html>"]

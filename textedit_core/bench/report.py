@@ -68,6 +68,16 @@ class Report:
         return [(name, text) for name, text in headings.items() if name in known]
 
 
+def number(row: Row, name: str) -> str:
+    """A mean as the table has it; a dash where the row has none."""
+    value = row.means.get(name)
+    if value is None:
+        return "–"
+    if name in MEASURES:
+        return f"{value * MEASURES[name].scale:.{MEASURES[name].digits}f}"
+    return f"{value:.0f}" if name.endswith("_rows") else f"{value:.2f}"
+
+
 def gather(bench: Bench, records: Sequence[Outcome], command: str, reference: Path | None = None) -> Report:
     """The report of these (item, contestant, record)."""
     rows = _rows(bench, records)

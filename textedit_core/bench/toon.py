@@ -31,15 +31,21 @@ PARTS = {
 OTHER_SEEDS = 1000  # exemplars come from the second half of the held-out scenes
 
 
-def items(count: int, classifier: Path | None = None) -> list[Item]:
-    """The first `count` held-out edits (`toon.edits`), one attribute of a portrait changed in each.
+SETS = ("toon", "toon-open", "toon-search")
+
+
+def items(count: int, classifier: Path | None = None, name: str = "toon") -> list[Item]:
+    """The first `count` edits of a set (`toon.edits`), one attribute of a portrait changed in each.
+
+    name: `toon`, held-out portraits of the closed world; `toon-open`, of the open world; `toon-search`, of
+    both, neither held out nor trained, to choose settings on.
 
     classifier: the folder of a bundle with an attribute classifier, for the scores `asked` (1 where the asked
     attribute reads as wanted) and `unasked` (share of the others that still do). An exemplar, where the edit
     is of a part, is that part of another portrait. ValueError where the renderer is not installed.
     """
     try:
-        from textedit_core.toon.edits import held_out_edits
+        from textedit_core.toon.edits import held_out_edits, search_edits
         from textedit_core.toon.render import render
         from textedit_core.toon.world import Scene
 
@@ -49,12 +55,16 @@ def items(count: int, classifier: Path | None = None) -> list[Item]:
             "The toon bench renders its portraits: install them with pip install -r requirements-dev.txt."
         ) from error
     reader = _Reader(classifier) if classifier else None
-    found = []
-    for number, edit in enumerate(held_out_edits(count)):
+    found, before = [], name.removeprefix("toon").removeprefix("-")
+    if name == "toon-search":
+        edits = search_edits(count)
+    else:
+        edits = held_out_edits(count, world="open" if name == "toon-open" else "closed")
+    for number, edit in enumerate(edits):
         caption, target = edit.captions
         found.append(
             Item(
-                f"{number:04d}-{edit.asked}",
+                f"{before}-{number:04d}-{edit.asked}".removeprefix("-"),
                 image=edit.source,
                 prompt=edit.prompt,
                 caption=caption,

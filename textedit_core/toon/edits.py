@@ -15,7 +15,7 @@ from textedit_core import images, metrics
 from textedit_core.toon.captions import describe
 from textedit_core.toon.classifier import AttributeClassifier
 from textedit_core.toon.open_world import Portrait, changed, closed_portrait, portrait_of_seed
-from textedit_core.toon.portraits import HELD_OUT, World
+from textedit_core.toon.portraits import HELD_OUT, SEARCHED, World
 from textedit_core.toon.render import render
 from textedit_core.toon.world import ATTRIBUTES, Scene
 
@@ -73,8 +73,23 @@ def held_out_edits(count: int, attributes: Sequence[str] = ASKED, world: World =
 
     Beyond the 2,000 held-out scenes of the world come others that no training sees.
     """
+    return _edits_from(HELD_OUT[world].start, count, attributes, world)
+
+
+def search_edits(count: int, attributes: Sequence[str] = ASKED) -> list[ToonEdit]:
+    """Edits of the closed and of the open world in turn, of scenes neither trained nor held out.
+
+    Settings are searched on these, so that the figures on the held-out scenes are no part of the search.
+    """
+    closed = _edits_from(SEARCHED["closed"].start, (count + 1) // 2, attributes, "closed")
+    opened = _edits_from(SEARCHED["open"].start, count // 2, attributes, "open")
+    pairs = itertools.zip_longest(closed, opened)
+    return [edit for pair in pairs for edit in pair if edit is not None]
+
+
+def _edits_from(start: int, count: int, attributes: Sequence[str], world: World) -> list[ToonEdit]:
     edits: list[ToonEdit] = []
-    seeds = itertools.count(HELD_OUT[world].start)
+    seeds = itertools.count(start)
     while len(edits) < count:
         seed = next(seeds)
         portrait, asked = portrait_of_seed(seed), attributes[len(edits) % len(attributes)]

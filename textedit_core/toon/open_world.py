@@ -41,7 +41,8 @@ from textedit_core.toon.world import (
 )
 
 OPEN_HELD_OUT_SEEDS = range(3_000_000_000, 3_000_002_000)
-OPEN_TRAINING_SEEDS = range(3_001_000_000, 5_000_000_000)  # between the two: for searches, never reported
+OPEN_SEARCH_SEEDS = range(3_000_500_000, 3_001_000_000)
+OPEN_TRAINING_SEEDS = range(3_001_000_000, 5_000_000_000)
 
 # Variants beyond the closed world's, under the word of the one that they look like at 64 pixels.
 ALSO = {

@@ -14,12 +14,18 @@ import torch
 
 from textedit_core.toon.captions import FEWEST, caption
 from textedit_core.toon.look import Look, look_of
-from textedit_core.toon.open_world import OPEN_HELD_OUT_SEEDS, OPEN_TRAINING_SEEDS, portrait_of_seed
+from textedit_core.toon.open_world import (
+    OPEN_HELD_OUT_SEEDS,
+    OPEN_SEARCH_SEEDS,
+    OPEN_TRAINING_SEEDS,
+    portrait_of_seed,
+)
 from textedit_core.toon.render import render
-from textedit_core.toon.world import ATTRIBUTES, HELD_OUT_SEEDS, TRAINING_SEEDS, Scene
+from textedit_core.toon.world import ATTRIBUTES, HELD_OUT_SEEDS, SEARCH_SEEDS, TRAINING_SEEDS, Scene
 
 World = Literal["closed", "open"]
 HELD_OUT: dict[World, range] = {"closed": HELD_OUT_SEEDS, "open": OPEN_HELD_OUT_SEEDS}
+SEARCHED: dict[World, range] = {"closed": SEARCH_SEEDS, "open": OPEN_SEARCH_SEEDS}
 CLOSED_EVERY = 5  # of the training portraits of the open world, one in so many is of the closed one
 
 CHUNK = 500

@@ -71,6 +71,7 @@ BARE_TOPS = ("bald", *HATS)  # tops on which no hair colour is seen
 HIDES_GARMENT = ("hijab", "dreadlocks", "big", "wavy")
 
 HELD_OUT_SEEDS = range(0, 2_000)  # scenes for metrics; training draws its seeds from TRAINING_SEEDS
+SEARCH_SEEDS = range(500_000, 1_000_000)  # scenes to choose settings on, neither trained nor reported
 TRAINING_SEEDS = range(1_000_000, 2_000_000_000)
 
 
