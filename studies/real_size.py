@@ -270,7 +270,7 @@ class Timer:
 
 @torch.no_grad()
 def pipeline_seconds(model: Any, size: int, timer: Timer) -> float:
-    """Seconds a UNet row of diffusers' text-to-image pipeline takes: two steps of two rows, nothing decoded."""
+    """Seconds a UNet row of diffusers' pipeline takes: two steps of two rows, nothing is decoded."""
     from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 
     from textedit_core.models.diffusion import published

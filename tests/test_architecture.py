@@ -12,7 +12,7 @@ FILES = [*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in sorted((RO
 NAMES = [path.relative_to(ROOT).as_posix() for path in FILES]
 
 BASE = {"batch", "bracketed", "images", "knobs", "mask_reading", "masks", "noise", "steps", "threads"}
-ENGINE = {"costs", "method", "relevance", "request", "sweep"}
+ENGINE = {"costs", "estimate", "method", "relevance", "request", "sweep"}
 # Which parts of textedit_core each part may import, by the first name below the package.
 FLOORS = {
     **dict.fromkeys(BASE, BASE),

@@ -102,7 +102,7 @@ def native_size(
     if buckets:
         return min(buckets, key=lambda one: abs(math.log(one[0] / one[1] / aspect)))
     width, height = side * aspect**0.5, side / aspect**0.5
-    return tuple(max(1, round(one / multiple)) * multiple for one in (width, height))
+    return max(1, round(width / multiple)) * multiple, max(1, round(height / multiple)) * multiple
 
 
 def sized_tensor(image: Image.Image, size: tuple[int, int]) -> torch.Tensor:
@@ -111,7 +111,7 @@ def sized_tensor(image: Image.Image, size: tuple[int, int]) -> torch.Tensor:
 
 
 def sized_mask(image: Image.Image, size: tuple[int, int]) -> torch.Tensor:
-    """A mask, read as by `open_mask`, placed as `sized_tensor` places its image: (1,1,height,width), 0 and 1."""
+    """A mask, read as by `open_mask`, placed as `sized_tensor` places images: (1,1,height,width), 0 and 1."""
     return _mask_tensor(ImageOps.fit(_to_binary(image), size, Image.Resampling.BOX))
 
 
