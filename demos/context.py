@@ -18,6 +18,7 @@ from types import ModuleType
 import torch
 from gradio.utils import get_upload_folder
 
+from textedit_core.models.diffusion.memory import check
 from textedit_core.models.diffusion.safety import SafetyChecker
 
 log = logging.getLogger("textedit")
@@ -142,6 +143,8 @@ class Context:
         """
         if not self.folders:
             raise ValueError("Memory: the host of this page has set it.")
+        if level != "auto":
+            check(level)
         with self._loading, self._lock:
             changed = {name: models.with_memory(level) for name, models in self._models.items()}
             self._models.update(changed)

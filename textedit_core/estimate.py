@@ -57,7 +57,7 @@ def of(asked: Request, rows: int = 1) -> Estimate | None:
     model = asked.inputs.get("model")
     if not isinstance(model, LatentModel):
         return None
-    if memory.bytes_of(networks(model)) < HEAVY // 20:  # its activations are as small
+    if memory.bytes_of(networks(model)) < HEAVY // 4:  # its activations are as small
         return None
     found = _estimate(asked, model, rows, model.memory)
     if found.peak < HEAVY:

@@ -339,7 +339,8 @@ class Tab(BuiltTab, MethodPanel):
         with self.ctx.stops.running(request.session_hash) as stop:
             yield {self.edit_status: ""}
             run = Run.of(self.view.read(self.ctx, values), stop, values)
-            yield {self.edit_status: memory_note(run.asked)}
+            if said := memory_note(run.asked):
+                yield {self.edit_status: said}
             yield from self.finish(run)
 
     @guarded("fit.status")
