@@ -84,7 +84,7 @@ def test_the_latent_of_a_method_is_told_apart_from_what_its_fit_makes():
 
 def test_the_settings_have_a_name_each_and_go_to_their_functions():
     found = read("invented", fakes.edit, fakes.fit)
-    assert list(found.knobs) == ["rounds", "fit_seed", "eta", "steps", "seed"]
+    assert list(found.knobs) == ["rounds", "fit_seed", "eta", "steps", "seed", *found.finish_knobs]
     assert (found.fit_knobs, found.edit_knobs) == (("rounds", "fit_seed"), ("eta", "steps", "seed"))
     assert found.batched == ("eta", "seed")
     settings = {"rounds": 1, "fit_seed": 2, "eta": 3, "steps": 4, "seed": 5}

@@ -52,10 +52,11 @@ def test_settings_are_what_was_given_then_the_preset_then_the_default(models):
     how = read("invented", fakes.edit, fakes.fit)
     given = {"image": Image.new("RGB", (4, 4)), "prompt": "x"}
     made = request(how, models, given, {"rounds": 3})
-    assert made.settings == {"rounds": 3, "fit_seed": 0, "eta": 0.5, "steps": 3, "seed": 4}
+    settings = {"rounds": 3, "fit_seed": 0, "eta": 0.5, "steps": 3, "seed": 4}
+    assert made.settings == settings | {"keep_details": 0, "upscale": "none"}
     assert request(how, models, given, {"seed": 9}).settings["seed"] == 9
     assert made.at(seed=2).settings["seed"] == 2 and made.settings["seed"] == 4
-    assert made.record.knobs == made.settings and made.record.prompts == {"prompt": "x"}
+    assert made.record.knobs == settings and made.record.prompts == {"prompt": "x"}
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,7 @@ def _sweep(options: Mapping[str, Any]) -> None:
     asked, cache = request_of(options, values), Cache(folder=options["cache"])
     folder.mkdir(parents=True, exist_ok=True)
     _tell_memory(asked, options["batch_size"])
-    if asked.has_fit and set(values) <= set(how.edit_knobs):  # one fit for all cells: tell its steps
+    if asked.has_fit and not set(values) & set(how.fit_knobs):  # one fit for all cells: tell its steps
         last(_with_progress(fit(asked, cache)))
     steps = sweep(asked, values, cache, batch_size=options["batch_size"])
     _write_sweep(folder, _with_progress(steps, "cells"), axes, options["cell_size"], asked.record)

@@ -16,6 +16,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+from textedit_core import large
 from textedit_core.knobs import BoundKnob, knobs, method_knobs, positionals, split_settings
 from textedit_core.models import zoo
 from textedit_core.steps import Step
@@ -48,9 +49,12 @@ class Method:
 
     name: of its file in methods/.  edit, fit: its functions; fit is None where nothing is done once.
     inputs: by name, those of the fit first, then those that only the edit takes.  knobs: every setting by
-    name, those of the fit first; a knob that both have is `fit_NAME` for the fit.  fitted: the parameter of
-    `edit` that takes what the fit makes, "" without a fit.  edited_latent: from the arguments of `edit` to
-    the `Latent` that it renders; None where no latent is edited.
+    name, those of the fit first, then the edit's; a knob that both have is `fit_NAME` for the fit. The last
+    ones are the same for every method: what is done with a finished edit (`large.finish`).  fitted: the
+    parameter of `edit` that takes what the fit makes, "" without a fit.  edited_latent: from the arguments of
+    `edit` to the `Latent` that it renders; None where no latent is edited.  rebuild: from the model and the
+    fitted value to the source as an edit of nothing would draw it; None where that is the autoencoder's
+    picture, or the latent's.
     """
 
     name: str
@@ -60,6 +64,7 @@ class Method:
     knobs: Mapping[str, BoundKnob]
     fitted: str
     edited_latent: Callable[..., Any] | None = None
+    rebuild: Callable[..., Iterator[Step[Any]]] | None = None
 
     @property
     def batched(self) -> tuple[str, ...]:
@@ -79,7 +84,12 @@ class Method:
     @cached_property
     def fit_knobs(self) -> tuple[str, ...]:
         """The names of the settings of the fit, as in `knobs`."""
-        return tuple(name for name in self.knobs if name not in self.edit_knobs)
+        return tuple(name for name in self.knobs if name not in (*self.edit_knobs, *self.finish_knobs))
+
+    @cached_property
+    def finish_knobs(self) -> tuple[str, ...]:
+        """The names of the settings of what is done with a finished edit."""
+        return tuple(name for name in large.KNOBS if name in self.knobs)
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -140,7 +150,8 @@ def load(name: str) -> Method:
         raise unknown(name) from None
     if not hasattr(module, "edit"):
         raise ValueError(f"'{name}' prepares an image and does not edit it; choose another method.")
-    return read(name, module.edit, getattr(module, "fit", None), getattr(module, "edited_latent", None))
+    others = (getattr(module, other, None) for other in ("fit", "edited_latent", "rebuild"))
+    return read(name, module.edit, *others)
 
 
 @lru_cache(maxsize=256)
@@ -149,6 +160,7 @@ def read(
     edit: Callable[..., Any],
     fit: Callable[..., Any] | None = None,
     edited_latent: Callable[..., Any] | None = None,
+    rebuild: Callable[..., Any] | None = None,
 ) -> Method:
     """A method of this name with these functions.
 
@@ -167,7 +179,19 @@ def read(
     left = [key for key in positionals(edit) if key not in inputs] if fit else []
     if fit and len(left) != 1:
         raise TypeError(f"{edit.__qualname__} needs {left}, where one is left for the fitted value.")
-    return Method(name, edit, fit, inputs, method_knobs(edit, fit), (left or [""])[0], edited_latent)
+    settings = method_knobs(edit, fit) | _finishing(edit)
+    return Method(name, edit, fit, inputs, settings, (left or [""])[0], edited_latent, rebuild)
+
+
+def _finishing(edit: Callable[..., Any]) -> dict[str, BoundKnob]:
+    """The knobs of what is done with a finished edit. TypeError where the edit has one of that name.
+
+    An edit at the picture's own size keeps its details by itself.
+    """
+    if own := set(large.KNOBS) & set(knobs(edit)):
+        raise TypeError(f"{edit.__qualname__}: {', '.join(own)} is the name of a knob that all edits have.")
+    unused = ("keep_details",) if getattr(edit, "any_size", False) else ()
+    return {name: knob for name, knob in large.KNOBS.items() if name not in unused}
 
 
 def _is_given_later(annotation: Any) -> bool:

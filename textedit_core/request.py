@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from textedit_core import cache as caches
-from textedit_core import images, method
+from textedit_core import details, images, large, masks, method
 from textedit_core.costs import Cost, Costs
 from textedit_core.knobs import BoundKnob, knobs, positionals
 from textedit_core.method import Input, Method
@@ -33,7 +33,8 @@ from textedit_core.record import Record, image_sha
 from textedit_core.steps import Step
 
 MULTIPLE = 8  # pixels, of which both sides of a picture are multiples that is worked on at its own aspect
-PROJECTING, FITTING, EDITING = "projection", "fit", "edit"  # the stages, in their order
+# The stages, in their order.
+PROJECTING, FITTING, EDITING, FINISHING = "projection", "fit", "edit", "finish"
 # The settings of a picked and of a projected latent, by their names in a record and on the command line.
 SAMPLE = {f"latent_{name}": knob for name, knob in knobs(latents.from_seed).items()}
 PROJECTION = {f"projection_{name}": knob for name, knob in knobs(projection.fit).items()}
@@ -121,9 +122,10 @@ class Request:
 
     @property
     def recorded(self) -> dict[str, Any]:
-        """The settings that the picture depends on: those of the edit alone where there is no fit to make."""
-        names = self.method.knobs if self.has_fit else self.method.edit_knobs
-        return {name: self.settings[name] for name in names}
+        """The settings that the picture depends on: without those of the fit where there is none to make, and
+        of what is done with a finished edit where nothing is."""
+        names = (*(self.method.fit_knobs if self.has_fit else ()), *self.method.edit_knobs)
+        return {name: self.settings[name] for name in names} | self.finishing
 
     @cached_property
     def record(self) -> Record:
@@ -170,6 +172,63 @@ class Request:
         arguments = self.method.edit_arguments(self.inputs, fitted)
         return Call(self.method.edit, arguments, self.method.split(self.settings)[1])
 
+    @property
+    def finishing(self) -> dict[str, Any]:
+        """The settings of what is done with a finished edit; {} where it is shown as it is."""
+        chosen = {name: self.settings[name] for name in self.method.finish_knobs}
+        return chosen if any(value != large.KNOBS[name].default for name, value in chosen.items()) else {}
+
+    def rebuild_call(self, fitted: Any = None) -> Call:
+        """What the models make of the source unedited, at their own size. The latent must have been found."""
+        how = self.method
+        if how.rebuild is not None:
+            return Call(how.rebuild, (self.inputs["model"], fitted), {})
+        if how.latent is not None:
+            return Call(large.rendered, (self.models.generator, self.inputs[how.latent.name]), {})
+        return Call(large.autoencoded, (self.inputs["model"], self.inputs["image"]), {})
+
+    def finish_call(self, edit: Tensor, rec: Tensor | None) -> Call:
+        """What is done with an edit (1,3,h,w); rec: of `rebuild_call`, needed where details are kept."""
+        own = self.own_picture if rec is not None else None
+        box = None if own is None else self._seen(own.shape[3], own.shape[2])
+        enlarger = part_of(self.models, "enlarger", None, fetch=False)
+        scale = self._scale(*edit.shape[-2:])
+        return Call(large.finish, (edit, rec, own, box, enlarger, scale), self.finishing)
+
+    @property
+    def own_picture(self) -> Tensor:
+        """The source at its own size, (1,3,H,W) in [-1,1]. ValueError where a latent was picked."""
+        if self.picture is not None:
+            return images.native_tensor(self.picture)
+        if "image" not in self.inputs:
+            raise ValueError(_NO_DETAILS)
+        return self.inputs["image"].cpu()
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Height and width of its picture, in pixels."""
+        side = self.models.generator.size if self.method.latent else 0
+        height, width = self.inputs["image"].shape[-2:] if "image" in self.inputs else (side, side)
+        scale = self._scale(height, width) if self.settings["upscale"] != "none" else 1.0
+        height, width = round(height * scale), round(width * scale)
+        if not self.settings.get("keep_details") or self.picture is None:
+            return height, width
+        _, top, _, bottom = self._seen(self.picture.width, self.picture.height)
+        times = max(1.0, height / (bottom - top)) if scale > 1 else 1.0
+        return round(self.picture.height * times), round(self.picture.width * times)
+
+    def _seen(self, width: int, height: int) -> masks.Box:
+        """The part of its picture of this size that the models see."""
+        image = self.inputs.get("image")
+        shape = (1, 1) if image is None else (image.shape[2], image.shape[3])
+        return details.box_of(width, height, self.resize, shape=shape)
+
+    def _scale(self, height: int, width: int) -> float:
+        """How many times the side an edit becomes by `upscale`: one at its own size no larger than others."""
+        if not self.method.any_size:
+            return large.SCALE
+        return max(1.0, min(large.SCALE, large.SCALE * _size(self.inputs) / max(height, width)))
+
 
 @dataclass(frozen=True, eq=False)
 class Result:
@@ -178,6 +237,7 @@ class Result:
     image: (1,3,H,W) in [-1,1].  source: what it was made of, the picture as the model saw it, (1,3,H,W), or
     the image of the latent.  fitted: what the fit made, None without one.  costs: seconds and UNet rows of
     each stage, and whether it came from the cache.  located: the request with its latent found.
+    unfinished: the edit at the models' own size, where `image` is what was made of it; else None.
     """
 
     image: Tensor
@@ -186,6 +246,24 @@ class Result:
     fitted: Any = None
     costs: Mapping[str, Cost] = field(default_factory=dict)
     located: Request | None = None
+    unfinished: Tensor | None = None
+
+    @property
+    def edited(self) -> Tensor:
+        """The edit as the method made it, (1,3,h,w) like `source`: what is measured."""
+        return self.image if self.unfinished is None else self.unfinished
+
+    @cached_property
+    def source_shown(self) -> Tensor | None:
+        """The source in the frame and at the size of `image`, to stand beside it; None where `source` is."""
+        if self.unfinished is None or self.source is None:
+            return self.source
+        asked, size = self.request, (self.image.shape[2], self.image.shape[3])
+        if asked.settings.get("keep_details"):
+            return details.resized(asked.own_picture, size)
+        if asked.picture is not None and asked.method.latent is None and not asked.method.any_size:
+            return images.square_tensor(asked.picture, size[0], asked.resize)
+        return details.resized(self.source, size)
 
     @cached_property
     def latent(self) -> Latent:
@@ -249,7 +327,7 @@ def request(
     chosen = {name: knob.default for name, knob in how.knobs.items()} | preset(models, how) | typed
     prompts = {name: inputs[name] for name in how.texts if inputs.get(name) is not None}
     fitted = inputs.get(how.fitted) if how.fitted else None
-    if fitted is None and set(typed) | set(swept) <= set(how.edit_knobs) and how.fitted in zoo.PRETRAINED:
+    if fitted is None and how.fitted in zoo.PRETRAINED and not {*typed, *swept} & {*how.fit_knobs}:
         fitted = models.pretrained(how.fitted, prompts.get("prompt", ""))
     unused = set(positionals(how.fit)) - set(positionals(how.edit)) if how.fit and fitted is not None else ()
     given: dict[str, Any] = {}
@@ -267,6 +345,9 @@ def request(
             given[one.name] = _given(one, how, models, value, size, resize, fetch)
     picture = inputs.get("image" if "image" in how.inputs else how.latent.name if how.latent else "")
     opened = picture if isinstance(picture, Image.Image) else None
+    latent = given[how.latent.name] if how.latent else None
+    if chosen.get("keep_details") and not isinstance(latent, Projected | None) and opened is None:
+        raise ValueError(_NO_DETAILS)
     return Request(how, models, given, chosen, fitted, opened, resize, prompts, notes or {})
 
 
@@ -373,6 +454,9 @@ def _given(
     return square(value, size, resize).to(models.device)
 
 
+_NO_DETAILS = (
+    "Keep details: there is no picture of yours to keep them from; choose 0, or start from a picture."
+)
 _WANTED = {
     "image": "a picture",
     "mask": "a mask, white where the picture is to change",
@@ -387,15 +471,31 @@ _WANTED = {
 def run(asked: Request, cache: caches.Cache | None = None, costs: Costs | None = None) -> Iterator[Step[Any]]:
     """Make the picture: its projection, its fit and its edit, each from the cache where it is known.
 
-    Every step names its stage, "projection", "fit" or "edit", and counts within it. A step of the first two
-    has what is found so far as its value; the value of the last step is the `Result`. Closing the iterator
-    stops the work at once.  costs: where seconds and UNet rows are counted.
+    Every step names its stage, "projection", "fit", "edit" or "finish", and counts within it. A step of the
+    first two has what is found so far as its value; the value of the last step is the `Result`. Closing the
+    iterator stops the work at once.  costs: where seconds and UNet rows are counted.
     """
     costs = costs or Costs(asked.models.device, asked.inputs)
     found, fitted = yield from prepared(asked, cache, costs)
     image, step = yield from _stage(EDITING, found.edit_call(fitted), cache, costs)
-    result = Result(image, asked, source_of(found), fitted, costs.stages, found)
+    result = yield from _finished(asked, found, fitted, image, cache, costs)
     yield Step(step.total, step.total, result, step.loss, EDITING)
+
+
+def finish(
+    asked: Request,
+    fitted: Any,
+    edit: Tensor,
+    cache: caches.Cache | None = None,
+    costs: Costs | None = None,
+) -> Iterator[Step[Any]]:
+    """What `run` does with a finished edit (1,3,h,w), for a caller that has made it in a batch of its own.
+
+    asked: with its latent found. The value of the last step is the `Result`.
+    """
+    costs = costs or Costs(asked.models.device, asked.inputs)
+    result = yield from _finished(asked, asked, fitted, edit, cache, costs)
+    yield Step(1, 1, result, stage=FINISHING)
 
 
 def fit(asked: Request, cache: caches.Cache | None = None, costs: Costs | None = None) -> Iterator[Step[Any]]:
@@ -451,20 +551,42 @@ def prepared(
     return found, fitted
 
 
+def finished(
+    found: Request, fitted: Any, edit: Tensor, cache: caches.Cache | None, costs: Costs
+) -> Generator[Step[Any], None, Tensor]:
+    """The steps after the edit (1,3,h,w) of a request with its latent found, after a fit; returns what is
+    shown of it, (1,3,H,W). Without any where the edit is shown as it is."""
+    if not found.finishing:
+        return edit
+    rec = None
+    if found.finishing.get("keep_details"):
+        rec, _ = yield from _stage(FINISHING, found.rebuild_call(fitted), cache, costs)
+    image, _ = yield from _stage(FINISHING, found.finish_call(edit, rec), cache, costs)
+    return image
+
+
+def _finished(
+    asked: Request, found: Request, fitted: Any, edit: Tensor, cache: caches.Cache | None, costs: Costs
+) -> Generator[Step[Any], None, Result]:
+    image = yield from finished(found, fitted, edit, cache, costs)
+    unfinished = None if image is edit else edit
+    return Result(image, asked, source_of(found), fitted, costs.stages, found, unfinished)
+
+
 def _stage(
     stage: str, call: Call, cache: caches.Cache | None, costs: Costs
 ) -> Generator[Step[Any], None, tuple[Any, Step[Any]]]:
     """The steps of a call through the cache, each with the name of its stage, and their costs counted.
 
-    Returns the finished value, and the last step. The last step of an edit is not yielded here: its value is
-    not a `Result` yet.
+    Returns the finished value, and the last step. The last step of an edit, or of what is done with one, is
+    not yielded here: its value is not a `Result` yet.
     """
     store, last = caches.default if cache is None else cache, None
     key = call.key()
     is_known = store.get(key) is not None
     for step in costs.watch(stage, call.cached_as(key, store), is_known):
         last = step
-        if stage != EDITING:
+        if stage not in (EDITING, FINISHING):
             yield replace(step, stage=stage)
         elif step.done < step.total:
             yield replace(step, value=None, stage=stage)

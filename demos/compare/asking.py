@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from demos.compare.contenders import BY_NAME, SDEDIT_KNOBS, SEED, offered, painting_values
+from demos.compare.contenders import BY_NAME, LARGE, SDEDIT_KNOBS, SEED, offered, painting_values
 from demos.context import Context
 from demos.shared import knobs, painting
 from demos.shared.checks import image_problem, models_problem, prompt_problem
@@ -22,7 +22,7 @@ AT_FIRST = ("sdedit", "imagic")
 FETCHED = {"diffusion": "at the top of the page", "paint_by_example": "on the Paint by Example tab"}
 NO_PROMPT = "Write the prompt: what should the edited picture show?"
 NO_SOURCE_PROMPT = "Write the source prompt: {} starts from what the source shows now."
-KNOBS = {"seed": SEED} | SDEDIT_KNOBS.knobs
+KNOBS = {"seed": SEED} | SDEDIT_KNOBS.knobs | LARGE.knobs
 
 
 class Asking:
@@ -53,6 +53,8 @@ class Asking:
         self.seed = knobs.control(SEED, elem_id=f"{METHOD}-seed")
         with gr.Accordion("Settings of SDEdit", open=False):
             self.sdedit = SDEDIT_KNOBS.widgets(self.ctx.presets(self.ctx.default, "sdedit"))
+        with gr.Accordion("Size and details of the results", open=False):
+            self.large = LARGE.widgets({})
 
     def draw_painting(self) -> None:
         """Mask and exemplar; all other settings are those that the Paint by Example tab has at first."""
@@ -92,6 +94,7 @@ class Asking:
             "exemplar": self.exemplar,
             "seed": self.seed,
             **self.sdedit,
+            **self.large,
         }
 
     def problems(self, values: dict) -> dict[str, str]:
@@ -158,7 +161,7 @@ class Asking:
     def restore_outputs(self) -> list:
         """What Recall sets."""
         widgets = [self.prompt.text, self.source.sizing, self.methods, self.seed]
-        return [*widgets, *self.sdedit.values()]
+        return [*widgets, *self.sdedit.values(), *self.large.values()]
 
     def restore(self, about) -> list:
         """Updates for `restore_outputs` from a record of SDEdit's."""

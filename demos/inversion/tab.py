@@ -18,7 +18,7 @@ from demos.shared.results import ResultPanel
 from demos.shared.source import SourceBox
 from demos.shared.tab import Run, Tab
 from textedit_core import request as engine
-from textedit_core.request import Request, Result
+from textedit_core.request import Request
 
 NAME, METHOD = "Null-text + P2P", "prompt_to_prompt"
 FIRST_STEPS = (
@@ -260,10 +260,12 @@ the words look."""
         edited = yield from self.watch(run, steps, pictures=len(every))
         if edited is None:
             return
-        results = [
-            Result(image, one, one.inputs["image"], fitted, run.costs.stages)
-            for image, one in zip(edited.images.split(1), every, strict=True)
-        ]
+        results = []
+        for image, one in zip(edited.images.split(1), every, strict=True):
+            finishing = engine.finish(one, fitted, image, costs=run.costs)
+            results.append((yield from self.watch(run, finishing)))
+            if results[-1] is None:
+                return
         shown = runs.present_all(results, edited, self.ctx.folder())
         passed = [one for one in shown if one["edit"]]
         refused = len(shown) - len(passed)

@@ -48,8 +48,8 @@ def score(result: Result) -> dict[str, float] | None:
     asked, clip = result.request, optional_part(result.request.models, "clip")
     if clip is None:
         return None
-    alike = metrics.exemplar_score(clip, result.image, asked.inputs["exemplar"], hole(asked))
-    similarity = metrics.clip_similarity(clip, result.image, result.source)
+    alike = metrics.exemplar_score(clip, result.edited, asked.inputs["exemplar"], hole(asked))
+    similarity = metrics.clip_similarity(clip, result.edited, result.source)
     return {"exemplar": float(alike), "similarity": float(similarity)}
 
 

@@ -27,7 +27,7 @@ from demos.shared.view import MethodView
 from textedit_core import estimate
 from textedit_core import request as engine
 from textedit_core.costs import Costs
-from textedit_core.request import EDITING, FITTING, PROJECTING, Request, Result, known_fit, located
+from textedit_core.request import EDITING, FINISHING, FITTING, PROJECTING, Request, Result, known_fit, located
 from textedit_core.steps import Step
 
 STOPPED_PROJECTING = "Stopped while projecting. Fewer projection steps are quicker."
@@ -158,7 +158,10 @@ class Tab(BuiltTab, MethodPanel):
         self.controls["seed"] = self.seeds.number
 
     def draw_run(self) -> None:
-        """Edit, Stop and the line below them."""
+        """What is done with a finished edit, folded; Edit, Stop and the line below them."""
+        presets = self.ctx.presets(self.ctx.default, self.view.name)
+        with gr.Accordion("Size and details of the result", open=False):
+            self.draw_knobs(self.view.finish_knobs, presets)
         label, name = f"{self.edit_number}  Edit", self.view.name
         with gr.Row(elem_classes="run"):
             self.edit_button = gr.Button(
@@ -314,7 +317,8 @@ class Tab(BuiltTab, MethodPanel):
         if not cell:
             return {self.widgets[0]: gr.skip()}
         made = knobs.settings_of(cell)
-        set_knobs = {self.controls[name]: gr.update(value=made[name]) for name in self.knobs}
+        made = {name: made.get(name, self.knobs[name].default) for name in self.knobs}
+        set_knobs = {self.controls[name]: gr.update(value=value) for name, value in made.items()}
         row = {self.seeds.mode: "fixed"} if self.seeds else {}  # or the next edit would show another picture
         return set_knobs | row | self.result.show(cell)
 
@@ -375,12 +379,14 @@ class Tab(BuiltTab, MethodPanel):
                 elif step.stage == EDITING:
                     drawn += 1
                     yield {status: bar(step.done, step.total, step_words("Editing", step))}
+                elif step.stage == FINISHING:
+                    yield {status: bar(step.done, step.total, step_words("Enlarging", step))}
                 if stopped:
                     if step.stage != FITTING or status is self.edit_status:  # else the panel has said it
                         yield {status: note(self.stopped_words(step, progress))}
                     return None
         cost = run.costs.stages.get(EDITING)
-        if cost and not cost.cached:
+        if cost and drawn and not cost.cached:
             models, kind = run.asked.models.name, f"{run.asked.method.name} edit"
             self.ctx.pace.observe(models, kind, drawn * pictures, cost.seconds)
         return step.value if step else None

@@ -20,15 +20,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from demos.context import Context
 from textedit_core import cache, images, method, metrics
 from textedit_core.costs import Cost
 from textedit_core.knobs import BoundKnob
+from textedit_core.large import autoencoded
 from textedit_core.method import Method
-from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.request import Request, Result, part_of, request
 from textedit_core.steps import Step, last
 
@@ -82,8 +81,8 @@ def clip_scores(result: Result) -> dict[str, float] | None:
     if clip is None or not prompt:
         return None
     return {
-        "clip": float(metrics.clip_score(clip, result.image, prompt)),
-        "similarity": float(metrics.clip_similarity(clip, result.image, result.source)),
+        "clip": float(metrics.clip_score(clip, result.edited, prompt)),
+        "similarity": float(metrics.clip_similarity(clip, result.edited, result.source)),
     }
 
 
@@ -92,15 +91,9 @@ def prompt_of(asked: Request) -> str:
     return next(reversed(asked.prompts.values()), "")
 
 
-@torch.no_grad()
-def autoencoder(model: LatentDiffusion, image: Tensor) -> Iterator[Step[Tensor]]:
-    """What the autoencoder alone makes of an image (1,3,H,W): no edit can be closer than this."""
-    yield Step(1, 1, model.decode(model.encode(image)))
-
-
 def source_and_autoencoder(result: Result) -> dict[str, Tensor]:
     """The pictures that most results stand beside: the source, and what the autoencoder makes of it."""
-    rebuilt = last(cache.cached(autoencoder, result.request.models.diffusion, result.source))
+    rebuilt = last(cache.cached(autoencoded, result.request.models.diffusion, result.source))
     return {"source": result.source, "reconstruction": rebuilt}
 
 
@@ -167,13 +160,18 @@ class MethodView:
 
     @property
     def knobs(self) -> dict[str, BoundKnob]:
-        """The knobs that have a widget, by name; those of the fit first."""
+        """The knobs that have a widget, by name; those of the fit first, those that all methods have last."""
         known = self.method.knobs
-        return dict(known) if self.has_fit else {name: known[name] for name in self.edit_knobs}
+        names = (*self.edit_knobs, *self.finish_knobs)
+        return dict(known) if self.has_fit else {name: known[name] for name in names}
 
     @property
     def edit_knobs(self) -> tuple[str, ...]:
         return self.method.edit_knobs
+
+    @property
+    def finish_knobs(self) -> tuple[str, ...]:
+        return self.method.finish_knobs
 
     @property
     def fit_knobs(self) -> tuple[str, ...]:
@@ -183,7 +181,8 @@ class MethodView:
     def labels(self) -> dict[str, str]:
         """Knob names and how the menus call them; those of the edit first, they cost least."""
         known = self.knobs
-        return {name: known[name].label for name in (*self.edit_knobs, *self.fit_knobs)}
+        names = (*self.edit_knobs, *self.finish_knobs, *self.fit_knobs)
+        return {name: known[name].label for name in names}
 
     def settings(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The knobs among the values of the widgets, checked; the others at their defaults."""

@@ -6,22 +6,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from demos.context import Context
 from demos.shared.knobs import KnobGroup
 from demos.shared.view import MethodView, from_widgets, optional_part
 from textedit_core import cache, images
+from textedit_core.large import rendered
 from textedit_core.methods import projection
 from textedit_core.models.clip import token_count
 from textedit_core.models.style import latents
-from textedit_core.models.style.latents import Latent
 from textedit_core.models.style.models import StyleGenerator
 from textedit_core.request import PROJECTION as PROJECTION_KNOBS
 from textedit_core.request import SAMPLE as SAMPLE_KNOBS
 from textedit_core.request import Projected, Request, Result, Sample, projected
-from textedit_core.steps import Step, last
+from textedit_core.steps import last
 
 PART = "generator"  # the part of the models that every technique needs
 OPTIONAL_PARTS = ("clip", "encoder", "identity")  # used where the models have them
@@ -32,12 +31,6 @@ GALLERY, AT_ONCE = 12, 4
 THUMBNAIL = 128  # pixels
 SMALL = 256  # pixels; images up to this side fit in memory by the dozen
 OWN = "Own picture"  # as its field is called
-
-
-@torch.no_grad()
-def rendered(generator: StyleGenerator, latent: Latent) -> Iterator[Step[Tensor]]:
-    """The images of a latent (B,3,H,W)."""
-    yield Step(1, 1, latent.image(generator))
 
 
 def sample(generator: StyleGenerator, values: Mapping[str, Any]) -> Tensor:
@@ -87,7 +80,7 @@ def captions(result: Result) -> dict[str, str]:
         return {"source": origin}
     return {
         "source": origin,
-        "edit": f"identity {identity.similarity(result.image, result.source).item():.2f}",
+        "edit": f"identity {identity.similarity(result.edited, result.source).item():.2f}",
     }
 
 

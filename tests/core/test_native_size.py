@@ -86,3 +86,13 @@ def test_the_grid_of_maps_follows_the_shorter_side():
 def test_a_generator_of_squares_says_so(tiny):
     with pytest.raises(ValueError, match="'native' makes no square; use 'crop' or 'pad'"):
         images.square_tensor(picture(4, 4), 8, "native")
+
+
+def test_details_come_back_over_all_of_a_picture_of_its_own_shape(tiny):
+    from textedit_core.details import box_of
+
+    assert box_of(90, 60, "native", shape=(48, 72)) == (0, 0, 90, 60)
+    assert box_of(500, 100, "native", shape=(16, 64)) == (50, 0, 450, 100)
+    inputs = {"image": picture(90, 60), "prompt": PROMPT}
+    asked = request("sdedit", tiny, inputs, {"steps": 2, "keep_details": 1.0}, resize="native")
+    assert last(run(asked)).image.shape == (1, 3, 60, 90)

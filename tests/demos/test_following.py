@@ -97,9 +97,10 @@ def test_sdedit_follows_the_presets_of_its_own(tabs, monkeypatch, picture):  # n
     monkeypatch.setattr(type(tab.ctx), "presets", lambda *_: {"strength": 0.7, "guidance_scale": 4.0})
     assert tab.suit_baseline("any") == [0.7, 4.0]
     monkeypatch.undo()
-    ask = tab.view.read(tab.ctx, asked(tab, picture(), guidance_scale=6.0, seed=5))
+    ask = tab.view.read(tab.ctx, asked(tab, picture(), guidance_scale=6.0, seed=5, keep_details=0.5))
     chosen = runs.beside(ask, {"sdedit_strength": 0.7, "sdedit_guidance_scale": 4.0})
-    assert chosen.settings == {"strength": 0.7, "guidance_scale": 4.0, "steps": 3, "seed": 5}
+    shared = {"steps": 3, "seed": 5, "keep_details": 0.5, "upscale": "none"}
+    assert chosen.settings == {"strength": 0.7, "guidance_scale": 4.0} | shared
     assert chosen.inputs["image"].equal(ask.inputs["image"]) and chosen.prompts == ask.prompts
 
 

@@ -116,7 +116,7 @@ def read_contestants(
         typed |= dict(_setting(text, known, name) for text in settings)
         axes = [parse_axis(text, known) for text in sweeps if _axis_name(text) in known]
         used |= set(typed) | {axis.name for axis in axes}
-        base = {one: bound.default for one, bound in known.items()} | preset(models, load(name))
+        base = {one: bound.default for one, bound in known.items()} | _preset(models, name, known)
         if seed is not None and "seed" in known:
             base["seed"] = known["seed"].check(seed)
             # It counts as typed where the edit has it: a seed of the fit alone is no reason to make a fit
@@ -219,10 +219,16 @@ class Bench:
 
 
 def _knobs_of(name: str) -> Mapping[str, BoundKnob]:
+    """The knobs of a method but those of what is done with a finished edit: edits are measured as made."""
     try:
-        return load(name).knobs
+        how = load(name)
     except ValueError as error:
         raise ValueError(f"--methods: {error}") from None
+    return {name: knob for name, knob in how.knobs.items() if name not in how.finish_knobs}
+
+
+def _preset(models: zoo.Models, name: str, known: Mapping[str, BoundKnob]) -> dict[str, Any]:
+    return {knob: value for knob, value in preset(models, load(name)).items() if knob in known}
 
 
 def _setting(text: str, known: Mapping[str, BoundKnob], method: str) -> tuple[str, Any]:

@@ -62,7 +62,8 @@ def _request(bench: Bench, pictures: Pictures, contestant: Contestant) -> Reques
     settings = contestant.settings_for(item)
     asked = {name: settings[name] for name in settings if name in contestant.typed or name in how.edit_knobs}
     made = request(how, models, given, asked, resize=bench.resize, swept=contestant.axes)
-    return made.at(**settings)
+    plain = {name: how.knobs[name].default for name in how.finish_knobs}  # edits are measured as made
+    return made.at(**settings, **plain)
 
 
 _SIZED = ("model", "generator")  # the inputs that say how large pictures are

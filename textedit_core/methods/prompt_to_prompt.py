@@ -254,6 +254,12 @@ def reconstruct(model: LatentDiffusion, fitted: Inversion) -> Tensor:
     return model.decode(fitted.latents[:1].to(model.device))
 
 
+@torch.no_grad()
+def rebuild(model: LatentDiffusion, fitted: Inversion) -> Iterator[Step[Tensor]]:
+    """`reconstruct` as one step."""
+    yield Step(1, 1, reconstruct(model, fitted))
+
+
 def _one_window(steps: Any) -> Any:
     """A tuple of steps is one window, (from, to), for every row, and not a list of two rows."""
     return {"default_": steps} if type(steps) is tuple else steps
