@@ -48,7 +48,7 @@ def create_app(
     """The whole page. `zoo` loads models by name; `models` is the name or folder chosen at start.
 
     safety: whether results are judged by the safety checker, which is then loaded here, fetched if need be.
-    limits: other fields of `Context`, dtype and folders.
+    limits: other fields of `Context`, dtype, folders and allowed.
     """
     zoo.describe(models)  # a wrong --models is one sentence at start, not an empty page
     if safety:

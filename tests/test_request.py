@@ -33,6 +33,8 @@ def models():
         clip="the clip",
         device=torch.device("cpu"),
         presets={"invented": {"seed": 4}},
+        base=None,
+        additions=None,
     )
 
 

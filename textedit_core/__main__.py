@@ -57,7 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(given: Sequence[str]) -> dict[str, Any]:
     """The words of a command line as options by name. ValueError, a sentence, for a mistake."""
-    return vars(_parser(list(given)).parse_args(list(given)))
+    options = vars(_parser(list(given)).parse_args(list(given)))
+    return (
+        options | {"models": " + ".join([options["models"], *options["add"]])}
+        if options.get("add")
+        else options
+    )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -116,6 +121,10 @@ def _add_flags(parser: _Parser, command: str, name: str) -> None:
     how = method.load(name)
     add = parser.add_argument
     add("--models", default="toon", metavar="NAME", help=MODELS)
+    about = (
+        "add a LoRA or a textual inversion to the models, FILE:0.8 or FILE:WORD; may be given several times"
+    )
+    add("--add", action="append", metavar="FILE", help=about)
     add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
     add("--cache", metavar="DIR", help="keep results in this folder, for the next run")
     help = "how pictures become square; native keeps their shape, for the models of texts (default crop)"
@@ -203,7 +212,7 @@ def _sweep(options: Mapping[str, Any]) -> None:
     from textedit_core.sweep import parse_axis, sweep
 
     how = method.load(options["method"])
-    axes = [parse_axis(options[flag], how.knobs) for flag in ("x", "y") if options[flag]]
+    axes = [parse_axis(options[flag], how.sweepable) for flag in ("x", "y") if options[flag]]
     values = {axis.name: axis.values for axis in axes}
     if len(values) < len(axes):
         raise ValueError(f"--y: '{axes[1].name}' is on --x already; use another knob.")
@@ -216,10 +225,10 @@ def _sweep(options: Mapping[str, Any]) -> None:
     asked, cache = request_of(options, values), Cache(folder=options["cache"])
     folder.mkdir(parents=True, exist_ok=True)
     _tell_memory(asked, options["batch_size"])
-    if asked.has_fit and not set(values) & set(how.fit_knobs):  # one fit for all cells: tell its steps
+    if asked.has_fit and not set(values) & {*how.fit_knobs, *how.weights}:  # one fit: tell its steps
         last(_with_progress(fit(asked, cache)))
     steps = sweep(asked, values, cache, batch_size=options["batch_size"])
-    _write_sweep(folder, _with_progress(steps, "cells"), axes, options["cell_size"], asked.record)
+    _write_sweep(folder, _with_progress(steps, "cells"), axes, options["cell_size"], asked)
     print(folder)
 
 
@@ -280,6 +289,8 @@ def request_of(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
     how, models = method.load(options["method"]), _models(options)
     for line in zoo.fetching(options["models"], *(one.kind for one in how.inputs.values())):
         _note(line)
+    if models.additions is not None:
+        _note_additions(how, models)
     opened: dict[str, Any] = {}
     for one in how.inputs.values():
         if one.kind == "text":
@@ -322,6 +333,15 @@ def _tell_memory(asked: Any, rows: int = 1) -> None:
         _note(f"this takes {found.text}")
 
 
+def _note_additions(how: Any, models: Any) -> None:
+    """Say which words are added, or that the method does not use what something is added to."""
+    if not how.weights:
+        _note(f"{how.name} does not use the text-to-image model: what is added to that is left out")
+        return
+    for word in models.additions.words:
+        _note(f"the word that is added to prompts is {word}")
+
+
 def _latent(options: Mapping[str, Any], required: bool, models: Any) -> Any:
     """The latent that the flags name: a file, a picture to project, or a seed; None for none."""
     from textedit_core.images import open_image
@@ -347,23 +367,22 @@ def _latent(options: Mapping[str, Any], required: bool, models: Any) -> Any:
     return Sample(chosen["latent_seed"], chosen["latent_truncation"]) if facts else None
 
 
-def _write_sweep(
-    folder: Path, steps: Iterator[Any], axes: Sequence[Any], cell_size: int, record: Any
-) -> None:
+def _write_sweep(folder: Path, steps: Iterator[Any], axes: Sequence[Any], cell_size: int, asked: Any) -> None:
     """Each cell as a PNG once it is finished; sheet.png and sweep.json at the end, also of a stopped one."""
     from textedit_core.images import to_pil
     from textedit_core.record import save_png
     from textedit_core.sweep import cell_name, contact_sheet, summary
 
-    cells, written = (), set()
+    cells, written, record = (), set(), asked.record
     try:
         for step in steps:
             cells = step.value
             for cell in cells:
                 name = cell_name(cell)
                 if name not in written:
-                    settings = record.knobs | cell.settings
-                    save_png(to_pil(cell.image)[0], folder / name, replace(record, knobs=settings))
+                    settings, models = record.knobs | cell.settings, asked.at(**cell.coords).models.name
+                    of_cell = replace(record, knobs=settings, models=models)
+                    save_png(to_pil(cell.image)[0], folder / name, of_cell)
                     written.add(name)
     finally:
         if cells:

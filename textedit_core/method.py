@@ -19,6 +19,7 @@ from typing import Any
 from textedit_core import large
 from textedit_core.knobs import BoundKnob, knobs, method_knobs, positionals, split_settings
 from textedit_core.models import zoo
+from textedit_core.models.additions import WEIGHTS
 from textedit_core.steps import Step
 
 # The kinds of input that a person gives; every other kind is a part of the models.
@@ -65,6 +66,17 @@ class Method:
     fitted: str
     edited_latent: Callable[..., Any] | None = None
     rebuild: Callable[..., Iterator[Step[Any]]] | None = None
+
+    @cached_property
+    def weights(self) -> Mapping[str, BoundKnob]:
+        """The weights of LoRAs that may be added to the models, as knobs: of every method that works on the
+        text-to-image model, and in no signature."""
+        return WEIGHTS if any(one.kind == "diffusion" for one in self.inputs.values()) else {}
+
+    @cached_property
+    def sweepable(self) -> Mapping[str, BoundKnob]:
+        """The knobs and the weights of LoRAs, by name: all that an axis of a sweep may be."""
+        return {**self.knobs, **self.weights}
 
     @property
     def batched(self) -> tuple[str, ...]:

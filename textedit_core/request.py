@@ -26,6 +26,7 @@ from textedit_core.knobs import BoundKnob, knobs, positionals
 from textedit_core.method import Input, Method
 from textedit_core.methods import projection
 from textedit_core.models import zoo
+from textedit_core.models.additions import WEIGHTS
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.models.style import latents
 from textedit_core.models.style.latents import Latent
@@ -93,7 +94,8 @@ class Request:
     inputs: the value of every input of the method, by name: parts of the models (None for one that only the
     fit takes, where nothing is fitted), pictures (1,3,H,W) in [-1,1], masks (1,1,H,W), texts; a latent as a
     `Latent`, or as a `Sample` or `Projected` that becomes one when it is needed.
-    settings: a value for every knob by its name in `Method.knobs`.  fitted: a value to use instead of making
+    settings: a value for every knob by its name in `Method.knobs`, and for the weight of every LoRA that is
+    added to the models, which have it so.  fitted: a value to use instead of making
     a fit: one that comes with the models, or that was picked; else None.  picture: the source as it was
     opened, None where a latent was picked.  resize: how pictures were made square, "crop" or "pad",
     or "native".
@@ -113,7 +115,14 @@ class Request:
     def at(self, **settings: Any) -> Request:
         """The same request with other values for some knobs. ValueError for a wrong knob or value."""
         checked = {name: _knob(self.method, name).check(value) for name, value in settings.items()}
-        return replace(self, settings={**self.settings, **checked})
+        changed = replace(self, settings={**self.settings, **checked})
+        weights = {name: value for name, value in checked.items() if name in self.method.weights}
+        models = _at_weights(self.models, weights)
+        if models is self.models:
+            return changed
+        kinds = {one.name: one.kind for one in self.method.inputs.values()}
+        parts = {name: models.diffusion for name, kind in kinds.items() if kind == "diffusion"}
+        return replace(changed, models=models, inputs={**self.inputs, **parts})
 
     @property
     def has_fit(self) -> bool:
@@ -125,7 +134,8 @@ class Request:
         """The settings that the picture depends on: without those of the fit where there is none to make, and
         of what is done with a finished edit where nothing is."""
         names = (*(self.method.fit_knobs if self.has_fit else ()), *self.method.edit_knobs)
-        return {name: self.settings[name] for name in names} | self.finishing
+        weights = {name: self.settings[name] for name in self.method.weights if name in self.settings}
+        return {name: self.settings[name] for name in names} | weights | self.finishing
 
     @cached_property
     def record(self) -> Record:
@@ -314,6 +324,7 @@ def request(
     `images.native_size`; at its native size for a method of any size), or as a tensor of the right size;
     texts; a latent as `Latent`, `Sample` or `Projected`, or as a picture to project with the models' preset.
     A fitted value may be given too, under the name of the edit's parameter; then no fit is made.
+    models: of a method that does not use the text-to-image model, what is added to that is left out.
     settings: values by knob; others are the models' preset, else the paper's default.  swept: knobs that a
     sweep will set.  fetch: whether parts that may be missing are fetched from the hub.  notes: further facts
     for the record.
@@ -324,7 +335,11 @@ def request(
     """
     how = method.load(asked) if isinstance(asked, str) else asked
     typed = {name: _knob(how, name).check(value) for name, value in (settings or {}).items()}
+    weights = {name: typed.pop(name) for name in how.weights if name in typed}
+    models = _at_weights(models, weights) if how.weights else models.base or models
     chosen = {name: knob.default for name, knob in how.knobs.items()} | preset(models, how) | typed
+    if models.additions is not None:
+        chosen |= models.additions.weights
     prompts = {name: inputs[name] for name in how.texts if inputs.get(name) is not None}
     fitted = inputs.get(how.fitted) if how.fitted else None
     if fitted is None and how.fitted in zoo.PRETRAINED and not {*typed, *swept} & {*how.fit_knobs}:
@@ -395,9 +410,24 @@ def _preset(models: zoo.Models, name: str, known: Mapping[str, BoundKnob]) -> di
 
 
 def _knob(how: Method, name: str) -> BoundKnob:
-    if name not in how.knobs:
+    if name not in how.sweepable:
         raise ValueError(f"{how.name} has no knob called '{name}'; it has {', '.join(how.knobs)}.")
-    return how.knobs[name]
+    return how.sweepable[name]
+
+
+def _at_weights(models: zoo.Models, weights: Mapping[str, float]) -> zoo.Models:
+    """The models with these weights of their LoRAs. ValueError, a sentence, for one that they do not have."""
+    if not weights:
+        return models
+    known = models.additions.weights if models.additions is not None else {}
+    for name in weights:
+        if name not in known:
+            has = f"{len(known)} LoRA{'s' * (len(known) != 1)}" if known else "no LoRA"
+            raise ValueError(
+                f"{WEIGHTS[name].label}: {has} is added to the models; add one, as in "
+                f"{(models.base or models).name} + style.safetensors."
+            )
+    return models.at_weights(weights)
 
 
 def _size(given: Mapping[str, Any]) -> int:

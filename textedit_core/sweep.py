@@ -35,17 +35,18 @@ __all__ = [
 def plan(axes: Mapping[str, Sequence[Any]], method: Method) -> list[dict[str, Any]]:
     """The cells in the order they are computed, each as {knob: value}: the costliest axis is the outermost.
 
-    A knob of the fit costs most (a new fit for each value), then a knob of the edit, then one it can batch,
-    then one of what is done with a finished edit.
+    A knob of the fit, and the weight of a LoRA, cost most (a new fit for each value), then a knob of the
+    edit, then one it can batch, then one of what is done with a finished edit.
     ValueError, a sentence, for an unknown knob, a value out of range, or an axis without values.
     """
     checked = {}
     for name, values in axes.items():
-        knob = find_knob(method.knobs, name)
+        knob = find_knob(method.sweepable, name)
         checked[name] = list(dict.fromkeys(knob.check(value) for value in values))
         if not checked[name]:
             raise ValueError(f"{knob.label}: there are no values to sweep; give at least one.")
-    places = (method.fit_knobs, set(method.edit_knobs) - set(method.batched), method.batched)
+    first = (*method.fit_knobs, *method.weights)
+    places = (first, set(method.edit_knobs) - set(method.batched), method.batched)
     ordered = sorted(checked, key=lambda name: next((k for k, one in enumerate(places) if name in one), 3))
     found = (
         dict(zip(ordered, values, strict=True))
@@ -84,6 +85,7 @@ def sweep(
         Cell(place, replace(request, settings={**request.settings, **place}).recorded | place, None, 0.0)
         for place in plan(axes, request.method)
     ]
+    request = request.at(**cells[0].coords)  # it says so where there is no such LoRA
     store = caches.default if cache is None else cache
     counted = Costs(request.models.device, request.inputs) if costs is None else costs
     return _Sweep(request, cells, max(1, batch_size), store, keep, counted).steps()
@@ -104,8 +106,9 @@ class _Sweep:
 
     def steps(self) -> Iterator[Step[tuple[Cell, ...]]]:
         for _, group in self._grouped(range(len(self.planned)), self._of_fit):
-            asked = replace(self.request, settings={**self.request.settings, **self.planned[group[0]].coords})
-            found, fitted = yield from self._as_own_steps(prepared(asked, self.cache, self.costs))
+            self.request = self.request.at(**self.planned[group[0]].coords)
+            self.costs.inputs = self.request.inputs
+            found, fitted = yield from self._as_own_steps(prepared(self.request, self.cache, self.costs))
             self.request = replace(self.request, inputs=found.inputs)  # a latent is found once
             yield from self._edit_group(fitted, group)
 
@@ -195,7 +198,9 @@ class _Sweep:
         return Step(len(self.done), len(self.planned), self.value, loss, stage)
 
     def _of_fit(self, index: int) -> dict[str, Any]:
-        return self.request.method.split(self.planned[index].settings)[0]
+        method, settings = self.request.method, self.planned[index].settings
+        weights = {name: settings[name] for name in method.weights if name in settings}
+        return method.split(settings)[0] | weights
 
     def _unbatched(self, index: int) -> dict[str, Any]:
         method = self.request.method

@@ -28,7 +28,7 @@ ON_SHEET = (192, 192)  # pixels of a cell on the contact sheet, at most
 
 def axes_of(view: MethodView, x: str, x_values: str, y: str, y_values: str) -> dict[str, list]:
     """The two axes as {knob: values}; ValueError, a sentence, for values that are none of the knob's."""
-    known, axes = view.knobs, {}
+    known, axes = view.sweepable, {}
     for name, values in ((x, x_values), (y, y_values)):
         if name and not (isinstance(name, str) and name in known):
             raise ValueError("Axis: pick a knob of the list.")

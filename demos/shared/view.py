@@ -31,6 +31,8 @@ from textedit_core.method import Method
 from textedit_core.request import Request, Result, part_of, request
 from textedit_core.steps import Step, last
 
+MOST_WEIGHTS = 2  # of LoRAs, in the menus of the axes
+
 
 @dataclass(frozen=True)
 class Axes:
@@ -182,7 +184,19 @@ class MethodView:
         """Knob names and how the menus call them; those of the edit first, they cost least."""
         known = self.knobs
         names = (*self.edit_knobs, *self.finish_knobs, *self.fit_knobs)
-        return {name: known[name].label for name in names}
+        return {name: known[name].label for name in names} | {
+            name: k.label for name, k in self.weights.items()
+        }
+
+    @property
+    def weights(self) -> dict[str, BoundKnob]:
+        """The weights of the first LoRAs that are added to the models: axes of sweeps, and no widgets."""
+        return dict(list(self.method.weights.items())[:MOST_WEIGHTS])
+
+    @property
+    def sweepable(self) -> dict[str, BoundKnob]:
+        """All that an axis of a sweep may be."""
+        return self.knobs | self.weights
 
     def settings(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The knobs among the values of the widgets, checked; the others at their defaults."""

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 
 from textedit_core.models.clip import Clip
 from textedit_core.models.source import Source
+
+T = TypeVar("T")
+
+
+class model_part(cached_property[T]):
+    """A part of the models, loaded when it is first asked for.
+
+    Models to whose text-to-image part something is added have the other parts of those without it (`base`),
+    so that none is in memory twice.
+    """
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        base = getattr(instance, "base", None)
+        return super().__get__(instance, owner) if base is None else getattr(base, str(self.attrname))
 
 
 class Parts:
@@ -32,7 +47,7 @@ class Parts:
             raise ValueError(f"The model {self.name!r} has no {part} part, only {has}: choose another model.")
         return self.sources[part]
 
-    @cached_property
+    @model_part
     def clip(self) -> Clip:
         """The CLIP model that scores. Raises ValueError where it is missing, incomplete or not reachable."""
         from transformers import CLIPModel, CLIPTokenizer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +13,16 @@ from typing import Any
 
 import torch
 
-from textedit_core.models import hub
-from textedit_core.models.diffusion import diffusion_files, families, precision, published, single_file
+from textedit_core.models import additions, checkpoint, hub
+from textedit_core.models.additions import Addition, Additions
+from textedit_core.models.diffusion import (
+    diffusion_files,
+    families,
+    precision,
+    published,
+    single_file,
+    textual_inversion,
+)
 from textedit_core.models.diffusion import memory as levels
 from textedit_core.models.diffusion.ddim import Schedule
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
@@ -22,6 +30,7 @@ from textedit_core.models.diffusion.paint_by_example import CHANNELS, PaintByExa
 from textedit_core.models.diffusion.placing import placed
 from textedit_core.models.diffusion.safety import SafetyChecker
 from textedit_core.models.enlarger import Enlarger, load_enlarger
+from textedit_core.models.parts import model_part
 from textedit_core.models.source import Source
 from textedit_core.models.style.files import PRETRAINED, PUBLISHED, StyleModels, file_sources, folder_sources
 from textedit_core.models.style.naming import is_generator
@@ -30,6 +39,7 @@ BUNDLES = Path(__file__).parents[1] / "weights"
 EXAMPLE_WEIGHTS = ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "image_encoder/model")
 
 HUB_TITLES = {"sd": "Stable Diffusion 1.5"}
+HUB_FAMILIES = {"sd": families.TITLES[768]}
 HUB = {
     "sd": {
         "diffusion": Source(
@@ -57,6 +67,7 @@ HUB = {
 }
 # What `describe` tells of unless parts are named; the others are fetched when they are used.
 DEFAULT_PARTS = ("diffusion", "clip")
+CARD = "README.md"  # of a repository: the model card
 NAMES = ("toon", *HUB)
 __all__ = ["HUB", "NAMES", "PRETRAINED", "Models", "describe", "fetching", "folder_of", "load"]
 
@@ -81,13 +92,18 @@ class Models(StyleModels):
     license: str = ""
     checker: SafetyChecker | None = None
     memory: str = "auto"
+    base: Models | None = None
+    additions: Additions | None = None
 
     @cached_property
     def diffusion(self) -> LatentDiffusion:
-        """The text-to-image model. Raises ValueError where it is missing, incomplete or not reachable."""
+        """The text-to-image model, with what is added. Raises ValueError where it is missing, incomplete or
+        not reachable, and where a file that is added does not fit it."""
+        if self.base is not None and self.additions is not None:
+            return self.additions.apply(self.base.diffusion)
         return placed(diffusion_files.load(self.source("diffusion"), self.dtype), self.device, self.memory)
 
-    @cached_property
+    @model_part
     def paint_by_example(self) -> PaintByExample:
         """The model that fills a hole after an example picture; its autoencoder may be the diffusion part's.
 
@@ -114,13 +130,15 @@ class Models(StyleModels):
         )
         return placed(model, self.device, self.memory)
 
-    @cached_property
+    @model_part
     def enlarger(self) -> Enlarger:
         """What shows results at a larger size. Raises ValueError where it is missing or incomplete."""
         return load_enlarger(self.source("enlarger"), self.device, self.dtype)
 
     def with_memory(self, level: str) -> Models:
         """The same models at another level of memory; what is loaded stays loaded. Raises ValueError."""
+        if self.base is not None and self.additions is not None:
+            return self.base.with_memory(level).adding(self.additions.items)
         changed = replace(self, memory=level if level == "auto" else levels.check(level))
         for name, part in vars(self).items():
             if name in ("diffusion", "paint_by_example"):
@@ -129,8 +147,43 @@ class Models(StyleModels):
                 vars(changed)[name] = part
         return changed
 
+    def adding(self, items: Sequence[Addition]) -> Models:
+        """The same models with these files added to their text-to-image part; with none, these themselves.
+
+        The files are looked for now, and read when that part is used. Raises ValueError, one sentence, for
+        models without that part, and for a file that is not there.
+        """
+        plain = self.base or self
+        if not items:
+            return plain
+        plain.source("diffusion")
+        return plain._with(Additions(items))
+
+    def at_weights(self, weights: Mapping[str, float]) -> Models:
+        """The same with other weights of the LoRAs, by the names of their knobs in `additions.WEIGHTS`."""
+        if self.additions is None or self.base is None or self.additions.weights.items() >= weights.items():
+            return self
+        return self.base._with(self.additions.at(weights))
+
+    def _with(self, added: Additions) -> Models:
+        """These models with additions; the last few are remembered, for a sweep asks for each again."""
+        name = additions.joined(self.name, added.items)
+        made = self._made.get((name, added.stamp))
+        if made is None:
+            made = replace(self, name=name, base=self, additions=added)
+            while len(self._made) >= 4:
+                self._made.pop(next(iter(self._made)), None)
+            self._made[name, added.stamp] = made
+        return made
+
+    @cached_property
+    def _made(self) -> dict[tuple[str, tuple[Any, ...]], Models]:
+        return {}
+
     def unknown_words(self, prompt: str) -> dict[str, list[str]]:
         """The prompt's words that the models were not trained on, each with up to three like it."""
+        if self.additions is not None:
+            prompt = textual_inversion.without(self.additions.words, prompt)
         known = {word for entry in self.vocabulary for word in _words(entry)}
         if not known:
             return {}
@@ -139,6 +192,17 @@ class Models(StyleModels):
 
 
 def load(
+    name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None, memory: str = "auto"
+) -> Models:
+    """The models of a name as `plain` has them, with the files that the name adds: see `additions`.
+
+    Raises ValueError as `plain`, and for an addition that is not there.
+    """
+    name, added = additions.split(name)
+    return plain(name, device, dtype, memory).adding(added)
+
+
+def plain(
     name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None, memory: str = "auto"
 ) -> Models:
     """The models of a name in NAMES, of a folder laid out like a bundle or a Stable Diffusion repository, of
@@ -165,8 +229,11 @@ def load(
     if single_file.is_file(name):
         path = Path(name).expanduser()
         single_file.family_of(single_file.shapes_of(path), str(path))
-        source = Source(str(path.parent), "", (path.name,))
-        return Models(str(name), {"diffusion": source}, presets=families.presets(path.stem), **shared)
+        told = checkpoint.header(path) if path.suffix == ".safetensors" else {}
+        license = told.get("modelspec.license", "")
+        sources = {"diffusion": Source(str(path.parent), "", (path.name,), license=license)}
+        presets = families.presets(path.stem)
+        return Models(str(name), sources, presets=presets, license=license, **shared)
     folder = folder_of(name)
     if folder is None:
         sources = HUB[str(name)]
@@ -179,7 +246,7 @@ def load(
         manifest=manifest,
         presets=_json(folder / "presets.json") or families.presets(folder.name),
         vocabulary=tuple(words.read_text(encoding="utf-8").splitlines()) if words.is_file() else (),
-        license=manifest.get("license", ""),
+        license=manifest.get("license") or _card_license(folder / CARD),
         **shared,
     )
 
@@ -187,11 +254,12 @@ def load(
 def describe(name: str | Path, *parts: str) -> dict[str, Any]:
     """What the named parts of models need (diffusion and clip unless given); asks what `load` asks.
 
-    Nothing is fetched. Returns {"name", "title", "license", "local", "size_gb", "fetch_gb", "parts"}, each
-    part {"part", "repo", "size_gb", "license", "local"}. `fetch_gb` is what would still be fetched. Raises
-    ValueError as `load`.
+    Nothing is fetched. Returns {"name", "title", "family", "license", "local", "size_gb", "fetch_gb",
+    "parts"}, each part {"part", "repo", "size_gb", "license", "local"}. `family` is "" where none is known by
+    name. `fetch_gb` is what would still be fetched. Raises ValueError as `load`.
     """
     models = load(name)
+    without = models.base or models
     chosen = parts or [part for part in DEFAULT_PARTS if part in models.sources] or models.sources
     found: list[dict[str, Any]] = [
         {
@@ -204,14 +272,30 @@ def describe(name: str | Path, *parts: str) -> dict[str, Any]:
         for part, source in models.sources.items()
         if part in chosen
     ]
+    if models.additions is not None and "diffusion" in chosen:
+        found += map(_of_addition, models.additions.items, models.additions.sources)
     return {
         "name": models.name,
-        "title": HUB_TITLES.get(models.name) or models.manifest.get("name") or _title(models),
+        "title": HUB_TITLES.get(without.name) or models.manifest.get("name") or _title(without),
+        "family": ""
+        if "diffusion" not in without.sources
+        else HUB_FAMILIES.get(without.name) or _family(without),
         "license": models.license,
         "local": all(part["local"] for part in found),
         "size_gb": round(sum(part["size_gb"] for part in found), 3),
         "fetch_gb": round(sum(part["size_gb"] for part in found if not part["local"]), 3),
         "parts": found,
+    }
+
+
+def _of_addition(item: additions.Addition, source: Source) -> dict[str, Any]:
+    local = source.is_local()
+    return {
+        "part": "addition",
+        "repo": item.place,
+        "size_gb": round(source.gigabytes(), 3),
+        "license": source.license,
+        "local": local,
     }
 
 
@@ -227,8 +311,9 @@ def fetching(name: str | Path, *parts: str) -> list[str]:
         for part in about["parts"]
         if not part["local"] and not Path(part["repo"]).exists()
     ]
-    if single_file.is_file(name):
-        tokenizer = single_file.tokenizer_source(name)
+    file = additions.split(name)[0]
+    if single_file.is_file(file):
+        tokenizer = single_file.tokenizer_source(file)
         if tokenizer.folder is None and not tokenizer.is_local():
             lines.append(f"fetching the tokenizer of {tokenizer.repo}, 2 MB, licence {tokenizer.license}")
     return lines
@@ -244,7 +329,8 @@ def folder_of(name: str | Path) -> Path | None:
 
     Raises ValueError for a name that is neither.
     """
-    if str(name) in HUB or _repository(name) or _generator_file(name) or single_file.is_file(name):
+    name, _ = additions.split(name)
+    if name in HUB or _repository(name) or _generator_file(name) or single_file.is_file(name):
         return None
     try:
         folder = BUNDLES / name if str(name) in NAMES else Path(name).expanduser()
@@ -298,13 +384,17 @@ def _of_hub(repo: str) -> Source:
         source = Source(repo, "", weights, bin=True)
         xl = weights is diffusion_files.WEIGHTS_XL
         if source.is_local() and xl == families.is_xl(source.json("unet/config.json", optional=True)):
-            break  # and not one of two text encoders alone, of a fetch that was interrupted
+            card = source.cached(CARD)  # and not one of two text encoders, of a fetch that was interrupted
+            source = replace(source, license=_card_license(card) if card else "")
+            break
     else:
         found = hub.look(repo)
         folders = {path.split("/")[0] for path in found.sizes if "/" in path}
         families.check_parts(folders, repo)
         weights = diffusion_files.WEIGHTS_XL if "text_encoder_2" in folders else diffusion_files.WEIGHTS
         source = Source(repo, "", weights, bin=True, license=found.license, listed=found.sizes)
+        if CARD in found.sizes:
+            source.file(CARD)  # so that the licence is known later, without the hub
     index = source.json("model_index.json", optional=True)
     families.check(source.json("unet/config.json"), repo, index)
     return source
@@ -312,24 +402,31 @@ def _of_hub(repo: str) -> Source:
 
 def _title(models: Models) -> str:
     """The family of a text-to-image model, after its name; the name alone where there is none."""
-    source = models.sources.get("diffusion")
-    if source is None:
-        return models.name
+    config = _unet_config(models) if "diffusion" in models.sources else {}
+    return f"{models.name} ({families.title(config)})" if config else models.name
+
+
+def _family(models: Models) -> str:
+    """The family of a text-to-image model, "" for one of its own kind."""
+    return families.TITLES.get(_unet_config(models).get("cross_attention_dim", 0), "")
+
+
+def _unet_config(models: Models) -> Mapping[str, Any]:
+    """The configuration of the UNet, as far as it is known without fetching; {} where it is not."""
     if single_file.is_file(models.name):
         path = Path(models.name).expanduser()
-        family = single_file.family_of(single_file.shapes_of(path), str(path))
-        return f"{models.name} ({families.title(published.CONFIGS[family]['unet'])})"
+        return published.CONFIGS[single_file.family_of(single_file.shapes_of(path), str(path))]["unet"]
     try:
-        config = source.json("unet/config.json", optional=True)
+        return models.sources["diffusion"].json("unet/config.json", optional=True)
     except ValueError:  # a damaged file is told of when it is loaded
-        return models.name
-    return f"{models.name} ({families.title(config)})" if config else models.name
+        return {}
 
 
 def _folder_sources(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Source]:
     """The parts that a folder has: those of a bundle, or the one of a Stable Diffusion repository or of
     Paint by Example's."""
-    digests, license = manifest.get("files", {}), manifest.get("license", "")
+    digests = manifest.get("files", {})
+    license = manifest.get("license") or _card_license(folder / CARD)
 
     def source(prefix: str, weights: tuple[str, ...], bin: bool = False) -> Source:
         return Source(str(folder), prefix, weights, bin, license=license, digests=digests)
@@ -374,6 +471,19 @@ def _of_texts(folder: Path, source: Callable[..., Source], prefix: str = "") -> 
     return source(prefix, diffusion_files.WEIGHTS_XL if xl else diffusion_files.WEIGHTS, bin=True)
 
 
+def _card_license(card: Path) -> str:
+    """The licence that the head of a model card tells, as the hub has them; "" for none."""
+    try:
+        text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    except OSError:
+        return ""
+    head = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", text, re.DOTALL)
+    told = dict(
+        re.findall(r"^(license|license_name):\s*[\"']?([^\"'\n#]+)", head[1] if head else "", re.MULTILINE)
+    )
+    return (told.get("license_name") or told.get("license", "")).strip()
+
+
 def _licenses(sources: Mapping[str, Source]) -> str:
     return ", ".join(f"{sources[part].license} ({part})" for part in DEFAULT_PARTS)
 
@@ -394,4 +504,7 @@ def _words(text: str) -> dict[str, None]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} could not be read: {error}.") from error

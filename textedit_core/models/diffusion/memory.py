@@ -46,7 +46,7 @@ def device_bytes(device: torch.device) -> tuple[int, int]:
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device), total
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     seen = psutil.virtual_memory()
     if device.type == "mps":
