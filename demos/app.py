@@ -34,7 +34,7 @@ LAUNCH_KWARGS = {
 }
 
 BRAND = """<div class="brand"><h1>TextEdit Studio</h1>
-<p>Edit a picture by text with published research methods. Turn their knobs, sweep them, compare.</p></div>"""
+<p>Edit a picture by text with published research methods.</p></div>"""
 
 
 def create_app(
@@ -58,11 +58,11 @@ def create_app(
         title="TextEdit Studio", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
     ) as demo:
         with gr.Row(elem_classes="masthead"):
-            with gr.Column(scale=2, min_width=300):
+            with gr.Column(scale=3, min_width=260):
                 gr.HTML(BRAND)
-            with gr.Column(scale=2, min_width=300, elem_classes="picker"):
+            with gr.Column(scale=5, min_width=300, elem_classes="picker"):
                 picker = Picker(ctx)
-            with gr.Column(scale=1, min_width=200, elem_classes="recall"):
+            with gr.Column(scale=2, min_width=200, elem_classes="recall"):
                 recall = Recall(ctx)
         built_tabs: list[BuiltTab] = []
         with gr.Tabs() as tabs:

@@ -61,10 +61,10 @@ the words look."""
         self.examples = self.source.examples
         self.draw_prompts()
         self.draw_knobs(["inversion"], presets)
-        self.fit = FitPanel(
-            METHOD, "this image and source prompt", "Inverts this image under its source prompt, once."
-        )
         with gr.Accordion("Preparation settings", open=False):
+            self.fit = FitPanel(
+                METHOD, "this image and source prompt", "Inverts this image under its source prompt, once."
+            )
             self.draw_knobs([name for name in self.view.fit_knobs if name != "inversion"], presets)
         self.draw_knobs(["edit_type"], presets)
         self.type_note = gr.HTML(elem_id=f"{METHOD}-type")
@@ -76,7 +76,6 @@ the words look."""
         )
         with gr.Row(elem_classes="axis"):
             self.draw_knobs(["blend_words", "subtract_words"], presets)
-        self.draw_run()
         with gr.Accordion("More settings", open=False):
             self.draw_knobs([name for name in self.view.edit_knobs if name not in self.controls], presets)
         for name in inverting.unused(self.controls["inversion"].value):
@@ -109,8 +108,9 @@ the words look."""
             "reconstruction": "Reconstruction",
             "edit": "Edit",
         }
-        details = {"captioned": True, "details": lambda: AttentionView(METHOD)}
-        return ResultPanel(self.view, FIRST_STEPS, pictures, **details)
+        details = ("Attention", lambda: AttentionView(METHOD))
+        more = {"captioned": True, "details": details, "losses": self.fit.losses}
+        return ResultPanel(self.view, FIRST_STEPS, pictures, **more)
 
     # --- what is asked ------------------------------------------------------------------------------------
 
@@ -270,5 +270,4 @@ the words look."""
         passed = [one for one in shown if one["edit"]]
         refused = len(shown) - len(passed)
         words = f"{len(shown)} prompts, {refused} refused by the safety checker." if refused else ""
-        updates = self.result.show(passed[0] | {"siblings": shown})
-        yield updates | {self.edit_status: note(words, "done")}
+        yield self.finished(passed[0] | {"siblings": shown}, note(words, "done"))

@@ -98,7 +98,7 @@ class MaskBox:
     def __init__(self, ctx: Context, method: str) -> None:
         self.ctx, self.method = ctx, method
         self.editor = painting_editor(
-            label="1  Mask: paint over what is to change",
+            label="Mask: paint over what is to change",
             height=400,
             buttons=["fullscreen"],
             elem_id=f"{method}-mask",

@@ -46,9 +46,11 @@ def card(ctx: Context, name: str) -> str:
         f'<b class="{"ready" if ready else "wait"}">{state}</b>',
         *([html.escape(about["family"])] if about["family"] else []),
         html.escape(device_words(models.device)),
-        f"{size_words(about['size_gb'])} of weights",
-        html.escape(about["license"] or "no licence given"),
     ]
+    more = f"{size_words(about['size_gb'])} of weights, {html.escape(about['license'] or 'no licence given')}"
+    if ctx.folders:
+        more += "</p><p>Or type a folder, a .safetensors file, or owner/name of the hub."
+    more = f"<details><summary>size and licence</summary><p>{more}</p></details>"
     parts = ""
     if not ready:
         rows = "".join(
@@ -60,7 +62,7 @@ def card(ctx: Context, name: str) -> str:
         parts = (
             f"<ul>{rows}</ul><p>From huggingface.co into the hub cache of the machine running this app.</p>"
         )
-    return f'<div class="facts">{" <i>/</i> ".join(facts)}{parts}</div>'
+    return f'<div class="facts">{" <i>/</i> ".join(facts)} {more}{parts}</div>'
 
 
 def progress(ctx: Context, name: str, seconds: float = 1.0) -> Iterator[tuple[str, float]]:
@@ -100,7 +102,6 @@ class Picker:
             label="Models",
             allow_custom_value=ctx.folders or bool(ctx.allowed),
             elem_id="models",
-            info="or type a folder, a .safetensors file, or owner/name of the hub" if ctx.folders else None,
         )
         self.memory = gr.Radio(
             [("auto", "auto"), ("fast", "fast"), ("balanced", "balanced"), ("low", "low")],

@@ -16,7 +16,7 @@ class Recall:
         self.file = gr.File(
             label="Recall: drop a PNG made here",
             file_types=[".png"],
-            height=84,
+            height=56,
             elem_id="recall",
             type="filepath",
         )

@@ -10,7 +10,7 @@ from demos.shared.sent import altered, as_sent, lenient
 from textedit_core import images
 
 
-def source_image(height: int = 280, **look) -> gr.Image:
+def source_image(height: int = 200, **look) -> gr.Image:
     """A gr.Image whose value is the path of the uploaded file, whether it can be read or not; no webcam."""
     image = gr.Image(
         type="filepath",

@@ -20,7 +20,9 @@ from demos.shared.fit import FitPanel, FitProgress
 from demos.shared.marks import HIDDEN, UNQUEUED, bar, note
 from demos.shared.panel import BuiltTab, MethodPanel
 from demos.shared.present import present
+from demos.shared.preview import Pacer, Preview, decoded
 from demos.shared.results import ResultPanel
+from demos.shared.runbar import RunBar
 from demos.shared.seeds import SeedRow
 from demos.shared.sweep import SweepPanel
 from demos.shared.view import MethodView
@@ -30,6 +32,10 @@ from textedit_core.costs import Costs
 from textedit_core.request import EDITING, FINISHING, FITTING, PROJECTING, Request, Result, known_fit, located
 from textedit_core.steps import Step
 
+GLIMPSES = {
+    FITTING: "What the model sees of the picture, step {} of {}",
+    EDITING: "The picture so far, step {} of {}",
+}
 STOPPED_PROJECTING = "Stopped while projecting. Fewer projection steps are quicker."
 
 
@@ -60,7 +66,7 @@ class Tab(BuiltTab, MethodPanel):
     """Widgets as attributes; handlers are functions of the widgets' values and the cache alone.
 
     A tab of its own sets `view`, `about_edit`, `about_prepare` (texts for the API) and the methods up to
-    `fields`; `draw_run` is called where the Edit button is to stand, and fills `edit_button`, `edit_status`.
+    `fields`. The run bar stands below what `draw_asking` draws.
     """
 
     view: MethodView
@@ -79,7 +85,9 @@ class Tab(BuiltTab, MethodPanel):
         with gr.Row(elem_classes="workbench"):
             with gr.Column(scale=1, min_width=320, elem_classes="asking"):
                 self.draw_asking(ctx.presets(ctx.default, self.view.name))
+                self.draw_run()
             with gr.Column(scale=2, min_width=320, elem_classes="answer"):
+                self.preview = Preview(self.view.name)
                 self.result = self.draw_answer()
         self.sweep = SweepPanel(ctx, self)
         self.wire()
@@ -118,17 +126,16 @@ class Tab(BuiltTab, MethodPanel):
         """The id of the gr.Tab that it stands in."""
         return self.view.name
 
-    @property
-    def edit_number(self) -> int:
-        """The place of Edit among the numbered buttons; Sweep is the next."""
-        return 2 if self.view.has_fit else 1
-
     def finish(self, run: Run) -> Iterator[dict]:
         """Yield updates while the picture is made, at last the result; override it to do more."""
         result = yield from self.watch(run, engine.run(run.asked, costs=run.costs))
         if result is not None:
             shown = present(self.view, result, self.ctx.folder())
-            yield self.result.show(shown | self.extras(result)) | {self.edit_status: self.summary(result)}
+            yield self.finished(shown | self.extras(result), self.summary(result))
+
+    def finished(self, shown: dict, summary: str = "") -> dict:
+        """Updates that put a result on the page, plain data, with what the run bar says of it as HTML."""
+        return self.result.show(shown) | {self.edit_status: summary} | self.preview.clear()
 
     def projected(self, values: dict) -> dict:
         """Updates when a picture has been projected, for a method that starts from a latent."""
@@ -158,17 +165,13 @@ class Tab(BuiltTab, MethodPanel):
         self.controls["seed"] = self.seeds.number
 
     def draw_run(self) -> None:
-        """What is done with a finished edit, folded; Edit, Stop and the line below them."""
+        """What is done with a finished edit, folded; Edit, Stop, and the lines below them."""
         presets = self.ctx.presets(self.ctx.default, self.view.name)
         with gr.Accordion("Size and details of the result", open=False):
             self.draw_knobs(self.view.finish_knobs, presets)
-        label, name = f"{self.edit_number}  Edit", self.view.name
-        with gr.Row(elem_classes="run"):
-            self.edit_button = gr.Button(
-                label, variant="primary", scale=3, min_width=140, elem_id=f"{name}-edit"
-            )
-            self.edit_stop = gr.Button("Stop", variant="stop", scale=1, min_width=70)
-        self.edit_status = gr.HTML(label="Edit status", elem_id=f"{name}-edit-status")
+        name, lines = f"{self.view.name}-edit", (self.fit.status,) if self.fit else ()
+        self.bar = RunBar(name, "Edit", name, lines, previews=True)
+        self.edit_button, self.edit_status = self.bar.button, self.bar.status
 
     # --- wiring -------------------------------------------------------------------------------------------
 
@@ -204,19 +207,16 @@ class Tab(BuiltTab, MethodPanel):
         """Prepare and Edit in the model's lane, Stop for both; returns their events."""
         events = []
         if self.fit:
-            inputs = self.inputs | self.before_stop
+            inputs = self.inputs | self.before_stop | self.watching
             options = self.run_options("prepare", self.about_prepare, inputs, self.fit.status)
-            events.append(self.fit.button.click(self.prepare, outputs=self.fit_outputs, **options))
-        inputs = self.inputs | self.extra | self.before_stop
+            outputs = [*self.fit_outputs, self.preview.html]
+            events.append(self.fit.button.click(self.prepare, outputs=outputs, **options))
+        inputs = self.inputs | self.extra | self.before_stop | self.watching
         options = self.run_options("edit", self.about_edit, inputs, self.edit_status)
-        outputs = [*self.result.outputs, self.edit_status, *self.fit_outputs]
-        events.append(self.before_edit(self.triggers).then(self.edit, outputs=outputs, **options))
-        # First the run ends by itself and keeps what it has; then one still waiting in the queue is dropped.
-        if self.fit:
-            stopped = self.fit.stop.click(self.stop, **HIDDEN, **STOP_LANE)
-            stopped.then(None, cancels=events[:1])
+        started = self.before_edit(self.triggers)
+        events.append(started.then(self.edit, outputs=self.run_outputs, **options))
         asked = {"api_name": f"{self.view.name}_stop", "show_progress": "hidden", **STOP_LANE}
-        self.edit_stop.click(self.stop, **asked).then(None, cancels=events[-1:])
+        self.bar.wire_stop(self.ctx.stops, events, **asked)
         return events
 
     def before_edit(self, triggers: list):
@@ -257,6 +257,16 @@ class Tab(BuiltTab, MethodPanel):
             return []
         knobs = [self.controls[name] for name in self.view.keeps]
         return [self.fit.status, self.fit.losses, *knobs, self.fit.before_stop, self.fit.shown_key]
+
+    @property
+    def run_outputs(self) -> list:
+        """What an edit may update."""
+        return [*self.result.outputs, self.edit_status, *self.fit_outputs, self.preview.html]
+
+    @property
+    def watching(self) -> dict:
+        """Whether the picture of each step is shown; nothing that is made depends on it."""
+        return {"watching": self.bar.watching}
 
     @property
     def before_stop(self) -> dict:
@@ -345,7 +355,7 @@ class Tab(BuiltTab, MethodPanel):
             run = Run.of(self.view.read(self.ctx, values), stop, values)
             if said := memory_note(run.asked):
                 yield {self.edit_status: said}
-            yield from self.finish(run)
+            yield from self.unwatched(self.finish(run))
 
     @guarded("fit.status")
     def prepare(self, request: gr.Request, **values):
@@ -354,7 +364,16 @@ class Tab(BuiltTab, MethodPanel):
             run = Run.of(self.view.read(self.ctx, values), stop, values)
             if said := memory_note(run.asked):
                 yield {self.fit.status: said}
-            yield from self.watch(run, engine.fit(run.asked, costs=run.costs), self.fit.status)
+            steps = engine.fit(run.asked, costs=run.costs)
+            yield from self.unwatched(self.watch(run, steps, self.fit.status))
+
+    def unwatched(self, updates: Iterator[dict]) -> Iterator[dict]:
+        """The same updates; where they end with an error, no picture of a step is left standing."""
+        try:
+            yield from updates
+        except Exception:
+            yield self.preview.clear()
+            raise
 
     def watch(
         self, run: Run, steps: Iterator[Step], status: gr.HTML | None = None, pictures: int = 1
@@ -363,10 +382,12 @@ class Tab(BuiltTab, MethodPanel):
 
         status: where a projection is told, else below Edit.  pictures: how many are made at once.
         """
-        progress, status, step, drawn = None, status or self.edit_status, None, 0
+        progress, status, step, drawn, pacer = None, status or self.edit_status, None, 0, Pacer()
         with closing(steps):
             for step in steps:
                 stopped = run.stop.is_set() and step.done < step.total
+                if run.values.get("watching") and not stopped and pacer.due():
+                    yield self.glimpse(run, step)
                 if step.stage == PROJECTING and step.done == step.total:
                     yield self.projected(run.values)
                 elif step.stage == PROJECTING:
@@ -383,13 +404,22 @@ class Tab(BuiltTab, MethodPanel):
                     yield {status: bar(step.done, step.total, step_words("Enlarging", step))}
                 if stopped:
                     if step.stage != FITTING or status is self.edit_status:  # else the panel has said it
-                        yield {status: note(self.stopped_words(step, progress))}
+                        yield {status: note(self.stopped_words(step, progress))} | self.preview.clear()
                     return None
         cost = run.costs.stages.get(EDITING)
         if cost and drawn and not cost.cached:
             models, kind = run.asked.models.name, f"{run.asked.method.name} edit"
             self.ctx.pace.observe(models, kind, drawn * pictures, cost.seconds)
         return step.value if step else None
+
+    def glimpse(self, run: Run, step: Step) -> dict:
+        """Updates that show the picture of a step, if it has one."""
+        if step.preview is None:
+            return {self.preview.html: gr.skip()}
+        picture = decoded(getattr(run.asked.models, self.view.part), step.preview)
+        return self.preview.show(
+            picture, GLIMPSES.get(step.stage, "Predicted at step {} of {}").format(step.done, step.total)
+        )
 
     def fitted(self, run: Run, progress: FitProgress) -> dict:
         """Updates for a step of a fit; at its end the panel says of what, and a Stop has set knobs."""
@@ -399,6 +429,7 @@ class Tab(BuiltTab, MethodPanel):
         updates = self.fit.show(progress)
         if not progress.ended:
             return updates
+        updates |= self.preview.clear()
         if not progress.stopped:
             progress.remember_pace(self.ctx, self.view, asked.models.name)
         changed = {}

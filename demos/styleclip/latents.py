@@ -1,7 +1,5 @@
 """What StyleCLIP's techniques share: the latent they start from, by seed or by projection, and pictures."""
 
-import base64
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,6 +8,7 @@ from torch import Tensor
 
 from demos.context import Context
 from demos.shared.knobs import KnobGroup
+from demos.shared.pictures import thumbnail
 from demos.shared.view import MethodView, from_widgets, optional_part
 from textedit_core import cache, images
 from textedit_core.large import rendered
@@ -28,7 +27,6 @@ SAMPLING = KnobGroup("latent_", SAMPLE_KNOBS)
 PROJECTION = KnobGroup("projection_", PROJECTION_KNOBS)
 SAMPLE, PICTURE = "sample", "picture"
 GALLERY, AT_ONCE = 12, 4
-THUMBNAIL = 128  # pixels
 SMALL = 256  # pixels; images up to this side fit in memory by the dozen
 OWN = "Own picture"  # as its field is called
 
@@ -105,14 +103,6 @@ def text_problem(clip: Any, text: str | None, empty: str) -> str:
         return empty
     tokens, most = token_count(clip.tokenizer, text), clip.tokenizer.model_max_length - 2
     return f"This text has {tokens} tokens, the model reads {most}: shorten it." if tokens > most else ""
-
-
-def thumbnail(image: Tensor) -> str:
-    """An image (1,3,H,W) as a small PNG in a data: address."""
-    picture, file = images.to_pil(image)[0], io.BytesIO()
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
-    picture.save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def gallery(ctx: Context, models: str, first: int, truncation: float) -> Iterator[list[str]]:

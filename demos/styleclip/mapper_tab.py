@@ -61,7 +61,6 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         with gr.Row(elem_classes="axis levels"):
             self.draw_knobs(["coarse", "medium", "fine"], presets)
         self.draw_knobs(["strength"], presets)
-        self.draw_run()
         with gr.Accordion("Train a mapper", open=False, elem_id=f"{name}-training"):
             self.draw_training(presets)
 

@@ -68,7 +68,7 @@ class LatentPicker:
         with gr.Accordion("Projection settings", open=False):
             self.projection = PROJECTION.widgets(self.ctx.presets(self.ctx.default, "projection"))
         with gr.Row(elem_classes="run"):
-            self.prepare_button = gr.Button("1  Prepare", scale=3, min_width=140, elem_id="styleclip-prepare")
+            self.prepare_button = gr.Button("Project", scale=3, min_width=140, elem_id="styleclip-prepare")
             self.stop_button = gr.Button("Stop", variant="stop", scale=1, min_width=70)
         self.status = gr.HTML(
             note(TO_PROJECT),

@@ -23,8 +23,10 @@ class TechniqueTab(Tab):
         super().__init__(ctx, models)
 
     def panel(self, steps: tuple[str, ...], pictures: dict[str, str], details, **look) -> ResultPanel:
-        """The result panel: each picture with a line under it, and what the technique adds."""
-        return ResultPanel(self.view, steps, pictures, captioned=True, details=details, **look)
+        """The result panel: each picture with a line under it, and what the technique adds, if it does."""
+        losses = self.fit.losses if self.fit else None
+        more = {"captioned": True, "details": details, "losses": losses}
+        return ResultPanel(self.view, steps, pictures, **more, **look)
 
     # --- what is asked ------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from textedit_core.knobs import Eta, GuidanceScale, Knob, Seed, Steps, batches
 from textedit_core.models.clip import Clip
 from textedit_core.models.diffusion import precision, tuning
 from textedit_core.models.diffusion.condition import Condition, add_tensor
-from textedit_core.models.diffusion.ddim import add_noise, ddim_step
+from textedit_core.models.diffusion.ddim import add_noise, clean, ddim_step
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.noise import noise
 from textedit_core.steps import Step
@@ -102,18 +102,19 @@ def fit(
     e, e_opt = replace(e_tgt, tokens=tokens), replace(e_tgt, tokens=tokens.detach())
     copy = tuning.trainable(model, "none", gradient_checkpointing=gradient_checkpointing)
     loss_args = z0, draw, precision.of_training(model.dtype, mixed_precision)
-    for loss in _optimise(copy.model, e, [tokens], embedding_lr, embedding_steps, *loss_args):
+    for loss, seen in _optimise(copy.model, e, [tokens], embedding_lr, embedding_steps, *loss_args):
         first.append(loss)
         fitted = ImagicFit(replace(e_opt), e_tgt, prompt, size, {}, tuple(first))
-        yield Step(len(first), total, fitted, loss)
+        yield Step(len(first), total, fitted, loss, preview=seen)
 
     second = list[float]()
     if finetune_steps:
         copy = tuning.trainable(model, tune, lora_rank, gradient_checkpointing, draw)
-        for loss in _optimise(copy.model, e_opt, copy.parameters, finetune_lr, finetune_steps, *loss_args):
+        tuned = _optimise(copy.model, e_opt, copy.parameters, finetune_lr, finetune_steps, *loss_args)
+        for loss, seen in tuned:
             second.append(loss)
             fitted = ImagicFit(e_opt, e_tgt, prompt, size, copy.weights(), tuple(first), tuple(second))
-            yield Step(embedding_steps + len(second), total, fitted, loss)
+            yield Step(embedding_steps + len(second), total, fitted, loss, preview=seen)
     if not total:
         yield Step(1, 1, ImagicFit(e_opt, e_tgt, prompt, size))
 
@@ -143,9 +144,10 @@ def edit(
     z = noise((1, model.vae.config.latent_channels, height, width), seeds, device=model.device)
     for done, (t, t_to) in enumerate(model.schedule.transitions(steps), start=1):
         eps = tuned.guided_eps(z, t, text, null, scales)
+        preview = clean(model.schedule, z, eps, t)
         z = ddim_step(model.schedule, z, eps, t, t_to)
         if done < steps:
-            yield Step(done, steps)
+            yield Step(done, steps, preview=preview)
     yield Step(steps, steps, model.decode(z))
 
 
@@ -227,8 +229,11 @@ def _optimise(
     z0: Tensor,
     draw: torch.Generator,
     half: torch.dtype | None,
-) -> Iterator[float]:
-    """Adam on eq. 2 over `parameters`, one t and one eps a step; yields each step's loss before it."""
+) -> Iterator[tuple[float, Tensor]]:
+    """Adam on eq. 2 over `parameters`, one t and one eps a step; yields each step's loss before it.
+
+    With it come the clean latents that the model saw under the noise of the step, for a preview.
+    """
     adam = torch.optim.Adam(parameters, lr=lr, fused=model.device.type in ("cpu", "cuda"))
     device = model.device
     scaler = precision.scaler(device, half)
@@ -236,14 +241,15 @@ def _optimise(
         t = int(torch.randint(model.schedule.learnable_steps, (1,), generator=draw))
         eps = torch.randn(z0.shape, generator=draw).to(device)
         with precision.autocast(device, half):
-            predicted = model.eps(add_noise(model.schedule, z0, eps, t), t, text)
+            z = add_noise(model.schedule, z0, eps, t)
+            predicted = model.eps(z, t, text)
         loss = F.mse_loss(predicted.float(), eps)
         gradients = torch.autograd.grad(scaler.scale(loss), parameters)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         scaler.step(adam)
         scaler.update()
-        yield loss.item()
+        yield loss.item(), clean(model.schedule, z, predicted, t)
 
 
 def _ranked(found: Sequence[RankedSeed]) -> tuple[RankedSeed, ...]:

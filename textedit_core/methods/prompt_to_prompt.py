@@ -15,7 +15,7 @@ from textedit_core.models.diffusion import alignment, inversions
 from textedit_core.models.diffusion.alignment import Tokens
 from textedit_core.models.diffusion.attention import Control, attention_control
 from textedit_core.models.diffusion.condition import Condition
-from textedit_core.models.diffusion.ddim import Inversion, ddim_step
+from textedit_core.models.diffusion.ddim import Inversion, clean, ddim_step
 from textedit_core.models.diffusion.inversions import (
     Checkpointing,
     EarlyStop,
@@ -194,7 +194,8 @@ def edit(
     )
     rows = [Settings(*row) for row in zip(*columns, strict=True)]
     for step in edit_many(model, fitted, [prompt] * len(rows), rows):
-        yield Step(step.done, step.total, None if step.value is None else step.value.images)
+        images = None if step.value is None else step.value.images
+        yield Step(step.done, step.total, images, preview=step.preview)
 
 
 def settings_of(**given: Any) -> Settings:
@@ -235,6 +236,7 @@ def edit_many(
         source, following = latents[steps - k].unsqueeze(0), latents[steps - k - 1].unsqueeze(0)
         null = fitted.null(k).to(model.device, text.tokens.dtype)
         eps, of_source = _guided_eps(model, plans, k, t, source, z, text, null, scale, sums, keeps)
+        preview = clean(model.schedule, z, eps, t)
         z = ddim_step(model.schedule, z, eps, t, t_to)
         if of_source is not None:
             z = z + keep * (following - ddim_step(model.schedule, source, of_source, t, t_to))
@@ -242,7 +244,7 @@ def edit_many(
             mask = blend_mask(plans, k, sums, (z.shape[2], z.shape[3]))
             z = torch.where(mask, z, following)
         if k + 1 < steps:
-            yield Step(k + 1, steps)
+            yield Step(k + 1, steps, preview=preview)
     maps = tuple(map(_word_maps, tokens, sums.largest())) if sums is not None and keep_maps else ()
     types = tuple(one.edit_type for one in plans)
     yield Step(steps, steps, Edited(model.decode(z), types, mask.float(), maps))

@@ -185,6 +185,17 @@ def ddim_step(schedule: Schedule, z: Tensor, eps: Tensor, t: int, t_to: int) -> 
     return alpha_to**0.5 * z0 + (1 - alpha_to) ** 0.5 * eps
 
 
+def clean(schedule: Schedule, z: Tensor, eps: Tensor, t: int) -> Tensor:
+    """The clean latents z0 (B,4,h,w) that `eps` says lie under z at timestep t: what a preview decodes.
+
+    It is the z0 of `ddim_step`, float32 whatever the precision of the two.
+    """
+    alpha_t, z, eps = schedule.alpha(t), z.detach().float(), eps.detach().float()
+    if alpha_t == 0:
+        return z - eps
+    return (z - (1 - alpha_t) ** 0.5 * eps) / alpha_t**0.5
+
+
 def add_noise(schedule: Schedule, z0: Tensor, noise: Tensor, t: int | Tensor) -> Tensor:
     """z_t = sqrt(A_t) z0 + sqrt(1 - A_t) noise, (B,4,h,w); t an int, or (B,) one timestep per row."""
     alpha_t = schedule.alpha(t)

@@ -14,7 +14,7 @@ from torch import Tensor
 from textedit_core.knobs import GuidanceScale, Knob, Steps
 from textedit_core.models.diffusion import precision, tuning
 from textedit_core.models.diffusion.condition import Condition
-from textedit_core.models.diffusion.ddim import Inversion, Schedule, ddim_step, invert
+from textedit_core.models.diffusion.ddim import Inversion, Schedule, clean, ddim_step, invert
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.steps import Step
 
@@ -135,7 +135,9 @@ def null_text(
         nulls.append(null)
         losses.append(loss)
         if i + 1 < steps:
-            yield Step(steps + i + 1, 2 * steps, None, loss)
+            yield Step(
+                steps + i + 1, 2 * steps, None, loss, preview=clean(model.schedule, path[-2], eps_text, t)
+            )
     latents, embeddings, size = torch.cat(path[::-1]), nulls[0].cat(*nulls[1:]), _size(image)
     made = Inversion("null_text", source_prompt, size, latents, embeddings, float(scale), tuple(losses))
     yield Step(2 * steps, 2 * steps, made, losses[-1])
@@ -214,5 +216,5 @@ def _sampled(
         eps = model.guided_eps(path[-1], t, text, null, guidance_scale)
         path.append(ddim_step(model.schedule, path[-1], eps, t, t_to))
         if done < steps:
-            yield Step(steps + done, 2 * steps)
+            yield Step(steps + done, 2 * steps, preview=clean(model.schedule, path[-2], eps, t))
     return torch.cat(path[::-1])
