@@ -129,10 +129,12 @@ class Picker:
         told = UNQUEUED | {"api_name": "describe_models", "api_visibility": "public"}
         changed = [self.name.change, ended(loading)]
         follow(changed, self.describe, self.name, [self.card, self.fetch], **told)
+        self.wire_memory()
+
+    def wire_memory(self) -> None:
+        """The box of memory is shown for the models that it is of, and tells the host what is chosen."""
         shown = {"outputs": self.memory, **HIDDEN}
-        follow(
-            [self.name.change], lambda name: gr.update(visible=self.offers_memory(name)), self.name, **shown
-        )
+        follow([self.name.change], self.show_memory, self.name, **shown)
         self.memory.input(
             self.use_memory,
             [self.memory, self.name],
@@ -142,6 +144,10 @@ class Picker:
             show_progress_on=self.card,
             **MODEL_LANE,
         )
+
+    def show_memory(self, models: str):
+        """Show the box of memory, or hide it."""
+        return gr.update(visible=self.offers_memory(models))
 
     def offers_memory(self, models: str) -> bool:
         """Whether the box of memory is shown: to those who may choose, for models that are not bundled."""
