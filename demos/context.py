@@ -102,9 +102,10 @@ class Context:
     folders: whether visitors may name what they like as models: folders and files of this machine, and any
     repository of the hub.  allowed: what they may name otherwise, beside the loader's own list: models, and
     LoRA and textual inversion files to add.  dtype: "float16" or another of
-    torch's, for all diffusion models; "auto" is what the loader takes by itself.  memory: how much of the
-    device's memory they may take, at first; see `use_memory`.  checker: refuses results of models from the
-    hub or a folder; None for a host that has not turned it on.
+    torch's, for all models; "auto" is what the loader takes by itself.  memory: how much of
+    the device's memory diffusion models may take, at first; see `use_memory`.  checker: refuses results of
+    models from the hub or a folder; None for a host that has not turned it on.  gpu_seconds: on ZeroGPU the
+    time that one run may ask for, while `device` is that of what is not heavy; None elsewhere.
     """
 
     zoo: ModuleType
@@ -116,6 +117,7 @@ class Context:
     checker: SafetyChecker | None = None
     memory: str = "auto"
     allowed: tuple[str, ...] = ()
+    gpu_seconds: int | None = None
     pace: Pace = field(default_factory=Pace)
     stops: Stops = field(default_factory=Stops)
     _models: dict = field(default_factory=dict)
@@ -172,6 +174,12 @@ class Context:
             changed = {name: models.with_memory(level) for name, models in self._models.items()}
             self._models.update(changed)
             self._memory[:] = [level]
+
+    @property
+    def known(self) -> dict:
+        """The models that were asked for so far, with additions too, by the name that gives each again."""
+        plain = dict(self._models)
+        return plain | {made.name: made for models in plain.values() for made in models.remembered}
 
     def named(self, name: str | None) -> str:
         """The name of models that was sent, else the default's; ValueError, a sentence, for no text."""
