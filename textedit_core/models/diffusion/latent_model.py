@@ -26,8 +26,8 @@ class LatentModel:
     unet: UNet2DConditionModel
     vae: AutoencoderKL
     schedule: Schedule
-    memory: str
-    offload: Offload | None
+    memory: str = "fast"
+    offload: Offload | None = None
 
     @property
     def size(self) -> int:
