@@ -321,19 +321,23 @@ class Tab(BuiltTab, MethodPanel):
 
     @property
     def send_outputs(self) -> list:
-        """What "Send to the tab" sets: the knobs and the result panel."""
+        """What "Send to the tab" sets: the knobs, the models for a swept weight, and the result panel."""
         row = [self.seeds.mode] if self.seeds else []
-        return [*self.widgets, *row, *self.result.outputs]
+        models = [self.models] if self.view.weights else []
+        return [*self.widgets, *row, *models, *self.result.outputs]
 
     def send(self, cell: dict | None) -> dict:
         """Set the tab as a cell of a sweep was made, and show it as the result."""
         if not cell:
             return {self.widgets[0]: gr.skip()}
         made = knobs.settings_of(cell)
+        # The weight of a LoRA stands in the name of the models.
+        weighed = any(name in self.view.weights for name in made)
+        models = {self.models: knobs.models_of(cell)} if weighed else {}
         made = {name: made.get(name, self.knobs[name].default) for name in self.knobs}
         set_knobs = {self.controls[name]: gr.update(value=value) for name, value in made.items()}
         row = {self.seeds.mode: "fixed"} if self.seeds else {}  # or the next edit would show another picture
-        return set_knobs | row | self.result.show(cell)
+        return set_knobs | row | models | self.result.show(cell)
 
     # --- handlers -----------------------------------------------------------------------------------------
 
