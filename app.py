@@ -7,7 +7,10 @@ import sys
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 SWITCHES = ("folders", "safety", "public")
-VALUES = ("device", "models", "dtype", "max-cells", "allow-models")
+VALUES = ("device", "models", "dtype", "max-cells", "allow-models", "gpu-seconds")
+ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+if ZERO_GPU:
+    import spaces  # before torch, whose CUDA it replaces in this process
 
 
 def environment() -> list[str]:
@@ -42,9 +45,13 @@ def flags(arguments: list[str] | None = None) -> argparse.Namespace:
     about = "what visitors of a public page may name beside toon and sd, with commas between (default none)"
     add("--allow-models", default="", metavar="NAMES", help=about)
     add("--safety", action="store_true", help="refuse what sd's safety checker finds unsafe; fetches 1.2 GB")
+    about = "GPU time that one run may ask for on ZeroGPU (default 120)"
+    add("--gpu-seconds", type=int, default=120, metavar="N", help=about)
     options = parser.parse_args(environment() + (sys.argv[1:] if arguments is None else arguments))
-    if options.max_cells < 1:
-        parser.error(f"argument --max-cells: {options.max_cells} is not a whole number from 1 on")
+    for name in ("max_cells", "gpu_seconds"):
+        if getattr(options, name) < 1:
+            flag = f"--{name.replace('_', '-')}"
+            parser.error(f"argument {flag}: {getattr(options, name)} is not a whole number from 1 on")
     return options
 
 
@@ -59,8 +66,9 @@ def main() -> None:
     from textedit_core.models import zoo
 
     folders = options.folders or is_private(options.host, options.share, options.public)
-    limits = {name: getattr(options, name) for name in ("max_cells", "dtype", "safety")}
+    limits = {name: getattr(options, name) for name in ("max_cells", "dtype", "safety", "gpu_seconds")}
     limits["allowed"] = tuple(name.strip() for name in options.allow_models.split(",") if name.strip())
+    limits["gpu"] = spaces.GPU if ZERO_GPU else None
     demo = create_app(zoo, options.models, options.device, folders=folders, **limits)
     demo.launch(server_name=options.host, server_port=options.port, share=options.share, **LAUNCH_KWARGS)
 

@@ -102,7 +102,8 @@ class Context:
     repository of the hub.  allowed: what they may name otherwise, beside the loader's own list: models, and
     LoRA and textual inversion files to add.  dtype: "float16" or another of
     torch's, for all models; "auto" is what the loader takes by itself.  checker: refuses results of models
-    from the hub or a folder; None for a host that has not turned it on.
+    from the hub or a folder; None for a host that has not turned it on.  gpu_seconds: on ZeroGPU the
+    time that one run may ask for, while `device` is that of what is not heavy; None elsewhere.
     """
 
     zoo: ModuleType
@@ -113,6 +114,7 @@ class Context:
     dtype: str = "auto"
     checker: SafetyChecker | None = None
     allowed: tuple[str, ...] = ()
+    gpu_seconds: int | None = None
     pace: Pace = field(default_factory=Pace)
     stops: Stops = field(default_factory=Stops)
     _models: dict = field(default_factory=dict)
@@ -149,6 +151,12 @@ class Context:
         for item in added:
             if item.place not in self.allowed:
                 raise ValueError(f"Models: this host does not offer {item.place} to add.")
+
+    @property
+    def known(self) -> dict:
+        """The models that were asked for so far, with additions too, by the name that gives each again."""
+        plain = dict(self._models)
+        return plain | {made.name: made for models in plain.values() for made in models.remembered}
 
     def named(self, name: str | None) -> str:
         """The name of models that was sent, else the default's; ValueError, a sentence, for no text."""

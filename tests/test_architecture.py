@@ -11,7 +11,18 @@ FOLDERS = ("textedit_core", "demos", "studies", "tests")
 FILES = [*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")))]
 NAMES = [path.relative_to(ROOT).as_posix() for path in FILES]
 
-BASE = {"batch", "bracketed", "images", "knobs", "mask_reading", "masks", "noise", "steps", "threads"}
+BASE = {
+    "batch",
+    "bracketed",
+    "device",
+    "images",
+    "knobs",
+    "mask_reading",
+    "masks",
+    "noise",
+    "steps",
+    "threads",
+}
 ENGINE = {"costs", "large", "method", "relevance", "request", "sweep"}
 # Which parts of textedit_core each part may import, by the first name below the package.
 FLOORS = {

@@ -141,6 +141,10 @@ def _add_flags(parser: _Parser, command: str, name: str) -> None:
         if command == "edit" and how.edited_latent:
             add("--save-latent", metavar="FILE", help="write the edited latent here, .pt or .npy")
         add("--image", metavar="IMAGE", help="path of a picture to project, instead of a seed")
+        of_face = "cut the face out of --image as FFHQ's were: auto, or its eyes and mouth corners, left as"
+        add("--face", metavar="POINTS", help=f"{of_face} the picture shows them, 'x,y x,y x,y x,y'")
+        if command == "edit":
+            add("--paste", metavar="PNG", help="write --image with the edited --face put back here")
     _add_knobs(parser, {**how.knobs, **(SAMPLE if how.latent else {})})
 
 
@@ -184,6 +188,8 @@ def _edit(options: Mapping[str, Any]) -> None:
     kept = Path(options["save_latent"]) if options.get("save_latent") else None
     if kept:
         check_ending(kept)
+    if options.get("paste") and (not options["face"] or Path(options["paste"]).suffix.lower() != ".png"):
+        raise ValueError("--paste: name a file that ends in .png, and say with --face where the face is.")
     asked = request_of(options)
     out.parent.mkdir(parents=True, exist_ok=True)
     result = last(_with_progress(run(asked, Cache(folder=options["cache"]))))
@@ -191,7 +197,22 @@ def _edit(options: Mapping[str, Any]) -> None:
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_latent(result.latent, kept)
     save_png(to_pil(result.image)[0], out, result.record)
+    if options.get("paste"):
+        _paste(Path(options["paste"]), options, result)
     print(out)
+
+
+def _paste(path: Path, options: Mapping[str, Any], result: Any) -> None:
+    """Write the photograph with the edited face in its place, with the settings of the edit."""
+    from textedit_core.images import native_tensor, open_image, to_pil
+    from textedit_core.models.style.alignment_of_faces import put_back, read_points, square_of_face
+    from textedit_core.record import save_png
+
+    square = square_of_face(*read_points(result.record.knobs["face_points"]))
+    photo = native_tensor(open_image(options["image"], "--image"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = put_back(photo, result.image, result.source, square)
+    save_png(to_pil(whole)[0], path, result.record)
 
 
 def _sweep(options: Mapping[str, Any]) -> None:
@@ -282,6 +303,7 @@ def request_of(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
     if models.additions is not None:
         _note_additions(how, models)
     opened: dict[str, Any] = {}
+    notes: dict[str, Any] = {}
     for one in how.inputs.values():
         if one.kind == "text":
             opened[one.name] = options[one.name]
@@ -298,10 +320,8 @@ def request_of(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
             _note(f"{_flag(one.name)} read as: {reading}")
             opened[one.name] = reading.image
         elif one.kind == "latent":
-            opened[one.name] = _latent(options, one.required, models)
+            opened[one.name] = _latent(options, one.required, models, notes)
     typed = {name: knob.parse(options[name]) for name, knob in how.knobs.items() if options[name] is not None}
-    file = options.get("latent") if how.latent else None
-    notes = {"latent_file": Path(file).name} if file else {}
     return request(how, models, opened, typed, resize=options["resize"], swept=swept, notes=notes)
 
 
@@ -314,8 +334,11 @@ def _note_additions(how: Any, models: Any) -> None:
         _note(f"the word that is added to prompts is {word}")
 
 
-def _latent(options: Mapping[str, Any], required: bool, models: Any) -> Any:
-    """The latent that the flags name: a file, a picture to project, or a seed; None for none."""
+def _latent(options: Mapping[str, Any], required: bool, models: Any, notes: dict[str, Any]) -> Any:
+    """The latent that the flags name: a file, a picture to project, or a seed; None for none.
+
+    Where a file or a face was named, `notes` are given it for the record.
+    """
     from textedit_core.images import open_image
     from textedit_core.models.style.latent_files import read_latent
     from textedit_core.request import SAMPLE, Sample
@@ -325,18 +348,39 @@ def _latent(options: Mapping[str, Any], required: bool, models: Any) -> Any:
         raise ValueError("--latent: give one of --latent, --image and --latent-seed.")
     if options["latent_index"] is not None and not options["latent"]:
         raise ValueError("--latent-index: there is no file of latents; give --latent.")
+    if options["face"] and not options["image"]:
+        raise ValueError("--face: there is no picture with a face; give --image.")
     if options["latent"]:
+        notes["latent_file"] = Path(options["latent"]).name
         return read_latent(options["latent"], models.generator, options["latent_index"])
     if options["image"] and facts:
         raise ValueError("--latent-seed: the latent comes from --image already; give one of the two.")
     if options["image"]:
-        return open_image(options["image"], "--image")
+        photo = open_image(options["image"], "--image")
+        return _face(photo, options["face"], models.generator.size, notes) if options["face"] else photo
     if not facts and required:
         raise ValueError(
             "--latent-seed: there is no latent; give a seed, or --image to project one, or --latent."
         )
     chosen = {name: facts.get(name, knob.default) for name, knob in SAMPLE.items()}
     return Sample(chosen["latent_seed"], chosen["latent_truncation"]) if facts else None
+
+
+def _face(photo: Any, asked: str, size: int, notes: dict[str, Any]) -> Any:
+    """The face of a photograph, upright in a square of `size` pixels."""
+    from textedit_core.models.style import face_detector
+    from textedit_core.models.style.alignment_of_faces import (
+        aligned,
+        read_points,
+        square_of_face,
+        write_points,
+    )
+
+    points = face_detector.find_face(photo) if asked.strip() == "auto" else read_points(asked)
+    notes["face_points"] = write_points(points)
+    square = square_of_face(*read_points(notes["face_points"]))
+    _note(f"--face read as: {notes['face_points']}, the eyes and the corners of the mouth")
+    return aligned(photo, square, size)
 
 
 def _write_sweep(folder: Path, steps: Iterator[Any], axes: Sequence[Any], cell_size: int, asked: Any) -> None:

@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 from textedit_core import __version__
+from textedit_core.device import on_device
 from textedit_core.knobs import BoundKnob, knobs
 from textedit_core.steps import Step, closing_steps
 
@@ -49,7 +50,7 @@ def cached(
     """
     store = default if cache is None else cache
     name = key(fn, (model, *args), settings)
-    return lookup_or_run(store, name, lambda: fn(model, *args, **settings))
+    return lookup_or_run(store, name, lambda: on_device(fn, (model, *args), settings))
 
 
 def lookup_or_run(store: "Cache", name: str, run: Callable[[], Iterator[Step[Any]]]) -> Iterator[Step[Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from textedit_core.device import RemoteStep
 from textedit_core.models.diffusion.latent_diffusion import RowCount, count_rows
 from textedit_core.steps import Step, closing_steps
 
@@ -59,19 +60,26 @@ class Costs:
         A hook that counts lives for one step only, so that nothing stays attached while a caller is at work.
         A count is read at the end: a tuned copy of the UNet goes on counting where it was made.
         """
-        counts = self._counts.setdefault(stage, [])
-        self._seconds.setdefault(stage, 0.0)
+        counts, elsewhere = self._counts.setdefault(stage, []), RowCount()
+        counts.append(elsewhere)
+        before = self._seconds.setdefault(stage, 0.0)
         if not cached:
             self._computed.add(stage)
+        last = None
         with closing_steps(steps):
             while True:
                 with ExitStack() as stack:
                     counts += [stack.enter_context(count_rows(one)) for one in self._networks]
                     began = self._now()
                     step = next(steps, None)
-                    self._seconds[stage] += self._now() - began
+                    spent = self._now() - began
+                if isinstance(step, RemoteStep):  # waiting for another process is no cost of the work
+                    self._seconds[stage], elsewhere.rows = before + step.seconds, step.rows
+                elif not isinstance(last, RemoteStep):
+                    self._seconds[stage] += spent
                 if step is None:
                     return
+                last = step
                 yield step
 
     @property

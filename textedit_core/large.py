@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from textedit_core.details import resized, with_details
+from textedit_core.device import light
 from textedit_core.knobs import Knob, knobs
 from textedit_core.masks import Box
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
@@ -32,6 +33,7 @@ Upscale = Annotated[
 ]
 
 
+@light
 @torch.no_grad()
 def finish(
     edit: Tensor,
@@ -78,6 +80,7 @@ def autoencoded(model: LatentDiffusion, image: Tensor) -> Iterator[Step[Tensor]]
     yield Step(1, 1, model.decode(model.encode(image)))
 
 
+@light
 @torch.no_grad()
 def rendered(generator: StyleGenerator, latent: Latent) -> Iterator[Step[Tensor]]:
     """The images of a latent, (B,3,H,W)."""

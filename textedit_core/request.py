@@ -22,6 +22,7 @@ from torch import Tensor
 from textedit_core import cache as caches
 from textedit_core import details, images, large, method
 from textedit_core.costs import Cost, Costs
+from textedit_core.device import on_device
 from textedit_core.knobs import BoundKnob, knobs, positionals
 from textedit_core.method import Input, Method
 from textedit_core.methods import projection
@@ -82,7 +83,7 @@ class Call(NamedTuple):
 
     def cached_as(self, key: str, cache: caches.Cache) -> Iterator[Step[Any]]:
         """The same, for a caller that has its key: to make one reads every tensor among the arguments."""
-        return caches.lookup_or_run(cache, key, lambda: self.function(*self.arguments, **self.settings))
+        return caches.lookup_or_run(cache, key, lambda: on_device(*self))
 
 
 @dataclass(frozen=True, eq=False)

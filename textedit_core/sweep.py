@@ -14,6 +14,7 @@ import torch
 from textedit_core import cache as caches
 from textedit_core.axes import Axis, Cell, find_knob, parse_axis, parse_values
 from textedit_core.costs import Costs
+from textedit_core.device import on_device
 from textedit_core.method import Method
 from textedit_core.request import EDITING, FINISHING, Request, finished, prepared
 from textedit_core.sheet import cell_name, contact_sheet, summary
@@ -167,7 +168,7 @@ class _Sweep:
             for name, values in merged.items()
         }
         edit, before, step = self.request.method.edit, self.costs.seconds(EDITING), None
-        for step in self.costs.watch(EDITING, edit(*arguments, **merged)):
+        for step in self.costs.watch(EDITING, on_device(edit, arguments, merged)):
             yield self._progress(step.loss)
         if step is None or step.value is None or len(step.value) != len(batch):
             raise TypeError(f"{edit.__qualname__} did not return {len(batch)} images, one a setting.")

@@ -16,7 +16,7 @@ from textedit_core.knobs import BoundKnob, Knob
 MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 # Fields of more than one tab that are choices and no knobs.
 SIZING = BoundKnob("sizing", str, "crop", Knob(label="How it is made square", choices=("crop", "pad")))
-ORIGIN = BoundKnob("origin", str, "sample", Knob(label="Start from", choices=("sample", "picture")))
+ORIGIN = BoundKnob("origin", str, "sample", Knob(label="Start from", choices=("sample", "picture", "file")))
 MODELS = BoundKnob("models", str, "", Knob(label="Models"))
 SORRY = "Something went wrong on the server. Inputs and the last result are kept; its log has the details."
 

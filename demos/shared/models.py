@@ -45,7 +45,7 @@ def card(ctx: Context, name: str) -> str:
     facts = [
         f'<b class="{"ready" if ready else "wait"}">{state}</b>',
         *([html.escape(about["family"])] if about["family"] else []),
-        html.escape(device_words(models.device)),
+        "ZeroGPU, for the time of each run" if ctx.gpu_seconds else html.escape(device_words(models.device)),
     ]
     more = f"{size_words(about['size_gb'])} of weights, {html.escape(about['license'] or 'no licence given')}"
     if ctx.folders:

@@ -34,7 +34,8 @@ class ResultPanel:
 
     view: of its method.  steps: what to do first, in words.  pictures: {key: label}, "edit" among
     them, beside the slider, or in a row below it, each with a line under it, if they are `captioned`; those
-    that are `optional` are hidden until a result has them; those of them that are `saved` can be downloaded.
+    that are `optional` are hidden until a result has them; those of them that are `saved` can be downloaded,
+    and other files of a result that are named there.
     details: the title of a tab below them, called to draw what stands in it.  losses: what stands in another.
     """
 
@@ -64,7 +65,7 @@ class ResultPanel:
                 with gr.Row(elem_classes="captioned"):
                     self.draw_pictures(view, pictures, captioned)
             self.words = gr.HTML(label="Scores")
-            self.draw_actions({key: pictures[key] for key in saved}, seeded="seed" in view.knobs)
+            self.draw_actions({key: pictures.get(key, key) for key in saved}, seeded="seed" in view.knobs)
             self.pinned = gr.HTML(js_on_load=SELECT_JS, elem_id=f"{view.name}-pinned")
             self.unpin = gr.Button("Clear pins", size="sm", visible=False)
         self.draw_more(view.name, details, losses)

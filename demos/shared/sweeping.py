@@ -224,8 +224,10 @@ def best(
     """
     folder, shown, source = ctx.folder(), {}, source_of(asked)
     costs, spent = Costs(asked.models.device, asked.inputs), 0.0
+    ranked: tuple = ()
     for step in costs.watch(EDITING, view.rank(asked, fitted, seeds)):
-        new = [one for one in step.value or () if one.seed not in shown]
+        ranked = step.value or ranked
+        new = [one for one in ranked if one.seed not in shown]
         seconds = (costs.seconds(EDITING) - spent) / max(1, len(new))
         for one in new:
             alone = located(asked.at(seed=one.seed))
@@ -234,7 +236,7 @@ def best(
             shown[one.seed] = placed(view, made, {"seed": one.seed}, folder, f"seed={one.seed}")
         if new:
             spent = costs.seconds(EDITING)
-        yield step, sorted((shown[one.seed] for one in step.value or ()), key=lambda cell: not cell["edit"])
+        yield step, sorted((shown[one.seed] for one in ranked), key=lambda cell: not cell["edit"])
         if stop.is_set():
             return
     edit_steps = seeds * view.edit_steps(asked.settings)

@@ -6,6 +6,7 @@ shared/view.py says how a new tab is made of it.
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -28,6 +29,7 @@ from demos.shared.sweep import SweepPanel
 from demos.shared.view import MethodView
 from textedit_core import request as engine
 from textedit_core.costs import Costs
+from textedit_core.device import value_elsewhere
 from textedit_core.request import EDITING, FINISHING, FITTING, PROJECTING, Request, Result, known_fit, located
 from textedit_core.steps import Step
 
@@ -126,7 +128,8 @@ class Tab(BuiltTab, MethodPanel):
         """Yield updates while the picture is made, at last the result; override it to do more."""
         result = yield from self.watch(run, engine.run(run.asked, costs=run.costs))
         if result is not None:
-            shown = present(self.view, result, self.ctx.folder())
+            shown = present(self.view, result, folder := self.ctx.folder())
+            shown["pictures"] |= self.more_files(result, run.values, folder)
             yield self.finished(shown | self.extras(result), self.summary(result))
 
     def finished(self, shown: dict, summary: str = "") -> dict:
@@ -136,6 +139,10 @@ class Tab(BuiltTab, MethodPanel):
     def projected(self, values: dict) -> dict:
         """Updates when a picture has been projected, for a method that starts from a latent."""
         raise NotImplementedError
+
+    def more_files(self, result: Result, values: dict, folder: Path) -> dict[str, str]:
+        """Paths of what an edit alone shows or offers, and no cell of a sweep, by the names of the panel."""
+        return {}
 
     def extras(self, result: Result) -> dict:
         """What the result has for the tab's own view of it."""
@@ -402,6 +409,8 @@ class Tab(BuiltTab, MethodPanel):
         with closing(steps):
             for step in steps:
                 stopped = run.stop.is_set() and step.done < step.total
+                if stopped and step.stage == FITTING and self.view.keep and value_elsewhere(step):
+                    continue  # what has been learnt comes with a later step
                 if run.values.get("watching") and not stopped and pacer.due():
                     yield self.glimpse(run, step)
                 if step.stage == PROJECTING and step.done == step.total:

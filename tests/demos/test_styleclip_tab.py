@@ -218,6 +218,8 @@ def test_a_training_in_two_parts_is_the_training_in_one(tiny, monkeypatch, tmp_p
     from demos.styleclip import mapper as runs
 
     class Known:
+        gpu_seconds = None
+
         def models(self, name):
             return tiny
 

@@ -158,6 +158,11 @@ class Models(StyleModels):
             self._made[name, added.stamp] = made
         return made
 
+    @property
+    def remembered(self) -> tuple[Models, ...]:
+        """These models with additions, as far as they are remembered; the name of each gives it again."""
+        return tuple(self._made.values())
+
     @cached_property
     def _made(self) -> dict[tuple[str, tuple[Any, ...]], Models]:
         return {}

@@ -102,6 +102,11 @@ class StyleModels(Parts):
     @model_part
     def relevance(self) -> Relevance:
         """What the channels do. ValueError, too, if it was measured with another generator or CLIP."""
+        if "relevance" not in self.sources and "generator" in self.sources:
+            raise ValueError(
+                "The relevance of this generator has not been measured: textedit relevance --models "
+                f"{self.name} does so once, and says how long it takes."
+            )
         source = self.source("relevance")
         if source.weights == PUBLISHED_RELEVANCE[:1]:
             rows, statistics = map(source.file, PUBLISHED_RELEVANCE)
