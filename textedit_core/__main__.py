@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -286,7 +286,7 @@ def _train(given: list[str]) -> int:
     return 0
 
 
-def request_of(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
+def request_of(options: Mapping[str, Any], swept: Mapping[str, Any] | None = None) -> Any:
     """The request that these flags describe.
 
     Writes on stderr what will be fetched, which words of the prompts the models were not trained on, what the
@@ -298,7 +298,10 @@ def request_of(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
     from textedit_core.request import request
 
     how, models = method.load(options["method"]), zoo.load(options["models"], options["device"])
-    for line in zoo.fetching(options["models"], *(one.kind for one in how.inputs.values())):
+    parts = [one.kind for one in how.inputs.values()]
+    if "diffusion" in (options["upscale"], *(swept or {}).get("upscale", ())):
+        parts.append("upscaler")
+    for line in zoo.fetching(options["models"], *parts):
         _note(line)
     if models.additions is not None:
         _note_additions(how, models)
@@ -322,7 +325,7 @@ def request_of(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
         elif one.kind == "latent":
             opened[one.name] = _latent(options, one.required, models, notes)
     typed = {name: knob.parse(options[name]) for name, knob in how.knobs.items() if options[name] is not None}
-    return request(how, models, opened, typed, resize=options["resize"], swept=swept, notes=notes)
+    return request(how, models, opened, typed, resize=options["resize"], swept=swept or (), notes=notes)
 
 
 def _note_additions(how: Any, models: Any) -> None:

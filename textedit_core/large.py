@@ -16,6 +16,7 @@ from textedit_core.device import light
 from textedit_core.knobs import Knob, knobs
 from textedit_core.masks import Box
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
+from textedit_core.models.diffusion.upscaler import Upscaler, upscaled
 from textedit_core.models.enlarger import Enlarger
 from textedit_core.models.style.latents import Latent
 from textedit_core.models.style.models import StyleGenerator
@@ -28,8 +29,15 @@ KeepDetails = Annotated[
     Knob(0, 1, 0.05, label="Keep details", help="1: what the edit left alone is your picture, at its size"),
 ]
 Upscale = Annotated[
-    Literal["none", "fast"],
-    Knob(label="Upscale", help="four times the side; fast: by a small network where the models have one"),
+    Literal["none", "fast", "diffusion"],
+    Knob(label="Upscale", help="to four times the side; diffusion draws it anew, by the models' upscaler"),
+]
+UpscaleSteps = Annotated[int, Knob(1, 200, 1, label="Upscaler steps", help="of upscale by diffusion")]
+UpscaleGuidance = Annotated[
+    float, Knob(1, 20, 0.5, label="Upscaler guidance", help="how strongly the prompt pulls; 1 is none")
+]
+NoiseLevel = Annotated[
+    int, Knob(0, 350, 5, label="Upscaler noise", help="added to the small picture: more is freer, less exact")
 ]
 
 
@@ -42,14 +50,21 @@ def finish(
     box: Box | None,
     enlarger: Enlarger | None,
     scale: float,
+    upscaler: Upscaler | None = None,
+    prompt: str = "",
+    seed: int = 0,
     *,
     keep_details: KeepDetails = 0.0,
     upscale: Upscale = "none",
+    upscaler_steps: UpscaleSteps = 75,
+    upscaler_guidance: UpscaleGuidance = 9.0,
+    upscaler_noise: NoiseLevel = 20,
 ) -> Iterator[Step[Tensor]]:
     """An edit (1,3,h,w) as it is shown, (1,3,H,W) in [-1,1].
 
     rec, source, box: as in `details.with_details`; needed where details are kept.  enlarger: of the models,
     None where they have none; then Lanczos enlarges.  scale: how many times the side `upscale` makes it.
+    upscaler, prompt, seed: what draws it under "diffusion", under which text, and with which noise.
 
     With details the result is the whole source with the edit in it, at the source's own size; with `upscale`
     too, a source that is smaller than the enlarged edit is enlarged with it.
@@ -57,8 +72,25 @@ def finish(
     enlarge = enlarger.enlarge if enlarger else None
     height, width = edit.shape[-2:]
     size = (round(height * scale), round(width * scale)) if upscale != "none" else (height, width)
+    drawn = None
+    if upscale == "diffusion":
+        assert upscaler is not None
+        small = resized(edit, (round(size[0] / SCALE), round(size[1] / SCALE)))
+        for step in upscaled(
+            upscaler,
+            small,
+            prompt,
+            steps=upscaler_steps,
+            guidance_scale=upscaler_guidance,
+            noise_level=upscaler_noise,
+            seed=seed,
+        ):
+            drawn = step.value
+            yield Step(step.done, step.total + 1)
+    total = upscaler_steps + 1 if drawn is not None else 1
     if not keep_details:
-        yield Step(1, 1, resized(edit, size, enlarge))
+        large = resized(edit, size, enlarge) if drawn is None else resized(drawn.to(edit), size)
+        yield Step(total, total, large)
         return
     assert rec is not None and source is not None and box is not None
     source = source.to(edit)
@@ -68,10 +100,12 @@ def finish(
         source = resized(source, larger, enlarge if times > SCALE / 2 else None)
         left, top, right, bottom = (round(side * times) for side in box)
         box = left, top, right, bottom
-    yield Step(1, 1, with_details(edit, rec, source, keep=keep_details, box=box, enlarge=enlarge))
+    result = with_details(edit, rec, source, keep=keep_details, box=box, enlarge=enlarge, drawn=drawn)
+    yield Step(total, total, result)
 
 
 KNOBS = knobs(finish)
+OF_DIFFUSION = tuple(name for name in KNOBS if name.startswith("upscaler_"))
 
 
 @torch.no_grad()

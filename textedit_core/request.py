@@ -184,7 +184,9 @@ class Request:
     def finishing(self) -> dict[str, Any]:
         """The settings of what is done with a finished edit; {} where it is shown as it is."""
         chosen = {name: self.settings[name] for name in self.method.finish_knobs}
-        return chosen if any(value != large.KNOBS[name].default for name, value in chosen.items()) else {}
+        if chosen["upscale"] != "diffusion":
+            chosen = {name: value for name, value in chosen.items() if name not in large.OF_DIFFUSION}
+        return chosen if chosen["upscale"] != "none" or chosen.get("keep_details") else {}
 
     def rebuild_call(self, fitted: Any = None) -> Call:
         """What the models make of the source unedited, at their own size. The latent must have been found."""
@@ -201,7 +203,11 @@ class Request:
         box = details.box_of(own.shape[3], own.shape[2], self.resize) if own is not None else None
         enlarger = part_of(self.models, "enlarger", None, fetch=False)
         scale = self._scale(*edit.shape[-2:])
-        return Call(large.finish, (edit, rec, own, box, enlarger, scale), self.finishing)
+        drawing: tuple[Any, ...] = ()
+        if self.finishing.get("upscale") == "diffusion":
+            seed = self.settings.get("seed", 0)
+            drawing = self.models.upscaler, self.prompts.get("prompt", ""), seed
+        return Call(large.finish, (edit, rec, own, box, enlarger, scale, *drawing), self.finishing)
 
     @property
     def own_picture(self) -> Tensor:
@@ -350,10 +356,22 @@ def request(
             given[one.name] = _given(one, how, models, value, size, resize, fetch)
     picture = inputs.get("image" if "image" in how.inputs else how.latent.name if how.latent else "")
     opened = picture if isinstance(picture, Image.Image) else None
+    if chosen["upscale"] == "diffusion":
+        _check_upscaler(models, fetch)
     latent = given[how.latent.name] if how.latent else None
     if chosen.get("keep_details") and not isinstance(latent, Projected | None) and opened is None:
         raise ValueError(_NO_DETAILS)
     return Request(how, models, given, chosen, fitted, opened, resize, prompts, notes or {})
+
+
+def _check_upscaler(models: zoo.Models, fetch: bool) -> None:
+    """ValueError, before any work, for models without an upscaler, or with one to be fetched first."""
+    source = models.source("upscaler")
+    if not fetch and not source.is_local():
+        raise ValueError(
+            f"Upscale: {source.repo} ({source.gigabytes():.2g} GB, {source.license}) is not on this machine; "
+            "an edit on the command line with --upscale diffusion fetches it."
+        )
 
 
 def part_of(models: zoo.Models, part: str, default: Any = method.REQUIRED, fetch: bool = True) -> Any:

@@ -26,6 +26,9 @@ from textedit_core.models.diffusion.ddim import Schedule
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.models.diffusion.paint_by_example import CHANNELS, PaintByExample
 from textedit_core.models.diffusion.safety import SafetyChecker
+from textedit_core.models.diffusion.upscaler import WEIGHTS as UPSCALER_WEIGHTS
+from textedit_core.models.diffusion.upscaler import Upscaler
+from textedit_core.models.diffusion.upscaler import load as load_upscaler
 from textedit_core.models.enlarger import Enlarger, load_enlarger
 from textedit_core.models.parts import model_part
 from textedit_core.models.source import Source
@@ -58,6 +61,13 @@ HUB = {
             bin=True,
             size_gb=5.2,
             license="CreativeML Open RAIL-M",
+        ),
+        "upscaler": Source(
+            "stabilityai/stable-diffusion-x4-upscaler",
+            weights=UPSCALER_WEIGHTS,
+            bin=True,
+            size_gb=3.5,
+            license="CreativeML Open RAIL++-M",
         ),
         **PUBLISHED,
     }
@@ -128,6 +138,11 @@ class Models(StyleModels):
     def enlarger(self) -> Enlarger:
         """What shows results at a larger size. Raises ValueError where it is missing or incomplete."""
         return load_enlarger(self.source("enlarger"), self.device, self.dtype)
+
+    @model_part
+    def upscaler(self) -> Upscaler:
+        """What draws results at four times the side, by diffusion. Raises ValueError as `diffusion`."""
+        return load_upscaler(self.source("upscaler"), self.device, self.dtype)
 
     def adding(self, items: Sequence[Addition]) -> Models:
         """The same models with these files added to their text-to-image part; with none, these themselves.
@@ -413,10 +428,12 @@ def _folder_sources(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Sour
 
     if (folder / "transformer").is_dir():
         families.check_parts([path.name for path in folder.iterdir()], str(folder))
+    upscaler = source("upscaler", UPSCALER_WEIGHTS, bin=True)
     if (folder / "unet").is_dir():
         if _is_paint_by_example(folder):
             return {"paint_by_example": source("", EXAMPLE_WEIGHTS, bin=True)}
-        return {"diffusion": _of_texts(folder, source)} | folder_sources(folder, source)
+        found = {"diffusion": _of_texts(folder, source)} | folder_sources(folder, source)
+        return found | ({"upscaler": upscaler} if (folder / "upscaler").is_dir() else {})
     own_vae = (folder / "paint_by_example" / "vae").is_dir()
     example = EXAMPLE_WEIGHTS if own_vae else (EXAMPLE_WEIGHTS[0], EXAMPLE_WEIGHTS[2])
     found = {
@@ -424,6 +441,7 @@ def _folder_sources(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Sour
         "clip": source("clip", ("model",)),
         "paint_by_example": source("paint_by_example", example),
         "enlarger": source("enlarger", ("model",)),
+        "upscaler": upscaler,
     }
     parts = {part: place for part, place in found.items() if (folder / part).is_dir()}
     parts |= folder_sources(folder, source)
