@@ -119,6 +119,11 @@ class Tab(BuiltTab, MethodPanel):
         raise NotImplementedError
 
     @property
+    def again_knobs(self) -> tuple[str, ...]:
+        """Knobs whose sliders, when they are let go, edit again without a press of Edit."""
+        return ()
+
+    @property
     def extra(self) -> dict:
         """Inputs of an edit that a sweep does not have."""
         return {}
@@ -223,8 +228,15 @@ class Tab(BuiltTab, MethodPanel):
         started = self.before_edit(self.triggers)
         events.append(started.then(self.edit, outputs=self.run_outputs, **options))
         asked = {"api_name": f"{self.view.name}_stop", "show_progress": "hidden", **STOP_LANE}
-        self.bar.wire_stop(self.ctx.stops, events, **asked)
+        self.bar.wire_stop(self.ctx.stops, [*events, *self.wire_again()], **asked)
         return events
+
+    def wire_again(self) -> list:
+        """What is let go while an edit runs is edited after it; returns the events."""
+        inputs = self.inputs | self.extra | self.before_stop | {"shown": self.result.shown}
+        options = {"inputs_kwargs": inputs, "outputs": self.run_outputs, "trigger_mode": "always_last"}
+        options |= HIDDEN | MODEL_LANE
+        return [self.controls[name].release(self.again, **options) for name in self.again_knobs]
 
     def before_edit(self, triggers: list):
         """The event in which a press of Edit clears the status and draws a seed; the edit follows it."""
@@ -367,6 +379,20 @@ class Tab(BuiltTab, MethodPanel):
             if said := memory_note(run.asked):
                 yield {self.edit_status: said}
             yield from self.unwatched(self.finish(run))
+
+    @guarded("edit_status")
+    def again(self, request: gr.Request, *, shown: dict | None, **values):
+        """Edit again after a slider was let go: only beside a result, and nothing is prepared for it."""
+        loaded = all(self.ctx.loaded(values["models"], part) for part in self.parts)
+        if not shown or not loaded or any(self.problems(values).values()):
+            yield {self.edit_status: gr.skip()}
+            return
+        asked = self.view.read(self.ctx, values)
+        if asked.has_fit and known_fit(asked) is None:
+            yield {self.edit_status: note("Press Edit: these settings have to be prepared first.")}
+            return
+        with self.ctx.stops.running(request.session_hash) as stop:
+            yield from self.finish(Run.of(asked, stop, values))
 
     @guarded("fit.status")
     def prepare(self, request: gr.Request, **values):
