@@ -7,7 +7,7 @@ import sys
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 SWITCHES = ("folders", "safety", "public")
-VALUES = ("device", "models", "dtype", "max-cells", "allow-models", "gpu-seconds")
+VALUES = ("device", "models", "dtype", "memory", "max-cells", "allow-models", "gpu-seconds")
 ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 if ZERO_GPU:
     import spaces  # before torch, whose CUDA it replaces in this process
@@ -35,7 +35,11 @@ def flags(arguments: list[str] | None = None) -> argparse.Namespace:
     about = "toon (bundled), sd, a folder, a file or owner/name of the hub; more behind ' + ' is added to it"
     add("--models", default="toon", metavar="NAME", help=about)
     kinds = ("auto", "float32", "float16", "bfloat16")
-    add("--dtype", default="auto", choices=kinds, help="precision of the models (auto: float32)")
+    add(
+        "--dtype", default="auto", choices=kinds, help="of diffusion models (auto: float16, on a CPU float32)"
+    )
+    levels = ("auto", "fast", "balanced", "low")
+    add("--memory", default="auto", choices=levels, help="how much of it diffusion models may take")
     add("--max-cells", type=int, default=64, metavar="N", help="cells of one sweep, at most (default 64)")
     about = (
         "let visitors name any models and files to add; always so on 127.0.0.1 without --share or --public"
@@ -66,7 +70,8 @@ def main() -> None:
     from textedit_core.models import zoo
 
     folders = options.folders or is_private(options.host, options.share, options.public)
-    limits = {name: getattr(options, name) for name in ("max_cells", "dtype", "safety", "gpu_seconds")}
+    flagged = ("max_cells", "dtype", "memory", "safety", "gpu_seconds")
+    limits = {name: getattr(options, name) for name in flagged}
     limits["allowed"] = tuple(name.strip() for name in options.allow_models.split(",") if name.strip())
     limits["gpu"] = spaces.GPU if ZERO_GPU else None
     demo = create_app(zoo, options.models, options.device, folders=folders, **limits)

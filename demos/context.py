@@ -19,6 +19,7 @@ import torch
 from gradio.utils import get_upload_folder
 
 from textedit_core.models import additions
+from textedit_core.models.diffusion.memory import check
 from textedit_core.models.diffusion.safety import SafetyChecker
 
 log = logging.getLogger("textedit")
@@ -101,8 +102,9 @@ class Context:
     folders: whether visitors may name what they like as models: folders and files of this machine, and any
     repository of the hub.  allowed: what they may name otherwise, beside the loader's own list: models, and
     LoRA and textual inversion files to add.  dtype: "float16" or another of
-    torch's, for all models; "auto" is what the loader takes by itself.  checker: refuses results of models
-    from the hub or a folder; None for a host that has not turned it on.  gpu_seconds: on ZeroGPU the
+    torch's, for all models; "auto" is what the loader takes by itself.  memory: how much of
+    the device's memory diffusion models may take, at first; see `use_memory`.  checker: refuses results of
+    models from the hub or a folder; None for a host that has not turned it on.  gpu_seconds: on ZeroGPU the
     time that one run may ask for, while `device` is that of what is not heavy; None elsewhere.
     """
 
@@ -113,11 +115,13 @@ class Context:
     folders: bool = field(default_factory=lambda: "SPACE_ID" not in os.environ)
     dtype: str = "auto"
     checker: SafetyChecker | None = None
+    memory: str = "auto"
     allowed: tuple[str, ...] = ()
     gpu_seconds: int | None = None
     pace: Pace = field(default_factory=Pace)
     stops: Stops = field(default_factory=Stops)
     _models: dict = field(default_factory=dict)
+    _memory: list = field(default_factory=list)  # the level chosen on the page, if one was
     _ready: set = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _loading: threading.Lock = field(default_factory=threading.Lock)
@@ -130,7 +134,7 @@ class Context:
         with self._lock:
             if plain not in self._models:
                 precision = {} if self.dtype == "auto" else {"dtype": getattr(torch, self.dtype)}
-                models = self.zoo.load(plain, device=self.device, **precision)
+                models = self.zoo.load(plain, device=self.device, memory=self.level, **precision)
                 bundled = plain in self.zoo.NAMES and plain not in self.zoo.HUB
                 judged = self.checker is not None and not bundled
                 self._models[plain] = replace(models, checker=self.checker) if judged else models
@@ -151,6 +155,25 @@ class Context:
         for item in added:
             if item.place not in self.allowed:
                 raise ValueError(f"Models: this host does not offer {item.place} to add.")
+
+    @property
+    def level(self) -> str:
+        """How much memory diffusion models may take now: "auto", "fast", "balanced" or "low"."""
+        return self._memory[-1] if self._memory else self.memory
+
+    def use_memory(self, level: str) -> None:
+        """Take this level from now on, for all models and everybody; what is loaded stays loaded.
+
+        Raises ValueError where visitors may not choose it, and for an unknown level.
+        """
+        if not self.folders:
+            raise ValueError("Memory: the host of this page has set it.")
+        if level != "auto":
+            check(level)
+        with self._loading, self._lock:
+            changed = {name: models.with_memory(level) for name, models in self._models.items()}
+            self._models.update(changed)
+            self._memory[:] = [level]
 
     @property
     def known(self) -> dict:

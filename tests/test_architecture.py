@@ -23,7 +23,7 @@ BASE = {
     "steps",
     "threads",
 }
-ENGINE = {"costs", "large", "method", "relevance", "request", "sweep"}
+ENGINE = {"costs", "estimate", "large", "method", "relevance", "request", "sweep"}
 # Which parts of textedit_core each part may import, by the first name below the package.
 FLOORS = {
     **dict.fromkeys(BASE, BASE),

@@ -22,6 +22,8 @@ FLAGS = {
 MODELS = (
     "toon, sd, a folder, a file of Stable Diffusion or StyleGAN2, or owner/name on the hub (default toon)"
 )
+MEMORY = "how much of the device's memory a diffusion model may take (default auto: as much as is free)"
+DTYPE = "precision of the diffusion models (default auto: float16 on cuda and mps, float32 on a CPU)"
 COMMANDS = {"edit": "edit one image", "sweep": "edit one image at many values of its knobs"}
 # Inversions that were methods of their own in version 0.1, and their names as a knob.
 INVERSIONS = {"null_text": "null_text", "direct_inversion": "direct"}
@@ -47,7 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":
             raise
-        return _end(2, "error: The device's memory is full; use --device cpu, or a smaller --batch-size.")
+        return _end(
+            2,
+            "error: The device's memory is full; use --memory low, --device cpu, or a smaller --batch-size.",
+        )
 
 
 def parse(given: Sequence[str]) -> dict[str, Any]:
@@ -122,7 +127,10 @@ def _add_flags(parser: _Parser, command: str, name: str) -> None:
     add("--add", action="append", metavar="FILE", help=about)
     add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
     add("--cache", metavar="DIR", help="keep results in this folder, for the next run")
-    add("--resize", choices=("crop", "pad"), default="crop", help="how pictures become square (default crop)")
+    help = "how pictures become square; native keeps their shape, for the models of texts (default crop)"
+    add("--resize", choices=("crop", "pad", "native"), default="crop", help=help)
+    add("--memory", choices=("auto", "fast", "balanced", "low"), default="auto", help=MEMORY)
+    add("--dtype", choices=("auto", "float32", "float16", "bfloat16"), default="auto", help=DTYPE)
     if command == "sweep":
         add("--x", required=True, metavar="KNOB=VALUES", help="columns: eta=0,0.5,1, or eta=0:1:5 for five")
         add("--y", metavar="KNOB=VALUES", help="rows, such as seed=0-3")
@@ -191,6 +199,7 @@ def _edit(options: Mapping[str, Any]) -> None:
     if options.get("paste") and (not options["face"] or Path(options["paste"]).suffix.lower() != ".png"):
         raise ValueError("--paste: name a file that ends in .png, and say with --face where the face is.")
     asked = request_of(options)
+    _tell_memory(asked)
     out.parent.mkdir(parents=True, exist_ok=True)
     result = last(_with_progress(run(asked, Cache(folder=options["cache"]))))
     if kept:
@@ -236,6 +245,7 @@ def _sweep(options: Mapping[str, Any]) -> None:
         raise ValueError(f"--out: '{folder}' is a file; name a folder.")
     asked, cache = request_of(options, values), Cache(folder=options["cache"])
     folder.mkdir(parents=True, exist_ok=True)
+    _tell_memory(asked, options["batch_size"])
     if asked.has_fit and not set(values) & {*how.fit_knobs, *how.weights}:  # one fit: tell its steps
         last(_with_progress(fit(asked, cache)))
     steps = sweep(asked, values, cache, batch_size=options["batch_size"])
@@ -297,7 +307,7 @@ def request_of(options: Mapping[str, Any], swept: Mapping[str, Any] | None = Non
     from textedit_core.models import zoo
     from textedit_core.request import request
 
-    how, models = method.load(options["method"]), zoo.load(options["models"], options["device"])
+    how, models = method.load(options["method"]), _models(options)
     parts = [one.kind for one in how.inputs.values()]
     if "diffusion" in (options["upscale"], *(swept or {}).get("upscale", ())):
         parts.append("upscaler")
@@ -326,6 +336,24 @@ def request_of(options: Mapping[str, Any], swept: Mapping[str, Any] | None = Non
             opened[one.name] = _latent(options, one.required, models, notes)
     typed = {name: knob.parse(options[name]) for name, knob in how.knobs.items() if options[name] is not None}
     return request(how, models, opened, typed, resize=options["resize"], swept=swept or (), notes=notes)
+
+
+def _models(options: Mapping[str, Any]) -> Any:
+    """The models that the flags name."""
+    import torch
+
+    from textedit_core.models import zoo
+
+    dtype = None if options["dtype"] == "auto" else getattr(torch, options["dtype"])
+    return zoo.load(options["models"], options["device"], dtype, options["memory"])
+
+
+def _tell_memory(asked: Any, rows: int = 1) -> None:
+    """Say on stderr how much memory a heavy request will take, and which knob helps where it does not fit."""
+    from textedit_core import estimate
+
+    if found := estimate.of(asked, rows):
+        _note(f"this takes {found.text}")
 
 
 def _note_additions(how: Any, models: Any) -> None:

@@ -125,14 +125,25 @@ def with_details(
     return result.clamp_(-1, 1)
 
 
-def box_of(width: int, height: int, fit: Fit = "crop", within: Box | None = None) -> Box:
+def box_of(
+    width: int,
+    height: int,
+    fit: Fit = "crop",
+    within: Box | None = None,
+    shape: tuple[int, int] = (1, 1),
+) -> Box:
     """The part of a picture of width x height pixels that `square_tensor` gives the models, to the pixel.
 
     "crop": the largest centred square.  "pad": the smallest centred square around the picture, which reaches
-    beyond it.  within: a box that the person has cut out first.
+    beyond it.  "native": the largest centred box of the aspect of `shape`, the (height, width) worked at.
+    within: a box that the person has cut out first.
     """
     left, top, right, bottom = within or (0, 0, width, height)
     across, down = right - left, bottom - top
+    if fit == "native":
+        box = min(across, round(down * shape[1] / shape[0])), min(down, round(across * shape[0] / shape[1]))
+        x, y = left + (across - box[0]) // 2, top + (down - box[1]) // 2
+        return x, y, x + box[0], y + box[1]
     side = min(across, down) if fit == "crop" else max(across, down)
     x, y = left + (across - side) // 2, top + (down - side) // 2
     return x, y, x + side, y + side

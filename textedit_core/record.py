@@ -28,7 +28,7 @@ class Record:
     `method` is the file name in methods/, `models` the name or folder they were loaded from, `prompts` the
     texts by parameter name, `knobs` every knob of the method by name (a float, int, str or bool), and `image`
     the `image_sha` of the source as it was opened, or "" where there is none; `resize` is how it was made
-    square, "crop" or "pad".
+    square, "crop" or "pad", or "native" where it was not.
     """
 
     method: str

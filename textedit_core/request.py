@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from textedit_core import cache as caches
-from textedit_core import details, images, large, method
+from textedit_core import details, images, large, masks, method
 from textedit_core.costs import Cost, Costs
 from textedit_core.device import on_device
 from textedit_core.knobs import BoundKnob, knobs
@@ -28,11 +28,13 @@ from textedit_core.method import Input, Method
 from textedit_core.methods import projection
 from textedit_core.models import zoo
 from textedit_core.models.additions import WEIGHTS
+from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.models.style import latents
 from textedit_core.models.style.latents import Latent
 from textedit_core.record import Record, image_sha
 from textedit_core.steps import Step
 
+MULTIPLE = 8  # pixels, of which both sides of a picture are multiples that is worked on at its own aspect
 # The stages, in their order.
 PROJECTING, FITTING, EDITING, FINISHING = "projection", "fit", "edit", "finish"
 # The settings of a picked and of a projected latent, by their names in a record and on the command line.
@@ -99,7 +101,8 @@ class Request:
     settings: a value for every knob by its name in `Method.knobs`, and for the weight of every LoRA that is
     added to the models, which have it so.  fitted: a value to use instead of making
     a fit: one that comes with the models, or that was picked; else None.  picture: the source as it was
-    opened, None where a latent was picked.  resize: how pictures were made square, "crop" or "pad".
+    opened, None where a latent was picked.  resize: how pictures were made square, "crop" or "pad",
+    or "native".
     prompts: the texts a person gave, by name.  notes: further facts for the record.
     """
 
@@ -206,7 +209,7 @@ class Request:
     def finish_call(self, edit: Tensor, rec: Tensor | None) -> Call:
         """What is done with an edit (1,3,h,w); rec: of `rebuild_call`, needed where details are kept."""
         own = self.own_picture if rec is not None else None
-        box = details.box_of(own.shape[3], own.shape[2], self.resize) if own is not None else None
+        box = None if own is None else self._seen(own.shape[3], own.shape[2])
         enlarger = optional_part(self.models, "enlarger", fetch=False)
         scale = self._scale(*edit.shape[-2:])
         drawing: tuple[Any, ...] = ()
@@ -233,9 +236,15 @@ class Request:
         height, width = round(height * scale), round(width * scale)
         if not self.settings.get("keep_details") or self.picture is None:
             return height, width
-        _, top, _, bottom = details.box_of(self.picture.width, self.picture.height, self.resize)
+        _, top, _, bottom = self._seen(self.picture.width, self.picture.height)
         times = max(1.0, height / (bottom - top)) if scale > 1 else 1.0
         return round(self.picture.height * times), round(self.picture.width * times)
+
+    def _seen(self, width: int, height: int) -> masks.Box:
+        """The part of its picture of this size that the models see."""
+        image = self.inputs.get("image")
+        shape = (1, 1) if image is None else (image.shape[2], image.shape[3])
+        return details.box_of(width, height, self.resize, shape=shape)
 
     def _scale(self, height: int, width: int) -> float:
         """How many times the side an edit becomes by `upscale`: one at its own size no larger than others."""
@@ -331,10 +340,10 @@ def request(
 
     asked: the method, or the name of its file in methods/.
     inputs: what the person gives, by the names of the method's inputs: a picture or mask as a PIL image, made
-    square by `resize` ("crop" or "pad"; at its native size for a method of any size), or as a tensor of the
-    right size; texts; a latent as `Latent`, `Sample` or `Projected`, or as a picture to project with the
-    models' preset. A fitted value may be given too, under the name of the edit's parameter; then no fit is
-    made.
+    square by `resize` ("crop" or "pad"; "native" keeps its aspect for a model of texts, see
+    `images.native_size`; at its native size for a method of any size), or as a tensor of the right size;
+    texts; a latent as `Latent`, `Sample` or `Projected`, or as a picture to project with the models' preset.
+    A fitted value may be given too, under the name of the edit's parameter; then no fit is made.
     models: of a method that does not use the text-to-image model, what is added to that is left out.
     settings: values by knob; others are the models' preset, else the paper's default.  swept: knobs that a
     sweep will set.  fetch: whether parts that may be missing are fetched from the hub.  notes: further facts
@@ -367,7 +376,9 @@ def request(
             given[one.name] = getattr(models, one.kind)
         else:
             given[one.name] = optional_part(models, one.kind, fetch)
-    size = _model_size(given)
+    if resize == "native" and how.any_size:
+        resize = "crop"  # the picture is native anyway, and its exemplar a square
+    size = _native_size(given, inputs.get("image")) if resize == "native" else _model_size(given)
     for one in how.inputs.values():
         if one.kind in method.GIVEN:
             value = inputs.get(one.name)
@@ -458,6 +469,15 @@ def _model_size(given: Mapping[str, Any]) -> int:
     return next((part.size for name, part in given.items() if name in ("model", "generator")), 0)
 
 
+def _native_size(given: Mapping[str, Any], picture: Any) -> int | tuple[int, int]:
+    """The (width, height) at which a model of texts works on this picture; of others the side of a square."""
+    model = given.get("model")
+    if not isinstance(model, LatentDiffusion) or not isinstance(picture, Image.Image):
+        return _model_size(given)
+    multiple = max(MULTIPLE, model.latent_scale)
+    return images.native_size(picture.size, model.size, multiple, images.BUCKETS if model.has_buckets else ())
+
+
 def _over(mask: Image.Image, picture: Any) -> Image.Image:
     """A mask as large as the picture that it is of. ValueError for one of another shape."""
     if picture is None:
@@ -467,7 +487,13 @@ def _over(mask: Image.Image, picture: Any) -> Image.Image:
 
 
 def _given(
-    one: Input, how: Method, models: zoo.Models, value: Any, size: int, resize: images.Fit, fetch: bool
+    one: Input,
+    how: Method,
+    models: zoo.Models,
+    value: Any,
+    size: int | tuple[int, int],
+    resize: images.Fit,
+    fetch: bool,
 ) -> Any:
     """What a person gave for an input as the method takes it, its default for nothing."""
     if value is None:
@@ -485,6 +511,9 @@ def _given(
     if how.any_size and one.name in ("image", "mask"):
         whole = images.native_mask if one.kind == "mask" else images.native_tensor
         return whole(value).to(models.device)
+    if isinstance(size, tuple):
+        sized = images.sized_mask if one.kind == "mask" else images.sized_tensor
+        return sized(value, size).to(models.device)
     square = images.square_mask if one.kind == "mask" else images.square_tensor
     return square(value, size, resize).to(models.device)
 

@@ -92,6 +92,11 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
         """Whether SDEdit is shown, and its own knobs."""
         return {"sdedit": self.sdedit, **self.baseline}
 
+    @property
+    def again_knobs(self) -> tuple[str, ...]:
+        """What is dragged most."""
+        return ("eta", "guidance_scale")
+
     def problems(self, values: dict) -> dict[str, str]:
         """What is wrong with the image, the prompt, or the knobs of an SDEdit result that is asked for."""
         asked = {name: values[name] for name in runs.SDEDIT.knobs} if values.get("sdedit") else {}

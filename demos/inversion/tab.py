@@ -133,6 +133,11 @@ the words look."""
         """What Prepare would be asked with, whatever the prompt."""
         return super().fit_asked(values | {"prompt": values["source_prompt"]})
 
+    @property
+    def again_knobs(self) -> tuple[str, ...]:
+        """What is dragged most."""
+        return ("cross_replace_steps", "self_replace_steps", "guidance_scale")
+
     def problems(self, values: dict) -> dict[str, str]:
         """What is wrong with the image, the two prompts, or a setting that does not suit them."""
         models, lines = values["models"], prompts.lines_of(values["prompt"]) or [""]

@@ -88,6 +88,11 @@ source, what of it was masked, and the exemplar as it is seen."""
         """Source, mask and exemplar, and what shapes the two."""
         return {"image": self.image} | self.mask.fields | self.exemplar.fields
 
+    @property
+    def again_knobs(self) -> tuple[str, ...]:
+        """What is dragged most."""
+        return ("guidance_scale", "structure")
+
     def problems(self, values: dict) -> dict[str, str]:
         """What is wrong with the models, the pictures, the mask, or a crop."""
         found = knobs.problems(painting.TOOLS.knobs | painting.CROP.knobs)(values)

@@ -18,7 +18,8 @@ from textedit_core.models.clip import token_count
 
 MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 # Fields of more than one tab that are choices and no knobs.
-SIZING = BoundKnob("sizing", str, "crop", Knob(label="How it is made square", choices=("crop", "pad")))
+SIZINGS = ("crop", "pad", "native")
+SIZING = BoundKnob("sizing", str, "crop", Knob(label="How it is made square", choices=SIZINGS))
 ORIGIN = BoundKnob("origin", str, "sample", Knob(label="Start from", choices=("sample", "picture", "file")))
 MODELS = BoundKnob("models", str, "", Knob(label="Models"))
 SORRY = "Something went wrong on the server. Inputs and the last result are kept; its log has the details."

@@ -14,7 +14,7 @@ from demos.context import MODEL_LANE, Context, duration
 from demos.shared.adding import AddBox
 from demos.shared.checks import guarded
 from demos.shared.events import ended, follow
-from demos.shared.marks import UNQUEUED, bar, note
+from demos.shared.marks import HIDDEN, UNQUEUED, bar, note
 from textedit_core.models import additions
 
 CHOICES = [("Toon, bundled", "toon"), ("Stable Diffusion 1.5, from the hub", "sd")]
@@ -103,6 +103,15 @@ class Picker:
             allow_custom_value=ctx.folders or bool(ctx.allowed),
             elem_id="models",
         )
+        self.memory = gr.Radio(
+            [("auto", "auto"), ("fast", "fast"), ("balanced", "balanced"), ("low", "low")],
+            value=ctx.memory,
+            label="Memory",
+            info="of the device, for Stable Diffusion: lower is slower, with the same pictures",
+            visible=self.offers_memory(ctx.default),
+            elem_id="memory",
+            elem_classes="inline",
+        )
         self.card = gr.HTML(card(ctx, ctx.default), label="Facts", elem_id="model-card")
         self.fetch = gr.Button("Fetch and load", visible=False, size="sm")
         if ctx.folders or ctx.allowed:
@@ -120,6 +129,29 @@ class Picker:
         told = UNQUEUED | {"api_name": "describe_models", "api_visibility": "public"}
         changed = [self.name.change, ended(loading)]
         follow(changed, self.describe, self.name, [self.card, self.fetch], **told)
+        self.wire_memory()
+
+    def wire_memory(self) -> None:
+        """The box of memory is shown for the models that it is of, and tells the host what is chosen."""
+        shown = {"outputs": self.memory, **HIDDEN}
+        follow([self.name.change], self.show_memory, self.name, **shown)
+        self.memory.input(
+            self.use_memory,
+            [self.memory, self.name],
+            self.card,
+            api_name="use_memory",
+            show_progress="minimal",
+            show_progress_on=self.card,
+            **MODEL_LANE,
+        )
+
+    def show_memory(self, models: str):
+        """Show the box of memory, or hide it."""
+        return gr.update(visible=self.offers_memory(models))
+
+    def offers_memory(self, models: str) -> bool:
+        """Whether the box of memory is shown: to those who may choose, for models that are not bundled."""
+        return self.ctx.folders and str(models).strip() != "toon"
 
     def describe(self, models: str):
         """Say what the models called `models` are and what using them would fetch. Fetches nothing."""
@@ -128,6 +160,12 @@ class Picker:
         except (ValueError, OSError):
             ready = True
         return card(self.ctx, models), gr.update(visible=not ready)
+
+    @guarded("card")
+    def use_memory(self, level: str, models: str):
+        """Set how much of the device's memory diffusion models may take, for all visitors of this page."""
+        self.ctx.use_memory(level)
+        yield {self.card: card(self.ctx, models)}
 
     @guarded("card")
     def load(self, models: str):

@@ -27,9 +27,10 @@ def source_image(height: int = 200, **look) -> gr.Image:
     )
 
 
-def sizing_radio(**look) -> gr.Radio:
-    """How a picture that is not square is made so; hidden until `say_image` has seen one."""
+def sizing_radio(native: bool = False, **look) -> gr.Radio:
+    """How a picture that is not square is made so, or left; hidden until `say_image` has seen one."""
     choices = [("crop to the centre", "crop"), ("pad with white", "pad")]
+    choices += [("keep its shape", "native")] if native else []
     return as_sent(gr.Radio(choices, value="crop", label="It is not square", visible=False, **look))
 
 
@@ -45,11 +46,11 @@ def say_image(image: str | None, field: str = "Source image") -> tuple:
 class SourceBox:
     """The source image of a tab, its examples, and the rule for one that is not square."""
 
-    def __init__(self, method: str) -> None:
+    def __init__(self, method: str, native: bool = True) -> None:
         self.image = source_image(label="Source image", elem_id=f"{method}-source", elem_classes="source")
         self.note = gr.HTML()
         self.examples = ExampleStrip(method)
-        self.sizing = sizing_radio(elem_classes="inline")
+        self.sizing = sizing_radio(native, elem_classes="inline")
         follow([self.image.change], say_image, self.image, [self.note, self.sizing], **HIDDEN)
 
     @property

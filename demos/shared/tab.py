@@ -14,7 +14,7 @@ import gradio as gr
 
 from demos.context import MODEL_LANE, STOP_LANE, Context
 from demos.shared import knobs
-from demos.shared.checks import guarded, validator
+from demos.shared.checks import SIZINGS, guarded, validator
 from demos.shared.events import follow
 from demos.shared.examples import ExampleStrip
 from demos.shared.fit import FitPanel, FitProgress
@@ -27,6 +27,7 @@ from demos.shared.runbar import RunBar
 from demos.shared.seeds import SeedRow
 from demos.shared.sweep import SweepPanel
 from demos.shared.view import MethodView
+from textedit_core import estimate
 from textedit_core import request as engine
 from textedit_core.costs import Costs
 from textedit_core.device import value_elsewhere
@@ -53,6 +54,14 @@ class Run:
     def of(cls, asked: Request, stop: Event, values: dict) -> "Run":
         """A run that has cost nothing so far."""
         return cls(asked, stop, values, Costs(asked.models.device, asked.inputs))
+
+
+def memory_note(asked: Request) -> str:
+    """How much memory a heavy run will take, and what helps where that is not there; nothing for others."""
+    found = estimate.of(asked)
+    if found is None:
+        return ""
+    return note(f"Memory: {found.text}", "" if found.fits else "problem")
 
 
 class Tab(BuiltTab, MethodPanel):
@@ -108,6 +117,11 @@ class Tab(BuiltTab, MethodPanel):
     def problems(self, values: dict) -> dict[str, str]:
         """The sentence for each field that cannot be used; `values` has the fields and "models"."""
         raise NotImplementedError
+
+    @property
+    def again_knobs(self) -> tuple[str, ...]:
+        """Knobs whose sliders, when they are let go, edit again without a press of Edit."""
+        return ()
 
     @property
     def extra(self) -> dict:
@@ -214,8 +228,15 @@ class Tab(BuiltTab, MethodPanel):
         started = self.before_edit(self.triggers)
         events.append(started.then(self.edit, outputs=self.run_outputs, **options))
         asked = {"api_name": f"{self.view.name}_stop", "show_progress": "hidden", **STOP_LANE}
-        self.bar.wire_stop(self.ctx.stops, events, **asked)
+        self.bar.wire_stop(self.ctx.stops, [*events, *self.wire_again()], **asked)
         return events
+
+    def wire_again(self) -> list:
+        """What is let go while an edit runs is edited after it; returns the events."""
+        inputs = self.inputs | self.extra | self.before_stop | {"shown": self.result.shown}
+        options = {"inputs_kwargs": inputs, "outputs": self.run_outputs, "trigger_mode": "always_last"}
+        options |= HIDDEN | MODEL_LANE
+        return [self.controls[name].release(self.again, **options) for name in self.again_knobs]
 
     def before_edit(self, triggers: list):
         """The event in which a press of Edit clears the status and draws a seed; the edit follows it."""
@@ -305,7 +326,7 @@ class Tab(BuiltTab, MethodPanel):
         known = {n: knob.check(about.knobs[n]) for n, knob in self.knobs.items() if n in about.knobs}
         texts = [about.prompts.get(name, "") for name in self.texts]
         row = ["fixed"] if self.seeds else []
-        sizing = [about.resize if about.resize in ("crop", "pad") else "crop"]
+        sizing = [about.resize if about.resize in SIZINGS else "crop"]
         return [
             *texts,
             *row,
@@ -354,13 +375,32 @@ class Tab(BuiltTab, MethodPanel):
         """Edit, preparing first where that has not been done."""
         with self.ctx.stops.running(request.session_hash) as stop:
             yield {self.edit_status: ""}
-            yield from self.unwatched(self.finish(Run.of(self.view.read(self.ctx, values), stop, values)))
+            run = Run.of(self.view.read(self.ctx, values), stop, values)
+            if said := memory_note(run.asked):
+                yield {self.edit_status: said}
+            yield from self.unwatched(self.finish(run))
+
+    @guarded("edit_status")
+    def again(self, request: gr.Request, *, shown: dict | None, **values):
+        """Edit again after a slider was let go: only beside a result, and nothing is prepared for it."""
+        loaded = all(self.ctx.loaded(values["models"], part) for part in self.parts)
+        if not shown or not loaded or any(self.problems(values).values()):
+            yield {self.edit_status: gr.skip()}
+            return
+        asked = self.view.read(self.ctx, values)
+        if asked.has_fit and known_fit(asked) is None:
+            yield {self.edit_status: note("Press Edit: these settings have to be prepared first.")}
+            return
+        with self.ctx.stops.running(request.session_hash) as stop:
+            yield from self.finish(Run.of(asked, stop, values))
 
     @guarded("fit.status")
     def prepare(self, request: gr.Request, **values):
         """Do the part of the method that is done once for its inputs, and keep it under its content."""
         with self.ctx.stops.running(request.session_hash) as stop:
             run = Run.of(self.view.read(self.ctx, values), stop, values)
+            if said := memory_note(run.asked):
+                yield {self.fit.status: said}
             steps = engine.fit(run.asked, costs=run.costs)
             yield from self.unwatched(self.watch(run, steps, self.fit.status))
 

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.test_walk import at_rest, button, drag, give
+from tests.browser.test_walk import at_rest, button, drag, edit, give
 from textedit_core.methods import imagic
 
 pytestmark = pytest.mark.browser
@@ -74,3 +74,17 @@ def test_the_picture_of_a_step_is_shown_and_can_be_switched_off(visit, picture):
     assert page.locator("#imagic-preview img").count() == 0
     button(page, "Stop").click()
     expect(page.locator("#imagic-prepare-status")).to_contain_text("Edit uses them")
+
+
+def test_a_slider_that_is_let_go_edits_again_but_only_beside_a_result(visit, picture):
+    page = visit()
+    give(page, picture())
+    slider = page.get_by_role("slider", name=re.compile("Eta")).first
+    slider.press("ArrowRight")
+    slider.dispatch_event("pointerup")
+    edit(page)
+    first = page.locator("#imagic-edited img").get_attribute("src")
+    slider.press("ArrowRight")
+    slider.dispatch_event("pointerup")
+    expect(page.locator("#imagic-edited img")).not_to_have_attribute("src", first)
+    expect(page.locator("#imagic-prepare-status")).to_contain_text("from the cache")

@@ -114,3 +114,17 @@ def test_stop_waits_for_a_slow_step_however_long_it_takes(monkeypatch):
     started.wait(5)
     assert stops.ask("mine") and ended.is_set() and patience == [None]
     thread.join()
+
+
+def test_memory_is_chosen_for_all_models_and_keeps_what_is_loaded(tiny_folder):
+    ctx = Context(zoo, str(tiny_folder), "cpu", memory="fast", folders=True)
+    before = ctx.load("").diffusion
+    ctx.use_memory("low")
+    after = ctx.models("").diffusion
+    assert (before.memory, after.memory, ctx.level) == ("fast", "low", "low")
+    assert after.unet is before.unet
+    with pytest.raises(ValueError, match="Memory: 'much'"):
+        ctx.use_memory("much")
+    assert ctx.level == "low"
+    with pytest.raises(ValueError, match="the host of this page has set it"):
+        Context(zoo, str(tiny_folder), "cpu", folders=False).use_memory("low")

@@ -15,7 +15,7 @@ from tests.bundles import tiny_exemplar_encoder, tiny_unet, tiny_vae
 from textedit_core import noise
 from textedit_core.methods import paint_by_example
 from textedit_core.models import towers, zoo
-from textedit_core.models.diffusion import latent_model
+from textedit_core.models.diffusion import autoencoder
 from textedit_core.models.diffusion.exemplar import ExemplarEncoder
 from textedit_core.models.source import Source
 from textedit_core.steps import last
@@ -121,7 +121,7 @@ def test_diffusers_paints_the_same_from_the_shipped_folder(toon, portrait, monke
     pipeline.set_progress_bar_config(disable=True)
     model = toon.paint_by_example
     mean, std = (value.view(1, 3, 1, 1) for value in (model.exemplar_mean, model.exemplar_std))
-    pipeline._encode_vae_image = lambda image, generator: latent_model.encode(model.vae, image)
+    pipeline._encode_vae_image = lambda image, generator: autoencoder.encode(model.vae, image)
     mask = torch.zeros(1, 1, 64, 64)
     mask[..., 20:44, 16:48] = 1
     found = pipeline(

@@ -29,8 +29,10 @@ class model_part(cached_property[T]):
 class Parts:
     """The members of `zoo.Models` that do not depend on the kind of model.
 
-    name: as the models were asked for.  sources: where each part is, by its name.  device, dtype: of all
-    networks.
+    name: as the models were asked for.  sources: where each part is, by its name.  device: of all networks.
+    dtype: of the diffusion models. CLIP and StyleGAN's networks are in float32 whatever it is: their codes
+    and losses are optimised, StyleGAN's convolutions overflow in float16, and a relevance belongs to the
+    weights it was measured with. Together they are small beside a UNet.
     """
 
     name: str
@@ -51,7 +53,7 @@ class Parts:
         from transformers import CLIPModel, CLIPTokenizer
 
         source = self.source("clip")
-        model = source.network(CLIPModel, "", self.dtype).to(self.device)
+        model = source.network(CLIPModel, "", torch.float32).to(self.device)
         images = source.json("preprocessor_config.json")
         return Clip(
             model=model,
@@ -59,5 +61,5 @@ class Parts:
             size=model.config.vision_config.image_size,
             mean=torch.tensor(images["image_mean"]),
             std=torch.tensor(images["image_std"]),
-            fingerprint=f"{source.fingerprint()}-{self.dtype}",
+            fingerprint=f"{source.fingerprint()}-{torch.float32}",
         )

@@ -18,13 +18,16 @@ from textedit_core.models.additions import Addition, Additions
 from textedit_core.models.diffusion import (
     diffusion_files,
     families,
+    precision,
     published,
     single_file,
     textual_inversion,
 )
+from textedit_core.models.diffusion import memory as levels
 from textedit_core.models.diffusion.ddim import Schedule
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.models.diffusion.paint_by_example import CHANNELS, PaintByExample
+from textedit_core.models.diffusion.placing import placed
 from textedit_core.models.diffusion.safety import SafetyChecker
 from textedit_core.models.diffusion.upscaler import WEIGHTS as UPSCALER_WEIGHTS
 from textedit_core.models.diffusion.upscaler import Upscaler
@@ -85,6 +88,8 @@ class Models(StyleModels):
 
     presets: method -> knob values that suit these models.  vocabulary: the words that they were trained on,
     () where that is not known.  checker: the safety checker that sees results before they are shown, or None.
+    memory: how much the diffusion models may take: "fast", "balanced" or "low" (see `diffusion.memory`), or
+    "auto" for what suits the device's free memory when they are loaded.
     """
 
     name: str
@@ -96,6 +101,7 @@ class Models(StyleModels):
     vocabulary: tuple[str, ...] = ()
     license: str = ""
     checker: SafetyChecker | None = None
+    memory: str = "auto"
     base: Models | None = None
     additions: Additions | None = None
 
@@ -105,7 +111,7 @@ class Models(StyleModels):
         not reachable, and where a file that is added does not fit it."""
         if self.base is not None and self.additions is not None:
             return self.additions.apply(self.base.diffusion)
-        return diffusion_files.load(self.source("diffusion"), self.device, self.dtype)
+        return placed(diffusion_files.load(self.source("diffusion"), self.dtype), self.device, self.memory)
 
     @model_part
     def paint_by_example(self) -> PaintByExample:
@@ -121,18 +127,18 @@ class Models(StyleModels):
         of_vae = source if EXAMPLE_WEIGHTS[1] in source.weights else self.source("diffusion")
         images = source.json("feature_extractor/preprocessor_config.json")
         files = "-".join(dict.fromkeys([source.fingerprint(), of_vae.fingerprint()]))
-        return PaintByExample(
+        model = PaintByExample(
             unet=source.network(UNet2DConditionModel, "unet", self.dtype).to(
-                self.device,
-                memory_format=torch.channels_last,  # the same numbers, sooner
+                memory_format=torch.channels_last  # the same numbers, sooner
             ),
-            vae=of_vae.network(AutoencoderKL, "vae", self.dtype).to(self.device),
-            encoder=source.network(ExemplarEncoder, "image_encoder", self.dtype).to(self.device),
+            vae=of_vae.network(AutoencoderKL, "vae", self.dtype),
+            encoder=source.network(ExemplarEncoder, "image_encoder", self.dtype),
             exemplar_mean=torch.tensor(images["image_mean"]),
             exemplar_std=torch.tensor(images["image_std"]),
             schedule=Schedule.from_config(source.json("scheduler/scheduler_config.json")),
             fingerprint=f"{files}-{self.dtype}",
         )
+        return placed(model, self.device, self.memory)
 
     @model_part
     def enlarger(self) -> Enlarger:
@@ -143,6 +149,18 @@ class Models(StyleModels):
     def upscaler(self) -> Upscaler:
         """What draws results at four times the side, by diffusion. Raises ValueError as `diffusion`."""
         return load_upscaler(self.source("upscaler"), self.device, self.dtype)
+
+    def with_memory(self, level: str) -> Models:
+        """The same models at another level of memory; what is loaded stays loaded. Raises ValueError."""
+        if self.base is not None and self.additions is not None:
+            return self.base.with_memory(level).adding(self.additions.items)
+        changed = replace(self, memory=level if level == "auto" else levels.check(level))
+        for name, part in vars(self).items():
+            if name in ("diffusion", "paint_by_example"):
+                vars(changed)[name] = placed(part, self.device, level)
+            elif name in self.sources:
+                vars(changed)[name] = part
+        return changed
 
     def adding(self, items: Sequence[Addition]) -> Models:
         """The same models with these files added to their text-to-image part; with none, these themselves.
@@ -193,33 +211,41 @@ class Models(StyleModels):
         return {word: difflib.get_close_matches(word, known, 3) for word in unknown}
 
 
-def load(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None) -> Models:
+def load(
+    name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None, memory: str = "auto"
+) -> Models:
     """The models of a name as `plain` has them, with the files that the name adds: see `additions`.
 
     Raises ValueError as `plain`, and for an addition that is not there.
     """
     name, added = additions.split(name)
-    return plain(name, device, dtype).adding(added)
+    return plain(name, device, dtype, memory).adding(added)
 
 
-def plain(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None) -> Models:
+def plain(
+    name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None, memory: str = "auto"
+) -> Models:
     """The models of a name in NAMES, of a folder laid out like a bundle or a Stable Diffusion repository, of
     a single .safetensors or .ckpt file, of a file that holds a StyleGAN2 generator, or of any Stable
     Diffusion repository of the hub, owner/name.
 
     No weight is fetched or read before a part is used; `describe` says what that will take. Of a repository
     that is not in the hub's cache, its list of files and two configurations of a kilobyte are asked for.
-    device: "cpu", "cuda", "mps", or "auto" for the best there is.  dtype: float32 unless given.
+    device: "cpu", "cuda", "mps", or "auto" for the best there is.  dtype: of the diffusion models, float16 on
+    an accelerator and float32 on a CPU unless given.  memory: "fast", "balanced", "low" or "auto", see
+    `Models`.
     Raises ValueError for a name that is neither, for what is no text-to-image model, for a repository that
     cannot be reached within three seconds, and for a device that is not there.
     """
-    place, precision = _device(device), dtype or torch.float32
+    place = _device(device)
+    shared: dict[str, Any] = {"device": place, "dtype": dtype or precision.automatic(place)}
+    shared["memory"] = memory if memory == "auto" else levels.check(memory)
     if file := _generator_file(name):
-        return Models(str(name), _file_sources(file), place, precision)
+        return Models(str(name), _file_sources(file), **shared)
     if repo := _repository(name):
         sources = {"diffusion": _of_hub(repo)}
         license, presets = sources["diffusion"].license, families.presets(repo)
-        return Models(repo, sources, place, precision, presets=presets, license=license)
+        return Models(repo, sources, presets=presets, license=license, **shared)
     if single_file.is_file(name):
         path = Path(name).expanduser()
         single_file.family_of(single_file.shapes_of(path), str(path))
@@ -227,22 +253,21 @@ def plain(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = Non
         license = told.get("modelspec.license", "")
         sources = {"diffusion": Source(str(path.parent), "", (path.name,), license=license)}
         presets = families.presets(path.stem)
-        return Models(str(name), sources, place, precision, presets=presets, license=license)
+        return Models(str(name), sources, presets=presets, license=license, **shared)
     folder = folder_of(name)
     if folder is None:
         sources = HUB[str(name)]
-        return Models(str(name), sources, place, precision, license=_licenses(sources))
+        return Models(str(name), sources, license=_licenses(sources), **shared)
     manifest = _json(folder / "manifest.json")
     words = folder / "vocabulary.txt"
     return Models(
         name=str(name),
         sources=_folder_sources(folder, manifest),
-        device=place,
-        dtype=precision,
         manifest=manifest,
         presets=_json(folder / "presets.json") or families.presets(folder.name),
         vocabulary=tuple(words.read_text(encoding="utf-8").splitlines()) if words.is_file() else (),
         license=manifest.get("license") or _card_license(folder / CARD),
+        **shared,
     )
 
 

@@ -21,7 +21,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPModel
 
-from textedit_core.models.diffusion import latent_model
+from textedit_core.models.diffusion import autoencoder
 from textedit_core.models.diffusion.ddim import Schedule
 from textedit_core.models.diffusion.exemplar import ExemplarEncoder
 from textedit_core.models.diffusion.paint_by_example import CHANNELS, PaintByExample
@@ -135,7 +135,7 @@ def fit(
 def latents(vae: AutoencoderKL, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The latents of pictures and of the pictures with holes, and what is kept at latent size."""
     keep = 1 - masks
-    z, masked = latent_model.encode(vae, torch.cat([images, images * keep])).chunk(2)
+    z, masked = autoencoder.encode(vae, torch.cat([images, images * keep])).chunk(2)
     return z, masked, nn.functional.interpolate(keep, z.shape[-2:])
 
 

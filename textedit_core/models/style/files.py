@@ -167,8 +167,8 @@ class StyleModels(Parts):
                 network = published(source.file(name))
             else:
                 network = bundled(source.json("config.json"), read(source.file(f"{name}.safetensors")))
-        network = network.eval().requires_grad_(False).to(self.device, self.dtype)
-        return network, f"{source.fingerprint()}-{self.dtype}"
+        network = network.eval().requires_grad_(False).to(self.device, torch.float32)
+        return network, f"{source.fingerprint()}-{torch.float32}"
 
 
 def read_mapper(path: Path) -> StyleMapper:
