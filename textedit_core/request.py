@@ -365,17 +365,7 @@ def request(
     fitted = inputs.get(how.fitted) if how.fitted else None
     if fitted is None and how.fitted in zoo.PRETRAINED and not {*typed, *swept} & {*how.fit_knobs}:
         fitted = models.pretrained(how.fitted, prompts.get("prompt", ""))
-    unused = set(how.fit_arguments) - set(how.edit_arguments) if fitted is not None else ()
-    given: dict[str, Any] = {}
-    for one in how.inputs.values():
-        if one.kind in method.GIVEN:
-            continue
-        if one.name in unused:
-            given[one.name] = None
-        elif one.required:
-            given[one.name] = getattr(models, one.kind)
-        else:
-            given[one.name] = optional_part(models, one.kind, fetch)
+    given = _parts(how, models, fitted is not None, fetch)
     if resize == "native" and how.any_size:
         resize = "crop"  # the picture is native anyway, and its exemplar a square
     size = _native_size(given, inputs.get("image")) if resize == "native" else _model_size(given)
@@ -393,6 +383,23 @@ def request(
     if chosen.get("keep_details") and not isinstance(latent, Projected | None) and opened is None:
         raise ValueError(_NO_DETAILS)
     return Request(how, models, given, chosen, fitted, opened, resize, prompts, notes or {})
+
+
+def _parts(how: Method, models: zoo.Models, is_fitted: bool, fetch: bool) -> dict[str, Any]:
+    """The parts of the models that the method takes, by the names of its inputs; None for what only a fit
+    takes where `is_fitted`."""
+    unused = set(how.fit_arguments) - set(how.edit_arguments) if is_fitted else ()
+    given: dict[str, Any] = {}
+    for one in how.inputs.values():
+        if one.kind in method.GIVEN:
+            continue
+        if one.name in unused:
+            given[one.name] = None
+        elif one.required:
+            given[one.name] = getattr(models, one.kind)
+        else:
+            given[one.name] = optional_part(models, one.kind, fetch)
+    return given
 
 
 def _check_upscaler(models: zoo.Models, fetch: bool) -> None:
