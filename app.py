@@ -6,7 +6,11 @@ import sys
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-SWITCHES, VALUES = ("folders", "safety"), ("device", "models", "dtype", "max-cells")
+SWITCHES = ("folders", "safety", "public")
+VALUES = ("device", "models", "dtype", "memory", "max-cells", "allow-models", "gpu-seconds")
+ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+if ZERO_GPU:
+    import spaces  # before torch, whose CUDA it replaces in this process
 
 
 def environment() -> list[str]:
@@ -28,17 +32,30 @@ def flags(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--host", default=host, help="address to listen on; 0.0.0.0 lets others in (default 127.0.0.1)")
     add("--share", action="store_true", help="open a public gradio.live link")
     add("--device", default="auto", help="cpu, cuda, mps or auto (default auto)")
-    about = "toon (bundled), sd (from the hub) or a folder laid out like the bundle"
-    add("--models", default="toon", metavar="NAME_OR_FOLDER", help=about)
+    about = "toon (bundled), sd, a folder, a file or owner/name of the hub; more behind ' + ' is added to it"
+    add("--models", default="toon", metavar="NAME", help=about)
     kinds = ("auto", "float32", "float16", "bfloat16")
-    add("--dtype", default="auto", choices=kinds, help="precision of the models (auto: float32)")
+    add(
+        "--dtype", default="auto", choices=kinds, help="of diffusion models (auto: float16, on a CPU float32)"
+    )
+    levels = ("auto", "fast", "balanced", "low")
+    add("--memory", default="auto", choices=levels, help="how much of it diffusion models may take")
     add("--max-cells", type=int, default=64, metavar="N", help="cells of one sweep, at most (default 64)")
-    about = "let visitors name model folders of this machine; always so on 127.0.0.1 without --share"
+    about = (
+        "let visitors name any models and files to add; always so on 127.0.0.1 without --share or --public"
+    )
     add("--folders", action="store_true", help=about)
+    add("--public", action="store_true", help="strangers reach this page, though it listens on 127.0.0.1")
+    about = "what visitors of a public page may name beside toon and sd, with commas between (default none)"
+    add("--allow-models", default="", metavar="NAMES", help=about)
     add("--safety", action="store_true", help="refuse what sd's safety checker finds unsafe; fetches 1.2 GB")
+    about = "GPU time that one run may ask for on ZeroGPU (default 120)"
+    add("--gpu-seconds", type=int, default=120, metavar="N", help=about)
     options = parser.parse_args(environment() + (sys.argv[1:] if arguments is None else arguments))
-    if options.max_cells < 1:
-        parser.error(f"argument --max-cells: {options.max_cells} is not a whole number from 1 on")
+    for name in ("max_cells", "gpu_seconds"):
+        if getattr(options, name) < 1:
+            flag = f"--{name.replace('_', '-')}"
+            parser.error(f"argument {flag}: {getattr(options, name)} is not a whole number from 1 on")
     return options
 
 
@@ -52,8 +69,11 @@ def main() -> None:
     from demos.context import is_private
     from textedit_core.models import zoo
 
-    folders = options.folders or is_private(options.host, options.share)
-    limits = {name: getattr(options, name) for name in ("max_cells", "dtype", "safety")}
+    folders = options.folders or is_private(options.host, options.share, options.public)
+    flagged = ("max_cells", "dtype", "memory", "safety", "gpu_seconds")
+    limits = {name: getattr(options, name) for name in flagged}
+    limits["allowed"] = tuple(name.strip() for name in options.allow_models.split(",") if name.strip())
+    limits["gpu"] = spaces.GPU if ZERO_GPU else None
     demo = create_app(zoo, options.models, options.device, folders=folders, **limits)
     demo.launch(server_name=options.host, server_port=options.port, share=options.share, **LAUNCH_KWARGS)
 

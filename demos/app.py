@@ -1,12 +1,15 @@
 """The page: a header with the model picker and Recall, a tab for each feature, About."""
 
 import os
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
 
+from demos import zero_gpu
 from demos.about import tab as about
 from demos.compare import tab as compare
 from demos.context import Context
@@ -34,7 +37,7 @@ LAUNCH_KWARGS = {
 }
 
 BRAND = """<div class="brand"><h1>TextEdit Studio</h1>
-<p>Edit a picture by text with published research methods. Turn their knobs, sweep them, compare.</p></div>"""
+<p>Edit a picture by text with published research methods.</p></div>"""
 
 
 def create_app(
@@ -43,26 +46,33 @@ def create_app(
     device: str = "auto",
     max_cells: int = 64,
     safety: bool = False,
+    gpu: Callable[..., Any] | None = None,
+    gpu_seconds: int = 120,
     **limits,
 ) -> gr.Blocks:
     """The whole page. `zoo` loads models by name; `models` is the name or folder chosen at start.
 
     safety: whether results are judged by the safety checker, which is then loaded here, fetched if need be.
-    limits: other fields of `Context`, dtype and folders.
+    gpu: on ZeroGPU the decorator `spaces.GPU`, else None.  gpu_seconds: of GPU time, the most that one
+    computation may ask for there.  limits: other fields of `Context`, dtype, folders and allowed.
     """
+    if gpu:
+        device = "cpu"  # of this process; `gpu` has the other
     zoo.describe(models)  # a wrong --models is one sentence at start, not an empty page
     if safety:
         limits["checker"] = safety_runs.prepared(zoo.load(models, device).device)
-    ctx = Context(zoo, models, device, max_cells, **limits)
+    ctx = Context(zoo, models, device, max_cells, gpu_seconds=gpu_seconds if gpu else None, **limits)
+    if gpu:
+        zero_gpu.use(ctx, gpu)
     with gr.Blocks(
         title="TextEdit Studio", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
     ) as demo:
         with gr.Row(elem_classes="masthead"):
-            with gr.Column(scale=2, min_width=300):
+            with gr.Column(scale=3, min_width=260):
                 gr.HTML(BRAND)
-            with gr.Column(scale=2, min_width=300, elem_classes="picker"):
+            with gr.Column(scale=5, min_width=300, elem_classes="picker"):
                 picker = Picker(ctx)
-            with gr.Column(scale=1, min_width=200, elem_classes="recall"):
+            with gr.Column(scale=2, min_width=200, elem_classes="recall"):
                 recall = Recall(ctx)
         built_tabs: list[BuiltTab] = []
         with gr.Tabs() as tabs:

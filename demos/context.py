@@ -18,6 +18,8 @@ from types import ModuleType
 import torch
 from gradio.utils import get_upload_folder
 
+from textedit_core.models import additions
+from textedit_core.models.diffusion.memory import check
 from textedit_core.models.diffusion.safety import SafetyChecker
 
 log = logging.getLogger("textedit")
@@ -27,9 +29,12 @@ DAY = 86_400
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def is_private(host: str, share: bool = False) -> bool:
-    """Whether a page served there can be opened on this machine alone."""
-    return host in LOOPBACK and not share and "SPACE_ID" not in os.environ
+def is_private(host: str, share: bool = False, public: bool = False) -> bool:
+    """Whether a page served there can be opened on this machine alone.
+
+    public: what its host says of it; behind a proxy that cannot be seen from here.
+    """
+    return host in LOOPBACK and not (share or public) and "SPACE_ID" not in os.environ
 
 
 def duration(seconds: float) -> str:
@@ -94,9 +99,13 @@ class Stops:
 class Context:
     """What all visitors share: the loader of models, the device, the limits of this host, pace and Stops.
 
-    folders: whether visitors may name folders of this machine as models.  dtype: "float16" or another of
-    torch's, for all models; "auto" is what the loader takes by itself.  checker: refuses results of models
-    from the hub or a folder; None for a host that has not turned it on.
+    folders: whether visitors may name what they like as models: folders and files of this machine, and any
+    repository of the hub.  allowed: what they may name otherwise, beside the loader's own list: models, and
+    LoRA and textual inversion files to add.  dtype: "float16" or another of
+    torch's, for all models; "auto" is what the loader takes by itself.  memory: how much of
+    the device's memory diffusion models may take, at first; see `use_memory`.  checker: refuses results of
+    models from the hub or a folder; None for a host that has not turned it on.  gpu_seconds: on ZeroGPU the
+    time that one run may ask for, while `device` is that of what is not heavy; None elsewhere.
     """
 
     zoo: ModuleType
@@ -106,9 +115,13 @@ class Context:
     folders: bool = field(default_factory=lambda: "SPACE_ID" not in os.environ)
     dtype: str = "auto"
     checker: SafetyChecker | None = None
+    memory: str = "auto"
+    allowed: tuple[str, ...] = ()
+    gpu_seconds: int | None = None
     pace: Pace = field(default_factory=Pace)
     stops: Stops = field(default_factory=Stops)
     _models: dict = field(default_factory=dict)
+    _memory: list = field(default_factory=list)  # the level chosen on the page, if one was
     _ready: set = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _loading: threading.Lock = field(default_factory=threading.Lock)
@@ -116,16 +129,57 @@ class Context:
     def models(self, name: str):
         """The models called `name`, shared by everybody. Nothing is fetched before a part is used."""
         name = self.named(name).strip()
-        if name not in (*self.zoo.NAMES, self.default) and not self.folders:
-            raise ValueError(f"Models: this host offers {' and '.join(self.zoo.NAMES)} only, no folders.")
+        self.check_allowed(name)
+        plain, added = additions.split(name)
         with self._lock:
-            if name not in self._models:
+            if plain not in self._models:
                 precision = {} if self.dtype == "auto" else {"dtype": getattr(torch, self.dtype)}
-                models = self.zoo.load(name, device=self.device, **precision)
-                bundled = name in self.zoo.NAMES and name not in self.zoo.HUB
+                models = self.zoo.load(plain, device=self.device, memory=self.level, **precision)
+                bundled = plain in self.zoo.NAMES and plain not in self.zoo.HUB
                 judged = self.checker is not None and not bundled
-                self._models[name] = replace(models, checker=self.checker) if judged else models
-            return self._models[name]
+                self._models[plain] = replace(models, checker=self.checker) if judged else models
+            models = self._models[plain]
+            return models.adding(added) if added else models
+
+    def check_allowed(self, name: str) -> None:
+        """Raise ValueError, one sentence, for models or an addition that this host does not offer."""
+        if self.folders or name == self.default:
+            return
+        plain, added = additions.split(name)
+        models = (*self.zoo.NAMES, self.default, *self.allowed)
+        if plain not in models:
+            offered = " and ".join(dict.fromkeys(models))
+            raise ValueError(
+                f"Models: this host offers {offered} only, no folders and no other repositories."
+            )
+        for item in added:
+            if item.place not in self.allowed:
+                raise ValueError(f"Models: this host does not offer {item.place} to add.")
+
+    @property
+    def level(self) -> str:
+        """How much memory diffusion models may take now: "auto", "fast", "balanced" or "low"."""
+        return self._memory[-1] if self._memory else self.memory
+
+    def use_memory(self, level: str) -> None:
+        """Take this level from now on, for all models and everybody; what is loaded stays loaded.
+
+        Raises ValueError where visitors may not choose it, and for an unknown level.
+        """
+        if not self.folders:
+            raise ValueError("Memory: the host of this page has set it.")
+        if level != "auto":
+            check(level)
+        with self._loading, self._lock:
+            changed = {name: models.with_memory(level) for name, models in self._models.items()}
+            self._models.update(changed)
+            self._memory[:] = [level]
+
+    @property
+    def known(self) -> dict:
+        """The models that were asked for so far, with additions too, by the name that gives each again."""
+        plain = dict(self._models)
+        return plain | {made.name: made for models in plain.values() for made in models.remembered}
 
     def named(self, name: str | None) -> str:
         """The name of models that was sent, else the default's; ValueError, a sentence, for no text."""
@@ -143,8 +197,12 @@ class Context:
 
     def loaded(self, name: str, part: str = "diffusion") -> bool:
         """Whether this part of these models is in memory, so that reading it fetches nothing."""
-        known = self._models.get(self.named(name).strip())
-        return known is not None and part in vars(known)  # where a cached property keeps what it has made
+        name = self.named(name).strip()
+        if additions.split(name)[0] not in self._models:
+            return False
+        # Where a cached property keeps what it has made; what was added shares all other parts.
+        models = self.models(name)
+        return part in vars(models if part == "diffusion" else models.base or models)
 
     def warm(self) -> None:
         """Load the default models while the first visitor reads the page, if that fetches nothing."""

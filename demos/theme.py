@@ -5,15 +5,7 @@ from pathlib import Path
 import gradio as gr
 
 CSS = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
-
-# gradio leaves an uploaded picture and those of the before/after slider nameless for screen readers.
-JS = """() => {
-  const named = picture => picture.classList.contains('fixed') ? 'Edited picture'
-    : picture.dataset.testid === 'imageslider-image' ? 'Source picture'
-    : picture.closest('.block').querySelector('label')?.textContent.trim() || 'Picture';
-  const name = () => document.querySelectorAll('.block img[alt=""]').forEach(p => p.alt = named(p));
-  new MutationObserver(name).observe(document.body, {childList: true, subtree: true});
-}"""
+JS = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
 
 ACCENT = gr.themes.Color(
     name="accent",

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 from transformers import (
     CLIPConfig,
     CLIPImageProcessor,
@@ -77,7 +77,37 @@ def write_tiny_bundle(folder: Path, size: int = 32, seed: int = 0) -> Path:
     return folder
 
 
-def tiny_unet(latent_size: int, in_channels: int = 4) -> UNet2DConditionModel:
+def write_tiny_upscaler(folder: Path, seed: int = 0) -> Path:
+    """Stable Diffusion's x4 upscaler as diffusers lays it out, tiny and random, in float32."""
+    tokenizer = build_tokenizer(WORDS, folder / "tokenizer", MAX_LENGTH)
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=MAX_LENGTH,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        unet = tiny_unet(16, in_channels=7, num_class_embeds=1000)
+        vae = tiny_vae(64)
+        vae.register_to_config(scaling_factor=0.08333)
+        parts = {"unet": unet, "vae": vae, "text_encoder": CLIPTextModel(text)}
+        for name, module in parts.items():
+            stir(module)
+            module.save_pretrained(folder / name, safe_serialization=True)
+    scheduler = tiny_scheduler()
+    scheduler.register_to_config(prediction_type="v_prediction")
+    scheduler.save_pretrained(folder / "scheduler")
+    DDPMScheduler(beta_schedule="squaredcos_cap_v2").save_pretrained(folder / "low_res_scheduler")
+    return folder
+
+
+def tiny_unet(latent_size: int, in_channels: int = 4, **more: int) -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=latent_size,
         in_channels=in_channels,
@@ -88,6 +118,7 @@ def tiny_unet(latent_size: int, in_channels: int = 4) -> UNet2DConditionModel:
         cross_attention_dim=32,
         attention_head_dim=2,
         norm_num_groups=8,
+        **more,
     )
 
 

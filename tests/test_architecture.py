@@ -11,8 +11,19 @@ FOLDERS = ("textedit_core", "demos", "studies", "tests")
 FILES = [*ROOT.glob("*.py"), *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")))]
 NAMES = [path.relative_to(ROOT).as_posix() for path in FILES]
 
-BASE = {"batch", "bracketed", "images", "knobs", "mask_reading", "masks", "noise", "steps", "threads"}
-ENGINE = {"costs", "method", "relevance", "request", "sweep"}
+BASE = {
+    "batch",
+    "bracketed",
+    "device",
+    "images",
+    "knobs",
+    "mask_reading",
+    "masks",
+    "noise",
+    "steps",
+    "threads",
+}
+ENGINE = {"costs", "estimate", "large", "method", "relevance", "request", "sweep"}
 # Which parts of textedit_core each part may import, by the first name below the package.
 FLOORS = {
     **dict.fromkeys(BASE, BASE),
@@ -26,7 +37,9 @@ FLOORS = {
     "methods": BASE | {"models", "metrics"},
     "toon": BASE | {"metrics", "toon"},
     "training": BASE | {"methods", "metrics", "models", "toon", "training"},
-    **dict.fromkeys(ENGINE, BASE | ENGINE | {"axes", "cache", "methods", "models", "record", "sheet"}),
+    **dict.fromkeys(
+        ENGINE, BASE | ENGINE | {"axes", "cache", "details", "methods", "models", "record", "sheet"}
+    ),
     "bench": BASE | ENGINE | {"axes", "bench", "cache", "metrics", "models", "record", "sheet", "toon"},
     "__main__": BASE | ENGINE | {"axes", "bench", "cache", "models", "record", "training"},
     "__init__": set(),

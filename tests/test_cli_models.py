@@ -43,3 +43,25 @@ def test_models_that_are_none_are_one_sentence(tmp_path, picture, capsys):
         assert main(["edit", "sdedit", *map(str, flags)]) == 2
         told = capsys.readouterr().err.strip()
         assert told.startswith("error: ") and said in told and "\n" not in told
+
+
+def test_memory_and_precision_are_flags(tiny_folder):
+    from textedit_core.__main__ import _models, parse
+
+    given = ["edit", "sdedit", "--models", str(tiny_folder), "--device", "cpu", "--image", "a.png"]
+    given += ["--prompt", "a man", "--out", "b.png"]
+    found = _models(parse([*given, "--memory", "low", "--dtype", "bfloat16"]))
+    assert (found.memory, str(found.dtype)) == ("low", "torch.bfloat16")
+    assert found.diffusion.memory == "low"
+    assert (_models(parse(given)).memory, str(_models(parse(given)).dtype)) == ("auto", "torch.float32")
+
+
+def test_a_heavy_run_is_told(monkeypatch, capsys):
+    from textedit_core import __main__, estimate
+
+    told = estimate.Estimate({"weights": 9 * 2**30}, 0, 2**30, 12 * 2**30, "It fits with Memory at low.")
+    monkeypatch.setattr(estimate, "of", lambda asked, rows: told)
+    __main__._tell_memory(None)
+    assert (
+        "this takes about 9.0 GB of 12 GB, of which 1.0 GB are free. It fits with" in capsys.readouterr().err
+    )

@@ -23,7 +23,8 @@ def toon():
 def test_every_preset_names_knobs_of_its_method(toon):
     assert set(toon.presets) <= set(method.names())
     for name in toon.presets:
-        read = preset_of_projection(toon) if name == "projection" else preset(toon, method.load(name))
+        own = name != "projection"
+        read = preset(toon, name, method.load(name).knobs) if own else preset_of_projection(toon)
         assert set(toon.presets[name]) <= set(read)
 
 

@@ -255,3 +255,41 @@ def test_a_method_without_a_latent_has_no_such_flags(run, tmp_path, picture):
     words = "--image", picture, "--prompt", "a man", "--save-latent", tmp_path / "a.pt"
     code, told = run("edit", "sdedit", *words)
     assert code == 2 and "--save-latent" in told
+
+
+def test_a_face_is_cut_out_of_a_photograph_and_its_edit_put_back(run, tiny, picture, tmp_path, monkeypatch):
+    from textedit_core.images import native_tensor
+    from textedit_core.models.style import face_detector
+    from textedit_core.models.style.alignment_of_faces import aligned, read_points, square_of_face
+
+    points = "22,18 28,18 23,22 27,22"
+    monkeypatch.setattr(face_detector, "find_face", lambda photo: read_points(points))
+    for face in (points, "auto"):
+        words = "--image", picture, "--face", face, "--paste", tmp_path / "whole" / "photo.png", "--alpha", 3
+        code, told = run("edit", "styleclip_directions", *TEXTS, *words)
+        assert code == 0 and f"--face read as: {points}" in told
+        photo, square = Image.open(picture), square_of_face(*read_points(points))
+        image = square_tensor(aligned(photo, square, tiny.generator.size), tiny.generator.size)
+        parts = tiny.generator, tiny.encoder, tiny.clip, tiny.identity
+        found = last(projection.fit(*parts, image, steps=3))
+        given = tiny.generator, tiny.clip, tiny.relevance, found.latent, "a man", "a smiling man"
+        assert same(tmp_path / "out.png", last(styleclip_directions.edit(*given, alpha=3.0)))
+        whole = Image.open(tmp_path / "whole" / "photo.png")
+        before, after = native_tensor(photo), native_tensor(whole)
+        changed = (before - after).abs().amax(dim=(0, 1)) > 0
+        assert (
+            whole.size == photo.size and changed.any() and not changed[:6].any() and not changed[:, :12].any()
+        )
+        assert read_png(tmp_path / "whole" / "photo.png").knobs["face_points"] == points
+
+
+def test_mistakes_about_a_face_are_one_sentence(run, picture, tmp_path):
+    for words, says in (
+        (["--latent-seed", 1, "--face", "auto"], "--face: there is no picture"),
+        (["--image", picture, "--face", "here"], "'here' are not four points"),
+        (["--image", picture, "--face", "1,1 1,1 1,1 1,1"], "fall together"),
+        (["--image", picture, "--paste", tmp_path / "a.png"], "say with --face where the face is"),
+        (["--image", picture, "--face", "auto", "--paste", tmp_path / "a.jpg"], "ends in .png"),
+    ):
+        code, told = run("edit", "styleclip_directions", *TEXTS, *words)
+        assert code == 2 and says in told and len(told.strip().splitlines()) == 1

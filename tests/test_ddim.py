@@ -11,6 +11,7 @@ from textedit_core.models.diffusion.ddim import (
     Inversion,
     Schedule,
     add_noise,
+    clean,
     ddim_step,
     invert,
     velocity_to_eps,
@@ -204,7 +205,7 @@ def test_any_diffusers_scheduler_config_will_do():
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"beta_schedule": "squaredcos_cap_v2"}, "squaredcos_cap_v2"),
+        ({"beta_schedule": "sigmoid"}, "sigmoid"),
         ({"prediction_type": "sample"}, "'sample'"),
         ({"rescale_betas_zero_snr": True}, "needs a model of v_prediction"),
         ({"timestep_spacing": "random"}, "spacing 'random'"),
@@ -269,3 +270,11 @@ def test_an_inversion_counts_its_steps_and_tells_its_content():
     assert len({one.fingerprint for one in [made, *changed]}) == 5
     same = Inversion("direct", "a cat", (16, 16), latents.clone(), nulls.rows(slice(0, 1)).clone())
     assert same.fingerprint == made.fingerprint
+
+
+@pytest.mark.parametrize("t", [1, 501, 981])
+def test_the_clean_latents_are_those_of_a_step_to_no_noise(t):
+    """With a last cumulative product of 1 the step that ends a run is z0 itself."""
+    schedule = dataclasses.replace(SCHEDULE, set_alpha_to_one=True)
+    z, eps = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(clean(schedule, z, eps, t), ddim_step(schedule, z, eps, t, -1), atol=1e-6)

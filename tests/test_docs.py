@@ -93,7 +93,7 @@ def test_the_method_of_contributing_is_one(tiny, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     module = importlib.import_module("mean_colour")
     how = method.read("mean_colour", module.edit, module.fit)
-    assert (list(how.inputs), list(how.knobs), how.fitted) == (["model", "image"], ["share"], "fitted")
+    assert (list(how.inputs), how.edit_knobs, how.fitted) == (["model", "image"], ("share",), "fitted")
 
     from textedit_core.cache import Cache
     from textedit_core.request import request, run

@@ -202,9 +202,9 @@ def test_an_inversion_leaves_the_model_as_it_was(model, image):
     assert not any(getattr(m, "gradient_checkpointing", False) for m in model.unet.modules())
 
 
-@pytest.mark.parametrize(("dtype", "atol"), [(torch.float16, 0.1), (torch.bfloat16, 0.2)])
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float16, 0.1), (torch.bfloat16, 0.4)])
 def test_a_model_in_half_precision_is_inverted_with_embeddings_in_float32(model, image, dtype, atol):
-    half = model.with_weights({}, dtype)
+    half = model.with_weights(dict(model.unet.named_parameters()), dtype)
     found = last(inversions.null_text(half, image, CAPTION, **SHORT, inner_steps=2))
     exact = last(inversions.null_text(model, image, CAPTION, **SHORT, inner_steps=2))
     assert found.latents.dtype == found.null_embeddings.tokens.dtype == torch.float32

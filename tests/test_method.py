@@ -11,6 +11,7 @@ from tests.core import fakes
 from textedit_core import method
 from textedit_core.knobs import Seed
 from textedit_core.method import REQUIRED, Input, read
+from textedit_core.request import Request
 
 
 def inpaint(
@@ -64,8 +65,9 @@ def test_after_a_fit_the_texts_of_the_edit_are_added_and_one_parameter_takes_the
     assert kinds == {"model": "diffusion", "image": "image", "prompt": "text", "target": "text"}
     assert found.fitted == "fitted"
     given = {"model": "M", "image": "I", "prompt": "a cat", "target": "a dog"}
-    assert found.fit_arguments(given) == ("M", "I", "a cat")
-    assert found.edit_arguments(given, "F") == ("M", "F", "a cat", "a dog")
+    asked = Request(found, None, given, {"seed": 5, "fit_seed": 2, "rounds": 1})
+    assert asked.fit_call() == (fakes.fit, ("M", "I", "a cat"), {"rounds": 1, "seed": 2})
+    assert asked.edit_call("F") == (replace_words, ("M", "F", "a cat", "a dog"), {"seed": 5})
 
     def two_left(model, fitted, other, *, seed: Seed = 0): ...
 
@@ -84,11 +86,15 @@ def test_the_latent_of_a_method_is_told_apart_from_what_its_fit_makes():
 
 def test_the_settings_have_a_name_each_and_go_to_their_functions():
     found = read("invented", fakes.edit, fakes.fit)
-    assert list(found.knobs) == ["rounds", "fit_seed", "eta", "steps", "seed"]
-    assert (found.fit_knobs, found.edit_knobs) == (("rounds", "fit_seed"), ("eta", "steps", "seed"))
+    assert list(found.knobs) == ["rounds", "fit_seed", "eta", "steps", "seed", *found.finish_knobs]
+    assert found.fit_knobs == {"rounds": "rounds", "fit_seed": "seed"}
+    assert found.edit_knobs == ("eta", "steps", "seed")
     assert found.batched == ("eta", "seed")
-    settings = {"rounds": 1, "fit_seed": 2, "eta": 3, "steps": 4, "seed": 5}
-    assert found.split(settings) == ({"rounds": 1, "seed": 2}, {"eta": 3, "steps": 4, "seed": 5})
+    assert found.checked({"fit_seed": 2.0, "eta": 1}) == {"fit_seed": 2, "eta": 1.0}
+    with pytest.raises(ValueError, match="invented has no knob called 'ETA'; it has rounds, fit_seed, eta"):
+        found.checked({"ETA": 1})
+    with pytest.raises(ValueError, match=r"Seed of the fit: 0\.5 is not a whole number"):
+        found.checked({"fit_seed": 0.5})
 
 
 def test_what_is_no_method_is_told(monkeypatch):

@@ -11,6 +11,7 @@ from torch import Tensor
 from tests.core import fakes
 from tests.core.fakes import asked
 from textedit_core import cache as caches
+from textedit_core import large
 from textedit_core.cache import Cache, cached
 from textedit_core.knobs import Seed
 from textedit_core.method import read
@@ -33,6 +34,8 @@ def models():
         clip="the clip",
         device=torch.device("cpu"),
         presets={"invented": {"seed": 4}},
+        base=None,
+        additions=None,
     )
 
 
@@ -52,10 +55,11 @@ def test_settings_are_what_was_given_then_the_preset_then_the_default(models):
     how = read("invented", fakes.edit, fakes.fit)
     given = {"image": Image.new("RGB", (4, 4)), "prompt": "x"}
     made = request(how, models, given, {"rounds": 3})
-    assert made.settings == {"rounds": 3, "fit_seed": 0, "eta": 0.5, "steps": 3, "seed": 4}
+    settings = {"rounds": 3, "fit_seed": 0, "eta": 0.5, "steps": 3, "seed": 4}
+    assert made.settings == settings | {name: knob.default for name, knob in large.KNOBS.items()}
     assert request(how, models, given, {"seed": 9}).settings["seed"] == 9
     assert made.at(seed=2).settings["seed"] == 2 and made.settings["seed"] == 4
-    assert made.record.knobs == made.settings and made.record.prompts == {"prompt": "x"}
+    assert made.record.knobs == settings and made.record.prompts == {"prompt": "x"}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,6 +22,8 @@ FLAGS = {
 MODELS = (
     "toon, sd, a folder, a file of Stable Diffusion or StyleGAN2, or owner/name on the hub (default toon)"
 )
+MEMORY = "how much of the device's memory a diffusion model may take (default auto: as much as is free)"
+DTYPE = "precision of the diffusion models (default auto: float16 on cuda and mps, float32 on a CPU)"
 COMMANDS = {"edit": "edit one image", "sweep": "edit one image at many values of its knobs"}
 # Inversions that were methods of their own in version 0.1, and their names as a knob.
 INVERSIONS = {"null_text": "null_text", "direct_inversion": "direct"}
@@ -47,12 +49,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":
             raise
-        return _end(2, "error: The device's memory is full; use --device cpu, or a smaller --batch-size.")
+        return _end(
+            2,
+            "error: The device's memory is full; use --memory low, --device cpu, or a smaller --batch-size.",
+        )
 
 
 def parse(given: Sequence[str]) -> dict[str, Any]:
     """The words of a command line as options by name. ValueError, a sentence, for a mistake."""
-    return vars(_parser(list(given)).parse_args(list(given)))
+    options = vars(_parser(list(given)).parse_args(list(given)))
+    return (
+        options | {"models": " + ".join([options["models"], *options["add"]])}
+        if options.get("add")
+        else options
+    )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -111,9 +121,16 @@ def _add_flags(parser: _Parser, command: str, name: str) -> None:
     how = method.load(name)
     add = parser.add_argument
     add("--models", default="toon", metavar="NAME", help=MODELS)
+    about = (
+        "add a LoRA or a textual inversion to the models, FILE:0.8 or FILE:WORD; may be given several times"
+    )
+    add("--add", action="append", metavar="FILE", help=about)
     add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
     add("--cache", metavar="DIR", help="keep results in this folder, for the next run")
-    add("--resize", choices=("crop", "pad"), default="crop", help="how pictures become square (default crop)")
+    help = "how pictures become square; native keeps their shape, for the models of texts (default crop)"
+    add("--resize", choices=("crop", "pad", "native"), default="crop", help=help)
+    add("--memory", choices=("auto", "fast", "balanced", "low"), default="auto", help=MEMORY)
+    add("--dtype", choices=("auto", "float32", "float16", "bfloat16"), default="auto", help=DTYPE)
     if command == "sweep":
         add("--x", required=True, metavar="KNOB=VALUES", help="columns: eta=0,0.5,1, or eta=0:1:5 for five")
         add("--y", metavar="KNOB=VALUES", help="rows, such as seed=0-3")
@@ -132,6 +149,10 @@ def _add_flags(parser: _Parser, command: str, name: str) -> None:
         if command == "edit" and how.edited_latent:
             add("--save-latent", metavar="FILE", help="write the edited latent here, .pt or .npy")
         add("--image", metavar="IMAGE", help="path of a picture to project, instead of a seed")
+        of_face = "cut the face out of --image as FFHQ's were: auto, or its eyes and mouth corners, left as"
+        add("--face", metavar="POINTS", help=f"{of_face} the picture shows them, 'x,y x,y x,y x,y'")
+        if command == "edit":
+            add("--paste", metavar="PNG", help="write --image with the edited --face put back here")
     _add_knobs(parser, {**how.knobs, **(SAMPLE if how.latent else {})})
 
 
@@ -175,14 +196,32 @@ def _edit(options: Mapping[str, Any]) -> None:
     kept = Path(options["save_latent"]) if options.get("save_latent") else None
     if kept:
         check_ending(kept)
+    if options.get("paste") and (not options["face"] or Path(options["paste"]).suffix.lower() != ".png"):
+        raise ValueError("--paste: name a file that ends in .png, and say with --face where the face is.")
     asked = request_of(options)
+    _tell_memory(asked)
     out.parent.mkdir(parents=True, exist_ok=True)
     result = last(_with_progress(run(asked, Cache(folder=options["cache"]))))
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_latent(result.latent, kept)
     save_png(to_pil(result.image)[0], out, result.record)
+    if options.get("paste"):
+        _paste(Path(options["paste"]), options, result)
     print(out)
+
+
+def _paste(path: Path, options: Mapping[str, Any], result: Any) -> None:
+    """Write the photograph with the edited face in its place, with the settings of the edit."""
+    from textedit_core.images import native_tensor, open_image, to_pil
+    from textedit_core.models.style.alignment_of_faces import put_back, read_points, square_of_face
+    from textedit_core.record import save_png
+
+    square = square_of_face(*read_points(result.record.knobs["face_points"]))
+    photo = native_tensor(open_image(options["image"], "--image"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = put_back(photo, result.image, result.source, square)
+    save_png(to_pil(whole)[0], path, result.record)
 
 
 def _sweep(options: Mapping[str, Any]) -> None:
@@ -194,7 +233,7 @@ def _sweep(options: Mapping[str, Any]) -> None:
     from textedit_core.sweep import parse_axis, sweep
 
     how = method.load(options["method"])
-    axes = [parse_axis(options[flag], how.knobs) for flag in ("x", "y") if options[flag]]
+    axes = [parse_axis(options[flag], how.sweepable) for flag in ("x", "y") if options[flag]]
     values = {axis.name: axis.values for axis in axes}
     if len(values) < len(axes):
         raise ValueError(f"--y: '{axes[1].name}' is on --x already; use another knob.")
@@ -206,10 +245,11 @@ def _sweep(options: Mapping[str, Any]) -> None:
         raise ValueError(f"--out: '{folder}' is a file; name a folder.")
     asked, cache = request_of(options, values), Cache(folder=options["cache"])
     folder.mkdir(parents=True, exist_ok=True)
-    if asked.has_fit and set(values) <= set(how.edit_knobs):  # one fit for all cells: tell its steps
+    _tell_memory(asked, options["batch_size"])
+    if asked.has_fit and not set(values) & {*how.fit_knobs, *how.weights}:  # one fit: tell its steps
         last(_with_progress(fit(asked, cache)))
     steps = sweep(asked, values, cache, batch_size=options["batch_size"])
-    _write_sweep(folder, _with_progress(steps, "cells"), axes, options["cell_size"], asked.record)
+    _write_sweep(folder, _with_progress(steps, "cells"), axes, options["cell_size"], asked)
     print(folder)
 
 
@@ -256,7 +296,7 @@ def _train(given: list[str]) -> int:
     return 0
 
 
-def request_of(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
+def request_of(options: Mapping[str, Any], swept: Mapping[str, Any] | None = None) -> Any:
     """The request that these flags describe.
 
     Writes on stderr what will be fetched, which words of the prompts the models were not trained on, what the
@@ -267,10 +307,16 @@ def request_of(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
     from textedit_core.models import zoo
     from textedit_core.request import request
 
-    how, models = method.load(options["method"]), zoo.load(options["models"], options["device"])
-    for line in zoo.fetching(options["models"], *(one.kind for one in how.inputs.values())):
+    how, models = method.load(options["method"]), _models(options)
+    parts = [one.kind for one in how.inputs.values()]
+    if "diffusion" in (options["upscale"], *(swept or {}).get("upscale", ())):
+        parts.append("upscaler")
+    for line in zoo.fetching(options["models"], *parts):
         _note(line)
+    if models.additions is not None:
+        _note_additions(how, models)
     opened: dict[str, Any] = {}
+    notes: dict[str, Any] = {}
     for one in how.inputs.values():
         if one.kind == "text":
             opened[one.name] = options[one.name]
@@ -287,15 +333,43 @@ def request_of(options: Mapping[str, Any], swept: Collection[str] = ()) -> Any:
             _note(f"{_flag(one.name)} read as: {reading}")
             opened[one.name] = reading.image
         elif one.kind == "latent":
-            opened[one.name] = _latent(options, one.required, models)
+            opened[one.name] = _latent(options, one.required, models, notes)
     typed = {name: knob.parse(options[name]) for name, knob in how.knobs.items() if options[name] is not None}
-    file = options.get("latent") if how.latent else None
-    notes = {"latent_file": Path(file).name} if file else {}
-    return request(how, models, opened, typed, resize=options["resize"], swept=swept, notes=notes)
+    return request(how, models, opened, typed, resize=options["resize"], swept=swept or (), notes=notes)
 
 
-def _latent(options: Mapping[str, Any], required: bool, models: Any) -> Any:
-    """The latent that the flags name: a file, a picture to project, or a seed; None for none."""
+def _models(options: Mapping[str, Any]) -> Any:
+    """The models that the flags name."""
+    import torch
+
+    from textedit_core.models import zoo
+
+    dtype = None if options["dtype"] == "auto" else getattr(torch, options["dtype"])
+    return zoo.load(options["models"], options["device"], dtype, options["memory"])
+
+
+def _tell_memory(asked: Any, rows: int = 1) -> None:
+    """Say on stderr how much memory a heavy request will take, and which knob helps where it does not fit."""
+    from textedit_core import estimate
+
+    if found := estimate.of(asked, rows):
+        _note(f"this takes {found.text}")
+
+
+def _note_additions(how: Any, models: Any) -> None:
+    """Say which words are added, or that the method does not use what something is added to."""
+    if not how.weights:
+        _note(f"{how.name} does not use the text-to-image model: what is added to that is left out")
+        return
+    for word in models.additions.words:
+        _note(f"the word that is added to prompts is {word}")
+
+
+def _latent(options: Mapping[str, Any], required: bool, models: Any, notes: dict[str, Any]) -> Any:
+    """The latent that the flags name: a file, a picture to project, or a seed; None for none.
+
+    Where a file or a face was named, `notes` are given it for the record.
+    """
     from textedit_core.images import open_image
     from textedit_core.models.style.latent_files import read_latent
     from textedit_core.request import SAMPLE, Sample
@@ -305,12 +379,16 @@ def _latent(options: Mapping[str, Any], required: bool, models: Any) -> Any:
         raise ValueError("--latent: give one of --latent, --image and --latent-seed.")
     if options["latent_index"] is not None and not options["latent"]:
         raise ValueError("--latent-index: there is no file of latents; give --latent.")
+    if options["face"] and not options["image"]:
+        raise ValueError("--face: there is no picture with a face; give --image.")
     if options["latent"]:
+        notes["latent_file"] = Path(options["latent"]).name
         return read_latent(options["latent"], models.generator, options["latent_index"])
     if options["image"] and facts:
         raise ValueError("--latent-seed: the latent comes from --image already; give one of the two.")
     if options["image"]:
-        return open_image(options["image"], "--image")
+        photo = open_image(options["image"], "--image")
+        return _face(photo, options["face"], models.generator.size, notes) if options["face"] else photo
     if not facts and required:
         raise ValueError(
             "--latent-seed: there is no latent; give a seed, or --image to project one, or --latent."
@@ -319,23 +397,39 @@ def _latent(options: Mapping[str, Any], required: bool, models: Any) -> Any:
     return Sample(chosen["latent_seed"], chosen["latent_truncation"]) if facts else None
 
 
-def _write_sweep(
-    folder: Path, steps: Iterator[Any], axes: Sequence[Any], cell_size: int, record: Any
-) -> None:
+def _face(photo: Any, asked: str, size: int, notes: dict[str, Any]) -> Any:
+    """The face of a photograph, upright in a square of `size` pixels."""
+    from textedit_core.models.style import face_detector
+    from textedit_core.models.style.alignment_of_faces import (
+        aligned,
+        read_points,
+        square_of_face,
+        write_points,
+    )
+
+    points = face_detector.find_face(photo) if asked.strip() == "auto" else read_points(asked)
+    notes["face_points"] = write_points(points)
+    square = square_of_face(*read_points(notes["face_points"]))
+    _note(f"--face read as: {notes['face_points']}, the eyes and the corners of the mouth")
+    return aligned(photo, square, size)
+
+
+def _write_sweep(folder: Path, steps: Iterator[Any], axes: Sequence[Any], cell_size: int, asked: Any) -> None:
     """Each cell as a PNG once it is finished; sheet.png and sweep.json at the end, also of a stopped one."""
     from textedit_core.images import to_pil
     from textedit_core.record import save_png
     from textedit_core.sweep import cell_name, contact_sheet, summary
 
-    cells, written = (), set()
+    cells, written, record = (), set(), asked.record
     try:
         for step in steps:
             cells = step.value
             for cell in cells:
                 name = cell_name(cell)
                 if name not in written:
-                    settings = record.knobs | cell.settings
-                    save_png(to_pil(cell.image)[0], folder / name, replace(record, knobs=settings))
+                    settings, models = record.knobs | cell.settings, asked.at(**cell.coords).models.name
+                    of_cell = replace(record, knobs=settings, models=models)
+                    save_png(to_pil(cell.image)[0], folder / name, of_cell)
                     written.add(name)
     finally:
         if cells:

@@ -32,12 +32,14 @@ class Cell:
     in [-1,1], and the seconds it took, 0 if the cache had it.
 
     The image is None of a cell that is only planned, and where whoever keeps the cells has dropped it.
+    unfinished: the edit at the models' own size, where the image is what was made of it; else None.
     """
 
     coords: dict[str, Any]
     settings: dict[str, Any]
     image: torch.Tensor | None
     seconds: float
+    unfinished: torch.Tensor | None = None
 
 
 def find_knob(settings: Mapping[str, BoundKnob], name: str) -> BoundKnob:

@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 from textedit_core import __version__
+from textedit_core.device import on_device
 from textedit_core.knobs import BoundKnob, knobs
 from textedit_core.steps import Step, closing_steps
 
@@ -49,7 +50,7 @@ def cached(
     """
     store = default if cache is None else cache
     name = key(fn, (model, *args), settings)
-    return lookup_or_run(store, name, lambda: fn(model, *args, **settings))
+    return lookup_or_run(store, name, lambda: on_device(fn, (model, *args), settings))
 
 
 def lookup_or_run(store: "Cache", name: str, run: Callable[[], Iterator[Step[Any]]]) -> Iterator[Step[Any]]:
@@ -99,35 +100,32 @@ def _normalised(value: Any, knob: BoundKnob | None) -> Any:
 
 def _feed(digest: Any, value: Any, name: str) -> None:
     """Add one argument to the digest, each part with its kind and length, so that no two calls read alike."""
-
-    def add(kind: str, data: bytes) -> None:
-        digest.update(f"{kind}:{len(data)}:".encode() + data)
-
+    parts: list[Any] = []
     if value is None or isinstance(value, bool | int | str):
-        add(type(value).__name__, str(value).encode())
+        kind, data = type(value).__name__, str(value).encode()
+    elif isinstance(value, bytes):
+        kind, data = "bytes", value
     elif isinstance(value, float):
-        add("float", (value + 0.0).hex().encode())
+        kind, data = "float", (value + 0.0).hex().encode()
     elif isinstance(value, list | tuple):
-        add("list", str(len(value)).encode())
-        for one in value:
-            _feed(digest, one, name)
+        kind, data, parts = "list", str(len(value)).encode(), list(value)
     elif isinstance(value, dict):
-        add("dict", str(len(value)).encode())
-        for label, one in sorted(value.items(), key=lambda item: (str(type(item[0])), str(item[0]))):
-            _feed(digest, label, name)
-            _feed(digest, one, name)
+        items = sorted(value.items(), key=lambda item: (str(type(item[0])), str(item[0])))
+        kind, data, parts = "dict", str(len(value)).encode(), [part for item in items for part in item]
     elif isinstance(value, torch.Tensor):
-        add("tensor", f"{value.dtype} {tuple(value.shape)} {value.device}".encode())
-        add("bytes", value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        kind, data = "tensor", f"{value.dtype} {tuple(value.shape)} {value.device}".encode()
+        parts = [value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()]
     elif isinstance(value, Image.Image):
-        transparent = value.info.get("transparency")
-        add("image", f"{value.mode} {value.size} {value.getpalette()} {transparent}".encode())
-        add("bytes", value.tobytes())
+        about = f"{value.mode} {value.size} {value.getpalette()} {value.info.get('transparency')}"
+        kind, data, parts = "image", about.encode(), [value.tobytes()]
     elif isinstance(getattr(value, "fingerprint", None), str):
         where = f"{getattr(value, 'device', '')} {getattr(value, 'dtype', '')}"
-        add("fingerprint", f"{type(value).__qualname__} {where} {value.fingerprint}".encode())
+        kind, data = "fingerprint", f"{type(value).__qualname__} {where} {value.fingerprint}".encode()
     else:
         raise TypeError(f"Cannot cache: the argument '{name}' is a {type(value).__name__}, which has no key.")
+    digest.update(f"{kind}:{len(data)}:".encode() + data)
+    for part in parts:
+        _feed(digest, part, name)
 
 
 @dataclass(frozen=True)
@@ -169,7 +167,7 @@ class Cache:
                 if name in shelf:
                     shelf.move_to_end(name)
                     return shelf[name][0]
-        entry = self._read(name)
+        entry = self._read(self.folder, name) if self.folder is not None else None
         if entry is not None:
             self._remember(name, entry, _size(entry.value))
         return entry
@@ -204,10 +202,8 @@ class Cache:
             while len(self._memory) > self.items or total > self.memory_bytes:
                 total -= self._memory.popitem(last=False)[1][1]
 
-    def _read(self, name: str) -> Entry | None:
-        if self.folder is None:
-            return None
-        path = self.folder / f"{name}.pt"
+    def _read(self, folder: Path, name: str) -> Entry | None:
+        path = folder / f"{name}.pt"
         try:
             entry = _decode(torch.load(path, weights_only=True))
             with suppress(OSError):  # another process may trim, the folder may be read-only

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from textedit_core.device import RemoteStep
 from textedit_core.models.diffusion.latent_diffusion import RowCount, count_rows
 from textedit_core.steps import Step, closing_steps
 
@@ -37,13 +38,12 @@ class Costs:
     @property
     def stages(self) -> dict[str, Cost]:
         """The cost so far of every stage that was begun."""
-        has_unet = bool(self._networks)
+        rows = {
+            stage: sum(count.rows for count in counts) if counts else None
+            for stage, counts in self._counts.items()
+        }
         return {
-            stage: Cost(
-                seconds,
-                sum(count.rows for count in self._counts[stage]) if has_unet else None,
-                stage not in self._computed,
-            )
+            stage: Cost(seconds, rows[stage], stage not in self._computed)
             for stage, seconds in self._seconds.items()
         }
 
@@ -59,24 +59,28 @@ class Costs:
         A hook that counts lives for one step only, so that nothing stays attached while a caller is at work.
         A count is read at the end: a tuned copy of the UNet goes on counting where it was made.
         """
-        counts = self._counts.setdefault(stage, [])
-        self._seconds.setdefault(stage, 0.0)
+        networks = [part for part in self.inputs.values() if hasattr(part, "unet")]
+        counts, elsewhere = self._counts.setdefault(stage, []), RowCount()
+        counts += [elsewhere] if networks else []
+        before = self._seconds.setdefault(stage, 0.0)
         if not cached:
             self._computed.add(stage)
+        last = None
         with closing_steps(steps):
             while True:
                 with ExitStack() as stack:
-                    counts += [stack.enter_context(count_rows(one)) for one in self._networks]
+                    counts += [stack.enter_context(count_rows(one)) for one in networks]
                     began = self._now()
                     step = next(steps, None)
-                    self._seconds[stage] += self._now() - began
+                    spent = self._now() - began
+                if isinstance(step, RemoteStep):  # waiting for another process is no cost of the work
+                    self._seconds[stage], elsewhere.rows = before + step.seconds, step.rows
+                elif not isinstance(last, RemoteStep):
+                    self._seconds[stage] += spent
                 if step is None:
                     return
+                last = step
                 yield step
-
-    @property
-    def _networks(self) -> list[Any]:
-        return [part for part in self.inputs.values() if hasattr(part, "unet")]
 
     def _now(self) -> float:
         """Seconds on a clock, read once the device has finished its work."""

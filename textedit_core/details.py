@@ -90,6 +90,7 @@ def with_details(
     box: Box | None = None,
     enlarge: Enlarge | None = None,
     mask: Tensor | None = None,
+    drawn: Tensor | None = None,
 ) -> Tensor:
     """The edit (B,3,h,w) at the size of `source` (1,3,H,W), with its details: (B,3,H,W) in [-1,1].
 
@@ -100,6 +101,7 @@ def with_details(
     into it over 1/FEATHER of its side.
     enlarge: what makes pictures larger first, such as `Enlarger.enlarge`; the rest is done by Lanczos.
     mask: M (B,1,h,w), of `kept` unless given.
+    drawn: the edit at another size, drawn anew (`upscaler`): taken in place of E(edit) where it was changed.
     """
     if not 0 <= keep <= 1:
         raise ValueError(f"Keep details: {keep} is not between 0 and 1.")
@@ -115,19 +117,33 @@ def with_details(
     inside = seen[0] - left, seen[1] - top, seen[2] - left, seen[3] - top
     own = crop(source, seen)
     part = crop(large, inside) + crop(alone, inside) * (own - crop(plain, inside))
+    if drawn is not None:
+        anew = resized(drawn.to(large), size) - large
+        part += (1 - crop(alone, inside)) * crop(anew, inside)
     result = source.expand(len(part), -1, -1, -1).clone()
     crop(result, seen).lerp_(part, feather(seen, width, height).to(part))
     return result.clamp_(-1, 1)
 
 
-def box_of(width: int, height: int, fit: Fit = "crop", within: Box | None = None) -> Box:
+def box_of(
+    width: int,
+    height: int,
+    fit: Fit = "crop",
+    within: Box | None = None,
+    shape: tuple[int, int] = (1, 1),
+) -> Box:
     """The part of a picture of width x height pixels that `square_tensor` gives the models, to the pixel.
 
     "crop": the largest centred square.  "pad": the smallest centred square around the picture, which reaches
-    beyond it.  within: a box that the person has cut out first.
+    beyond it.  "native": the largest centred box of the aspect of `shape`, the (height, width) worked at.
+    within: a box that the person has cut out first.
     """
     left, top, right, bottom = within or (0, 0, width, height)
     across, down = right - left, bottom - top
+    if fit == "native":
+        box = min(across, round(down * shape[1] / shape[0])), min(down, round(across * shape[0] / shape[1]))
+        x, y = left + (across - box[0]) // 2, top + (down - box[1]) // 2
+        return x, y, x + box[0], y + box[1]
     side = min(across, down) if fit == "crop" else max(across, down)
     x, y = left + (across - side) // 2, top + (down - side) // 2
     return x, y, x + side, y + side

@@ -1,10 +1,11 @@
 """Images in and out: safe opening, PIL <-> tensors (B,3,H,W) in [-1,1], masks (B,1,H,W), 1 = change."""
 
 import io
+import math
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar
 
@@ -15,11 +16,17 @@ from PIL import Image, ImageCms, ImageFile, ImageOps
 from textedit_core import mask_reading
 from textedit_core.mask_reading import MaskReading
 
+# The sizes (width, height) that SDXL was trained on up to an aspect of 4, each about 1024 x 1024 (arXiv
+# 2307.01952, appendix I); the other way round too.
+_WIDE = ((1024, 1024), (1088, 960), (1152, 896), (1216, 832), (1280, 768), (1344, 768), (1472, 704))
+_WIDER = ((1536, 640), (1600, 640), (1728, 576), (1856, 512), (1984, 512), (2048, 512))
+BUCKETS = (*_WIDE, *_WIDER, *((height, width) for width, height in (*_WIDE, *_WIDER)))
+LONGEST = 4.0  # the largest aspect of a picture worked on at its own; a longer one is cut to it
 MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 50_000_000
 # Only decoders that work on bitmaps: Pillow would also run Ghostscript on an .eps, for one.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
-Fit = Literal["crop", "pad"]
+Fit = Literal["crop", "pad", "native"]
 Opened = TypeVar("Opened")
 _RESAMPLING = Image.Resampling.LANCZOS
 _PIECE = 2**18  # bytes of a PNG held at once, packed or unpacked, while its rows are counted
@@ -57,15 +64,18 @@ def mask_at(mask: Image.Image, size: tuple[int, int], field: str = "Mask") -> Im
 
     ValueError, a sentence that starts with `field`, for one of another shape than the picture.
     """
-    if mask.size == size:
-        return mask
+    check_shape(mask, size, field)
+    return mask if mask.size == size else scaled_mask(mask, size)
+
+
+def check_shape(mask: Image.Image, size: tuple[int, int], field: str = "Mask") -> None:
+    """ValueError, a sentence that starts with `field`, for a mask of another shape than its picture."""
     if abs(mask.width * size[1] - mask.height * size[0]) > 2 * max(*mask.size, *size):
         other, own = (" x ".join(map(str, one)) for one in (mask.size, size))
         raise ValueError(
             f"{field}: its size {other} has another shape than the image's {own}; "
             "use a mask of the same picture."
         )
-    return scaled_mask(mask, size)
 
 
 def scaled_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -81,6 +91,31 @@ def square_tensor(image: Image.Image, size: int, fit: Fit = "crop") -> torch.Ten
     "crop" keeps the largest centred square; "pad" keeps everything and adds white on the short side.
     """
     return native_tensor(_square(image.convert("RGB"), size, fit, "white"))
+
+
+def native_size(
+    picture: tuple[int, int], side: int, multiple: int = 8, buckets: Sequence[tuple[int, int]] = ()
+) -> tuple[int, int]:
+    """The (width, height) at which a model of side x side works on a picture of this (width, height).
+
+    About side x side pixels in the picture's own aspect, both sides multiples of `multiple`; of `buckets`,
+    where there are any, the one whose aspect is nearest. A square picture gives (side, side).
+    """
+    aspect = min(LONGEST, max(1 / LONGEST, picture[0] / picture[1]))
+    if buckets:
+        return min(buckets, key=lambda one: abs(math.log(one[0] / one[1] / aspect)))
+    width, height = side * aspect**0.5, side / aspect**0.5
+    return max(1, round(width / multiple)) * multiple, max(1, round(height / multiple)) * multiple
+
+
+def sized_tensor(image: Image.Image, size: tuple[int, int]) -> torch.Tensor:
+    """A PIL image scaled until it covers (width, height), and cut to it: (1,3,height,width) in [-1,1]."""
+    return native_tensor(ImageOps.fit(image.convert("RGB"), size, _RESAMPLING))
+
+
+def sized_mask(image: Image.Image, size: tuple[int, int]) -> torch.Tensor:
+    """A mask, read as by `open_mask`, placed as `sized_tensor` places images: (1,1,height,width), 0 and 1."""
+    return _mask_tensor(ImageOps.fit(_to_binary(image), size, Image.Resampling.BOX))
 
 
 def native_tensor(image: Image.Image) -> torch.Tensor:
@@ -359,4 +394,4 @@ def _square(
         square = Image.new(image.mode, (size, size), colour)
         square.paste(image.resize((width, height), resampling), ((size - width) // 2, (size - height) // 2))
         return square
-    raise ValueError(f"Resize: '{fit}' is not a rule; use 'crop' or 'pad'.")
+    raise ValueError(f"Resize: '{fit}' makes no square; use 'crop' or 'pad'.")

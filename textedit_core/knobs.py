@@ -3,7 +3,7 @@
 import inspect
 import reprlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from numbers import Real
@@ -53,6 +53,7 @@ class BoundKnob:
 
     @property
     def label(self) -> str:
+        """What a person reads: the knob's label, else its name in words."""
         return self.knob.label or self.name.replace("_", " ").capitalize()
 
     def parse(self, text: str) -> Any:
@@ -137,19 +138,6 @@ def method_knobs(edit: Callable[..., Any], fit: Callable[..., Any] | None = None
             name = f"fit_{name}"
         settings[name] = replace(bound, name=name)
     return settings | own
-
-
-def split_settings(
-    settings: Mapping[str, Any], edit: Callable[..., Any], fit: Callable[..., Any] | None = None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings named as by `method_knobs` -> the keyword arguments of `fit`, and those of `edit`."""
-    own = _own_knobs(edit)
-    for_fit = {}
-    for name in _own_knobs(fit) if fit else ():
-        setting = f"fit_{name}" if name in own else name
-        if setting in settings:
-            for_fit[name] = settings[setting]
-    return for_fit, {name: settings[name] for name in own if name in settings}
 
 
 def positionals(function: Callable[..., Any]) -> list[str]:

@@ -16,8 +16,10 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from textedit_core.knobs import BoundKnob, knobs, method_knobs, positionals, split_settings
+from textedit_core import large
+from textedit_core.knobs import BoundKnob, knobs, method_knobs, positionals
 from textedit_core.models import zoo
+from textedit_core.models.additions import WEIGHTS
 from textedit_core.steps import Step
 
 # The kinds of input that a person gives; every other kind is a part of the models.
@@ -39,6 +41,7 @@ class Input:
 
     @property
     def required(self) -> bool:
+        """Whether it must be given."""
         return self.default is REQUIRED
 
 
@@ -48,9 +51,12 @@ class Method:
 
     name: of its file in methods/.  edit, fit: its functions; fit is None where nothing is done once.
     inputs: by name, those of the fit first, then those that only the edit takes.  knobs: every setting by
-    name, those of the fit first; a knob that both have is `fit_NAME` for the fit.  fitted: the parameter of
-    `edit` that takes what the fit makes, "" without a fit.  edited_latent: from the arguments of `edit` to
-    the `Latent` that it renders; None where no latent is edited.
+    name, those of the fit first, then the edit's; a knob that both have is `fit_NAME` for the fit. The last
+    ones are the same for every method: what is done with a finished edit (`large.finish`).  fitted: the
+    parameter of `edit` that takes what the fit makes, "" without a fit.  edited_latent: from the arguments of
+    `edit` to the `Latent` that it renders; None where no latent is edited.  rebuild: from the model and the
+    fitted value to the source as an edit of nothing would draw it; None where that is the autoencoder's
+    picture, or the latent's.
     """
 
     name: str
@@ -60,13 +66,25 @@ class Method:
     knobs: Mapping[str, BoundKnob]
     fitted: str
     edited_latent: Callable[..., Any] | None = None
+    rebuild: Callable[..., Iterator[Step[Any]]] | None = None
 
-    @property
+    @cached_property
+    def weights(self) -> Mapping[str, BoundKnob]:
+        """The weights of LoRAs that may be added to the models, as knobs: of every method that works on the
+        text-to-image model, and in no signature."""
+        return WEIGHTS if any(one.kind == "diffusion" for one in self.inputs.values()) else {}
+
+    @cached_property
+    def sweepable(self) -> Mapping[str, BoundKnob]:
+        """The knobs and the weights of LoRAs, by name: all that an axis of a sweep may be."""
+        return {**self.knobs, **self.weights}
+
+    @cached_property
     def batched(self) -> tuple[str, ...]:
         """The knobs of the edit that take a list, one value for each row of a batch."""
         return getattr(self.edit, "batched", ())
 
-    @property
+    @cached_property
     def any_size(self) -> bool:
         """Whether the edit takes its picture and mask at their native size, instead of square."""
         return getattr(self.edit, "any_size", False)
@@ -77,38 +95,50 @@ class Method:
         return tuple(knobs(self.edit))
 
     @cached_property
-    def fit_knobs(self) -> tuple[str, ...]:
-        """The names of the settings of the fit, as in `knobs`."""
-        return tuple(name for name in self.knobs if name not in self.edit_knobs)
+    def fit_knobs(self) -> Mapping[str, str]:
+        """The names of the settings of the fit, as in `knobs`, and what the fit calls each."""
+        own = tuple(knobs(self.fit)) if self.fit else ()
+        return {f"fit_{name}" if name in self.edit_knobs else name: name for name in own}
 
-    @property
+    @cached_property
+    def finish_knobs(self) -> tuple[str, ...]:
+        """The names of the settings of what is done with a finished edit."""
+        return tuple(name for name in large.KNOBS if name in self.knobs)
+
+    @cached_property
     def texts(self) -> tuple[str, ...]:
         """The names of the inputs that are texts."""
         return tuple(one.name for one in self.inputs.values() if one.kind == "text")
 
-    @property
+    @cached_property
     def latent(self) -> Input | None:
         """The input that is a generator's latent, if the method has one."""
         return next((one for one in self.inputs.values() if one.kind == "latent"), None)
 
     @cached_property
-    def fit_inputs(self) -> tuple[Input, ...]:
-        """The inputs that the fit takes."""
-        return tuple(self.inputs[name] for name in positionals(self.fit)) if self.fit else ()
+    def fit_arguments(self) -> tuple[str, ...]:
+        """The names of the inputs that the fit takes, in its order; none without a fit."""
+        return tuple(positionals(self.fit)) if self.fit else ()
+
+    @cached_property
+    def edit_arguments(self) -> tuple[str, ...]:
+        """The names of what the edit takes by position, in its order: inputs, and `fitted`."""
+        return tuple(positionals(self.edit))
 
     def split(self, settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Settings by their names in `knobs` -> the keyword arguments of the fit, and those of the edit."""
-        return split_settings(settings, self.edit, self.fit)
+        for_fit = {own: settings[name] for name, own in self.fit_knobs.items() if name in settings}
+        return for_fit, {name: settings[name] for name in self.edit_knobs if name in settings}
 
-    def fit_arguments(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
-        """The positional arguments of the fit, of the inputs by name."""
-        assert self.fit is not None
-        return tuple(given[name] for name in positionals(self.fit))
+    def checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings by their names in `sweepable`, each as its knob's type.
 
-    def edit_arguments(self, given: Mapping[str, Any], fitted: Any = None) -> tuple[Any, ...]:
-        """The positional arguments of the edit, of the inputs by name and what the fit has made."""
-        known = {**given, self.fitted: fitted} if self.fitted else given
-        return tuple(known[name] for name in positionals(self.edit))
+        ValueError, a sentence, for a knob that the method does not have and for a value that does not fit.
+        """
+        for name in settings:
+            if name not in self.sweepable:
+                raise ValueError(f"{self.name} has no knob called '{name}'; it has {', '.join(self.knobs)}.")
+        return {name: self.sweepable[name].check(value) for name, value in settings.items()}
 
 
 def names() -> tuple[str, ...]:
@@ -140,7 +170,8 @@ def load(name: str) -> Method:
         raise unknown(name) from None
     if not hasattr(module, "edit"):
         raise ValueError(f"'{name}' prepares an image and does not edit it; choose another method.")
-    return read(name, module.edit, getattr(module, "fit", None), getattr(module, "edited_latent", None))
+    others = (getattr(module, other, None) for other in ("fit", "edited_latent", "rebuild"))
+    return read(name, module.edit, *others)
 
 
 @lru_cache(maxsize=256)
@@ -149,6 +180,7 @@ def read(
     edit: Callable[..., Any],
     fit: Callable[..., Any] | None = None,
     edited_latent: Callable[..., Any] | None = None,
+    rebuild: Callable[..., Any] | None = None,
 ) -> Method:
     """A method of this name with these functions.
 
@@ -167,7 +199,19 @@ def read(
     left = [key for key in positionals(edit) if key not in inputs] if fit else []
     if fit and len(left) != 1:
         raise TypeError(f"{edit.__qualname__} needs {left}, where one is left for the fitted value.")
-    return Method(name, edit, fit, inputs, method_knobs(edit, fit), (left or [""])[0], edited_latent)
+    settings = method_knobs(edit, fit) | _finishing(edit)
+    return Method(name, edit, fit, inputs, settings, (left or [""])[0], edited_latent, rebuild)
+
+
+def _finishing(edit: Callable[..., Any]) -> dict[str, BoundKnob]:
+    """The knobs of what is done with a finished edit. TypeError where the edit has one of that name.
+
+    An edit at the picture's own size keeps its details by itself.
+    """
+    if own := set(large.KNOBS) & set(knobs(edit)):
+        raise TypeError(f"{edit.__qualname__}: {', '.join(own)} is the name of a knob that all edits have.")
+    unused = ("keep_details",) if getattr(edit, "any_size", False) else ()
+    return {name: knob for name, knob in large.KNOBS.items() if name not in unused}
 
 
 def _is_given_later(annotation: Any) -> bool:

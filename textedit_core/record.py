@@ -28,7 +28,7 @@ class Record:
     `method` is the file name in methods/, `models` the name or folder they were loaded from, `prompts` the
     texts by parameter name, `knobs` every knob of the method by name (a float, int, str or bool), and `image`
     the `image_sha` of the source as it was opened, or "" where there is none; `resize` is how it was made
-    square, "crop" or "pad".
+    square, "crop" or "pad", or "native" where it was not.
     """
 
     method: str
@@ -112,7 +112,7 @@ def _check(found: dict[str, Any]) -> None:
         if name == "prompts":
             fits = isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
         elif name == "knobs":
-            fits = isinstance(value, dict) and all(_is_setting(one) for one in value.values())
+            fits = isinstance(value, dict) and all(map(_is_setting, value.values()))
         else:
             fits = isinstance(value, str)
         if not fits:

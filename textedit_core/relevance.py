@@ -90,7 +90,7 @@ def _path(models: zoo.Models) -> Path:
 def _settings(models: zoo.Models, how: method.Method, given: Mapping[str, Any]) -> dict[str, Any]:
     """A value for every knob of the fit: what was given, else the models' preset, else as published."""
     known = {name: how.knobs[name] for name in how.fit_knobs}
-    chosen = {name: knob.default for name, knob in known.items()} | preset(models, how)
+    chosen = {name: knob.default for name, knob in known.items()} | preset(models, how.name, how.knobs)
     chosen |= {name: known[name].check(value) for name, value in given.items()}
     return {name: chosen[name] for name in known}
 

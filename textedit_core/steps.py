@@ -3,7 +3,10 @@
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 T = TypeVar("T")
 Value = TypeVar("Value", covariant=True)  # a Step of a kind of value is a Step of any wider kind
@@ -16,6 +19,7 @@ class Step(Generic[Value]):
     `done` counts the steps finished so far. `value` is the result so far: a preview until the last step,
     final on the last one, which alone may have `done == total`. `loss` is there where something is optimised.
     `stage` names what is being done where a computation has several parts, each counted by itself.
+    `preview` is for the eye alone: the clean latents (B,4,h,w) that a diffusion model predicts at this step.
     """
 
     done: int
@@ -23,6 +27,7 @@ class Step(Generic[Value]):
     value: Value | None = None
     loss: float | None = None
     stage: str = ""
+    preview: "Tensor | None" = None
 
 
 def last(steps: Iterable[Step[T]]) -> T:

@@ -14,8 +14,9 @@ import torch
 from textedit_core import cache as caches
 from textedit_core.axes import Axis, Cell, find_knob, parse_axis, parse_values
 from textedit_core.costs import Costs
+from textedit_core.device import on_device
 from textedit_core.method import Method
-from textedit_core.request import EDITING, Request, prepared
+from textedit_core.request import EDITING, FINISHING, Request, finished, project_and_fit
 from textedit_core.sheet import cell_name, contact_sheet, summary
 from textedit_core.steps import Step
 
@@ -35,16 +36,19 @@ __all__ = [
 def plan(axes: Mapping[str, Sequence[Any]], method: Method) -> list[dict[str, Any]]:
     """The cells in the order they are computed, each as {knob: value}: the costliest axis is the outermost.
 
-    A knob of the fit costs most (a new fit for each value), then a knob of the edit, then one it can batch.
+    A knob of the fit, and the weight of a LoRA, cost most (a new fit for each value), then a knob of the
+    edit, then one it can batch, then one of what is done with a finished edit.
     ValueError, a sentence, for an unknown knob, a value out of range, or an axis without values.
     """
     checked = {}
     for name, values in axes.items():
-        knob = find_knob(method.knobs, name)
+        knob = find_knob(method.sweepable, name)
         checked[name] = list(dict.fromkeys(knob.check(value) for value in values))
         if not checked[name]:
             raise ValueError(f"{knob.label}: there are no values to sweep; give at least one.")
-    ordered = sorted(checked, key=lambda name: (name in method.edit_knobs) + (name in method.batched))
+    first = (*method.fit_knobs, *method.weights)
+    places = (first, set(method.edit_knobs) - set(method.batched), method.batched)
+    ordered = sorted(checked, key=lambda name: next((k for k, one in enumerate(places) if name in one), 3))
     found = (
         dict(zip(ordered, values, strict=True))
         for values in itertools.product(*(checked[name] for name in ordered))
@@ -67,7 +71,8 @@ def sweep(
     value the finished cells in the order of `plan`. Each distinct setting of the fit is fitted once, through
     the cache. Cells that differ only in knobs that the edit can batch are computed up to `batch_size` at a
     time, fewer where memory runs out. Each cell is looked up in the cache and stored there alone, as a
-    single edit would be: a wider sweep computes only its new cells, a stopped one keeps what it has.
+    single edit would be: a wider sweep computes only its new cells, a stopped one keeps what it has. Cells
+    that differ only in what is done with a finished edit share it.
 
     keep: called with each finished cell; what it returns is kept in its place, so that a function which
     writes large images to disk and returns small ones saves memory.
@@ -77,7 +82,11 @@ def sweep(
     fixed = sorted(set(axes) & set(request.method.fit_knobs)) if not request.has_fit else []
     if fixed:
         raise ValueError(f"{', '.join(fixed)}: what is fitted is given already; sweep a knob of the edit.")
-    cells = [Cell(place, request.recorded | place, None, 0.0) for place in plan(axes, request.method)]
+    cells = [
+        Cell(place, replace(request, settings={**request.settings, **place}).recorded | place, None, 0.0)
+        for place in plan(axes, request.method)
+    ]
+    request = request.at(**cells[0].coords)  # it says so where there is no such LoRA
     store = caches.default if cache is None else cache
     counted = Costs(request.models.device, request.inputs) if costs is None else costs
     return _Sweep(request, cells, max(1, batch_size), store, keep, counted).steps()
@@ -93,13 +102,16 @@ class _Sweep:
     cache: caches.Cache
     keep: Callable[[Cell], Cell]
     costs: Costs
-    finished: dict[int, Cell] = field(default_factory=dict)
+    done: dict[int, Cell] = field(default_factory=dict)
     value: tuple[Cell, ...] = ()
 
     def steps(self) -> Iterator[Step[tuple[Cell, ...]]]:
         for _, group in self._grouped(range(len(self.planned)), self._of_fit):
-            asked = replace(self.request, settings={**self.request.settings, **self.planned[group[0]].coords})
-            found, fitted = yield from self._as_own_steps(prepared(asked, self.cache, self.costs))
+            self.request = self.request.at(**self.planned[group[0]].coords)
+            self.costs.inputs = self.request.inputs
+            found, fitted = yield from self._as_own_steps(
+                project_and_fit(self.request, self.cache, self.costs)
+            )
             self.request = replace(self.request, inputs=found.inputs)  # a latent is found once
             yield from self._edit_group(fitted, group)
 
@@ -125,16 +137,18 @@ class _Sweep:
         for index in group:
             entry = self.cache.get(names[index])
             if entry is not None:
-                self._finish(index, entry.value, 0.0)
+                yield from self._finish(index, fitted, entry.value, 0.0)
         yield self._progress()
+        missing = {names[index]: index for index in reversed(group) if index not in self.done}
         waiting: deque[list[int]] = deque()
-        for _, alike in self._grouped([one for one in group if one not in self.finished], self._unbatched):
+        for _, alike in self._grouped(sorted(missing.values()), self._unbatched):
             waiting.extend(alike[at : at + self.batch_size] for at in range(0, len(alike), self.batch_size))
         while waiting:
             batch = waiting.popleft()
             try:
                 arguments, settings = calls[batch[0]].arguments, [calls[one].settings for one in batch]
-                yield from self._edit_batch(arguments, settings, batch, names)
+                places = [[one for one in group if names[one] == names[first]] for first in batch]
+                yield from self._edit_batch(arguments, settings, places, names, fitted)
             except torch.cuda.OutOfMemoryError:
                 if len(batch) == 1:
                     raise
@@ -145,40 +159,55 @@ class _Sweep:
         self,
         arguments: tuple[Any, ...],
         settings: list[Mapping[str, Any]],
-        batch: list[int],
+        batch: list[list[int]],
         names: dict[int, str],
+        fitted: Any,
     ) -> Iterator[Step[Any]]:
+        """Edits of one batch; each serves the cells of one list of `batch`."""
         merged = {name: [one[name] for one in settings] for name in settings[0]}
         merged = {
             name: values if values.count(values[0]) < len(values) else values[0]
             for name, values in merged.items()
         }
         edit, before, step = self.request.method.edit, self.costs.seconds(EDITING), None
-        for step in self.costs.watch(EDITING, edit(*arguments, **merged)):
+        for step in self.costs.watch(EDITING, on_device(edit, arguments, merged)):
             yield self._progress(step.loss)
         if step is None or step.value is None or len(step.value) != len(batch):
             raise TypeError(f"{edit.__qualname__} did not return {len(batch)} images, one a setting.")
         seconds = (self.costs.seconds(EDITING) - before) / len(batch)
-        for row, index in enumerate(batch):
+        for row, cells in enumerate(batch):
             image = step.value[row : row + 1].clone()
-            self.cache.put(names[index], caches.Entry(image, step.total, step.loss))
-            self._finish(index, image, seconds)
+            self.cache.put(names[cells[0]], caches.Entry(image, step.total, step.loss))
+            for index in cells:
+                yield from self._finish(index, fitted, image, seconds if index == cells[0] else 0.0)
         yield self._progress()
 
-    def _finish(self, index: int, image: torch.Tensor, seconds: float) -> None:
-        self.finished[index] = self.keep(replace(self.planned[index], image=image, seconds=seconds))
-        self.value = tuple(self.finished[one] for one in sorted(self.finished))
+    def _finish(
+        self, index: int, fitted: Any, edit: torch.Tensor, seconds: float
+    ) -> Iterator[Step[tuple[Cell, ...]]]:
+        """Keep a cell, once what is asked has been done with its edit, which took `seconds`."""
+        asked = replace(self.request, settings={**self.request.settings, **self.planned[index].coords})
+        before = self.costs.seconds(FINISHING)
+        image = yield from self._as_own_steps(finished(asked, fitted, edit, self.cache, self.costs))
+        seconds += self.costs.seconds(FINISHING) - before
+        unfinished = None if image is edit else edit
+        cell = replace(self.planned[index], image=image, seconds=seconds, unfinished=unfinished)
+        self.done[index] = self.keep(cell)
+        self.value = tuple(self.done[one] for one in sorted(self.done))
+        if image is not edit and len(self.done) < len(self.planned):
+            yield self._progress()  # what is done with an edit may take as long as the edit
 
     def _progress(self, loss: float | None = None, stage: str = EDITING) -> Step[tuple[Cell, ...]]:
-        return Step(len(self.finished), len(self.planned), self.value, loss, stage)
+        return Step(len(self.done), len(self.planned), self.value, loss, stage)
 
     def _of_fit(self, index: int) -> dict[str, Any]:
-        return self.request.method.split(self.planned[index].settings)[0]
+        method, settings = self.request.method, self.planned[index].settings
+        names = (*method.fit_knobs, *method.weights)
+        return {name: settings[name] for name in names if name in settings}
 
     def _unbatched(self, index: int) -> dict[str, Any]:
-        method = self.request.method
-        of_edit = method.split(self.planned[index].settings)[1]
-        return {name: value for name, value in of_edit.items() if name not in method.batched}
+        method, settings = self.request.method, self.planned[index].settings
+        return {name: settings[name] for name in method.edit_knobs if name not in method.batched}
 
     def _grouped(
         self, indexes: Sequence[int], kind: Callable[[int], dict[str, Any]]

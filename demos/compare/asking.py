@@ -2,19 +2,18 @@
 
 import gradio as gr
 
-from demos.compare.contenders import BY_NAME, SDEDIT_KNOBS, SEED, offered, painting_values
+from demos.compare.contenders import BY_NAME, LARGE, SDEDIT_KNOBS, SEED, offered, painting_values
 from demos.context import Context
 from demos.shared import knobs, painting
-from demos.shared.checks import image_problem, models_problem, prompt_problem
+from demos.shared.checks import image_problem, models_problem, prompt_problem, text_problem
 from demos.shared.events import follow
 from demos.shared.marks import HIDDEN, UNQUEUED
 from demos.shared.mask import follow_source, painting_editor
 from demos.shared.prompt import PromptBox, source_prompt_box
 from demos.shared.sent import as_sent
 from demos.shared.source import SourceBox, source_image
-from demos.shared.view import optional_part
-from demos.styleclip import latents as styleclip
 from textedit_core.knobs import quoted
+from textedit_core.request import optional_part
 
 METHOD = "compare"
 AT_FIRST = ("sdedit", "imagic")
@@ -22,7 +21,7 @@ AT_FIRST = ("sdedit", "imagic")
 FETCHED = {"diffusion": "at the top of the page", "paint_by_example": "on the Paint by Example tab"}
 NO_PROMPT = "Write the prompt: what should the edited picture show?"
 NO_SOURCE_PROMPT = "Write the source prompt: {} starts from what the source shows now."
-KNOBS = {"seed": SEED} | SDEDIT_KNOBS.knobs
+KNOBS = {"seed": SEED} | SDEDIT_KNOBS.knobs | LARGE.knobs
 
 
 class Asking:
@@ -36,7 +35,7 @@ class Asking:
 
     def draw(self) -> None:
         """Source, the two prompts, the methods and what single ones need, the seed."""
-        self.source = SourceBox(METHOD)
+        self.source = SourceBox(METHOD, native=False)
         info = "for the methods that start from it, and for the column Direction"
         self.source_prompt = source_prompt_box(self.ctx, self.models, METHOD, info=info)
         example = "all that the edited picture shows: an angry man with glasses"
@@ -53,6 +52,8 @@ class Asking:
         self.seed = knobs.control(SEED, elem_id=f"{METHOD}-seed")
         with gr.Accordion("Settings of SDEdit", open=False):
             self.sdedit = SDEDIT_KNOBS.widgets(self.ctx.presets(self.ctx.default, "sdedit"))
+        with gr.Accordion("Size and details of the results", open=False):
+            self.large = LARGE.widgets({})
 
     def draw_painting(self) -> None:
         """Mask and exemplar; all other settings are those that the Paint by Example tab has at first."""
@@ -92,6 +93,7 @@ class Asking:
             "exemplar": self.exemplar,
             "seed": self.seed,
             **self.sdedit,
+            **self.large,
         }
 
     def problems(self, values: dict) -> dict[str, str]:
@@ -121,8 +123,8 @@ class Asking:
         if wrong := prompt_problem(self.ctx, models, text, empty):
             return wrong
         try:
-            clip = optional_part(self.ctx.models(models), "clip")
-            return styleclip.text_problem(clip, text, empty) if clip is not None else ""
+            clip = optional_part(self.ctx.models(models), "clip", fetch=False)
+            return text_problem(clip.tokenizer, text, empty) if clip is not None else ""
         except (ValueError, OSError) as error:
             return str(error)
 
@@ -158,7 +160,7 @@ class Asking:
     def restore_outputs(self) -> list:
         """What Recall sets."""
         widgets = [self.prompt.text, self.source.sizing, self.methods, self.seed]
-        return [*widgets, *self.sdedit.values()]
+        return [*widgets, *self.sdedit.values(), *self.large.values()]
 
     def restore(self, about) -> list:
         """Updates for `restore_outputs` from a record of SDEdit's."""

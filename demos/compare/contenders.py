@@ -17,6 +17,7 @@ from demos.shared.knobs import KnobGroup
 from demos.shared.view import Axes, MethodView
 from demos.styleclip import directions as styleclip_directions
 from demos.styleclip import latents as styleclip
+from textedit_core import large
 from textedit_core.methods import sdedit
 from textedit_core.request import Request
 
@@ -24,6 +25,7 @@ SHARED = ("image", "sizing", "models", "mask", "exemplar")  # fields that go to 
 SDEDIT = MethodView("sdedit", Axes("strength", "0.3-0.9 [4]", "seed", "0, 1"))
 SEED = SDEDIT.knobs["seed"]
 SDEDIT_KNOBS = KnobGroup.of(sdedit.edit, "sdedit_", ("seed",))
+LARGE = KnobGroup.of(large.finish)  # of all methods that have them
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +62,7 @@ class Contender:
         return {
             **{name: given[name] for name in SHARED},
             **ctx.presets(given["models"], self.view.name),
-            **({"seed": given["seed"]} if "seed" in known else {}),
+            **{name: given[name] for name in ("seed", *LARGE.knobs) if name in known and name in given},
             **{name: value for name, value in typed.items() if value is not None},
             **{name: " ".join((given[source] or "").split()) for name, source in self.texts.items()},
             **(self.projecting(ctx, given["models"]) if self.is_projected else {}),

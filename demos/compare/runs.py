@@ -11,9 +11,8 @@ from torch import Tensor
 from demos.compare.contenders import Contender
 from demos.shared import safety
 from demos.shared.present import save, save_plain
-from demos.shared.view import optional_part
 from textedit_core import metrics
-from textedit_core.request import Projected, Result
+from textedit_core.request import Projected, Result, optional_part
 
 TEXT, SOURCE = "clip", "similarity"  # the scores that the ranking weighs against one another
 
@@ -32,9 +31,9 @@ def row_of(one: Contender, result: Result, given: dict, folder: Path) -> dict[st
         "name": one.name,
         "title": one.title,
         "edit": save(result.image, folder, one.name, result.record),
-        "source": save_plain(source, folder, "source"),
+        "source": save_plain(source if result.unfinished is None else result.source_shown, folder, "source"),
         "record": result.record.to_json(),
-        "scores": measure(asked.models, source, result.image, *texts),
+        "scores": measure(asked.models, source, result.edited, *texts),
         "seconds": result.seconds,
         "rows": result.rows,
         "computed": sum(not cost.cached for cost in result.costs.values()),
@@ -53,8 +52,8 @@ def measure(
 ) -> dict[str, float | None]:
     """Each metric of an edit (1,3,H,W) beside its source; None where models or texts are missing."""
     clip, identity, source = (
-        optional_part(models, "clip"),
-        optional_part(models, "identity"),
+        optional_part(models, "clip", fetch=False),
+        optional_part(models, "identity", fetch=False),
         source.to(edited.device),
     )
     found: dict[str, Tensor | None] = dict.fromkeys(("clip", "direction", "similarity", "identity"))

@@ -16,6 +16,7 @@ from demos.shared.events import ended, follow
 from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, UNQUEUED, bar, note
 from demos.shared.panel import BuiltTab, MethodPanel
 from demos.shared.results import invitation
+from demos.shared.runbar import RunBar
 from textedit_core import request as engine
 from textedit_core.knobs import BoundKnob, Knob
 
@@ -57,12 +58,8 @@ class CompareTab(BuiltTab, MethodPanel):
 
     def draw_run(self) -> None:
         """Compare, Stop and the line below them."""
-        with gr.Row(elem_classes="run"):
-            self.button = gr.Button(
-                "Compare", variant="primary", scale=3, min_width=140, elem_id=f"{METHOD}-run"
-            )
-            self.stop_button = gr.Button("Stop", variant="stop", scale=1, min_width=70)
-        self.status = gr.HTML(label="Compare status", elem_id=f"{METHOD}-status")
+        self.bar = RunBar(METHOD, "Compare", f"{METHOD}-run", status_label="Compare status")
+        self.button, self.status = self.bar.button, self.bar.status
 
     def draw_answer(self) -> None:
         """The table and who is best at a weight, then A beside B."""
@@ -112,7 +109,7 @@ class CompareTab(BuiltTab, MethodPanel):
         )
         event.success(self.show_best, [self.weight, *self.pair.states], self.pair.outputs, **HIDDEN, **LANE)
         asked = {"api_name": f"{METHOD}_stop", "show_progress": "hidden", **STOP_LANE}
-        self.stop_button.click(self.stop, **asked).then(None, cancels=[event])
+        self.bar.wire_stop(self.ctx.stops, [event], **asked)
         return event
 
     @property
@@ -125,10 +122,6 @@ class CompareTab(BuiltTab, MethodPanel):
         return self.asking.restore(about)
 
     # --- handlers -----------------------------------------------------------------------------------------
-
-    def stop(self, request: gr.Request) -> None:
-        """End the comparison of this session after the step in hand; finished rows stay."""
-        self.ctx.stops.ask(request.session_hash)
 
     @guarded("status")
     def compare(self, request: gr.Request, *, weight: float, **values):

@@ -10,12 +10,13 @@ from demos.shared import safety
 from demos.shared.knobs import KnobGroup
 from demos.shared.present import save
 from demos.shared.view import Axes, MethodView, Stage
-from textedit_core import cache
+from textedit_core import cache, large
 from textedit_core.methods import imagic, sdedit
 from textedit_core.request import Request, Result, request
 from textedit_core.steps import Step
 
-SHARED = ("steps", "seed")  # what SDEdit takes over from the edit it stands beside
+# What SDEdit takes over from the edit it stands beside.
+SHARED = ("steps", "seed", *large.KNOBS)
 SDEDIT = KnobGroup.of(sdedit.edit, "sdedit_", SHARED, {"guidance_scale": "SDEdit guidance"})
 
 

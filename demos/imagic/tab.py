@@ -27,6 +27,7 @@ FIRST_STEPS = (
 )
 
 WITH_SDEDIT = BoundKnob("sdedit", bool, False, Knob(label="Show an SDEdit result beside the edit"))
+SDEDIT_PROBLEMS = knobs.problems(runs.SDEDIT.knobs | {"sdedit": WITH_SDEDIT})
 
 
 def build(ctx: Context, models: gr.Dropdown) -> "ImagicTab":
@@ -53,13 +54,12 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
         self.examples = self.source.examples
         example = "what the edited picture shows, all of it: an angry man with sunglasses"
         self.prompt = PromptBox(self.ctx, self.models, "Prompt", f"{METHOD}-prompt", placeholder=example)
-        self.fit = FitPanel(METHOD, "this image and prompt", "Learns this image and prompt, once.")
         with gr.Accordion("Preparation settings", open=False):
+            self.fit = FitPanel(METHOD, "this image and prompt", "Learns this image and prompt, once.")
             self.draw_knobs(self.view.fit_knobs, presets)
             self.controls["tune"].choices = [(one, one) for one in runs.tunings()]
         self.draw_knobs(["eta"], presets)
         self.draw_seeds()
-        self.draw_run()
         with gr.Accordion("Sampling settings", open=False):
             self.draw_knobs([name for name in self.view.edit_knobs if name not in self.controls], presets)
         with gr.Accordion("Compare with SDEdit", open=False):
@@ -74,7 +74,8 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
             "edit": "Edit",
             "baseline": "SDEdit",
         }
-        return ResultPanel(self.view, FIRST_STEPS, pictures, optional=("baseline",), saved=("baseline",))
+        more = {"optional": ("baseline",), "saved": ("baseline",), "losses": self.fit.losses}
+        return ResultPanel(self.view, FIRST_STEPS, pictures, **more)
 
     @property
     def fields(self) -> dict:
@@ -91,6 +92,11 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
         """Whether SDEdit is shown, and its own knobs."""
         return {"sdedit": self.sdedit, **self.baseline}
 
+    @property
+    def again_knobs(self) -> tuple[str, ...]:
+        """What is dragged most."""
+        return ("eta", "guidance_scale")
+
     def problems(self, values: dict) -> dict[str, str]:
         """What is wrong with the image, the prompt, or the knobs of an SDEdit result that is asked for."""
         asked = {name: values[name] for name in runs.SDEDIT.knobs} if values.get("sdedit") else {}
@@ -98,7 +104,7 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
         return {
             "image": image_problem(values["image"]),
             "prompt": prompt_problem(self.ctx, values["models"], values["prompt"]),
-            **knobs.problems(runs.SDEDIT.knobs | {"sdedit": WITH_SDEDIT})(asked),
+            **SDEDIT_PROBLEMS(asked),
         }
 
     def wire(self) -> None:
@@ -123,4 +129,4 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
                 shown["pictures"]["baseline"] = runs.save_beside(other, folder)
                 strength = other.request.settings["strength"]
                 shown["labels"] = {"baseline": f"SDEdit, strength {strength:g}"}
-        yield self.result.show(shown) | {self.edit_status: ""}
+        yield self.finished(shown)

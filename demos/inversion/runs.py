@@ -13,13 +13,13 @@ from demos.context import Context
 from demos.inversion import inverting, prompts
 from demos.shared import safety
 from demos.shared.present import present, save_plain
-from demos.shared.view import Axes, MethodView, Stage, autoencoder, from_widgets
+from demos.shared.view import Axes, MethodView, Stage, from_widgets
 from textedit_core import cache, metrics
 from textedit_core.costs import Costs
+from textedit_core.large import autoencoded
 from textedit_core.methods import prompt_to_prompt
 from textedit_core.models.diffusion import alignment
 from textedit_core.models.diffusion.ddim import Inversion
-from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.models.diffusion.prompt_control import plan
 from textedit_core.request import EDITING, Request, Result
 from textedit_core.steps import Step, last
@@ -66,18 +66,12 @@ def stages(settings: Mapping[str, Any]) -> tuple[Stage, ...]:
     return (invert, second[kind]) if kind in second else (invert,)
 
 
-@torch.no_grad()
-def rebuild(model: LatentDiffusion, fitted: Inversion) -> Iterator[Step[Tensor]]:
-    """What the inversion makes of its own image, (1,3,H,W)."""
-    yield Step(1, 1, prompt_to_prompt.reconstruct(model, fitted))
-
-
 def rebuilt(result: Result) -> dict[str, Tensor]:
     """The source after the autoencoder, and after the inversion, from the cache."""
     diffusion = result.request.models.diffusion
     return {
-        "autoencoder": last(cache.cached(autoencoder, diffusion, result.source)),
-        "reconstruction": last(cache.cached(rebuild, diffusion, fit_of(result))),
+        "autoencoder": last(cache.cached(autoencoded, diffusion, result.source)),
+        "reconstruction": last(cache.cached(prompt_to_prompt.rebuild, diffusion, fit_of(result))),
     }
 
 
@@ -93,7 +87,7 @@ def pictures(result: Result) -> dict[str, Tensor]:
 
 def captions(result: Result) -> dict[str, str]:
     """How near each picture is to the source."""
-    shown = rebuilt(result) | {"edit": result.image}
+    shown = rebuilt(result) | {"edit": result.edited}
     decibels = {key: float(metrics.psnr(one, result.source)) for key, one in shown.items()}
     return {"source": "as the model sees it"} | {key: f"{value:.1f} dB" for key, value in decibels.items()}
 
@@ -138,7 +132,7 @@ def presented(result: Result, edited: prompt_to_prompt.Edited, row: int, folder:
     shown["words"] = f"{edited.edit_types[row].capitalize()}, {shown['words']}"
     seen = {
         "source_prompt": (result.source, edited.maps[0]),
-        "prompt": (result.image, edited.maps[row + 1]),
+        "prompt": (result.edited, edited.maps[row + 1]),
     }
     shown["maps"] = {
         key: [(word, save_plain(lit(over, one), folder, f"map-{key}")) for word, one in maps.items()]

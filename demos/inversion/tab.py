@@ -18,7 +18,7 @@ from demos.shared.results import ResultPanel
 from demos.shared.source import SourceBox
 from demos.shared.tab import Run, Tab
 from textedit_core import request as engine
-from textedit_core.request import Request, Result
+from textedit_core.request import Request
 
 NAME, METHOD = "Null-text + P2P", "prompt_to_prompt"
 FIRST_STEPS = (
@@ -61,10 +61,10 @@ the words look."""
         self.examples = self.source.examples
         self.draw_prompts()
         self.draw_knobs(["inversion"], presets)
-        self.fit = FitPanel(
-            METHOD, "this image and source prompt", "Inverts this image under its source prompt, once."
-        )
         with gr.Accordion("Preparation settings", open=False):
+            self.fit = FitPanel(
+                METHOD, "this image and source prompt", "Inverts this image under its source prompt, once."
+            )
             self.draw_knobs([name for name in self.view.fit_knobs if name != "inversion"], presets)
         self.draw_knobs(["edit_type"], presets)
         self.type_note = gr.HTML(elem_id=f"{METHOD}-type")
@@ -76,7 +76,6 @@ the words look."""
         )
         with gr.Row(elem_classes="axis"):
             self.draw_knobs(["blend_words", "subtract_words"], presets)
-        self.draw_run()
         with gr.Accordion("More settings", open=False):
             self.draw_knobs([name for name in self.view.edit_knobs if name not in self.controls], presets)
         for name in inverting.unused(self.controls["inversion"].value):
@@ -109,8 +108,9 @@ the words look."""
             "reconstruction": "Reconstruction",
             "edit": "Edit",
         }
-        details = {"captioned": True, "details": lambda: AttentionView(METHOD)}
-        return ResultPanel(self.view, FIRST_STEPS, pictures, **details)
+        details = ("Attention", lambda: AttentionView(METHOD))
+        more = {"captioned": True, "details": details, "losses": self.fit.losses}
+        return ResultPanel(self.view, FIRST_STEPS, pictures, **more)
 
     # --- what is asked ------------------------------------------------------------------------------------
 
@@ -132,6 +132,11 @@ the words look."""
     def fit_asked(self, values: dict) -> Request | None:
         """What Prepare would be asked with, whatever the prompt."""
         return super().fit_asked(values | {"prompt": values["source_prompt"]})
+
+    @property
+    def again_knobs(self) -> tuple[str, ...]:
+        """What is dragged most."""
+        return ("cross_replace_steps", "self_replace_steps", "guidance_scale")
 
     def problems(self, values: dict) -> dict[str, str]:
         """What is wrong with the image, the two prompts, or a setting that does not suit them."""
@@ -260,13 +265,14 @@ the words look."""
         edited = yield from self.watch(run, steps, pictures=len(every))
         if edited is None:
             return
-        results = [
-            Result(image, one, one.inputs["image"], fitted, run.costs.stages)
-            for image, one in zip(edited.images.split(1), every, strict=True)
-        ]
+        results = []
+        for image, one in zip(edited.images.split(1), every, strict=True):
+            finishing = engine.finish(one, fitted, image, costs=run.costs)
+            results.append((yield from self.watch(run, finishing)))
+            if results[-1] is None:
+                return
         shown = runs.present_all(results, edited, self.ctx.folder())
         passed = [one for one in shown if one["edit"]]
         refused = len(shown) - len(passed)
         words = f"{len(shown)} prompts, {refused} refused by the safety checker." if refused else ""
-        updates = self.result.show(passed[0] | {"siblings": shown})
-        yield updates | {self.edit_status: note(words, "done")}
+        yield self.finished(passed[0] | {"siblings": shown}, note(words, "done"))

@@ -8,9 +8,10 @@ from torch import Tensor
 from demos.context import Context
 from demos.shared import painting
 from demos.shared.painting import CROP, PART, TOOLS
-from demos.shared.view import CLIP_SCORES, Axes, MethodView, Score, from_widgets, optional_part
+from demos.shared.uploads import opened
+from demos.shared.view import CLIP_SCORES, Axes, MethodView, Score, from_widgets
 from textedit_core import images, metrics, record
-from textedit_core.request import Request, Result
+from textedit_core.request import Request, Result, optional_part
 
 LAMBDAS = "1, 2, 3, 5, 7.5, 10"
 AT_ONCE = 8_000_000  # pixels of all pictures in a batch
@@ -22,7 +23,7 @@ SCORES = {
 
 def read(view: MethodView, ctx: Context, values: Mapping[str, Any]) -> Request:
     """The request that the widgets make; ValueError, a sentence, for what cannot be used."""
-    picture = images.open_image(values["image"], "Source image")
+    picture = opened(values["image"])
     mask = painting.mask_of(values, picture.size, picture.size)
     exemplar = painting.exemplar_of(values, ctx.models(values["models"]).paint_by_example.exemplar_size)
     seen = {"mask": images.mask_to_pil(mask)[0], "exemplar": exemplar}
@@ -45,11 +46,11 @@ def pictures(result: Result) -> dict[str, Tensor]:
 
 def score(result: Result) -> dict[str, float] | None:
     """How alike region and exemplar are, and the whole and the source; None where CLIP is not here."""
-    asked, clip = result.request, optional_part(result.request.models, "clip")
+    asked, clip = result.request, optional_part(result.request.models, "clip", fetch=False)
     if clip is None:
         return None
-    alike = metrics.exemplar_score(clip, result.image, asked.inputs["exemplar"], hole(asked))
-    similarity = metrics.clip_similarity(clip, result.image, result.source)
+    alike = metrics.exemplar_score(clip, result.edited, asked.inputs["exemplar"], hole(asked))
+    similarity = metrics.clip_similarity(clip, result.edited, result.source)
     return {"exemplar": float(alike), "similarity": float(similarity)}
 
 

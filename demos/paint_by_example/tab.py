@@ -35,7 +35,6 @@ class PaintTab(Tab):
     """A source, a mask painted on it, an exemplar; no prompt and no preparation."""
 
     view, title = runs.VIEW, NAME
-    edit_number = 2  # the first is to paint
     left_out = "its source image, mask and exemplar: add those again"
     about_edit = """Repaint the masked part of an image after an example picture.
 
@@ -74,7 +73,6 @@ source, what of it was masked, and the exemplar as it is seen."""
             self.exemplar.draw_preview()
         self.draw_knobs(SHOWN, presets)
         self.draw_seeds()
-        self.draw_run()
         with gr.Accordion("Sampling settings", open=False):
             self.draw_knobs([name for name in self.view.edit_knobs if name not in self.controls], presets)
 
@@ -89,6 +87,11 @@ source, what of it was masked, and the exemplar as it is seen."""
     def fields(self) -> dict:
         """Source, mask and exemplar, and what shapes the two."""
         return {"image": self.image} | self.mask.fields | self.exemplar.fields
+
+    @property
+    def again_knobs(self) -> tuple[str, ...]:
+        """What is dragged most."""
+        return ("guidance_scale", "structure")
 
     def problems(self, values: dict) -> dict[str, str]:
         """What is wrong with the models, the pictures, the mask, or a crop."""

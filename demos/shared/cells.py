@@ -15,7 +15,7 @@ def sweep_problems(view: MethodView, most: int):
     """For `validator`: the sentences for axes that cannot be swept, by field."""
 
     def fits(axis: str, name) -> bool:
-        return isinstance(name, str) and (name in view.knobs or (axis == "y" and not name))
+        return isinstance(name, str) and (name in view.sweepable or (axis == "y" and not name))
 
     def find(values: dict) -> dict[str, str]:
         problems, count = knobs.problems(view.knobs)(values), 1
@@ -77,7 +77,7 @@ def place_words(cell: dict) -> str:
 @functools.cache
 def short_labels(method: str) -> dict[str, str]:
     """The labels of a method's knobs by name, as they stand within a line: "eta", "LoRA rank"."""
-    return {name: in_line(knob.label) for name, knob in load(method).knobs.items()}
+    return {name: in_line(knob.label) for name, knob in load(method).sweepable.items()}
 
 
 def in_line(label: str) -> str:

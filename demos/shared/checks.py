@@ -6,17 +6,21 @@ from collections.abc import Callable
 
 import gradio as gr
 import torch
+from transformers import CLIPTokenizer
 
 from demos.context import Context, log
 from demos.shared.knobs import problems as knob_problems
 from demos.shared.marks import note
-from textedit_core import cache, images
+from demos.shared.uploads import opened
+from textedit_core import cache
 from textedit_core.knobs import BoundKnob, Knob
+from textedit_core.models.clip import token_count
 
 MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 # Fields of more than one tab that are choices and no knobs.
-SIZING = BoundKnob("sizing", str, "crop", Knob(label="How it is made square", choices=("crop", "pad")))
-ORIGIN = BoundKnob("origin", str, "sample", Knob(label="Start from", choices=("sample", "picture")))
+SIZINGS = ("crop", "pad", "native")
+SIZING = BoundKnob("sizing", str, "crop", Knob(label="How it is made square", choices=SIZINGS))
+ORIGIN = BoundKnob("origin", str, "sample", Knob(label="Start from", choices=("sample", "picture", "file")))
 MODELS = BoundKnob("models", str, "", Knob(label="Models"))
 SORRY = "Something went wrong on the server. Inputs and the last result are kept; its log has the details."
 
@@ -26,7 +30,7 @@ def image_problem(path: str | None, field: str = "Source image") -> str:
     if not path:
         return "Add a source image first."
     try:
-        images.open_image(path, field)
+        opened(path, field)
     except ValueError as error:
         return str(error)
     return ""
@@ -35,6 +39,8 @@ def image_problem(path: str | None, field: str = "Source image") -> str:
 def models_problem(ctx: Context, models: str, part: str = "diffusion") -> str:
     """The sentence for models whose `part` cannot be used now, or nothing; they are loaded then."""
     try:
+        if ctx.loaded(models, part):
+            return ""
         if not ctx.ready(models, part):
             return "Press Fetch and load first: what this needs is not on this machine yet."
         ctx.load(models, part)
@@ -54,9 +60,15 @@ def prompt_problem(
         return empty
     if not ctx.loaded(models, "diffusion"):
         return ""  # the field of the models says why
-    diffusion = ctx.models(models).diffusion
-    tokens, most = diffusion.token_count(prompt), diffusion.max_tokens
-    return f"This prompt has {tokens} tokens, the model reads {most}: shorten it." if tokens > most else ""
+    return text_problem(ctx.models(models).diffusion.tokenizer, prompt, empty, "prompt")
+
+
+def text_problem(tokenizer: CLIPTokenizer, text: str | None, empty: str, kind: str = "text") -> str:
+    """The sentence for a text that is too long for this tokenizer, or nothing; `empty` for none at all."""
+    if not (text or "").strip():
+        return empty
+    tokens, most = token_count(tokenizer, text), tokenizer.model_max_length - 2
+    return f"This {kind} has {tokens} tokens, the model reads {most}: shorten it." if tokens > most else ""
 
 
 def validator(
@@ -68,8 +80,10 @@ def validator(
     gets the values by name and returns {name: sentence}.
     """
 
+    wrong_choices = knob_problems({one.name: one for one in (MODELS, SIZING, ORIGIN)})
+
     def check(**values):
-        problems = knob_problems({one.name: one for one in (MODELS, SIZING, ORIGIN)})(values)
+        problems = wrong_choices(values)
         if not problems:  # or a finder might stumble over what is no text
             problems = {"models": models_problem(ctx, values["models"], part)} if part else {}
             for find in finders:

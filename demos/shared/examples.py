@@ -23,6 +23,7 @@ class ExampleStrip:
             visible=bool(tiles),
             js_on_load=SELECT_JS,
             elem_id=f"{method}-examples",
+            elem_classes="scrolling",
         )
 
     def on_pick(

@@ -1,4 +1,4 @@
-"""A fit under way, and the panel that shows it: Prepare, Stop, what is being done, the losses."""
+"""A fit under way, and what shows it: Prepare, what is being done, the losses."""
 
 from dataclasses import dataclass, field
 
@@ -88,6 +88,8 @@ class FitProgress:
 class FitPanel:
     """`show(progress)` gives the updates for a fit; `about` says what it is for: "this image ...".
 
+    It draws the button; the run bar draws `status`, and the result panel `losses`.
+
     shown_key: the key of the fit that the sentence speaks of, or "" for the invitation.
     before_stop: {knob: (value before a Stop, value after it)}.
     """
@@ -95,15 +97,15 @@ class FitPanel:
     def __init__(self, method: str, about: str, invitation: str) -> None:
         self.about, self.shown_key, self.before_stop = about, gr.State(""), gr.State({})
         self.invitation = note(f"{invitation} Edit does it for you if you skip it.")
-        with gr.Row(elem_classes="run"):
-            self.button = gr.Button("1  Prepare", scale=3, min_width=140)
-            self.stop = gr.Button("Stop", variant="stop", scale=1, min_width=70)
+        self.button = gr.Button("Prepare only", size="sm", elem_id=f"{method}-prepare")
         self.status = gr.HTML(
             self.invitation,
             label="Preparation status",
             elem_id=f"{method}-prepare-status",
+            elem_classes="fit-status",
+            render=False,
         )
-        self.losses = gr.HTML(label="Losses")
+        self.losses = gr.HTML(label="Losses", render=False)
 
     def show(self, progress: FitProgress) -> dict:
         """Updates for the sentence and the curves."""
@@ -122,9 +124,7 @@ class FitPanel:
         if progress.stopped:
             pairs = zip(progress.done, progress.stages, strict=True)
             did = " and ".join(f"{done} {stage.name}" for done, stage in pairs)
-            return note(
-                f"Stopped after {did} steps. They are kept, and the step counts say so: press Edit.", "done"
-            )
+            return note(f"Stopped after {did} steps. They are kept: Edit uses them.", "done")
         if progress.cached:
             return note(f"Prepared for {self.about}, from the cache.", "done")
         if step.done == step.total:

@@ -58,6 +58,11 @@ def settings_of(result: dict) -> dict:
     return json.loads(result["record"])["knobs"]
 
 
+def models_of(result: dict) -> str:
+    """The name of the models a shown result was made with."""
+    return json.loads(result["record"])["models"]
+
+
 @dataclass(frozen=True)
 class KnobGroup:
     """The knobs of one function, on the page under a prefix that tells them from others of the same name.

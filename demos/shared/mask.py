@@ -12,6 +12,7 @@ from demos.shared.marks import HIDDEN, note
 from demos.shared.part import load_part
 from demos.shared.pictures import picture
 from demos.shared.sent import altered, lenient
+from demos.shared.uploads import opened
 from textedit_core import images
 
 FRAMED = "Blue is repainted; the orange frame is the part of the picture that the model sees."
@@ -55,7 +56,7 @@ def canvas(source: str | None, mask: str | Image.Image | None = None) -> dict | 
     """The editor's value for a source, with a mask on it if there is one. Raises ValueError."""
     if not source:
         return None
-    picture = images.open_image(source, "Source image")
+    picture = opened(source)
     given = painting.painted([mask], picture.size, picture.size) if mask else None
     background, layers = painting.on_canvas(picture, given)
     return {"background": background, "layers": layers, "composite": None}
@@ -98,7 +99,7 @@ class MaskBox:
     def __init__(self, ctx: Context, method: str) -> None:
         self.ctx, self.method = ctx, method
         self.editor = painting_editor(
-            label="1  Mask: paint over what is to change",
+            label="Mask: paint over what is to change",
             height=400,
             buttons=["fullscreen"],
             elem_id=f"{method}-mask",

@@ -8,6 +8,7 @@ from PIL import Image, ImageChops, ImageDraw
 from torch import Tensor
 
 from demos.shared.knobs import KnobGroup
+from demos.shared.uploads import opened
 from textedit_core import images, masks
 from textedit_core.knobs import Knob, knobs
 from textedit_core.methods import paint_by_example
@@ -53,9 +54,7 @@ def painted(layers: Sequence[str | bytes], source: tuple[int, int], size: tuple[
         mask = images.open_mask(layer, "Mask")
         if mask.size == (EDITOR_SIDE, EDITOR_SIDE):
             mask = mask.crop(place(source))
-        if abs(mask.width * source[1] - mask.height * source[0]) > 2 * max(*mask.size, *source):
-            other, own = (" × ".join(map(str, one)) for one in (mask.size, source))
-            raise ValueError(f"Mask: it has {other} pixels, the source {own}; use one of the same picture.")
+        images.check_shape(mask, source)
         found = ImageChops.lighter(found, images.scaled_mask(mask, size))
     return found
 
@@ -126,7 +125,7 @@ def mask_of(values: dict, source: tuple[int, int], size: tuple[int, int]) -> Ten
 
 def exemplar_of(values: dict, side: int = EXEMPLAR_SIDE) -> Image.Image:
     """The example picture that the widgets describe. Raises ValueError."""
-    picture = images.open_image(values["exemplar"], "Exemplar")
+    picture = opened(values["exemplar"], "Exemplar")
     return squared(picture, side, **CROP.arguments(values))
 
 
@@ -157,7 +156,7 @@ def preview(values: dict, model: PaintByExample | None) -> Preview:
 
     Without the model the part is not known, and nothing is advised. Raises ValueError as `edit` would.
     """
-    source = images.open_image(values["image"], "Source image")
+    source = opened(values["image"])
     size = _small(source.size)
     mask = mask_of(values, source.size, size)
     given = {name: KNOBS[name].check(values[name]) for name in ("grow", "context", "feather")}
@@ -202,7 +201,7 @@ def overlaid(source: Image.Image, mask: Tensor, where: masks.Box | None) -> Imag
 
 def mask_problems(values: dict) -> dict[str, str]:
     """The sentence for a mask, or its growth, that cannot be used; the source can be opened."""
-    size = images.open_image(values["image"], "Source image").size
+    size = opened(values["image"]).size
     try:
         left = grown(mask_of(values, size, _small(size)), grow := values["grow"])
     except ValueError as error:

@@ -1,6 +1,12 @@
 """Pictures that are shown and never uploaded, alone or two behind a slider; PNG, so that settings survive."""
 
+import base64
+import io
+
 import gradio as gr
+from torch import Tensor
+
+from textedit_core import images
 
 SHOWN = {"format": "png", "type": "filepath", "interactive": False, "buttons": ["fullscreen"]}
 
@@ -13,3 +19,11 @@ def picture(label: str, **look) -> gr.Image:
 def before_after(label: str, height: int, **look) -> gr.ImageSlider:
     """Two pictures of one size, a slider between them; at most `height` pixels high."""
     return gr.ImageSlider(label=label, max_height=height, **SHOWN, **look)
+
+
+def thumbnail(image: Tensor, side: int = 128) -> str:
+    """An image (1,3,H,W) as a PNG of at most `side` pixels along each side, in a data: address."""
+    made, file = images.to_pil(image)[0], io.BytesIO()
+    made.thumbnail((side, side))
+    made.save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

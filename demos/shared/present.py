@@ -36,10 +36,11 @@ def save_plain(image: Tensor, folder: Path, name: str) -> str:
 def present(view: MethodView, result: Result, folder: Path, name: str = "edit") -> dict:
     """Write the pictures of a result and score it. `safety.Refused` where the host's checker refuses it."""
     safety.check(result.request.models, result.image)
-    scores = view.score(result)
+    scores, pictures = view.score(result), view.pictures(result)
+    pictures |= {"source": result.source_shown}  # a pair behind a slider has one size
     return {
         "edit": save(result.image, folder, name, result.record),
-        "pictures": {key: save_plain(one, folder, key) for key, one in view.pictures(result).items()},
+        "pictures": {key: save_plain(one, folder, key) for key, one in pictures.items()},
         "captions": view.captions(result),
         "record": result.record.to_json(),
         "scores": scores,

@@ -16,7 +16,7 @@ class Recall:
         self.file = gr.File(
             label="Recall: drop a PNG made here",
             file_types=[".png"],
-            height=84,
+            height=56,
             elem_id="recall",
             type="filepath",
         )
@@ -59,10 +59,11 @@ class Recall:
     def known_models(self, name: str):
         """The picker set to the record's models, where this host has them."""
         try:
+            self.ctx.check_allowed(name)
             self.ctx.zoo.describe(name)
         except (ValueError, OSError):
             return gr.skip()
-        return name if name in (*self.ctx.zoo.NAMES, self.ctx.default) or self.ctx.folders else gr.skip()
+        return name
 
     def words(self, about: record.Record, left_out: str) -> str:
         """What was restored, and what was not."""

@@ -34,8 +34,9 @@ class ResultPanel:
 
     view: of its method.  steps: what to do first, in words.  pictures: {key: label}, "edit" among
     them, beside the slider, or in a row below it, each with a line under it, if they are `captioned`; those
-    that are `optional` are hidden until a result has them; those of them that are `saved` can be downloaded.
-    details: called to draw more below them.
+    that are `optional` are hidden until a result has them; those of them that are `saved` can be downloaded,
+    and other files of a result that are named there.
+    details: the title of a tab below them, called to draw what stands in it.  losses: what stands in another.
     """
 
     def __init__(
@@ -46,7 +47,8 @@ class ResultPanel:
         optional: tuple[str, ...] = (),
         saved: tuple[str, ...] = (),
         captioned: bool = False,
-        details: Callable[[], Details] | None = None,
+        details: tuple[str, Callable[[], Details]] | None = None,
+        losses: gr.HTML | None = None,
     ) -> None:
         self.headline, self.optional = view.headline, optional
         self.shown = gr.State(None)
@@ -63,16 +65,30 @@ class ResultPanel:
                 with gr.Row(elem_classes="captioned"):
                     self.draw_pictures(view, pictures, captioned)
             self.words = gr.HTML(label="Scores")
-            self.draw_actions({key: pictures[key] for key in saved}, seeded="seed" in view.knobs)
-            self.details = details() if details else None
-            with gr.Accordion("Settings of this picture", open=False):
-                self.settings = gr.JSON(show_label=False, label="Settings", open=True)
+            self.draw_actions({key: pictures.get(key, key) for key in saved}, seeded="seed" in view.knobs)
             self.pinned = gr.HTML(js_on_load=SELECT_JS, elem_id=f"{view.name}-pinned")
             self.unpin = gr.Button("Clear pins", size="sm", visible=False)
+        self.draw_more(view.name, details, losses)
         pinned = [self.pins, self.pinned, self.unpin]
         self.pin.click(self.add_pin, [self.shown, self.pins], pinned, **HIDDEN)
         self.unpin.click(lambda: ([], "", gr.update(visible=False)), None, pinned, **HIDDEN)
         self.pinned.select(self.show_pin, self.pins, self.outputs, **EVERY_CLICK)
+
+    def draw_more(
+        self, name: str, details: tuple[str, Callable[[], Details]] | None, losses: gr.HTML | None
+    ) -> None:
+        """A tab for each that there is: what a method adds, the losses of its fit, the settings."""
+        self.details = None
+        with gr.Tabs(overflow_behavior="wrap", elem_classes="more", elem_id=f"{name}-more"):
+            if details:
+                title, draw = details
+                with gr.Tab(title):
+                    self.details = draw()
+            if losses is not None:
+                with gr.Tab("Losses"):
+                    losses.render()
+            with gr.Tab("Settings of this picture"):
+                self.settings = gr.JSON(show_label=False, label="Settings", open=True)
 
     def draw_actions(self, saved: dict[str, str], seeded: bool) -> None:
         """Download of the edit and of the `saved` pictures, {key: label}; Pin; Use this seed."""

@@ -5,7 +5,7 @@ from abc import ABCMeta
 from typing import TypeVar
 
 import gradio as gr
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError, model_validator
 
 Widget = TypeVar("Widget", bound=gr.components.Component)
 
@@ -59,6 +59,6 @@ def lenient(model: type[BaseModel]) -> type[BaseModel]:
             try:
                 return handler(value)
             except ValidationError:
-                return cls()
+                return handler([]) if issubclass(model, RootModel) else cls()  # a list of files, or one
 
     return Upload

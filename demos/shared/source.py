@@ -7,10 +7,10 @@ from demos.shared.events import follow
 from demos.shared.examples import ExampleStrip
 from demos.shared.marks import HIDDEN, note
 from demos.shared.sent import altered, as_sent, lenient
-from textedit_core import images
+from demos.shared.uploads import opened
 
 
-def source_image(height: int = 280, **look) -> gr.Image:
+def source_image(height: int = 200, **look) -> gr.Image:
     """A gr.Image whose value is the path of the uploaded file, whether it can be read or not; no webcam."""
     image = gr.Image(
         type="filepath",
@@ -27,9 +27,10 @@ def source_image(height: int = 280, **look) -> gr.Image:
     )
 
 
-def sizing_radio(**look) -> gr.Radio:
-    """How a picture that is not square is made so; hidden until `say_image` has seen one."""
+def sizing_radio(native: bool = False, **look) -> gr.Radio:
+    """How a picture that is not square is made so, or left; hidden until `say_image` has seen one."""
     choices = [("crop to the centre", "crop"), ("pad with white", "pad")]
+    choices += [("keep its shape", "native")] if native else []
     return as_sent(gr.Radio(choices, value="crop", label="It is not square", visible=False, **look))
 
 
@@ -38,18 +39,18 @@ def say_image(image: str | None, field: str = "Source image") -> tuple:
     problem = image_problem(image, field) if image else ""
     if problem or not image:
         return note(problem, "problem"), gr.update(visible=False)
-    width, height = images.open_image(image).size
+    width, height = opened(image).size
     return "", gr.update(visible=width != height, label=f"It is {width} × {height}, so")
 
 
 class SourceBox:
     """The source image of a tab, its examples, and the rule for one that is not square."""
 
-    def __init__(self, method: str) -> None:
+    def __init__(self, method: str, native: bool = True) -> None:
         self.image = source_image(label="Source image", elem_id=f"{method}-source", elem_classes="source")
         self.note = gr.HTML()
         self.examples = ExampleStrip(method)
-        self.sizing = sizing_radio(elem_classes="inline")
+        self.sizing = sizing_radio(native, elem_classes="inline")
         follow([self.image.change], say_image, self.image, [self.note, self.sizing], **HIDDEN)
 
     @property

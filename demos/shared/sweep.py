@@ -40,9 +40,6 @@ class Swept(Protocol):
     def fields(self) -> dict[str, gr.components.Component]: ...
 
     @property
-    def edit_number(self) -> int: ...
-
-    @property
     def send_outputs(self) -> list[gr.components.Component]: ...
 
     def problems(self, values: dict) -> dict[str, str]: ...
@@ -101,8 +98,7 @@ class SweepPanel:
                 self.offers = {name: gr.Button(name, size="sm", min_width=90) for name in self.view.offers}
         self.plan = gr.HTML(elem_id=self.id("sweep-plan"))
         with gr.Row(elem_classes="run"):
-            label = f"{self.tab.edit_number + 1}  Sweep"
-            self.run_button = gr.Button(label, variant="primary", scale=3, min_width=140)
+            self.run_button = gr.Button("Sweep", variant="primary", scale=3, min_width=140)
             self.stop_button = gr.Button("Stop", variant="stop", scale=1, min_width=70)
 
     def draw_best(self) -> None:

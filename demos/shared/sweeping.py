@@ -19,8 +19,8 @@ from demos.shared.present import present
 from demos.shared.view import MethodView
 from textedit_core import cache, images, sweep
 from textedit_core.costs import Cost, Costs
-from textedit_core.request import EDITING, Request, Result, located, source_of
-from textedit_core.steps import Step
+from textedit_core.request import EDITING, Request, Result, finish, located, source_of
+from textedit_core.steps import Step, last
 
 MOST_PIXELS = 100_000_000  # of all cells of a sweep: their PNGs lie on the disk of the host for a day
 ON_SHEET = (192, 192)  # pixels of a cell on the contact sheet, at most
@@ -28,7 +28,7 @@ ON_SHEET = (192, 192)  # pixels of a cell on the contact sheet, at most
 
 def axes_of(view: MethodView, x: str, x_values: str, y: str, y_values: str) -> dict[str, list]:
     """The two axes as {knob: values}; ValueError, a sentence, for values that are none of the knob's."""
-    known, axes = view.knobs, {}
+    known, axes = view.sweepable, {}
     for name, values in ((x, x_values), (y, y_values)):
         if name and not (isinstance(name, str) and name in known):
             raise ValueError("Axis: pick a knob of the list.")
@@ -39,20 +39,15 @@ def axes_of(view: MethodView, x: str, x_values: str, y: str, y_values: str) -> d
 
 def check_room(asked: Request, axes: dict[str, list]) -> None:
     """ValueError, a sentence, for more cells than there may be of pictures as large as this one."""
-    cells, (height, width) = len(sweep.plan(axes, asked.method)), size_of(asked)
+    cells = sweep.plan(axes, asked.method)
+    height, width = max((asked.at(**one).shown_size for one in cells), key=lambda size: size[0] * size[1])
+    cells = len(cells)
     if cells * height * width > MOST_PIXELS:
         raise ValueError(
             f"Source image: {cells} cells of {width} x {height} pixels are more than the "
             f"{MOST_PIXELS // 10**6} megapixels of one sweep; use at most {MOST_PIXELS // (height * width)} "
             "cells, or a smaller picture."
         )
-
-
-def size_of(asked: Request) -> tuple[int, int]:
-    """Height and width of its picture, in pixels."""
-    if "image" in asked.inputs:
-        return tuple(asked.inputs["image"].shape[-2:])
-    return (asked.models.generator.size,) * 2
 
 
 @dataclass(frozen=True)
@@ -140,9 +135,9 @@ def run(
         if source is None:
             source = source_of(located(asked))  # any projection has been made by now
         name = sweep.cell_name(cell).removesuffix(".png")
-        made = result_of(asked.at(**cell.settings), cell.image, source, cell.seconds)
+        made = result_of(asked.at(**cell.settings), cell.image, source, cell.seconds, cell.unfinished)
         state.shown.append(shown := placed(view, made, cell.coords, state.folder, name))
-        state.cells.append(replace(cell, image=small(cell.image) if shown["edit"] else None))
+        state.cells.append(replace(cell, image=small(cell.image) if shown["edit"] else None, unfinished=None))
         steps = view.edit_steps(cell.settings)
         ctx.pace.observe(asked.models.name, f"{view.name} edit", steps, cell.seconds)
         return state.cells[-1]
@@ -156,9 +151,12 @@ def run(
         yield state
 
 
-def result_of(asked: Request, image: Tensor, source: Tensor, seconds: float) -> Result:
+def result_of(
+    asked: Request, image: Tensor, source: Tensor, seconds: float, unfinished: Tensor | None = None
+) -> Result:
     """A picture that was made as one of several; `seconds`: 0 where it is from the cache."""
-    return Result(image, asked, source, asked.fitted, {EDITING: Cost(seconds, cached=not seconds)})
+    costs = {EDITING: Cost(seconds, cached=not seconds)}
+    return Result(image, asked, asked.fitted, costs, unfinished=unfinished, known_source=source)
 
 
 def small(image: Tensor) -> Tensor:
@@ -226,15 +224,19 @@ def best(
     """
     folder, shown, source = ctx.folder(), {}, source_of(asked)
     costs, spent = Costs(asked.models.device, asked.inputs), 0.0
+    ranked: tuple = ()
     for step in costs.watch(EDITING, view.rank(asked, fitted, seeds)):
-        new = [one for one in step.value or () if one.seed not in shown]
+        ranked = step.value or ranked
+        new = [one for one in ranked if one.seed not in shown]
         seconds = (costs.seconds(EDITING) - spent) / max(1, len(new))
         for one in new:
-            made = result_of(asked.at(seed=one.seed), one.image, source, seconds)
+            alone = located(asked.at(seed=one.seed))
+            done = last(finish(alone, fitted, one.image, costs=costs))
+            made = result_of(alone, done.image, source, seconds, done.unfinished)
             shown[one.seed] = placed(view, made, {"seed": one.seed}, folder, f"seed={one.seed}")
         if new:
             spent = costs.seconds(EDITING)
-        yield step, sorted((shown[one.seed] for one in step.value or ()), key=lambda cell: not cell["edit"])
+        yield step, sorted((shown[one.seed] for one in ranked), key=lambda cell: not cell["edit"])
         if stop.is_set():
             return
     edit_steps = seeds * view.edit_steps(asked.settings)

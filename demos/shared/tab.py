@@ -6,6 +6,7 @@ shared/view.py says how a new tab is made of it.
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -13,22 +14,30 @@ import gradio as gr
 
 from demos.context import MODEL_LANE, STOP_LANE, Context
 from demos.shared import knobs
-from demos.shared.checks import guarded, validator
+from demos.shared.checks import SIZINGS, guarded, validator
 from demos.shared.events import follow
 from demos.shared.examples import ExampleStrip
 from demos.shared.fit import FitPanel, FitProgress
 from demos.shared.marks import HIDDEN, UNQUEUED, bar, note
 from demos.shared.panel import BuiltTab, MethodPanel
 from demos.shared.present import present
+from demos.shared.preview import Pacer, Preview, decoded
 from demos.shared.results import ResultPanel
+from demos.shared.runbar import RunBar
 from demos.shared.seeds import SeedRow
 from demos.shared.sweep import SweepPanel
 from demos.shared.view import MethodView
+from textedit_core import estimate
 from textedit_core import request as engine
 from textedit_core.costs import Costs
-from textedit_core.request import EDITING, FITTING, PROJECTING, Request, Result, known_fit, located
+from textedit_core.device import value_elsewhere
+from textedit_core.request import EDITING, FINISHING, FITTING, PROJECTING, Request, Result, known_fit, located
 from textedit_core.steps import Step
 
+GLIMPSES = {
+    FITTING: "What the model sees of the picture, step {} of {}",
+    EDITING: "The picture so far, step {} of {}",
+}
 STOPPED_PROJECTING = "Stopped while projecting. Fewer projection steps are quicker."
 
 
@@ -47,11 +56,19 @@ class Run:
         return cls(asked, stop, values, Costs(asked.models.device, asked.inputs))
 
 
+def memory_note(asked: Request) -> str:
+    """How much memory a heavy run will take, and what helps where that is not there; nothing for others."""
+    found = estimate.of(asked)
+    if found is None:
+        return ""
+    return note(f"Memory: {found.text}", "" if found.fits else "problem")
+
+
 class Tab(BuiltTab, MethodPanel):
     """Widgets as attributes; handlers are functions of the widgets' values and the cache alone.
 
     A tab of its own sets `view`, `about_edit`, `about_prepare` (texts for the API) and the methods up to
-    `fields`; `draw_run` is called where the Edit button is to stand, and fills `edit_button`, `edit_status`.
+    `fields`. The run bar stands below what `draw_asking` draws.
     """
 
     view: MethodView
@@ -70,7 +87,9 @@ class Tab(BuiltTab, MethodPanel):
         with gr.Row(elem_classes="workbench"):
             with gr.Column(scale=1, min_width=320, elem_classes="asking"):
                 self.draw_asking(ctx.presets(ctx.default, self.view.name))
+                self.draw_run()
             with gr.Column(scale=2, min_width=320, elem_classes="answer"):
+                self.preview = Preview(self.view.name)
                 self.result = self.draw_answer()
         self.sweep = SweepPanel(ctx, self)
         self.wire()
@@ -100,6 +119,11 @@ class Tab(BuiltTab, MethodPanel):
         raise NotImplementedError
 
     @property
+    def again_knobs(self) -> tuple[str, ...]:
+        """Knobs whose sliders, when they are let go, edit again without a press of Edit."""
+        return ()
+
+    @property
     def extra(self) -> dict:
         """Inputs of an edit that a sweep does not have."""
         return {}
@@ -109,21 +133,25 @@ class Tab(BuiltTab, MethodPanel):
         """The id of the gr.Tab that it stands in."""
         return self.view.name
 
-    @property
-    def edit_number(self) -> int:
-        """The place of Edit among the numbered buttons; Sweep is the next."""
-        return 2 if self.view.has_fit else 1
-
     def finish(self, run: Run) -> Iterator[dict]:
         """Yield updates while the picture is made, at last the result; override it to do more."""
         result = yield from self.watch(run, engine.run(run.asked, costs=run.costs))
         if result is not None:
-            shown = present(self.view, result, self.ctx.folder())
-            yield self.result.show(shown | self.extras(result)) | {self.edit_status: self.summary(result)}
+            shown = present(self.view, result, folder := self.ctx.folder())
+            shown["pictures"] |= self.more_files(result, run.values, folder)
+            yield self.finished(shown | self.extras(result), self.summary(result))
+
+    def finished(self, shown: dict, summary: str = "") -> dict:
+        """Updates that put a result on the page, plain data, with what the run bar says of it as HTML."""
+        return self.result.show(shown) | {self.edit_status: summary} | self.preview.clear()
 
     def projected(self, values: dict) -> dict:
         """Updates when a picture has been projected, for a method that starts from a latent."""
         raise NotImplementedError
+
+    def more_files(self, result: Result, values: dict, folder: Path) -> dict[str, str]:
+        """Paths of what an edit alone shows or offers, and no cell of a sweep, by the names of the panel."""
+        return {}
 
     def extras(self, result: Result) -> dict:
         """What the result has for the tab's own view of it."""
@@ -149,14 +177,13 @@ class Tab(BuiltTab, MethodPanel):
         self.controls["seed"] = self.seeds.number
 
     def draw_run(self) -> None:
-        """Edit, Stop and the line below them."""
-        label, name = f"{self.edit_number}  Edit", self.view.name
-        with gr.Row(elem_classes="run"):
-            self.edit_button = gr.Button(
-                label, variant="primary", scale=3, min_width=140, elem_id=f"{name}-edit"
-            )
-            self.edit_stop = gr.Button("Stop", variant="stop", scale=1, min_width=70)
-        self.edit_status = gr.HTML(label="Edit status", elem_id=f"{name}-edit-status")
+        """What is done with a finished edit, folded; Edit, Stop, and the lines below them."""
+        presets = self.ctx.presets(self.ctx.default, self.view.name)
+        with gr.Accordion("Size and details of the result", open=False):
+            self.draw_knobs(self.view.finish_knobs, presets)
+        name, lines = f"{self.view.name}-edit", (self.fit.status,) if self.fit else ()
+        self.bar = RunBar(name, "Edit", name, lines, previews=True)
+        self.edit_button, self.edit_status = self.bar.button, self.bar.status
 
     # --- wiring -------------------------------------------------------------------------------------------
 
@@ -192,20 +219,24 @@ class Tab(BuiltTab, MethodPanel):
         """Prepare and Edit in the model's lane, Stop for both; returns their events."""
         events = []
         if self.fit:
-            inputs = self.inputs | self.before_stop
+            inputs = self.inputs | self.before_stop | self.watching
             options = self.run_options("prepare", self.about_prepare, inputs, self.fit.status)
-            events.append(self.fit.button.click(self.prepare, outputs=self.fit_outputs, **options))
-        inputs = self.inputs | self.extra | self.before_stop
+            outputs = [*self.fit_outputs, self.preview.html]
+            events.append(self.fit.button.click(self.prepare, outputs=outputs, **options))
+        inputs = self.inputs | self.extra | self.before_stop | self.watching
         options = self.run_options("edit", self.about_edit, inputs, self.edit_status)
-        outputs = [*self.result.outputs, self.edit_status, *self.fit_outputs]
-        events.append(self.before_edit(self.triggers).then(self.edit, outputs=outputs, **options))
-        # First the run ends by itself and keeps what it has; then one still waiting in the queue is dropped.
-        if self.fit:
-            stopped = self.fit.stop.click(self.stop, **HIDDEN, **STOP_LANE)
-            stopped.then(None, cancels=events[:1])
+        started = self.before_edit(self.triggers)
+        events.append(started.then(self.edit, outputs=self.run_outputs, **options))
         asked = {"api_name": f"{self.view.name}_stop", "show_progress": "hidden", **STOP_LANE}
-        self.edit_stop.click(self.stop, **asked).then(None, cancels=events[-1:])
+        self.bar.wire_stop(self.ctx.stops, [*events, *self.wire_again()], **asked)
         return events
+
+    def wire_again(self) -> list:
+        """What is let go while an edit runs is edited after it; returns the events."""
+        inputs = self.inputs | self.extra | self.before_stop | {"shown": self.result.shown}
+        options = {"inputs_kwargs": inputs, "outputs": self.run_outputs, "trigger_mode": "always_last"}
+        options |= HIDDEN | MODEL_LANE
+        return [self.controls[name].release(self.again, **options) for name in self.again_knobs]
 
     def before_edit(self, triggers: list):
         """The event in which a press of Edit clears the status and draws a seed; the edit follows it."""
@@ -247,6 +278,16 @@ class Tab(BuiltTab, MethodPanel):
         return [self.fit.status, self.fit.losses, *knobs, self.fit.before_stop, self.fit.shown_key]
 
     @property
+    def run_outputs(self) -> list:
+        """What an edit may update."""
+        return [*self.result.outputs, self.edit_status, *self.fit_outputs, self.preview.html]
+
+    @property
+    def watching(self) -> dict:
+        """Whether the picture of each step is shown; nothing that is made depends on it."""
+        return {"watching": self.bar.watching}
+
+    @property
     def before_stop(self) -> dict:
         """What Prepare and Edit are asked with too: the values that an earlier Stop has changed."""
         return {"before_stop": self.fit.before_stop} if self.fit else {}
@@ -285,7 +326,7 @@ class Tab(BuiltTab, MethodPanel):
         known = {n: knob.check(about.knobs[n]) for n, knob in self.knobs.items() if n in about.knobs}
         texts = [about.prompts.get(name, "") for name in self.texts]
         row = ["fixed"] if self.seeds else []
-        sizing = [about.resize if about.resize in ("crop", "pad") else "crop"]
+        sizing = [about.resize if about.resize in SIZINGS else "crop"]
         return [
             *texts,
             *row,
@@ -296,18 +337,23 @@ class Tab(BuiltTab, MethodPanel):
 
     @property
     def send_outputs(self) -> list:
-        """What "Send to the tab" sets: the knobs and the result panel."""
+        """What "Send to the tab" sets: the knobs, the models for a swept weight, and the result panel."""
         row = [self.seeds.mode] if self.seeds else []
-        return [*self.widgets, *row, *self.result.outputs]
+        models = [self.models] if self.view.weights else []
+        return [*self.widgets, *row, *models, *self.result.outputs]
 
     def send(self, cell: dict | None) -> dict:
         """Set the tab as a cell of a sweep was made, and show it as the result."""
         if not cell:
             return {self.widgets[0]: gr.skip()}
         made = knobs.settings_of(cell)
-        set_knobs = {self.controls[name]: gr.update(value=made[name]) for name in self.knobs}
+        # The weight of a LoRA stands in the name of the models.
+        weighed = any(name in self.view.weights for name in made)
+        models = {self.models: knobs.models_of(cell)} if weighed else {}
+        made = {name: made.get(name, self.knobs[name].default) for name in self.knobs}
+        set_knobs = {self.controls[name]: gr.update(value=value) for name, value in made.items()}
         row = {self.seeds.mode: "fixed"} if self.seeds else {}  # or the next edit would show another picture
-        return set_knobs | row | self.result.show(cell)
+        return set_knobs | row | models | self.result.show(cell)
 
     # --- handlers -----------------------------------------------------------------------------------------
 
@@ -329,14 +375,42 @@ class Tab(BuiltTab, MethodPanel):
         """Edit, preparing first where that has not been done."""
         with self.ctx.stops.running(request.session_hash) as stop:
             yield {self.edit_status: ""}
-            yield from self.finish(Run.of(self.view.read(self.ctx, values), stop, values))
+            run = Run.of(self.view.read(self.ctx, values), stop, values)
+            if said := memory_note(run.asked):
+                yield {self.edit_status: said}
+            yield from self.unwatched(self.finish(run))
+
+    @guarded("edit_status")
+    def again(self, request: gr.Request, *, shown: dict | None, **values):
+        """Edit again after a slider was let go: only beside a result, and nothing is prepared for it."""
+        loaded = all(self.ctx.loaded(values["models"], part) for part in self.parts)
+        if not shown or not loaded or any(self.problems(values).values()):
+            yield {self.edit_status: gr.skip()}
+            return
+        asked = self.view.read(self.ctx, values)
+        if asked.has_fit and known_fit(asked) is None:
+            yield {self.edit_status: note("Press Edit: these settings have to be prepared first.")}
+            return
+        with self.ctx.stops.running(request.session_hash) as stop:
+            yield from self.finish(Run.of(asked, stop, values))
 
     @guarded("fit.status")
     def prepare(self, request: gr.Request, **values):
         """Do the part of the method that is done once for its inputs, and keep it under its content."""
         with self.ctx.stops.running(request.session_hash) as stop:
             run = Run.of(self.view.read(self.ctx, values), stop, values)
-            yield from self.watch(run, engine.fit(run.asked, costs=run.costs), self.fit.status)
+            if said := memory_note(run.asked):
+                yield {self.fit.status: said}
+            steps = engine.fit(run.asked, costs=run.costs)
+            yield from self.unwatched(self.watch(run, steps, self.fit.status))
+
+    def unwatched(self, updates: Iterator[dict]) -> Iterator[dict]:
+        """The same updates; where they end with an error, no picture of a step is left standing."""
+        try:
+            yield from updates
+        except Exception:
+            yield self.preview.clear()
+            raise
 
     def watch(
         self, run: Run, steps: Iterator[Step], status: gr.HTML | None = None, pictures: int = 1
@@ -345,10 +419,14 @@ class Tab(BuiltTab, MethodPanel):
 
         status: where a projection is told, else below Edit.  pictures: how many are made at once.
         """
-        progress, status, step, drawn = None, status or self.edit_status, None, 0
+        progress, status, step, drawn, pacer = None, status or self.edit_status, None, 0, Pacer()
         with closing(steps):
             for step in steps:
                 stopped = run.stop.is_set() and step.done < step.total
+                if stopped and step.stage == FITTING and self.view.keep and value_elsewhere(step):
+                    continue  # what has been learnt comes with a later step
+                if run.values.get("watching") and not stopped and pacer.due():
+                    yield self.glimpse(run, step)
                 if step.stage == PROJECTING and step.done == step.total:
                     yield self.projected(run.values)
                 elif step.stage == PROJECTING:
@@ -361,15 +439,26 @@ class Tab(BuiltTab, MethodPanel):
                 elif step.stage == EDITING:
                     drawn += 1
                     yield {status: bar(step.done, step.total, step_words("Editing", step))}
+                elif step.stage == FINISHING:
+                    yield {status: bar(step.done, step.total, step_words("Enlarging", step))}
                 if stopped:
                     if step.stage != FITTING or status is self.edit_status:  # else the panel has said it
-                        yield {status: note(self.stopped_words(step, progress))}
+                        yield {status: note(self.stopped_words(step, progress))} | self.preview.clear()
                     return None
         cost = run.costs.stages.get(EDITING)
-        if cost and not cost.cached:
+        if cost and drawn and not cost.cached:
             models, kind = run.asked.models.name, f"{run.asked.method.name} edit"
             self.ctx.pace.observe(models, kind, drawn * pictures, cost.seconds)
         return step.value if step else None
+
+    def glimpse(self, run: Run, step: Step) -> dict:
+        """Updates that show the picture of a step, if it has one."""
+        if step.preview is None:
+            return {self.preview.html: gr.skip()}
+        picture = decoded(getattr(run.asked.models, self.view.part), step.preview)
+        return self.preview.show(
+            picture, GLIMPSES.get(step.stage, "Predicted at step {} of {}").format(step.done, step.total)
+        )
 
     def fitted(self, run: Run, progress: FitProgress) -> dict:
         """Updates for a step of a fit; at its end the panel says of what, and a Stop has set knobs."""
@@ -379,6 +468,7 @@ class Tab(BuiltTab, MethodPanel):
         updates = self.fit.show(progress)
         if not progress.ended:
             return updates
+        updates |= self.preview.clear()
         if not progress.stopped:
             progress.remember_pace(self.ctx, self.view, asked.models.name)
         changed = {}

@@ -20,17 +20,19 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from demos.context import Context
-from textedit_core import cache, images, method, metrics
+from demos.shared.uploads import opened
+from textedit_core import cache, method, metrics
 from textedit_core.costs import Cost
 from textedit_core.knobs import BoundKnob
+from textedit_core.large import autoencoded
 from textedit_core.method import Method
-from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
-from textedit_core.request import Request, Result, part_of, request
+from textedit_core.request import Request, Result, optional_part, request
 from textedit_core.steps import Step, last
+
+MOST_WEIGHTS = 2  # of LoRAs, in the menus of the axes
 
 
 @dataclass(frozen=True)
@@ -71,19 +73,14 @@ CLIP_SCORES = {
 }
 
 
-def optional_part(models: Any, part: str) -> Any:
-    """A part of the models; None where they have none, and where using it would fetch it."""
-    return part_of(models, part, None, fetch=False)
-
-
 def clip_scores(result: Result) -> dict[str, float] | None:
     """CLIP score to the prompt and CLIP similarity to the source; None without a prompt or a CLIP at hand."""
-    clip, prompt = optional_part(result.request.models, "clip"), prompt_of(result.request)
+    clip, prompt = optional_part(result.request.models, "clip", fetch=False), prompt_of(result.request)
     if clip is None or not prompt:
         return None
     return {
-        "clip": float(metrics.clip_score(clip, result.image, prompt)),
-        "similarity": float(metrics.clip_similarity(clip, result.image, result.source)),
+        "clip": float(metrics.clip_score(clip, result.edited, prompt)),
+        "similarity": float(metrics.clip_similarity(clip, result.edited, result.source)),
     }
 
 
@@ -92,15 +89,9 @@ def prompt_of(asked: Request) -> str:
     return next(reversed(asked.prompts.values()), "")
 
 
-@torch.no_grad()
-def autoencoder(model: LatentDiffusion, image: Tensor) -> Iterator[Step[Tensor]]:
-    """What the autoencoder alone makes of an image (1,3,H,W): no edit can be closer than this."""
-    yield Step(1, 1, model.decode(model.encode(image)))
-
-
 def source_and_autoencoder(result: Result) -> dict[str, Tensor]:
     """The pictures that most results stand beside: the source, and what the autoencoder makes of it."""
-    rebuilt = last(cache.cached(autoencoder, result.request.models.diffusion, result.source))
+    rebuilt = last(cache.cached(autoencoded, result.request.models.diffusion, result.source))
     return {"source": result.source, "reconstruction": rebuilt}
 
 
@@ -113,9 +104,9 @@ def from_widgets(view: "MethodView", ctx: Context, values: Mapping[str, Any], **
     given = {name: values[name].strip() for name, kind in kinds.items() if kind == "text" and name in values}
     given |= more.pop("inputs", {})
     if "image" in kinds and "image" not in given:
-        given["image"] = images.open_image(values["image"], "Source image")
-    settings, resize = more.pop("settings", None) or view.settings(values), values.get("sizing", "crop")
-    options = {"resize": resize, "fetch": False} | more
+        given["image"] = opened(values["image"])
+    settings = more.pop("settings", None) or {one: values[one] for one in view.knobs if one in values}
+    options = {"resize": values.get("sizing", "crop"), "fetch": False} | more
     return request(view.method, ctx.models(values["models"]), given, settings, **options)
 
 
@@ -167,23 +158,41 @@ class MethodView:
 
     @property
     def knobs(self) -> dict[str, BoundKnob]:
-        """The knobs that have a widget, by name; those of the fit first."""
+        """The knobs that have a widget, by name; those of the fit first, those that all methods have last."""
         known = self.method.knobs
-        return dict(known) if self.has_fit else {name: known[name] for name in self.edit_knobs}
+        names = (*self.edit_knobs, *self.finish_knobs)
+        return dict(known) if self.has_fit else {name: known[name] for name in names}
 
     @property
     def edit_knobs(self) -> tuple[str, ...]:
         return self.method.edit_knobs
 
     @property
+    def finish_knobs(self) -> tuple[str, ...]:
+        return self.method.finish_knobs
+
+    @property
     def fit_knobs(self) -> tuple[str, ...]:
-        return self.method.fit_knobs if self.has_fit else ()
+        return tuple(self.method.fit_knobs) if self.has_fit else ()
 
     @property
     def labels(self) -> dict[str, str]:
         """Knob names and how the menus call them; those of the edit first, they cost least."""
         known = self.knobs
-        return {name: known[name].label for name in (*self.edit_knobs, *self.fit_knobs)}
+        names = (*self.edit_knobs, *self.finish_knobs, *self.fit_knobs)
+        return {name: known[name].label for name in names} | {
+            name: k.label for name, k in self.weights.items()
+        }
+
+    @property
+    def weights(self) -> dict[str, BoundKnob]:
+        """The weights of the first LoRAs that are added to the models: axes of sweeps, and no widgets."""
+        return dict(list(self.method.weights.items())[:MOST_WEIGHTS])
+
+    @property
+    def sweepable(self) -> dict[str, BoundKnob]:
+        """All that an axis of a sweep may be."""
+        return self.knobs | self.weights
 
     def settings(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The knobs among the values of the widgets, checked; the others at their defaults."""

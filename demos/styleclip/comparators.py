@@ -6,13 +6,14 @@ from typing import Any
 import torch
 
 from demos.context import Context
-from demos.shared.view import Axes, MethodView, Stage, optional_part
+from demos.shared.checks import text_problem
+from demos.shared.view import Axes, MethodView, Stage
 from demos.styleclip import latents as styleclip
 from textedit_core.methods import latent_directions as directions
 from textedit_core.models.style import latents
 from textedit_core.models.style.directions import CODES_AT_ONCE, Channels
 from textedit_core.models.style.interfacegan import IMAGES_AT_ONCE
-from textedit_core.request import Request, Result
+from textedit_core.request import Request, Result, optional_part
 
 GANSPACE, INTERFACEGAN, STYLESPACE = "ganspace", "interfacegan", "stylespace"
 LAYERS = ("first_layer", "last_layer")
@@ -69,15 +70,15 @@ def _of_texts(models, values: dict) -> dict[str, str]:
             return {"channel": str(error)}
         if ":" in values["channel"]:
             return {}
-        if optional_part(models, "relevance") is None:
+        if optional_part(models, "relevance", fetch=False) is None:
             return {"channel": "These models have no relevance to rank channels by: name one, as 9:32."}
-    if optional_part(models, "clip") is None:
+    if optional_part(models, "clip", fetch=False) is None:
         return {"technique": "These models have no CLIP on this machine: choose ganspace."}
     empty = {
         "neutral": "Write what the picture shows now, such as 'a person'.",
         "prompt": "Write what it is to show, such as 'a surprised person'.",
     }
-    found = {name: styleclip.text_problem(models.clip, values[name], words) for name, words in empty.items()}
+    found = {name: text_problem(models.clip.tokenizer, values[name], words) for name, words in empty.items()}
     if not any(found.values()) and values["neutral"].split() == values["prompt"].split():
         found["prompt"] = "Both texts are the same: say in the prompt what is to change."
     return found

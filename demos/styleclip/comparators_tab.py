@@ -44,10 +44,9 @@ JSON, the scores, the source beside the edit, and the source."""
                     ("prompt", "Prompt, what it is to show", PROMPT),
                 )
             )
-        self.fit = FitPanel(name, "this technique and text", "Learns from samples, once.")
         self.draw_knobs(["component", "channel", "strength"], presets)
-        self.draw_run()
         with gr.Accordion("More settings", open=False):
+            self.fit = FitPanel(name, "this technique and text", "Learns from samples, once.")
             self.draw_knobs(["first_layer", "last_layer", "samples", "share", "sample_seed"], presets)
         for widget, shown in zip(
             self.used_by_some, self.show_used(self.controls["technique"].value), strict=True

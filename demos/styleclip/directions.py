@@ -6,6 +6,7 @@ import math
 from torch import Tensor
 
 from demos.context import Context
+from demos.shared.checks import text_problem
 from demos.shared.view import Axes, MethodView
 from demos.styleclip import latents as styleclip
 from textedit_core.methods import styleclip_directions as directions
@@ -28,7 +29,7 @@ def problems(ctx: Context, values: dict) -> dict[str, str]:
         "neutral": "Write what the picture shows now, such as 'a face'.",
         "prompt": "Write what it is to show, such as 'a smiling face'.",
     }
-    found = {name: styleclip.text_problem(models.clip, values[name], words) for name, words in empty.items()}
+    found = {name: text_problem(models.clip.tokenizer, values[name], words) for name, words in empty.items()}
     for name, reader in (
         ("templates", directions.read_templates),
         ("accepted", read_chain),

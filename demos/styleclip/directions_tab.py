@@ -54,7 +54,6 @@ what the accepted edits alone make of it, and a chart of the channels that were 
                 elem_id=f"{name}-channels",
             )
             self.fit_beta = gr.Button("Set β", size="sm", min_width=90, elem_id=f"{name}-set-beta")
-        self.draw_run()
         with gr.Row(elem_classes="offers"):
             self.accept_button = gr.Button("Accept, and go on from here", size="sm", min_width=170)
             self.undo_button = gr.Button("Undo the last accepted", size="sm", min_width=150)
@@ -77,7 +76,8 @@ what the accepted edits alone make of it, and a chart of the channels that were 
     def draw_answer(self) -> ResultPanel:
         """The slider; source, what was accepted and the edit; the channels."""
         pictures = {"source": "Source", "accepted": "Accepted so far", "edit": "Edit"}
-        return self.panel(FIRST_STEPS, pictures, lambda: ChannelView(self.view.name), optional=("accepted",))
+        details = ("Channels", lambda: ChannelView(self.view.name))
+        return self.panel(FIRST_STEPS, pictures, details, optional=("accepted",))
 
     # --- what is asked ------------------------------------------------------------------------------------
 
@@ -102,8 +102,7 @@ what the accepted edits alone make of it, and a chart of the channels that were 
         events = super().wire_runs()
         beta, accepted = self.controls["beta"], self.controls["accepted"]
         asked = self.inputs | {"channels": self.channels}
-        outputs = [*self.result.outputs, self.edit_status, *self.fit_outputs]
-        redo = {"inputs_kwargs": self.inputs, "outputs": outputs, "trigger_mode": "always_last"}
+        redo = {"inputs_kwargs": self.inputs, "outputs": self.run_outputs, "trigger_mode": "always_last"}
         redo |= HIDDEN | MODEL_LANE
         fitted = gr.on(
             [self.fit_beta.click, self.channels.submit],

@@ -1,6 +1,7 @@
 """What the page adds to StyleCLIP's mapper: the mappers there are, and the training of a new one."""
 
 import json
+import math
 import os
 import re
 import tempfile
@@ -15,14 +16,15 @@ from torch import Tensor
 
 from demos.context import Context, log
 from demos.shared.knobs import KnobGroup
-from demos.shared.view import Axes, MethodView, optional_part
+from demos.shared.view import Axes, MethodView
 from demos.styleclip import latents as styleclip
 from textedit_core.cache import Cache, Entry, key
+from textedit_core.device import on_device, value_elsewhere
 from textedit_core.knobs import Knob
 from textedit_core.methods import styleclip_mapper as mapping
 from textedit_core.models.style import latents
 from textedit_core.models.style.models import StyleMapper
-from textedit_core.request import Request
+from textedit_core.request import Request, optional_part
 from textedit_core.steps import last
 
 TRAINING = KnobGroup.of(mapping.fit, "train_")
@@ -185,7 +187,7 @@ def job(ctx: Context, values: dict) -> tuple[TrainedMapper, tuple, dict]:
     Its name depends on all settings but the steps: with more of them an old training goes on.
     """
     models, prompt = ctx.models(values["models"]), values["train_prompt"].strip()
-    args = models.generator, models.clip, optional_part(models, "identity"), prompt
+    args = models.generator, models.clip, optional_part(models, "identity", fetch=False), prompt
     settings = TRAINING.arguments(values)
     name = f"trained-{key(mapping.fit, args, settings | {'steps': 1})}"
     done = found.steps if (found := about_of(name)) else 0
@@ -195,10 +197,11 @@ def job(ctx: Context, values: dict) -> tuple[TrainedMapper, tuple, dict]:
 def train(ctx: Context, values: dict, stop: Event) -> Iterator[Training]:
     """Train, or go on where it was left; kept every few seconds, on `stop`, and when the page goes away.
 
-    After "train_minutes" of `values` it ends as on `stop`: nobody else can use the models meanwhile.
+    After "train_minutes" of `values` it ends as on `stop`: nobody else can use the models meanwhile. On
+    ZeroGPU it ends before its share of the GPU does.
     """
     about, args, settings = job(ctx, values)
-    limit = LIMIT.arguments(values)
+    limit, share = LIMIT.arguments(values), 0.8 * (ctx.gpu_seconds or math.inf)
     begun = load(about.name)
     if begun and begun.steps >= settings["steps"]:
         yield Training(about, about.steps, losses=begun.losses, previews=previews(args[0], begun))
@@ -208,15 +211,20 @@ def train(ctx: Context, values: dict, stop: Event) -> Iterator[Training]:
     saved = previewed = clock
     latest = None
     try:
-        for step in mapping.fit(*args, **settings, start=begun):
-            latest, now = step.value, time.monotonic()
-            state.about = replace(about, steps=step.value.steps)
-            state.seconds, state.losses = now - clock, step.value.losses
-            state.late = time_is_over(now - clock, **limit)
-            state.stopped = (stop.is_set() or state.late) and step.done < step.total
+        for step in on_device(mapping.fit, args, settings | {"start": begun}):
+            now = time.monotonic()
+            state.seconds, state.late = now - clock, time_is_over(now - clock, **limit) or now - clock > share
+            stopped = (stop.is_set() or state.late) and step.done < step.total
+            if (stopped or now - min(saved, previewed) > PREVIEW_EVERY) and value_elsewhere(step):
+                continue  # the mapper comes with a later step
+            if step.value is None:
+                continue
+            latest = step.value
+            state.about, state.losses = replace(about, steps=latest.steps), latest.losses
+            state.stopped = stopped
             ended = state.stopped or step.done == step.total
             if now - previewed > PREVIEW_EVERY or ended or not state.previews:
-                state.previews, previewed = previews(generator, step.value), now
+                state.previews, previewed = previews(generator, latest), now
             if now - saved > SAVE_EVERY:
                 save(state.about, copied(latest))
                 saved = now

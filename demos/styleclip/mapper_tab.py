@@ -4,17 +4,16 @@ import gradio as gr
 
 from demos.context import MODEL_LANE, STOP_LANE, duration
 from demos.shared import charts, knobs
-from demos.shared.checks import guarded, models_problem, validator
+from demos.shared.checks import guarded, models_problem, text_problem, validator
 from demos.shared.events import follow
 from demos.shared.marks import HIDDEN, UNQUEUED, Tile, bar, figures, note
 from demos.shared.prompt import PromptBox
 from demos.shared.results import ResultPanel
 from demos.shared.sent import as_sent
-from demos.shared.view import optional_part
-from demos.styleclip import latents as styleclip
 from demos.styleclip import mapper as runs
 from demos.styleclip.mapper import LIMIT, TRAINING, Training
 from demos.styleclip.technique import TechniqueTab
+from textedit_core.request import optional_part
 
 FIRST_STEPS = (
     "Pick a sample above, or project a picture of your own.",
@@ -61,7 +60,6 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         with gr.Row(elem_classes="axis levels"):
             self.draw_knobs(["coarse", "medium", "fine"], presets)
         self.draw_knobs(["strength"], presets)
-        self.draw_run()
         with gr.Accordion("Train a mapper", open=False, elem_id=f"{name}-training"):
             self.draw_training(presets)
 
@@ -177,8 +175,8 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
                 return {"models": wrong}
         models = self.ctx.models(values["models"])
         empty = "Write the text to train for: what is every picture to become?"
-        found = {"train_prompt": styleclip.text_problem(models.clip, values["train_prompt"], empty)}
-        if values["train_id_lambda"] and optional_part(models, "identity") is None:
+        found = {"train_prompt": text_problem(models.clip.tokenizer, values["train_prompt"], empty)}
+        if values["train_id_lambda"] and optional_part(models, "identity", fetch=False) is None:
             found["train_id_lambda"] = "These models have no identity network on this machine: set it to 0."
         chosen = [values[f"train_{level}"] for level in ("coarse", "medium", "fine")]
         if values["train_kind"] == "levels" and not any(chosen):

@@ -3,18 +3,16 @@
 import gradio as gr
 
 from demos.context import MODEL_LANE
-from demos.shared import charts
-from demos.shared.checks import guarded
-from demos.shared.fit import FitPanel, FitProgress
-from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, Tile, figures, note, strip
+from demos.shared.checks import guarded, text_problem
+from demos.shared.fit import FitPanel
+from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, Tile, note, strip
 from demos.shared.prompt import PromptBox
 from demos.shared.results import ResultPanel
 from demos.shared.tab import Run
-from demos.shared.view import optional_part
-from demos.styleclip import latents as styleclip
 from demos.styleclip import optimizer as runs
 from demos.styleclip.technique import TechniqueTab
-from textedit_core.request import Result, known_fit
+from textedit_core.request import FITTING, Result, known_fit, optional_part
+from textedit_core.steps import Step
 
 FIRST_STEPS = (
     "Pick a sample above, or project a picture of your own.",
@@ -44,19 +42,18 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         self.prompt = PromptBox(
             self.ctx, self.models, "Prompt", f"{name}-prompt", placeholder=example, lines=1
         )
-        self.fit = RunPanel(name, "this latent and prompt", "Follows the prompt, once.")
         for pair in (SHOWN[:2], SHOWN[2:4], SHOWN[4:]):
             with gr.Row(elem_classes="axis"):
                 self.draw_knobs(pair, presets)
         with gr.Accordion("More settings", open=False):
+            self.fit = FitPanel(name, "this latent and prompt", "Follows the prompt, once.")
             self.draw_knobs([one for one in self.view.fit_knobs if one not in SHOWN], presets)
-        self.draw_run()
         self.draw_knobs(["position"], presets)
 
     def draw_answer(self) -> ResultPanel:
         """The slider, source and edit, and the steps between them."""
         pictures = {"source": "Source", "edit": "Edit"}
-        return self.panel(FIRST_STEPS, pictures, lambda: PathView(self.view.name))
+        return self.panel(FIRST_STEPS, pictures, ("Steps", lambda: PathView(self.view.name)))
 
     @property
     def texts(self) -> dict:
@@ -67,9 +64,9 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         """An empty or too long text, and a weight for a network that is not there."""
         models, found = self.ctx.models(values["models"]), {}
         empty = "Write the prompt: what is the picture to become?"
-        if wrong := styleclip.text_problem(models.clip, values["prompt"], empty):
+        if wrong := text_problem(models.clip.tokenizer, values["prompt"], empty):
             found["prompt"] = wrong
-        if values["id_lambda"] and optional_part(models, "identity") is None:
+        if values["id_lambda"] and optional_part(models, "identity", fetch=False) is None:
             found["id_lambda"] = "These models have no identity network on this machine: set it to 0."
         return found
 
@@ -80,7 +77,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         events, view, position = super().wire_runs(), self.result.details, self.controls["position"]
         scrubs = {
             "inputs_kwargs": self.inputs,
-            "outputs": [*self.result.outputs, self.edit_status, *self.fit_outputs],
+            "outputs": self.run_outputs,
             "trigger_mode": "always_last",
         }
         position.release(self.scrub, **scrubs, **HIDDEN, **MODEL_LANE)
@@ -104,19 +101,15 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         with self.ctx.stops.running(request.session_hash) as stop:
             yield from self.finish(Run.of(asked, stop, values))
 
+    def glimpse(self, run: Run, step: Step) -> dict:
+        """Updates that show the image of a step of the optimisation."""
+        if step.stage != FITTING:
+            return super().glimpse(run, step)
+        return self.preview.show(step.value.image, f"The latest image, step {step.done} of {step.total}")
+
     def extras(self, result: Result) -> dict:
         """The strip of the whole path."""
         return {"path": runs.path_of(result)}
-
-
-class RunPanel(FitPanel):
-    """Prepare, with the image of the latest step below the losses."""
-
-    def show(self, progress: FitProgress) -> dict:
-        """Updates for the sentence, the curve and the image."""
-        seen = Tile(styleclip.thumbnail(progress.step.value.image), "The latest image")
-        latest = figures([seen], "The latest image", "latent")
-        return {self.status: self.words(progress), self.losses: charts.losses(progress.curves) + latest}
 
 
 class PathView:

@@ -7,17 +7,19 @@ from demos.shared import charts, knobs
 from demos.shared.checks import guarded, image_problem, validator
 from demos.shared.events import follow
 from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, UNQUEUED, Tile, bar, figures, note, strip, tile
-from demos.shared.sent import as_sent
+from demos.shared.sent import altered, as_sent, lenient
 from demos.shared.source import say_image, sizing_radio, source_image
 from demos.shared.tab import STOPPED_PROJECTING, step_words
+from demos.styleclip import faces
 from demos.styleclip import latents as runs
-from demos.styleclip.latents import GALLERY, OWN, PICTURE, PROJECTION, SAMPLE, SAMPLING
+from demos.styleclip.latents import FILE, GALLERY, OWN, PICTURE, PROJECTION, SAMPLE, SAMPLING
 from textedit_core import cache
 from textedit_core.methods.projection import Projection
 
 ABOUT_PROJECT = """Project a picture: find the latent that rebuilds it, for an edit whose origin is "picture".
 
 Returns the status and both pictures as HTML. The latent stays on the server under a key of its content."""
+OF_FILES = ("image", "sizing", "latent_file")  # what Recall does not set here
 INVITATION = "Samples of the generator appear here."
 TO_PROJECT = "Finds the latent that rebuilds this picture, once. Edit does it for you if you skip it."
 
@@ -30,7 +32,11 @@ class LatentPicker:
         self.first = gr.State(0)
         with gr.Row(elem_classes="workbench"):
             with gr.Column(scale=1, min_width=320, elem_classes="asking"):
-                starts = [("a sample of the generator", SAMPLE), ("a picture of my own", PICTURE)]
+                starts = [
+                    ("a sample of the generator", SAMPLE),
+                    ("a picture of my own", PICTURE),
+                    ("a latent of my own", FILE),
+                ]
                 self.origin = as_sent(
                     gr.Radio(starts, value=SAMPLE, label="Start from", elem_id="styleclip-origin")
                 )
@@ -38,6 +44,8 @@ class LatentPicker:
                     self.draw_sampling()
                 with gr.Column(visible=False) as self.projecting:
                     self.draw_projecting()
+                with gr.Column(visible=False) as self.loading:
+                    self.draw_loading()
             with gr.Column(scale=2, min_width=320), gr.Row():
                 with gr.Column(scale=2, min_width=210):
                     self.view = gr.HTML(label="The latent", elem_id="styleclip-latent")
@@ -65,16 +73,46 @@ class LatentPicker:
         self.image = source_image(200, label=OWN, elem_id="styleclip-source", elem_classes="source")
         self.image_note = gr.HTML()
         self.sizing = sizing_radio()
+        self.draw_face()
         with gr.Accordion("Projection settings", open=False):
             self.projection = PROJECTION.widgets(self.ctx.presets(self.ctx.default, "projection"))
         with gr.Row(elem_classes="run"):
-            self.prepare_button = gr.Button("1  Prepare", scale=3, min_width=140, elem_id="styleclip-prepare")
+            self.prepare_button = gr.Button("Project", scale=3, min_width=140, elem_id="styleclip-prepare")
             self.stop_button = gr.Button("Stop", variant="stop", scale=1, min_width=70)
         self.status = gr.HTML(
             note(TO_PROJECT),
             label="Projection status",
             elem_id="styleclip-prepare-status",
         )
+
+    def draw_face(self) -> None:
+        """Where the face is: four clicks on the picture, or a detector; the square that is cut out."""
+        with gr.Accordion("A face in a photograph", open=False, elem_id="styleclip-face-fold"):
+            self.face_note = gr.HTML(note(faces.WHY), label="About the face")
+            self.face = gr.Textbox(
+                "",
+                label="Eyes and mouth corners",
+                info="x,y of each in pixels; empty takes the picture as it is",
+                elem_id="styleclip-face",
+            )
+            with gr.Row(elem_classes="offers"):
+                find = {"size": "sm", "min_width": 110, "visible": faces.can_find()}
+                self.find_button = gr.Button("Find the face", elem_id="styleclip-find-face", **find)
+                self.clear_button = gr.Button("Start again", size="sm", min_width=90)
+            self.crop = gr.HTML(label="The face as it is cut out", elem_id="styleclip-crop")
+
+    def draw_loading(self) -> None:
+        """The file with a latent, and which of several it is."""
+        self.latent_file = files(
+            [],
+            label="Latent, .pt or .npy: (18,512), (1,18,512) or (1,512)",
+            file_count="multiple",
+            file_types=[".pt", ".npy"],
+            height=120,
+            elem_id="styleclip-latent-file",
+        )
+        self.latent_index = knobs.control(runs.WHICH)
+        self.file_note = gr.HTML(label="About the file")
 
     # --- inputs -------------------------------------------------------------------------------------------
 
@@ -87,6 +125,9 @@ class LatentPicker:
             "latent_truncation": self.truncation,
             "image": self.image,
             "sizing": self.sizing,
+            "face": self.face,
+            "latent_file": self.latent_file,
+            "latent_index": self.latent_index,
             **self.projection,
         }
 
@@ -98,7 +139,7 @@ class LatentPicker:
     @property
     def widgets(self) -> dict:
         """What Recall sets, by name; the tabs set "sizing"."""
-        return {name: one for name, one in self.fields.items() if name not in ("image", "sizing")}
+        return {name: one for name, one in self.fields.items() if name not in OF_FILES}
 
     def restored(self, about) -> list:
         """The values for `widgets` from a record."""
@@ -107,9 +148,16 @@ class LatentPicker:
 
     def problems(self, values: dict) -> dict[str, str]:
         """The sentence of each field that cannot be used."""
-        found = knobs.problems(SAMPLING.knobs | PROJECTION.knobs)(values)
+        found = knobs.problems(SAMPLING.knobs | PROJECTION.knobs | {"latent_index": runs.WHICH})(values)
         if values["origin"] == PICTURE and (wrong := image_problem(values["image"], OWN)):
             found["image"] = wrong
+        elif values["origin"] == PICTURE:
+            found |= faces.problem(values["image"], values.get("face"))
+        elif values["origin"] == FILE and self.usable(values["models"]):
+            try:
+                runs.from_file(self.ctx, values)
+            except ValueError as error:
+                found["latent_file"] = str(error)
         return found
 
     # --- wiring -------------------------------------------------------------------------------------------
@@ -119,11 +167,16 @@ class LatentPicker:
         # One lane, one after the other: what is asked last is answered last.
         lane = HIDDEN | MODEL_LANE
         again = lane | {"trigger_mode": "always_last"}
-        follow([self.origin.change], self.switch, self.origin, [self.sampling, self.projecting], **HIDDEN)
+        starts = [self.sampling, self.projecting, self.loading]
+        follow([self.origin.change], self.switch, self.origin, starts, **HIDDEN)
         self.random.click(None, None, self.seed, js="() => Math.floor(Math.random() * 2147483647)", **HIDDEN)
-        seen = {"inputs_kwargs": {"models": self.models, **self.fields}, "outputs": self.outputs}
+        seen = {
+            "inputs_kwargs": {"models": self.models, **self.fields},
+            "outputs": [*self.outputs, self.file_note],
+        }
         moved = [self.seed.change, self.truncation.release, self.origin.change]
-        own = [one.change for one in (self.image, self.sizing, *self.projection.values())]
+        own = [one.change for one in (self.image, self.sizing, self.face, *self.projection.values())]
+        own += [self.latent_file.change, self.latent_index.change]
         follow([*moved, *own], self.look, **seen, **lane)
         asked = [self.models, self.first, self.truncation]
         drawn = [self.show_button.click, self.truncation.release]
@@ -135,6 +188,7 @@ class LatentPicker:
         step = self.more_button.click(lambda first: first + GALLERY, self.first, self.first, **HIDDEN)
         step.then(self.fill, asked, filled, **again)
         self.gallery.select(self.pick, None, [self.seed, self.origin], **EVERY_CLICK)
+        self.wire_face()
         noted = [self.image_note, self.sizing]
         follow([self.image.change], lambda image: say_image(image, OWN), self.image, noted, **HIDDEN)
         follow([self.models.input], self.use_presets, self.models, list(self.projection.values()), **UNQUEUED)
@@ -151,10 +205,24 @@ class LatentPicker:
         )
         self.stop_button.click(self.stop, **HIDDEN, **STOP_LANE).then(None, cancels=[self.prepared])
 
+    def wire_face(self) -> None:
+        """Clicks on the picture, the detector, and the square that they give."""
+        marked = [self.face, self.face_note]
+        self.image.select(faces.click, self.face, marked, **HIDDEN)
+        self.find_button.click(faces.find, self.image, marked, **HIDDEN)
+        again = lambda: ("", note(faces.WHY))  # noqa: E731
+        self.clear_button.click(again, None, marked, **HIDDEN)
+        self.image.clear(again, None, marked, **HIDDEN)
+        changed = [self.face.change, self.image.change]
+        follow(changed, faces.say, [self.image, self.face], [self.crop, self.face_note], **UNQUEUED)
+
     def on_open(self, tab: gr.Tab) -> None:
         """Draw the first samples when the tab is opened, where that fetches nothing and is quick."""
         lane, asked = HIDDEN | MODEL_LANE, [self.models, self.first, self.truncation]
-        seen = {"inputs_kwargs": {"models": self.models, **self.fields}, "outputs": self.outputs}
+        seen = {
+            "inputs_kwargs": {"models": self.models, **self.fields},
+            "outputs": [*self.outputs, self.file_note],
+        }
         looked = follow([tab.select], self.look, **seen, **lane)
         looked.then(self.fill_first, asked, [self.gallery, self.first], trigger_mode="always_last", **lane)
 
@@ -165,8 +233,8 @@ class LatentPicker:
         self.ctx.stops.ask(request.session_hash)
 
     def switch(self, origin: str) -> tuple:
-        """Show the widgets of the seed, or those of the picture."""
-        return gr.update(visible=origin == SAMPLE), gr.update(visible=origin == PICTURE)
+        """Show the widgets of the seed, those of the picture, or those of the file."""
+        return tuple(gr.update(visible=origin == one) for one in (SAMPLE, PICTURE, FILE))
 
     def use_presets(self, models: str) -> list:
         """The values of the projection that suit the chosen models."""
@@ -186,20 +254,26 @@ class LatentPicker:
         """
         values |= {"models": models}
         said = {} if values["origin"] != PICTURE else {self.status: note(TO_PROJECT)}
-        if not self.usable(models) or any(self.problems(values).values()):
+        wrong = self.problems(values) if self.usable(models) else {}
+        told = wrong.get("latent_file", "") if values.get("latent_file") else ""
+        said |= {self.file_note: note(told, "problem") if told else ""}
+        if not self.usable(models) or any(wrong.values()):
             return {self.view: ""} | said
         models = self.ctx.models(values["models"])
         if values["origin"] == PICTURE:
             found = runs.projected_already(self.ctx, values)
             return self.beside(found) if found else {self.view: ""} | said
-        picture = runs.thumbnail(runs.sample(models.generator, values))
-        return {
-            self.view: figures(
-                [Tile(picture, "The picked sample", (self.words(values),))], "Source", "latent"
-            )
-        }
+        if values["origin"] == FILE:
+            picture, what = runs.thumbnail(runs.image_of(self.ctx, values)), "Your latent"
+        else:
+            picture, what = runs.thumbnail(runs.sample(models.generator, values)), "The picked sample"
+        tile = Tile(picture, what, (self.words(values),))
+        return {self.view: figures([tile], "Source", "latent")} | said
 
     def words(self, values: dict) -> str:
+        """What the source is, in a few words."""
+        if values["origin"] == FILE:
+            return "your latent"
         return f"seed {int(values['latent_seed'])}, truncation {values['latent_truncation']:g}"
 
     def beside(self, found: Projection) -> dict:
@@ -256,6 +330,16 @@ class LatentPicker:
                     yield {self.status: note(STOPPED_PROJECTING)}
                     return
         yield self.beside(step.value)
+
+
+def files(*value, **look) -> gr.File:
+    """A field for files; the handler gets their paths as a list, of none for what is no file."""
+    field = gr.File(*value, **look)
+    model = lenient(field.data_model)
+    # Each copy of the field sets its own; that is not heard.
+    field = altered(field, data_model=property(lambda self: model, lambda self, other: None))
+    vars(field).pop("data_model", None)
+    return field
 
 
 def tiles(found: list[str], first: int) -> str:

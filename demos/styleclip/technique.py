@@ -1,5 +1,7 @@
 """What the tabs of StyleCLIP's techniques share: the latent picker, live sliders, Recall of the latent."""
 
+from pathlib import Path
+
 import gradio as gr
 
 from demos.context import Context
@@ -9,6 +11,7 @@ from demos.shared.results import ResultPanel
 from demos.shared.tab import Tab
 from demos.styleclip import latents as runs
 from demos.styleclip.picker import LatentPicker
+from textedit_core.request import Result
 
 
 class TechniqueTab(Tab):
@@ -16,15 +19,24 @@ class TechniqueTab(Tab):
 
     tab_id = "styleclip"
     needs: tuple[str, ...] = ("clip",)
-    left_out = "a picture of your own: if it started from one, add that again"
+    left_out = "a picture or latent of your own: if it started from one, add that again"
 
     def __init__(self, ctx: Context, models: gr.Dropdown, picker: LatentPicker, tabs: gr.Tabs) -> None:
         self.picker, self.tabs = picker, tabs
         super().__init__(ctx, models)
 
     def panel(self, steps: tuple[str, ...], pictures: dict[str, str], details, **look) -> ResultPanel:
-        """The result panel: each picture with a line under it, and what the technique adds."""
-        return ResultPanel(self.view, steps, pictures, captioned=True, details=details, **look)
+        """The result panel: each picture with a line under it, and what the technique adds, if it does."""
+        look["optional"] = (*look.get("optional", ()), runs.PHOTOGRAPH)
+        pictures = pictures | {runs.PHOTOGRAPH: "Photograph"}
+        losses = self.fit.losses if self.fit else None
+        more = {"captioned": True, "details": details, "losses": losses}
+        more["saved"] = (runs.PHOTOGRAPH, runs.LATENT)
+        return ResultPanel(self.view, steps, pictures, **more, **look)
+
+    def more_files(self, result: Result, values: dict, folder: Path) -> dict[str, str]:
+        """The edited latent, and the photograph with the edit where its face was cut out of one."""
+        return runs.more_files(result, values, folder)
 
     # --- what is asked ------------------------------------------------------------------------------------
 
@@ -39,6 +51,8 @@ class TechniqueTab(Tab):
 
     def pictured(self, values: dict) -> bool:
         """Whether there is a latent, or a picture that may have been projected."""
+        if values["origin"] == runs.FILE:
+            return bool(values["latent_file"])
         return values["origin"] != runs.PICTURE or super().pictured(values)
 
     def problems(self, values: dict) -> dict[str, str]:

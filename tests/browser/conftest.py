@@ -6,7 +6,7 @@ import shutil
 import pytest
 from playwright.sync_api import expect
 
-from tests.demos.conftest import app, empty_cache, picture  # noqa: F401  the same app and pictures
+from tests.demos.conftest import app, empty_cache, held, picture  # noqa: F401  the same app and pictures
 
 FLAGS = [
     "--no-sandbox",

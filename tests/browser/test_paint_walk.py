@@ -16,8 +16,8 @@ def opened(visit, picture, width: int = 1400, theme: str = "light"):
     """The tab with a source and an exemplar."""
     page = visit(width, theme)
     if width < 640:  # a phone's bar holds the first tabs, a menu the others
-        page.locator(".overflow-menu > button").click()
-        page.locator(".overflow-dropdown button", has_text="Paint by Example").click()
+        page.locator(".overflow-menu > button").first.click()
+        page.locator(".overflow-dropdown button", has_text="Paint by Example").first.click()
     else:
         page.get_by_role("tab", name="Paint by Example").click()
     for place, seed in (("source", 1), ("example", 2)):

@@ -35,6 +35,6 @@ def test_a_caption_is_rewritten_weighed_and_edited(visit, picture, width, theme)
     expect(page.locator(f"{TAB}edited img")).to_be_visible()
     expect(page.locator(f"{TAB}maps figure")).to_have_count(12)
     expect(page.locator("body")).to_contain_text(" dB")
-    page.get_by_text("Settings of this picture").last.click()
+    page.get_by_role("tab", name="Settings of this picture").click()
     expect(page.get_by_text("blue=1.3").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width

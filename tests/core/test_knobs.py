@@ -16,7 +16,6 @@ from textedit_core.knobs import (
     batches,
     knobs,
     method_knobs,
-    split_settings,
 )
 
 
@@ -193,13 +192,6 @@ def test_the_settings_of_a_method_have_a_name_each():
     assert all(knob.name == name for name, knob in settings.items())
     assert settings["fit_seed"].label != settings["seed"].label
     assert list(method_knobs(fakes.edit)) == ["eta", "steps", "seed"]
-
-
-def test_split_settings_hands_each_function_its_own():
-    settings = {"rounds": 1, "fit_seed": 2, "eta": 3, "steps": 4, "seed": 5}
-    for_fit, for_edit = split_settings(settings, fakes.edit, fakes.fit)
-    assert (for_fit, for_edit) == ({"rounds": 1, "seed": 2}, {"eta": 3, "steps": 4, "seed": 5})
-    assert split_settings({"seed": 5}, fakes.edit, fakes.fit) == ({}, {"seed": 5})
 
 
 def test_a_label_is_made_of_the_name_where_none_is_given():

@@ -1,7 +1,10 @@
 """What every tab is handed, without a server: which parts are in memory, folders, precision, Stop."""
 
+import importlib.util
+import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -60,11 +63,27 @@ def test_the_precision_of_a_host_is_that_of_its_models(tiny_folder):
     assert Context(zoo, str(tiny_folder), "cpu", dtype="bfloat16").models("").dtype == torch.bfloat16
 
 
-def test_the_app_starts_on_no_hardware_that_it_does_not_serve():
-    """A ZeroGPU Space wants handlers that run in processes of their own; these share models and a cache."""
-    root = Path(__file__).parents[2]
-    assert "import spaces" not in (root / "app.py").read_text(encoding="utf-8")
-    assert "not on ZeroGPU" in (root / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("hardware", ["cpu-basic", "zero-a10g"])
+def test_the_package_of_zerogpu_is_imported_first_and_only_there(hardware, monkeypatch):
+    """By the environment of a Space; without it `spaces` need not be installed."""
+    decorator, handed = object(), {}
+    monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=decorator))
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true" if hardware.startswith("zero") else "")
+    path = Path(__file__).parents[2] / "app.py"
+    source = path.read_text(encoding="utf-8")
+    assert source.index("import spaces") < source.index("from textedit_core")
+    spec = importlib.util.spec_from_file_location("app_of_space", path)
+    spec.loader.exec_module(app := importlib.util.module_from_spec(spec))
+
+    def create_app(zoo, models, device, **given):
+        handed.update(given)
+        return SimpleNamespace(launch=lambda **options: None)
+
+    monkeypatch.setattr("demos.app.create_app", create_app)
+    monkeypatch.setattr(sys, "argv", ["app.py", "--gpu-seconds", "90"])
+    app.main()
+    assert handed["gpu"] is (decorator if hardware.startswith("zero") else None)
+    assert handed["gpu_seconds"] == 90
 
 
 def test_a_prompt_is_measured_where_the_diffusion_part_is_in_memory(tiny_folder):
@@ -95,3 +114,17 @@ def test_stop_waits_for_a_slow_step_however_long_it_takes(monkeypatch):
     started.wait(5)
     assert stops.ask("mine") and ended.is_set() and patience == [None]
     thread.join()
+
+
+def test_memory_is_chosen_for_all_models_and_keeps_what_is_loaded(tiny_folder):
+    ctx = Context(zoo, str(tiny_folder), "cpu", memory="fast", folders=True)
+    before = ctx.load("").diffusion
+    ctx.use_memory("low")
+    after = ctx.models("").diffusion
+    assert (before.memory, after.memory, ctx.level) == ("fast", "low", "low")
+    assert after.unet is before.unet
+    with pytest.raises(ValueError, match="Memory: 'much'"):
+        ctx.use_memory("much")
+    assert ctx.level == "low"
+    with pytest.raises(ValueError, match="the host of this page has set it"):
+        Context(zoo, str(tiny_folder), "cpu", folders=False).use_memory("low")

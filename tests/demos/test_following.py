@@ -92,14 +92,17 @@ def test_weights_stay_while_the_prompt_is_written_and_go_before_the_edit(p2p):
 
 def test_sdedit_follows_the_presets_of_its_own(tabs, monkeypatch, picture):  # noqa: F811
     from demos.imagic import runs
+    from textedit_core import large
 
     tab = tabs["imagic"]
     monkeypatch.setattr(type(tab.ctx), "presets", lambda *_: {"strength": 0.7, "guidance_scale": 4.0})
     assert tab.suit_baseline("any") == [0.7, 4.0]
     monkeypatch.undo()
-    ask = tab.view.read(tab.ctx, asked(tab, picture(), guidance_scale=6.0, seed=5))
+    ask = tab.view.read(tab.ctx, asked(tab, picture(), guidance_scale=6.0, seed=5, keep_details=0.5))
     chosen = runs.beside(ask, {"sdedit_strength": 0.7, "sdedit_guidance_scale": 4.0})
-    assert chosen.settings == {"strength": 0.7, "guidance_scale": 4.0, "steps": 3, "seed": 5}
+    plain = {name: knob.default for name, knob in large.KNOBS.items()}
+    shared = plain | {"steps": 3, "seed": 5, "keep_details": 0.5}
+    assert chosen.settings == {"strength": 0.7, "guidance_scale": 4.0} | shared
     assert chosen.inputs["image"].equal(ask.inputs["image"]) and chosen.prompts == ask.prompts
 
 

@@ -71,7 +71,10 @@ def test_seeds_weight_and_methods_of_a_wrong_kind_are_sentences(client, picture)
 
 def test_a_start_a_mapper_or_a_mask_that_is_none_is_a_sentence(client, picture):
     words = said(client, "/styleclip_directions_edit", image=None, origin="abc")
-    assert "- origin: Start from: 'abc' is not one of sample, picture." in words
+    assert "- origin: Start from: 'abc' is not one of sample, picture, file." in words
+    for file in ("abc", 5, [7]):
+        words = said(client, "/styleclip_directions_edit", image=None, origin="file", latent_file=file)
+        assert "- latent_file: Latent: add one file, .pt or .npy." in words
     for name in (5, [1], {"a": 1}):
         words = said(client, "/styleclip_mapper_edit", image=None, mapper=name)
         assert "- mapper: Mapper: pick one of the list" in words

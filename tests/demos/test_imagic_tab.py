@@ -116,7 +116,7 @@ def test_stop_keeps_the_unfinished_fit_under_the_steps_it_has_done(client, pictu
     job = client.submit(**ask(source, embedding_steps=3, finetune_steps=400), api_name="/imagic_prepare")
     wait_for(there.is_set)
     client.predict(api_name="/imagic_stop")
-    status, _, first, second = last_full(job)
+    status, _, first, second, _ = last_full(job)
     assert "Stopped after 3 embedding" in status and first == 3 and 3 < second < 400
     done = dict(counted)
     settings = {"embedding_steps": first, "finetune_steps": second}
@@ -130,7 +130,7 @@ def test_stop_keeps_the_unfinished_fit_under_the_steps_it_has_done(client, pictu
 def last_full(job) -> list:
     """The outputs of a finished job, each at the last value it was given."""
     job.result()
-    merged = [None] * 4
+    merged = [None] * 5
     for update in job.outputs():
         merged = [old if is_skip(new) else new for old, new in zip(merged, update, strict=True)]
     return merged

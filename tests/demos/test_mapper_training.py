@@ -18,7 +18,8 @@ def trained(tiny, monkeypatch, tmp_path):
     asked = known | {"train_prompt": "a sad man", "models": "tiny"}
 
     def run(**values) -> runs.Training:
-        *_, state = runs.train(SimpleNamespace(models=lambda name: tiny), asked | values, Event())
+        ctx = SimpleNamespace(models=lambda name: tiny, gpu_seconds=None)
+        *_, state = runs.train(ctx, asked | values, Event())
         return state
 
     return run

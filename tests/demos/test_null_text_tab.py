@@ -47,7 +47,7 @@ def inverted(monkeypatch):
 
 def test_prepare_then_edit_inverts_once(client, picture, inverted):
     source = picture()
-    status, losses = client.predict(**ask(source), api_name="/prompt_to_prompt_prepare")
+    status, losses, *_ = client.predict(**ask(source), api_name="/prompt_to_prompt_prepare")
     assert "Prepared for this image and source prompt" in status and losses == ""
     assert inverted == {"fit": 4, "edit_many": 0}
     edit(client, source)
@@ -84,7 +84,7 @@ def test_identical_prompts_rebuild_the_picture(client, picture):
 def test_null_text_draws_its_loss_and_names_its_second_stage(client, picture):
     settings = {"inversion": "null_text", "steps": 3, "inner_steps": 2}
     job = client.submit(**ask(picture(), **settings), api_name="/prompt_to_prompt_prepare")
-    status, losses = job.result()
+    status, losses, *_ = job.result()
     assert "Prepared" in status and "null-text" in losses and "<polyline" in losses
     assert any("Optimising the empty prompt, step 4 of 6" in shown[0] for shown in job.outputs())
 

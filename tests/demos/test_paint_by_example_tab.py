@@ -157,7 +157,11 @@ def test_mistakes_are_answered_beside_their_field(client, asked, given, says):
     [
         (None, SIZE, "mask: Mask: it is empty"),
         ((0, 0, 52, 40), SIZE, "mask: Mask: it covers 100 % of the picture, and leaves nothing"),
-        (BOX, (40, 40), "mask: Mask: it has 40 × 40 pixels, the source 52 × 40; use one of the same picture"),
+        (
+            BOX,
+            (40, 40),
+            "mask: Mask: its size 40 x 40 has another shape than the image's 52 x 40",
+        ),
     ],
 )
 def test_masks_that_cannot_be_used_are_answered_beside_the_editor(client, asked, drawn, box, size, says):

@@ -60,7 +60,7 @@ def result(ctx: Context, path: str) -> Result:
     """The source itself as what Imagic has made."""
     values = {name: knob.default for name, knob in imagic.VIEW.knobs.items()} | {"models": ctx.default}
     asked = imagic.VIEW.read(ctx, values | {"image": path, "prompt": "a man", "sizing": "crop"})
-    return Result(asked.inputs["image"], asked, asked.inputs["image"])
+    return Result(asked.inputs["image"], asked)
 
 
 def test_a_picture_near_a_concept_is_refused_and_another_is_not(source):

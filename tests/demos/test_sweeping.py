@@ -60,7 +60,7 @@ def test_a_score_fetches_no_clip(ctx, tmp_path, monkeypatch):
     models = replace(ask.models, sources={**ask.models.sources, "clip": far})
     monkeypatch.setattr(zoo.Models, "clip", property(lambda self: pytest.fail("CLIP would be fetched")))
     image = ask.inputs["image"]
-    elsewhere = Result(image, replace(ask, models=models, prompts={"prompt": "a man"}), image)
+    elsewhere = Result(image, replace(ask, models=models, prompts={"prompt": "a man"}), known_source=image)
     assert paint_by_example.score(elsewhere) is None
     assert clip_scores(elsewhere) is None
 

@@ -18,7 +18,7 @@ from textedit_core.models.diffusion.attention import Control, attention_control
 from textedit_core.models.diffusion.condition import Condition
 from textedit_core.models.diffusion.ddim import Inversion
 from textedit_core.models.diffusion.latent_diffusion import count_rows
-from textedit_core.models.diffusion.prompt_control import MapSum, Settings
+from textedit_core.models.diffusion.prompt_control import MapSum
 from textedit_core.record import image_sha, read_png
 from textedit_core.request import request
 from textedit_core.steps import last
@@ -51,7 +51,9 @@ def test_every_knob_of_the_edit_is_alive(model, inverted, name):
 
 def test_there_is_no_other_knob_and_the_defaults_are_the_papers():
     assert set(CHANGES) == set(knobs(prompt_to_prompt.edit)) == set(prompt_to_prompt.edit.batched)
-    assert [one.name for one in dataclasses.fields(Settings)] == list(knobs(prompt_to_prompt.edit))
+    assert list(prompt_to_prompt.settings_of()) == list(knobs(prompt_to_prompt.edit))
+    with pytest.raises(TypeError, match="no knob called blend_word"):
+        prompt_to_prompt.settings_of(blend_word="hat")
     defaults = {name: knob.default for name, knob in knobs(prompt_to_prompt.edit).items()}
     paper = {"cross_replace_steps": 0.8, "self_replace_steps": 0.5, "guidance_scale": 7.5}
     paper |= {"blend_threshold": 0.3, "blend_start": 0.2, "self_replace_side": 32, "keep_to_source": 0.0}
@@ -145,7 +147,7 @@ def test_the_latents_of_256_x_384_pixels_are_edited_with_their_own_grids(model):
 def test_half_precision_and_autocast_flow_through(model, inverted, dtype):
     settings = {"word_weights": "blue=2", "blend_words": "hat", "blend_threshold": 0, **MILD}
     exact = edited(model, inverted, SWAP, **settings)
-    half = edited(model.with_weights({}, dtype), inverted, SWAP, **settings)
+    half = edited(model.with_weights(dict(model.unet.named_parameters()), dtype), inverted, SWAP, **settings)
     with torch.autocast("cpu", dtype=dtype):
         mixed = edited(model, inverted, SWAP, **settings)
     for found in (half, mixed):

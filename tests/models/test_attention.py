@@ -160,7 +160,7 @@ def test_hooks_on_the_projections_stay_live(model, texts):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_flows_through_and_maps_stay_float32(model, texts, dtype):
-    half, z = model.with_weights({}, dtype), noise(3, 4, 8, 8)
+    half, z = model.with_weights(dict(model.unet.named_parameters()), dtype), noise(3, 4, 8, 8)
     control = Maps(slice(1, None))
     found = controlled(half, control, z, texts)
     assert found.dtype == torch.float32 and found.isfinite().all()

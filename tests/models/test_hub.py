@@ -214,7 +214,7 @@ def test_nothing_is_said_to_be_fetched_from_a_folder(tmp_path):
 def test_turbo_models_start_at_few_steps_without_guidance(tmp_path):
     folder = write_tiny_family(tmp_path / "sd-Turbo", "sd2")
     how, models = method.load("sdedit"), zoo.load(folder)
-    assert request.preset(models, how) == {"steps": 4, "guidance_scale": 1.0, "strength": 0.5}
+    assert request.preset(models, "sdedit", how.knobs) == {"steps": 4, "guidance_scale": 1.0, "strength": 0.5}
     for name in ("imagic", "prompt_to_prompt"):
-        assert request.preset(models, method.load(name))["steps"] == 4
+        assert request.preset(models, name, method.load(name).knobs)["steps"] == 4
     assert zoo.load(write_tiny_family(tmp_path / "plain", "sd2")).presets == {}

@@ -191,3 +191,9 @@ def test_a_sample_of_a_generator_without_a_mean_has_one(folder):
     generator = zoo.load(folder).generator
     assert generator.latent_avg.shape == (1, 12)
     assert latents.from_seed(generator, seed=1).image(generator).shape == (1, 3, 16, 16)
+
+
+def test_a_generator_without_relevance_says_by_which_command_it_is_measured(folder):
+    models = zoo.load(folder / "550000.pt")
+    with pytest.raises(ValueError, match=r"textedit relevance --models \S*550000.pt does so once"):
+        models.relevance  # noqa: B018

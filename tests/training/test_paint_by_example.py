@@ -7,9 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.training.scenes import values_of_scenes
 from textedit_core.models import zoo
 from textedit_core.models.towers import layers
-from textedit_core.toon import exemplar_data, latent_world
+from textedit_core.toon import exemplar_data
 from textedit_core.toon.classifier import AttributeClassifier
 from textedit_core.toon.exemplar_data import Boxed, Folder, draw
 from textedit_core.toon.parts import SHOWS, held_out_part_edits, part_boxes
@@ -241,7 +242,7 @@ def test_an_ablation_is_a_folder_that_loads(tiny, source, tmp_path, monkeypatch,
 
 def test_parts_are_found_once_and_kept(tmp_path):
     scenes = [Scene(glasses="sunglasses", top=top) for top in ("long", "beanie")]
-    values = latent_world.values_of_scenes(scenes).numpy()
+    values = values_of_scenes(scenes).numpy()
     two = Portraits(np.zeros((2, 64, 64, 3), dtype=np.uint8), values, values)
     found = part_boxes(two, 2, 64, tmp_path, workers=1)
     assert set(found.rows.tolist()) == {0, 1} and len(found) >= 6

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.training.scenes import values_of_scenes
 from textedit_core.toon import latent_world
 from textedit_core.toon.portraits import face_weights, held_out_portraits
 from textedit_core.toon.world import Scene, scene_of_seed
@@ -57,7 +58,7 @@ def test_the_mapping_learns_the_contest_and_is_a_stylegan_mapping(contest):
 
 
 def test_what_the_generator_learns_from_names_the_scene(network):
-    values = latent_world.values_of_scenes([scene_of_seed(seed) for seed in range(50)])
+    values = values_of_scenes([scene_of_seed(seed) for seed in range(50)])
     w = generator.between(network, values, torch.Generator().manual_seed(0))
     code, mapped = (
         latent_world.code(values),

@@ -88,7 +88,7 @@ def presets(bench: Bench, rows: Mapping[str, Row | None]) -> dict[str, dict[str,
             continue
         one = next(contestant for contestant in bench.contestants if contestant.label == row.label)
         typed = {name: one.settings[name] for name in one.settings if name in one.typed and name != "seed"}
-        found[method] = preset(bench.models, one.how) | typed | dict(row.coords)
+        found[method] = preset(bench.models, one.loaded.name, one.loaded.knobs) | typed | dict(row.coords)
     return found
 
 

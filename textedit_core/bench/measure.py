@@ -81,7 +81,7 @@ def measure(
         found |= _by_clip(models, pictures, result, size)
     if "identity" in models.sources:
         network = models.identity.network
-        faces = (one.to(models.device, models.dtype) for one in (result, source))
+        faces = (one.to(models.device) for one in (result, source))
         found["identity"] = metrics.identity(network, *faces)
     found |= {name: distance(result, source) for name, distance in extras.items()}
     if item.score is not None:

@@ -74,8 +74,8 @@ def picture(report: Report) -> tuple[str, tuple[str, ...]] | None:
         for count, (x, y) in enumerate((place(_point(row, pair)) for row in best), start=1)
     )
     height = HEIGHT + 18 * len(labels)
-    body = f"<polyline class='front' points='{line}'/>{''.join(dots)}{numbers}"
-    body += _axes(rows, pair, place) + _legend(labels)
+    drawn = f"<polyline class='front' points='{line}'/>"
+    body = f"{drawn}{''.join(dots)}{numbers}{_axes(rows, pair, place)}{_legend(labels)}"
     svg = (
         f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {height}' width='{WIDTH}' role='img'>"
         f"<title>{escape(_heading(pair[0]))} against {escape(_heading(pair[1]))}</title>"
@@ -129,8 +129,8 @@ def _axes(rows: Sequence[Row], pair: tuple[str, str], place: Place) -> str:
 def _legend(labels: Sequence[str]) -> str:
     """Below the axes a line for each contestant, with its colour."""
     parts = []
-    for count, label in enumerate(labels):
-        y, colour = HEIGHT + 18 * count + 4, COLOURS[count % len(COLOURS)]
+    for row, label in enumerate(labels):
+        y, colour = HEIGHT + 18 * row + 4, COLOURS[row % len(COLOURS)]
         parts.append(f"<rect x='{LEFT}' y='{y - 9}' width='10' height='10' fill='{colour}'/>")
         parts.append(f"<text x='{LEFT + 18}' y='{y}'>{escape(label)}</text>")
     return "".join(parts)

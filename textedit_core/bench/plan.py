@@ -44,7 +44,7 @@ class Contestant:
     axes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
     @property
-    def how(self) -> Method:
+    def loaded(self) -> Method:
         """The method itself."""
         return load(self.method)
 
@@ -54,7 +54,7 @@ class Contestant:
 
     def own_of(self, item: Item) -> dict[str, Any]:
         """The item's own settings that apply to this contestant, by name."""
-        known = self.how.knobs
+        known = self.loaded.knobs
         return {name: known[name].check(value) for name, value in item.knobs.items()
                 if name in known and name not in self.typed and name not in self.axes}  # fmt: skip
 
@@ -64,7 +64,7 @@ class Contestant:
         A method that takes a text of the source beside its `prompt` gets the item's caption and target; one
         that takes a `prompt` alone gets the item's prompt.
         """
-        names, after = self.how.texts, item.target or item.prompt
+        names, after = self.loaded.texts, item.target or item.prompt
         meant = dict.fromkeys(SOURCE_TEXTS, item.caption)
         meant["prompt"] = after if set(SOURCE_TEXTS) & set(names) else item.prompt or after
         return {name: meant.get(name, "") for name in names}
@@ -72,7 +72,7 @@ class Contestant:
     def lacks(self, item: Item) -> str:
         """Why this method cannot edit the item, such as "needs a mask"; "" where it can."""
         texts = self.texts_for(item)
-        for one in self.how.inputs.values():
+        for one in self.loaded.inputs.values():
             if one.kind not in WORDS or not one.required:
                 continue
             if one.kind == "text" and not texts[one.name]:
@@ -116,7 +116,7 @@ def read_contestants(
         typed |= dict(_setting(text, known, name) for text in settings)
         axes = [parse_axis(text, known) for text in sweeps if _axis_name(text) in known]
         used |= set(typed) | {axis.name for axis in axes}
-        base = {one: bound.default for one, bound in known.items()} | preset(models, load(name))
+        base = {one: bound.default for one, bound in known.items()} | _preset(models, name, known)
         if seed is not None and "seed" in known:
             base["seed"] = known["seed"].check(seed)
             # It counts as typed where the edit has it: a seed of the fit alone is no reason to make a fit
@@ -137,7 +137,7 @@ def parts_of(contestants: Sequence[Contestant], models: zoo.Models) -> list[str]
     A method that takes a latent also takes the parts that project a picture.
     """
     asked: dict[str, None] = {}
-    for one in (one for contestant in contestants for one in contestant.how.inputs.values()):
+    for one in (one for contestant in contestants for one in contestant.loaded.inputs.values()):
         if one.kind == "latent":
             asked |= dict.fromkeys(part for part in PROJECTING if part in models.sources)
         elif one.kind not in GIVEN and (one.default is not None or one.kind in models.sources):
@@ -219,10 +219,16 @@ class Bench:
 
 
 def _knobs_of(name: str) -> Mapping[str, BoundKnob]:
+    """The knobs of a method but those of what is done with a finished edit: edits are measured as made."""
     try:
-        return load(name).knobs
+        how = load(name)
     except ValueError as error:
         raise ValueError(f"--methods: {error}") from None
+    return {name: knob for name, knob in how.knobs.items() if name not in how.finish_knobs}
+
+
+def _preset(models: zoo.Models, name: str, known: Mapping[str, BoundKnob]) -> dict[str, Any]:
+    return {knob: value for knob, value in preset(models, name, load(name).knobs).items() if knob in known}
 
 
 def _setting(text: str, known: Mapping[str, BoundKnob], method: str) -> tuple[str, Any]:

@@ -19,7 +19,7 @@ from textedit_core.costs import Cost, Costs
 from textedit_core.images import mask_to_pil, native_tensor, to_pil
 from textedit_core.method import Method
 from textedit_core.record import Record, image_sha, save_png
-from textedit_core.request import EDITING, Projected, Request, part_of, preset_of_projection, request
+from textedit_core.request import EDITING, Projected, Request, preset_of_projection, request
 from textedit_core.sheet import cell_name
 from textedit_core.steps import last
 from textedit_core.sweep import sweep
@@ -46,8 +46,8 @@ def run_trial(bench: Bench, pictures: Pictures, contestant: Contestant, name: st
 
 def _request(bench: Bench, pictures: Pictures, contestant: Contestant) -> Request:
     """The request for an item. ValueError for a picture that cannot be read."""
-    how, models, item = contestant.how, bench.models, pictures.item
-    size = next(part_of(models, one.kind).size for one in how.inputs.values() if one.name in _SIZED)
+    how, models, item = contestant.loaded, bench.models, pictures.item
+    size = next(getattr(models, one.kind).size for one in how.inputs.values() if one.name in _SIZED)
     given: dict[str, Any] = {name: text for name, text in contestant.texts_for(item).items() if text}
     given |= {name: "" for name in how.texts if name not in given and how.inputs[name].required}
     for one in how.inputs.values():
@@ -62,7 +62,8 @@ def _request(bench: Bench, pictures: Pictures, contestant: Contestant) -> Reques
     settings = contestant.settings_for(item)
     asked = {name: settings[name] for name in settings if name in contestant.typed or name in how.edit_knobs}
     made = request(how, models, given, asked, resize=bench.resize, swept=contestant.axes)
-    return made.at(**settings)
+    plain = {name: how.knobs[name].default for name in how.finish_knobs}  # edits are measured as made
+    return made.at(**settings, **plain)
 
 
 _SIZED = ("model", "generator")  # the inputs that say how large pictures are
@@ -70,7 +71,7 @@ _SIZED = ("model", "generator")  # the inputs that say how large pictures are
 
 def _fit_uses_picture(how: Method) -> bool:
     """Whether the fit of a method depends on the picture."""
-    return any(one.kind in ("image", "mask", "latent") for one in how.fit_inputs)
+    return any(how.inputs[name].kind in ("image", "mask", "latent") for name in how.fit_arguments)
 
 
 def _at_native_size(pictures: Pictures, how: Method) -> bool:

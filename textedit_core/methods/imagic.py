@@ -16,15 +16,14 @@ from textedit_core import metrics
 from textedit_core.batch import spread
 from textedit_core.knobs import Eta, GuidanceScale, Knob, Seed, Steps, batches
 from textedit_core.models.clip import Clip
-from textedit_core.models.diffusion import tuning
+from textedit_core.models.diffusion import precision, tuning
 from textedit_core.models.diffusion.condition import Condition, add_tensor
-from textedit_core.models.diffusion.ddim import add_noise, ddim_step
+from textedit_core.models.diffusion.ddim import add_noise, clean, ddim_step
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.noise import noise
 from textedit_core.steps import Step
 
 SEEDS_AT_ONCE = 8
-PRECISIONS = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 Tune = Annotated[
     Literal["full", "attention", "lora"],
@@ -89,7 +88,8 @@ def fit(
     the Imagic paper; wants a learning rate near 1e-4), merged into plain weights.
 
     The value of an unfinished step is a live view, valid until the next step is drawn: stopping stage 2 after
-    n steps is fit(finetune_steps=n). The model stays as it is, and is needed in float32 memory once more.
+    n steps is fit(finetune_steps=n). The model stays as it is. What is tuned is needed in float32 memory once
+    more, with its gradients and two moments; the rest is shared, also in half precision.
     Raises ValueError for an empty or too long text, more than one image, lora without peft, mixed precision
     without CUDA.
     """
@@ -101,19 +101,20 @@ def fit(
     tokens, first = e_tgt.tokens.clone().requires_grad_(), list[float]()
     e, e_opt = replace(e_tgt, tokens=tokens), replace(e_tgt, tokens=tokens.detach())
     copy = tuning.trainable(model, "none", gradient_checkpointing=gradient_checkpointing)
-    loss_args = z0, draw, mixed_precision
-    for loss in _optimise(copy.model, e, [tokens], embedding_lr, embedding_steps, *loss_args):
+    loss_args = z0, draw, precision.of_training(model.dtype, mixed_precision)
+    for loss, seen in _optimise(copy.model, e, [tokens], embedding_lr, embedding_steps, *loss_args):
         first.append(loss)
         fitted = ImagicFit(replace(e_opt), e_tgt, prompt, size, {}, tuple(first))
-        yield Step(len(first), total, fitted, loss)
+        yield Step(len(first), total, fitted, loss, preview=seen)
 
     second = list[float]()
     if finetune_steps:
         copy = tuning.trainable(model, tune, lora_rank, gradient_checkpointing, draw)
-        for loss in _optimise(copy.model, e_opt, copy.parameters, finetune_lr, finetune_steps, *loss_args):
+        tuned = _optimise(copy.model, e_opt, copy.parameters, finetune_lr, finetune_steps, *loss_args)
+        for loss, seen in tuned:
             second.append(loss)
             fitted = ImagicFit(e_opt, e_tgt, prompt, size, copy.weights(), tuple(first), tuple(second))
-            yield Step(embedding_steps + len(second), total, fitted, loss)
+            yield Step(embedding_steps + len(second), total, fitted, loss, preview=seen)
     if not total:
         yield Step(1, 1, ImagicFit(e_opt, e_tgt, prompt, size))
 
@@ -143,9 +144,10 @@ def edit(
     z = noise((1, model.vae.config.latent_channels, height, width), seeds, device=model.device)
     for done, (t, t_to) in enumerate(model.schedule.transitions(steps), start=1):
         eps = tuned.guided_eps(z, t, text, null, scales)
+        preview = clean(model.schedule, z, eps, t)
         z = ddim_step(model.schedule, z, eps, t, t_to)
         if done < steps:
-            yield Step(done, steps)
+            yield Step(done, steps, preview=preview)
     yield Step(steps, steps, model.decode(z))
 
 
@@ -212,8 +214,7 @@ def _check(model: LatentDiffusion, image: Tensor, prompt: str, tune: str, mixed_
     if len(image) != 1:
         raise ValueError(f"Imagic learns one image at a time, not {len(image)}.")
     tuning.check_kind(tune)
-    if mixed_precision not in PRECISIONS:
-        raise ValueError(f"Mixed precision: {mixed_precision!r} is none of {', '.join(PRECISIONS)}.")
+    precision.of_training(model.dtype, mixed_precision)
     if mixed_precision != "no" and model.device.type != "cuda":
         raise ValueError(f"Mixed precision works on a CUDA device, not on {model.device.type}: choose no.")
 
@@ -227,24 +228,28 @@ def _optimise(
     steps: int,
     z0: Tensor,
     draw: torch.Generator,
-    mixed_precision: str,
-) -> Iterator[float]:
-    """Adam on eq. 2 over `parameters`, one t and one eps a step; yields each step's loss before it."""
+    half: torch.dtype | None,
+) -> Iterator[tuple[float, Tensor]]:
+    """Adam on eq. 2 over `parameters`, one t and one eps a step; yields each step's loss before it.
+
+    With it come the clean latents that the model saw under the noise of the step, for a preview.
+    """
     adam = torch.optim.Adam(parameters, lr=lr, fused=model.device.type in ("cpu", "cuda"))
-    half, device = PRECISIONS[mixed_precision], model.device
-    scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
+    device = model.device
+    scaler = precision.scaler(device, half)
     for _ in range(steps):
         t = int(torch.randint(model.schedule.learnable_steps, (1,), generator=draw))
         eps = torch.randn(z0.shape, generator=draw).to(device)
-        with torch.autocast(device.type, dtype=half, enabled=half is not None):
-            predicted = model.eps(add_noise(model.schedule, z0, eps, t), t, text)
+        with precision.autocast(device, half):
+            z = add_noise(model.schedule, z0, eps, t)
+            predicted = model.eps(z, t, text)
         loss = F.mse_loss(predicted.float(), eps)
         gradients = torch.autograd.grad(scaler.scale(loss), parameters)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         scaler.step(adam)
         scaler.update()
-        yield loss.item()
+        yield loss.item(), clean(model.schedule, z, predicted, t)
 
 
 def _ranked(found: Sequence[RankedSeed]) -> tuple[RankedSeed, ...]:

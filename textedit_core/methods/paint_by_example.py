@@ -13,7 +13,7 @@ from torch import Tensor
 from textedit_core import masks
 from textedit_core.batch import spread
 from textedit_core.knobs import Knob, Seed, Steps, batches, takes_any_size
-from textedit_core.models.diffusion.ddim import add_noise, ddim_step
+from textedit_core.models.diffusion.ddim import add_noise, clean, ddim_step
 from textedit_core.models.diffusion.paint_by_example import PaintByExample
 from textedit_core.models.diffusion.plms import Plms
 from textedit_core.models.diffusion.structure import LayoutSource
@@ -99,9 +99,10 @@ def edit(
     for done, t in enumerate(asked, start=1):
         layout = _layout_source(model, whole, start, t, [done <= end for end in until], seeds)
         eps = model.guided_eps(z, t, surroundings, condition, scales, layout)
+        preview = clean(model.schedule, z, eps, t)
         z = plms.step(z, eps) if plms else ddim_step(model.schedule, z, eps, *run[done - 1])
         if done < total:
-            yield Step(done, total)
+            yield Step(done, total, preview=preview)
     yield Step(total, total, region.paste(image, model.decode(z)))
 
 

@@ -15,7 +15,7 @@ from textedit_core.models.diffusion import alignment, inversions
 from textedit_core.models.diffusion.alignment import Tokens
 from textedit_core.models.diffusion.attention import Control, attention_control
 from textedit_core.models.diffusion.condition import Condition
-from textedit_core.models.diffusion.ddim import Inversion, ddim_step
+from textedit_core.models.diffusion.ddim import Inversion, clean, ddim_step
 from textedit_core.models.diffusion.inversions import (
     Checkpointing,
     EarlyStop,
@@ -178,28 +178,24 @@ def edit(
     0 it does only where there is no drift (null_text, npi, ddim, at their own guidance).
     Raises ValueError for words that are not there, unequal word counts under replace, or too long a prompt.
     """
-    columns = spread(
-        edit_type=edit_type,
-        cross_replace_steps=_one_window(cross_replace_steps),
-        self_replace_steps=_one_window(self_replace_steps),
-        word_weights=word_weights,
-        word_steps=word_steps,
-        blend_words=blend_words,
-        subtract_words=subtract_words,
-        blend_threshold=blend_threshold,
-        blend_start=blend_start,
-        self_replace_side=self_replace_side,
-        keep_to_source=keep_to_source,
-        guidance_scale=guidance_scale,
-    )
-    rows = [Settings(*row) for row in zip(*columns, strict=True)]
+    given = locals()  # the arguments by name, before there is anything else
+    windows = {name: _one_window(given[name]) for name in ("cross_replace_steps", "self_replace_steps")}
+    columns = {name: given[name] for name in knobs(edit)} | windows
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*spread(**columns), strict=True)]
     for step in edit_many(model, fitted, [prompt] * len(rows), rows):
-        yield Step(step.done, step.total, None if step.value is None else step.value.images)
+        images = None if step.value is None else step.value.images
+        yield Step(step.done, step.total, images, preview=step.preview)
 
 
 def settings_of(**given: Any) -> Settings:
-    """The settings of one prompt for `edit_many`: knobs of `edit` by name, the others at their defaults."""
-    return Settings(**({name: knob.default for name, knob in knobs(edit).items()} | given))
+    """The settings of one prompt for `edit_many`: knobs of `edit` by name, the others at their defaults.
+
+    TypeError for a name that is no knob of `edit`.
+    """
+    known = {name: knob.default for name, knob in knobs(edit).items()}
+    if unknown := sorted(set(given) - set(known)):
+        raise TypeError(f"prompt_to_prompt.edit has no knob called {', '.join(unknown)}.")
+    return known | given
 
 
 @torch.no_grad()
@@ -224,7 +220,7 @@ def edit_many(
     plans = [plan(tokens[0], new, steps, row) for new, row in zip(tokens[1:], settings, strict=True)]
     scale, keep = (
         torch.tensor(values, device=model.device, dtype=torch.float32).view(-1, 1, 1, 1)
-        for values in ([row.guidance_scale for row in settings], [row.keep_to_source for row in settings])
+        for values in ([row[name] for row in settings] for name in ("guidance_scale", "keep_to_source"))
     )
     latents = fitted.latents.to(model.device)
     blends, keeps = any(one.blends for one in plans), bool(keep.any())
@@ -235,6 +231,7 @@ def edit_many(
         source, following = latents[steps - k].unsqueeze(0), latents[steps - k - 1].unsqueeze(0)
         null = fitted.null(k).to(model.device, text.tokens.dtype)
         eps, of_source = _guided_eps(model, plans, k, t, source, z, text, null, scale, sums, keeps)
+        preview = clean(model.schedule, z, eps, t)
         z = ddim_step(model.schedule, z, eps, t, t_to)
         if of_source is not None:
             z = z + keep * (following - ddim_step(model.schedule, source, of_source, t, t_to))
@@ -242,7 +239,7 @@ def edit_many(
             mask = blend_mask(plans, k, sums, (z.shape[2], z.shape[3]))
             z = torch.where(mask, z, following)
         if k + 1 < steps:
-            yield Step(k + 1, steps)
+            yield Step(k + 1, steps, preview=preview)
     maps = tuple(map(_word_maps, tokens, sums.largest())) if sums is not None and keep_maps else ()
     types = tuple(one.edit_type for one in plans)
     yield Step(steps, steps, Edited(model.decode(z), types, mask.float(), maps))
@@ -252,6 +249,12 @@ def edit_many(
 def reconstruct(model: LatentDiffusion, fitted: Inversion) -> Tensor:
     """What the inversion makes of its own image, (1,3,H,W): the most an edit can keep."""
     return model.decode(fitted.latents[:1].to(model.device))
+
+
+@torch.no_grad()
+def rebuild(model: LatentDiffusion, fitted: Inversion) -> Iterator[Step[Tensor]]:
+    """`reconstruct` as one step."""
+    yield Step(1, 1, reconstruct(model, fitted))
 
 
 def _one_window(steps: Any) -> Any:

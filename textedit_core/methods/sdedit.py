@@ -9,7 +9,7 @@ from torch import Tensor
 
 from textedit_core.batch import spread
 from textedit_core.knobs import GuidanceScale, Seed, Steps, Strength, batches
-from textedit_core.models.diffusion.ddim import add_noise, ddim_step
+from textedit_core.models.diffusion.ddim import add_noise, clean, ddim_step
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.noise import noise
 from textedit_core.steps import Step
@@ -45,7 +45,8 @@ def edit(
         z = add_noise(model.schedule, z, noise(z.shape, seeds, device=z.device), run[0][0])
     for done, (t, t_to) in enumerate(run, start=1):
         eps = model.guided_eps(z, t, text, null, scales)
+        preview = clean(model.schedule, z, eps, t)
         z = ddim_step(model.schedule, z, eps, t, t_to)
         if done < total:
-            yield Step(done, total)
+            yield Step(done, total, preview=preview)
     yield Step(total, total, model.decode(z))

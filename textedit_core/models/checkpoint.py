@@ -45,6 +45,14 @@ def held(path: str | Path) -> Any:
         raise ValueError(f"The weights in {path} could not be read: {reason}.") from error
 
 
+def header(path: str | Path) -> dict[str, str]:
+    """What the header of a .safetensors tells beside the tensors; no tensor is read."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as held:
+        return held.metadata() or {}
+
+
 def options(kept: Any) -> dict[str, Any]:
     """The options that a checkpoint carries, as a dictionary or as a Namespace, by name; {} for neither."""
     kept = vars(kept) if isinstance(kept, SimpleNamespace) else kept

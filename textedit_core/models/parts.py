@@ -4,18 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 
 from textedit_core.models.clip import Clip
 from textedit_core.models.source import Source
 
+T = TypeVar("T")
+
+
+class model_part(cached_property[T]):
+    """A part of the models, loaded when it is first asked for.
+
+    Models to whose text-to-image part something is added have the other parts of those without it (`base`),
+    so that none is in memory twice.
+    """
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        base = getattr(instance, "base", None)
+        return super().__get__(instance, owner) if base is None else getattr(base, str(self.attrname))
+
 
 class Parts:
     """The members of `zoo.Models` that do not depend on the kind of model.
 
-    name: as the models were asked for.  sources: where each part is, by its name.  device, dtype: of all
-    networks.
+    name: as the models were asked for.  sources: where each part is, by its name.  device: of all networks.
+    dtype: of the diffusion models. CLIP and StyleGAN's networks are in float32 whatever it is: their codes
+    and losses are optimised, StyleGAN's convolutions overflow in float16, and a relevance belongs to the
+    weights it was measured with. Together they are small beside a UNet.
     """
 
     name: str
@@ -30,13 +47,13 @@ class Parts:
             raise ValueError(f"The model {self.name!r} has no {part} part, only {has}: choose another model.")
         return self.sources[part]
 
-    @cached_property
+    @model_part
     def clip(self) -> Clip:
         """The CLIP model that scores. Raises ValueError where it is missing, incomplete or not reachable."""
         from transformers import CLIPModel, CLIPTokenizer
 
         source = self.source("clip")
-        model = source.network(CLIPModel, "", self.dtype).to(self.device)
+        model = source.network(CLIPModel, "", torch.float32).to(self.device)
         images = source.json("preprocessor_config.json")
         return Clip(
             model=model,
@@ -44,5 +61,5 @@ class Parts:
             size=model.config.vision_config.image_size,
             mean=torch.tensor(images["image_mean"]),
             std=torch.tensor(images["image_std"]),
-            fingerprint=f"{source.fingerprint()}-{self.dtype}",
+            fingerprint=f"{source.fingerprint()}-{torch.float32}",
         )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,27 @@ class Source:
         except (OSError, ValueError) as error:
             raise ValueError(self._complaint(path, error)) from error
 
+    def cached(self, path: str) -> Path | None:
+        """A file of this part where it is on this machine, else None. Asks no network."""
+        found = self._find(path)
+        return Path(found) if found else None
+
+    def fetched_bytes(self) -> int:
+        """How much of the files that loading takes is on this machine, those under way included.
+
+        Of a repository of the hub: all that its cache holds of it.
+        """
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        if self.folder is not None:
+            return sum(path.stat().st_size for path in self._own_files())
+        blobs = Path(HF_HUB_CACHE) / f"models--{self.repo.replace('/', '--')}" / "blobs"
+        sizes = 0
+        for path in blobs.glob("*") if blobs.is_dir() else ():
+            with suppress(OSError):  # it has just been renamed
+                sizes += path.stat().st_size
+        return sizes
+
     def file(self, path: str) -> Path:
         """A file of this part, in the folder or fetched into the hub cache. Raises ValueError as `read`."""
         from huggingface_hub import hf_hub_download
@@ -218,6 +240,11 @@ class Source:
 
         if isinstance(error, GatedRepoError):
             return hub.gated(self.repo)
+        if _disk_is_full(error):
+            return (
+                f"The disk has no room for {self._where(part)} (about {self.gigabytes():.2g} GB in all): "
+                "free some, or name another disk's folder in HF_HOME."
+            )
         reason = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
         if self.folder is None and not self.is_local():
             return (
@@ -225,6 +252,15 @@ class Source:
                 f"hub (about {self.gigabytes():.2g} GB): connect once, or choose another model. ({reason})"
             )
         return f"The model files in {self._where(part)} could not be read: {reason}."
+
+
+def _disk_is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, says that there is no room on the disk."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @contextmanager

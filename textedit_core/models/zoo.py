@@ -5,21 +5,35 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from textedit_core.models import hub
-from textedit_core.models.diffusion import diffusion_files, families, published, single_file
+from textedit_core.models import additions, checkpoint, hub
+from textedit_core.models.additions import Addition, Additions
+from textedit_core.models.diffusion import (
+    diffusion_files,
+    families,
+    precision,
+    published,
+    single_file,
+    textual_inversion,
+)
+from textedit_core.models.diffusion import memory as levels
 from textedit_core.models.diffusion.ddim import Schedule
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.models.diffusion.paint_by_example import CHANNELS, PaintByExample
+from textedit_core.models.diffusion.placing import placed
 from textedit_core.models.diffusion.safety import SafetyChecker
+from textedit_core.models.diffusion.upscaler import WEIGHTS as UPSCALER_WEIGHTS
+from textedit_core.models.diffusion.upscaler import Upscaler
+from textedit_core.models.diffusion.upscaler import load as load_upscaler
 from textedit_core.models.enlarger import Enlarger, load_enlarger
+from textedit_core.models.parts import model_part
 from textedit_core.models.source import Source
 from textedit_core.models.style.files import PRETRAINED, PUBLISHED, StyleModels, file_sources, folder_sources
 from textedit_core.models.style.naming import is_generator
@@ -28,6 +42,7 @@ BUNDLES = Path(__file__).parents[1] / "weights"
 EXAMPLE_WEIGHTS = ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "image_encoder/model")
 
 HUB_TITLES = {"sd": "Stable Diffusion 1.5"}
+HUB_FAMILIES = {"sd": families.TITLES[768]}
 HUB = {
     "sd": {
         "diffusion": Source(
@@ -50,11 +65,19 @@ HUB = {
             size_gb=5.2,
             license="CreativeML Open RAIL-M",
         ),
+        "upscaler": Source(
+            "stabilityai/stable-diffusion-x4-upscaler",
+            weights=UPSCALER_WEIGHTS,
+            bin=True,
+            size_gb=3.5,
+            license="CreativeML Open RAIL++-M",
+        ),
         **PUBLISHED,
     }
 }
 # What `describe` tells of unless parts are named; the others are fetched when they are used.
 DEFAULT_PARTS = ("diffusion", "clip")
+CARD = "README.md"  # of a repository: the model card
 NAMES = ("toon", *HUB)
 __all__ = ["HUB", "NAMES", "PRETRAINED", "Models", "describe", "fetching", "folder_of", "load"]
 
@@ -65,6 +88,8 @@ class Models(StyleModels):
 
     presets: method -> knob values that suit these models.  vocabulary: the words that they were trained on,
     () where that is not known.  checker: the safety checker that sees results before they are shown, or None.
+    memory: how much the diffusion models may take: "fast", "balanced" or "low" (see `diffusion.memory`), or
+    "auto" for what suits the device's free memory when they are loaded.
     """
 
     name: str
@@ -76,13 +101,19 @@ class Models(StyleModels):
     vocabulary: tuple[str, ...] = ()
     license: str = ""
     checker: SafetyChecker | None = None
+    memory: str = "auto"
+    base: Models | None = None
+    additions: Additions | None = None
 
     @cached_property
     def diffusion(self) -> LatentDiffusion:
-        """The text-to-image model. Raises ValueError where it is missing, incomplete or not reachable."""
-        return diffusion_files.load(self.source("diffusion"), self.device, self.dtype)
+        """The text-to-image model, with what is added. Raises ValueError where it is missing, incomplete or
+        not reachable, and where a file that is added does not fit it."""
+        if self.base is not None and self.additions is not None:
+            return self.additions.apply(self.base.diffusion)
+        return placed(diffusion_files.load(self.source("diffusion"), self.dtype), self.device, self.memory)
 
-    @cached_property
+    @model_part
     def paint_by_example(self) -> PaintByExample:
         """The model that fills a hole after an example picture; its autoencoder may be the diffusion part's.
 
@@ -96,26 +127,83 @@ class Models(StyleModels):
         of_vae = source if EXAMPLE_WEIGHTS[1] in source.weights else self.source("diffusion")
         images = source.json("feature_extractor/preprocessor_config.json")
         files = "-".join(dict.fromkeys([source.fingerprint(), of_vae.fingerprint()]))
-        return PaintByExample(
+        model = PaintByExample(
             unet=source.network(UNet2DConditionModel, "unet", self.dtype).to(
-                self.device,
-                memory_format=torch.channels_last,  # the same numbers, sooner
+                memory_format=torch.channels_last  # the same numbers, sooner
             ),
-            vae=of_vae.network(AutoencoderKL, "vae", self.dtype).to(self.device),
-            encoder=source.network(ExemplarEncoder, "image_encoder", self.dtype).to(self.device),
+            vae=of_vae.network(AutoencoderKL, "vae", self.dtype),
+            encoder=source.network(ExemplarEncoder, "image_encoder", self.dtype),
             exemplar_mean=torch.tensor(images["image_mean"]),
             exemplar_std=torch.tensor(images["image_std"]),
             schedule=Schedule.from_config(source.json("scheduler/scheduler_config.json")),
             fingerprint=f"{files}-{self.dtype}",
         )
+        return placed(model, self.device, self.memory)
 
-    @cached_property
+    @model_part
     def enlarger(self) -> Enlarger:
         """What shows results at a larger size. Raises ValueError where it is missing or incomplete."""
         return load_enlarger(self.source("enlarger"), self.device, self.dtype)
 
+    @model_part
+    def upscaler(self) -> Upscaler:
+        """What draws results at four times the side, by diffusion. Raises ValueError as `diffusion`."""
+        return load_upscaler(self.source("upscaler"), self.device, self.dtype)
+
+    def with_memory(self, level: str) -> Models:
+        """The same models at another level of memory; what is loaded stays loaded. Raises ValueError."""
+        if self.base is not None and self.additions is not None:
+            return self.base.with_memory(level).adding(self.additions.items)
+        changed = replace(self, memory=level if level == "auto" else levels.check(level))
+        for name, part in vars(self).items():
+            if name in ("diffusion", "paint_by_example"):
+                vars(changed)[name] = placed(part, self.device, level)
+            elif name in self.sources:
+                vars(changed)[name] = part
+        return changed
+
+    def adding(self, items: Sequence[Addition]) -> Models:
+        """The same models with these files added to their text-to-image part; with none, these themselves.
+
+        The files are looked for now, and read when that part is used. Raises ValueError, one sentence, for
+        models without that part, and for a file that is not there.
+        """
+        plain = self.base or self
+        if not items:
+            return plain
+        plain.source("diffusion")
+        return plain._with(Additions(items))
+
+    def at_weights(self, weights: Mapping[str, float]) -> Models:
+        """The same with other weights of the LoRAs, by the names of their knobs in `additions.WEIGHTS`."""
+        if self.additions is None or self.base is None or self.additions.weights.items() >= weights.items():
+            return self
+        return self.base._with(self.additions.at(weights))
+
+    def _with(self, added: Additions) -> Models:
+        """These models with additions; the last few are remembered, for a sweep asks for each again."""
+        name = additions.joined(self.name, added.items)
+        made = self._made.get((name, added.stamp))
+        if made is None:
+            made = replace(self, name=name, base=self, additions=added)
+            while len(self._made) >= 4:
+                self._made.pop(next(iter(self._made)), None)
+            self._made[name, added.stamp] = made
+        return made
+
+    @property
+    def remembered(self) -> tuple[Models, ...]:
+        """These models with additions, as far as they are remembered; the name of each gives it again."""
+        return tuple(self._made.values())
+
+    @cached_property
+    def _made(self) -> dict[tuple[str, tuple[Any, ...]], Models]:
+        return {}
+
     def unknown_words(self, prompt: str) -> dict[str, list[str]]:
         """The prompt's words that the models were not trained on, each with up to three like it."""
+        if self.additions is not None:
+            prompt = textual_inversion.without(self.additions.words, prompt)
         known = {word for entry in self.vocabulary for word in _words(entry)}
         if not known:
             return {}
@@ -123,55 +211,75 @@ class Models(StyleModels):
         return {word: difflib.get_close_matches(word, known, 3) for word in unknown}
 
 
-def load(name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None) -> Models:
+def load(
+    name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None, memory: str = "auto"
+) -> Models:
+    """The models of a name as `plain` has them, with the files that the name adds: see `additions`.
+
+    Raises ValueError as `plain`, and for an addition that is not there.
+    """
+    name, added = additions.split(name)
+    return plain(name, device, dtype, memory).adding(added)
+
+
+def plain(
+    name: str | Path, device: str = "cpu", dtype: torch.dtype | None = None, memory: str = "auto"
+) -> Models:
     """The models of a name in NAMES, of a folder laid out like a bundle or a Stable Diffusion repository, of
     a single .safetensors or .ckpt file, of a file that holds a StyleGAN2 generator, or of any Stable
     Diffusion repository of the hub, owner/name.
 
     No weight is fetched or read before a part is used; `describe` says what that will take. Of a repository
     that is not in the hub's cache, its list of files and two configurations of a kilobyte are asked for.
-    device: "cpu", "cuda", "mps", or "auto" for the best there is.  dtype: float32 unless given.
+    device: "cpu", "cuda", "mps", or "auto" for the best there is.  dtype: of the diffusion models, float16 on
+    an accelerator and float32 on a CPU unless given.  memory: "fast", "balanced", "low" or "auto", see
+    `Models`.
     Raises ValueError for a name that is neither, for what is no text-to-image model, for a repository that
     cannot be reached within three seconds, and for a device that is not there.
     """
-    place, precision = _device(device), dtype or torch.float32
+    place = _device(device)
+    shared: dict[str, Any] = {"device": place, "dtype": dtype or precision.automatic(place)}
+    shared["memory"] = memory if memory == "auto" else levels.check(memory)
     if file := _generator_file(name):
-        return Models(str(name), _file_sources(file), place, precision)
+        return Models(str(name), _file_sources(file), **shared)
     if repo := _repository(name):
         sources = {"diffusion": _of_hub(repo)}
         license, presets = sources["diffusion"].license, families.presets(repo)
-        return Models(repo, sources, place, precision, presets=presets, license=license)
+        return Models(repo, sources, presets=presets, license=license, **shared)
     if single_file.is_file(name):
         path = Path(name).expanduser()
         single_file.family_of(single_file.shapes_of(path), str(path))
-        source = Source(str(path.parent), "", (path.name,))
-        return Models(str(name), {"diffusion": source}, place, precision, presets=families.presets(path.stem))
+        told = checkpoint.header(path) if path.suffix == ".safetensors" else {}
+        license = told.get("modelspec.license", "")
+        sources = {"diffusion": Source(str(path.parent), "", (path.name,), license=license)}
+        presets = families.presets(path.stem)
+        return Models(str(name), sources, presets=presets, license=license, **shared)
     folder = folder_of(name)
     if folder is None:
         sources = HUB[str(name)]
-        return Models(str(name), sources, place, precision, license=_licenses(sources))
+        return Models(str(name), sources, license=_licenses(sources), **shared)
     manifest = _json(folder / "manifest.json")
     words = folder / "vocabulary.txt"
     return Models(
         name=str(name),
         sources=_folder_sources(folder, manifest),
-        device=place,
-        dtype=precision,
         manifest=manifest,
         presets=_json(folder / "presets.json") or families.presets(folder.name),
         vocabulary=tuple(words.read_text(encoding="utf-8").splitlines()) if words.is_file() else (),
-        license=manifest.get("license", ""),
+        license=manifest.get("license") or _card_license(folder / CARD),
+        **shared,
     )
 
 
 def describe(name: str | Path, *parts: str) -> dict[str, Any]:
     """What the named parts of models need (diffusion and clip unless given); asks what `load` asks.
 
-    Nothing is fetched. Returns {"name", "title", "license", "local", "size_gb", "fetch_gb", "parts"}, each
-    part {"part", "repo", "size_gb", "license", "local"}. `fetch_gb` is what would still be fetched. Raises
-    ValueError as `load`.
+    Nothing is fetched. Returns {"name", "title", "family", "license", "local", "size_gb", "fetch_gb",
+    "parts"}, each part {"part", "repo", "size_gb", "license", "local"}. `family` is "" where none is known by
+    name. `fetch_gb` is what would still be fetched. Raises ValueError as `load`.
     """
     models = load(name)
+    without = models.base or models
     chosen = parts or [part for part in DEFAULT_PARTS if part in models.sources] or models.sources
     found: list[dict[str, Any]] = [
         {
@@ -184,14 +292,30 @@ def describe(name: str | Path, *parts: str) -> dict[str, Any]:
         for part, source in models.sources.items()
         if part in chosen
     ]
+    if models.additions is not None and "diffusion" in chosen:
+        found += map(_of_addition, models.additions.items, models.additions.sources)
     return {
         "name": models.name,
-        "title": HUB_TITLES.get(models.name) or models.manifest.get("name") or _title(models),
+        "title": HUB_TITLES.get(without.name) or models.manifest.get("name") or _title(without),
+        "family": ""
+        if "diffusion" not in without.sources
+        else HUB_FAMILIES.get(without.name) or _family(without),
         "license": models.license,
         "local": all(part["local"] for part in found),
         "size_gb": round(sum(part["size_gb"] for part in found), 3),
         "fetch_gb": round(sum(part["size_gb"] for part in found if not part["local"]), 3),
         "parts": found,
+    }
+
+
+def _of_addition(item: additions.Addition, source: Source) -> dict[str, Any]:
+    local = source.is_local()
+    return {
+        "part": "addition",
+        "repo": item.place,
+        "size_gb": round(source.gigabytes(), 3),
+        "license": source.license,
+        "local": local,
     }
 
 
@@ -207,8 +331,9 @@ def fetching(name: str | Path, *parts: str) -> list[str]:
         for part in about["parts"]
         if not part["local"] and not Path(part["repo"]).exists()
     ]
-    if single_file.is_file(name):
-        tokenizer = single_file.tokenizer_source(name)
+    file = additions.split(name)[0]
+    if single_file.is_file(file):
+        tokenizer = single_file.tokenizer_source(file)
         if tokenizer.folder is None and not tokenizer.is_local():
             lines.append(f"fetching the tokenizer of {tokenizer.repo}, 2 MB, licence {tokenizer.license}")
     return lines
@@ -224,7 +349,8 @@ def folder_of(name: str | Path) -> Path | None:
 
     Raises ValueError for a name that is neither.
     """
-    if str(name) in HUB or _repository(name) or _generator_file(name) or single_file.is_file(name):
+    name, _ = additions.split(name)
+    if name in HUB or _repository(name) or _generator_file(name) or single_file.is_file(name):
         return None
     try:
         folder = BUNDLES / name if str(name) in NAMES else Path(name).expanduser()
@@ -278,13 +404,17 @@ def _of_hub(repo: str) -> Source:
         source = Source(repo, "", weights, bin=True)
         xl = weights is diffusion_files.WEIGHTS_XL
         if source.is_local() and xl == families.is_xl(source.json("unet/config.json", optional=True)):
-            break  # and not one of two text encoders alone, of a fetch that was interrupted
+            card = source.cached(CARD)  # and not one of two text encoders, of a fetch that was interrupted
+            source = replace(source, license=_card_license(card) if card else "")
+            break
     else:
         found = hub.look(repo)
         folders = {path.split("/")[0] for path in found.sizes if "/" in path}
         families.check_parts(folders, repo)
         weights = diffusion_files.WEIGHTS_XL if "text_encoder_2" in folders else diffusion_files.WEIGHTS
         source = Source(repo, "", weights, bin=True, license=found.license, listed=found.sizes)
+        if CARD in found.sizes:
+            source.file(CARD)  # so that the licence is known later, without the hub
     index = source.json("model_index.json", optional=True)
     families.check(source.json("unet/config.json"), repo, index)
     return source
@@ -292,34 +422,43 @@ def _of_hub(repo: str) -> Source:
 
 def _title(models: Models) -> str:
     """The family of a text-to-image model, after its name; the name alone where there is none."""
-    source = models.sources.get("diffusion")
-    if source is None:
-        return models.name
+    config = _unet_config(models) if "diffusion" in models.sources else {}
+    return f"{models.name} ({families.title(config)})" if config else models.name
+
+
+def _family(models: Models) -> str:
+    """The family of a text-to-image model, "" for one of its own kind."""
+    return families.TITLES.get(_unet_config(models).get("cross_attention_dim", 0), "")
+
+
+def _unet_config(models: Models) -> Mapping[str, Any]:
+    """The configuration of the UNet, as far as it is known without fetching; {} where it is not."""
     if single_file.is_file(models.name):
         path = Path(models.name).expanduser()
-        family = single_file.family_of(single_file.shapes_of(path), str(path))
-        return f"{models.name} ({families.title(published.CONFIGS[family]['unet'])})"
+        return published.CONFIGS[single_file.family_of(single_file.shapes_of(path), str(path))]["unet"]
     try:
-        config = source.json("unet/config.json", optional=True)
+        return models.sources["diffusion"].json("unet/config.json", optional=True)
     except ValueError:  # a damaged file is told of when it is loaded
-        return models.name
-    return f"{models.name} ({families.title(config)})" if config else models.name
+        return {}
 
 
 def _folder_sources(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Source]:
     """The parts that a folder has: those of a bundle, or the one of a Stable Diffusion repository or of
     Paint by Example's."""
-    digests, license = manifest.get("files", {}), manifest.get("license", "")
+    digests = manifest.get("files", {})
+    license = manifest.get("license") or _card_license(folder / CARD)
 
     def source(prefix: str, weights: tuple[str, ...], bin: bool = False) -> Source:
         return Source(str(folder), prefix, weights, bin, license=license, digests=digests)
 
     if (folder / "transformer").is_dir():
         families.check_parts([path.name for path in folder.iterdir()], str(folder))
+    upscaler = source("upscaler", UPSCALER_WEIGHTS, bin=True)
     if (folder / "unet").is_dir():
         if _is_paint_by_example(folder):
             return {"paint_by_example": source("", EXAMPLE_WEIGHTS, bin=True)}
-        return {"diffusion": _of_texts(folder, source)} | folder_sources(folder, source)
+        found = {"diffusion": _of_texts(folder, source)} | folder_sources(folder, source)
+        return found | ({"upscaler": upscaler} if (folder / "upscaler").is_dir() else {})
     own_vae = (folder / "paint_by_example" / "vae").is_dir()
     example = EXAMPLE_WEIGHTS if own_vae else (EXAMPLE_WEIGHTS[0], EXAMPLE_WEIGHTS[2])
     found = {
@@ -327,6 +466,7 @@ def _folder_sources(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Sour
         "clip": source("clip", ("model",)),
         "paint_by_example": source("paint_by_example", example),
         "enlarger": source("enlarger", ("model",)),
+        "upscaler": upscaler,
     }
     parts = {part: place for part, place in found.items() if (folder / part).is_dir()}
     parts |= folder_sources(folder, source)
@@ -354,6 +494,19 @@ def _of_texts(folder: Path, source: Callable[..., Source], prefix: str = "") -> 
     return source(prefix, diffusion_files.WEIGHTS_XL if xl else diffusion_files.WEIGHTS, bin=True)
 
 
+def _card_license(card: Path) -> str:
+    """The licence that the head of a model card tells, as the hub has them; "" for none."""
+    try:
+        text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    except OSError:
+        return ""
+    head = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", text, re.DOTALL)
+    told = dict(
+        re.findall(r"^(license|license_name):\s*[\"']?([^\"'\n#]+)", head[1] if head else "", re.MULTILINE)
+    )
+    return (told.get("license_name") or told.get("license", "")).strip()
+
+
 def _licenses(sources: Mapping[str, Source]) -> str:
     return ", ".join(f"{sources[part].license} ({part})" for part in DEFAULT_PARTS)
 
@@ -374,4 +527,7 @@ def _words(text: str) -> dict[str, None]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} could not be read: {error}.") from error

@@ -7,13 +7,12 @@ says its value. So every plain randn has a true portrait, and a portrait has man
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from textedit_core.noise import noise
-from textedit_core.toon.world import ATTRIBUTES, WEIGHTS, Scene
+from textedit_core.toon.world import ATTRIBUTES, WEIGHTS
 
 STYLE_DIM = 112  # of z and w; 106 coordinates of z and 97 of w are used
 ROTATION_SEED = 64
@@ -95,21 +94,6 @@ def mean_code() -> Tensor:
         w[0, start : start + count] += (ON - OFF) * share
         start += count
     return w
-
-
-def values_of_scenes(scenes: Sequence[Scene]) -> Tensor:
-    """(B,A) indices of the scenes' values."""
-    return torch.tensor([
-        [options.index(getattr(scene, name)) for name, options in ATTRIBUTES.items()] for scene in scenes
-    ])  # fmt: skip
-
-
-def scenes_of_values(values: Tensor) -> list[Scene]:
-    """The scenes with the values (B,A)."""
-    return [
-        Scene(**{name: options[row[i]] for i, (name, options) in enumerate(ATTRIBUTES.items())})
-        for row in values.tolist()
-    ]
 
 
 def _unused(dim: int) -> int:

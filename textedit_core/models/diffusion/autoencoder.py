@@ -32,7 +32,14 @@ def encode(vae: AutoencoderKL, image: Tensor) -> Tensor:
     return posterior.mean.float() * vae.config.scaling_factor
 
 
-def decode(vae: AutoencoderKL, z: Tensor) -> Tensor:
-    """(B,4,h,w) latents -> (B,3,H,W) float32 images, about [-1,1] but not clamped."""
+def decode(vae: AutoencoderKL, z: Tensor, rows: int = DECODE_ROWS, tiled: bool = False) -> Tensor:
+    """(B,4,h,w) latents -> (B,3,H,W) float32 images, about [-1,1] but not clamped.
+
+    rows: how many are decoded at once.  tiled: decode latents of more places than those it was trained on in
+    tiles that overlap.
+    """
     z = (z / vae.config.scaling_factor).to(vae.decoder.conv_in.weight)
-    return torch.cat([vae.decode(rows).sample.float() for rows in z.split(DECODE_ROWS)])
+    native = (vae.config.sample_size // latent_scale(vae)) ** 2
+    if tiled and z.shape[2] * z.shape[3] > native:
+        return torch.cat([vae.tiled_decode(row, return_dict=False)[0].float() for row in z.split(1)])
+    return torch.cat([vae.decode(some).sample.float() for some in z.split(rows)])

@@ -163,7 +163,12 @@ def _betas(config: Mapping[str, Any]) -> Tensor:
         return torch.linspace(start, end, count, dtype=torch.float32)
     if kind == "scaled_linear":
         return torch.linspace(start**0.5, end**0.5, count, dtype=torch.float32) ** 2
-    raise ValueError(f"The beta schedule {kind!r} is not supported; linear and scaled_linear are.")
+    if kind == "squaredcos_cap_v2":  # the cosine of arXiv 2102.09672, eq. 17
+        place = torch.arange(count + 1, dtype=torch.float64) / count
+        kept = torch.cos((place + 0.008) / 1.008 * torch.pi / 2) ** 2
+        return (1 - kept[1:] / kept[:-1]).clamp(max=0.999).float()
+    known = "linear, scaled_linear and squaredcos_cap_v2"
+    raise ValueError(f"The beta schedule {kind!r} is not supported; {known} are.")
 
 
 def zero_terminal_snr(alphas_cumprod: Tensor) -> Tensor:
@@ -183,6 +188,17 @@ def ddim_step(schedule: Schedule, z: Tensor, eps: Tensor, t: int, t_to: int) -> 
         return alpha_to**0.5 * (z - eps) + (1 - alpha_to) ** 0.5 * z
     z0 = (z - (1 - alpha_t) ** 0.5 * eps) / alpha_t**0.5
     return alpha_to**0.5 * z0 + (1 - alpha_to) ** 0.5 * eps
+
+
+def clean(schedule: Schedule, z: Tensor, eps: Tensor, t: int) -> Tensor:
+    """The clean latents z0 (B,4,h,w) that `eps` says lie under z at timestep t: what a preview decodes.
+
+    It is the z0 of `ddim_step`, float32 whatever the precision of the two.
+    """
+    alpha_t, z, eps = schedule.alpha(t), z.detach().float(), eps.detach().float()
+    if alpha_t == 0:
+        return z - eps
+    return (z - (1 - alpha_t) ** 0.5 * eps) / alpha_t**0.5
 
 
 def add_noise(schedule: Schedule, z0: Tensor, noise: Tensor, t: int | Tensor) -> Tensor:

@@ -15,14 +15,16 @@ WEIGHTS = ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_
 WEIGHTS_XL = (*WEIGHTS, "text_encoder_2/model")
 
 
-def load(source: Source, device: torch.device, dtype: torch.dtype) -> LatentDiffusion:
+def load(source: Source, dtype: torch.dtype) -> LatentDiffusion:
     """Load the model of a folder or a hub repository laid out as diffusers has it, or of a single file.
+
+    It comes on the CPU; `placing.placed` puts it on a device.
 
     Raises ValueError, one sentence, where it is missing, incomplete, not reachable or no text-to-image model;
     that is seen before any weight is read.
     """
     if source.weights and single_file.is_file(Path(source.repo) / source.weights[0]):
-        return single_file.load(source, device, dtype)
+        return single_file.load(source, dtype)
     config, index = source.json("unet/config.json"), source.json("model_index.json", optional=True)
     families.check(config, source.repo, index)
     schedule = Schedule.from_config(source.json("scheduler/scheduler_config.json"))
@@ -34,15 +36,13 @@ def load(source: Source, device: torch.device, dtype: torch.dtype) -> LatentDiff
 
     of_vae = torch.float32 if xl and _overflows(source, dtype) else dtype
     return LatentDiffusion(
-        unet=source.network(UNet2DConditionModel, "unet", dtype).to(device),
-        vae=source.network(AutoencoderKL, "vae", of_vae).to(device),
-        text_encoder=source.network(CLIPTextModel, "text_encoder", dtype).to(device),
+        unet=source.network(UNet2DConditionModel, "unet", dtype),
+        vae=source.network(AutoencoderKL, "vae", of_vae),
+        text_encoder=source.network(CLIPTextModel, "text_encoder", dtype),
         tokenizer=source.read(CLIPTokenizer.from_pretrained, "tokenizer"),
         schedule=schedule,
         fingerprint=f"{source.fingerprint()}-{dtype}",
-        text_encoder_2=(
-            source.network(CLIPTextModelWithProjection, "text_encoder_2", dtype).to(device) if xl else None
-        ),
+        text_encoder_2=(source.network(CLIPTextModelWithProjection, "text_encoder_2", dtype) if xl else None),
         tokenizer_2=source.read(CLIPTokenizer.from_pretrained, "tokenizer_2") if xl else None,
         zeros_for_empty=xl and bool(index.get("force_zeros_for_empty_prompt", True)),
     )

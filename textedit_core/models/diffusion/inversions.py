@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal
@@ -13,13 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from textedit_core.knobs import GuidanceScale, Knob, Steps
-from textedit_core.models.diffusion import tuning
+from textedit_core.models.diffusion import precision, tuning
 from textedit_core.models.diffusion.condition import Condition
-from textedit_core.models.diffusion.ddim import Inversion, Schedule, ddim_step, invert
+from textedit_core.models.diffusion.ddim import Inversion, Schedule, clean, ddim_step, invert
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.steps import Step
-
-PRECISIONS = {"no": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 InnerSteps = Annotated[
     int,
@@ -112,17 +109,16 @@ def null_text(
     does at T = 50. Rows: T, then for each step the source prompt's once, one an update, and one under the
     result; `skip_converged` saves that update and that last row where the loss is below already.
     Edit at the same guidance: the embeddings are optimised for `guidance_scale` alone.
-    The model stays as it is, and is needed in float32 memory once more if it is in half precision.
+    The model stays as it is. One in half precision is not copied: it is run by autocast in its own precision,
+    and the embeddings, their optimiser and the loss are float32 all the same.
     """
     z0, text, null = _begin(model, image, source_prompt)
-    if mixed_precision not in PRECISIONS:
-        raise ValueError(f"Mixed precision: {mixed_precision!r} is none of {', '.join(PRECISIONS)}.")
+    half, scale = precision.of_training(model.dtype, mixed_precision), guidance_scale
     frozen = tuning.trainable(model, "none", gradient_checkpointing=gradient_checkpointing).model
-    half, scale = PRECISIONS[mixed_precision], guidance_scale
-    scaler = torch.amp.GradScaler(model.device.type, enabled=half is torch.float16)
+    scaler = precision.scaler(model.device, half)
 
     def eps(z: Tensor, t: int, embedding: Condition) -> Tensor:
-        with torch.autocast(model.device.type, dtype=half) if half else nullcontext():
+        with precision.autocast(model.device, half):
             return frozen.eps(z, t, embedding)
 
     pivots = yield from _pivots(lambda z, t: eps(z, t, text), model, z0, steps, 2 * steps)
@@ -139,7 +135,9 @@ def null_text(
         nulls.append(null)
         losses.append(loss)
         if i + 1 < steps:
-            yield Step(steps + i + 1, 2 * steps, None, loss)
+            yield Step(
+                steps + i + 1, 2 * steps, None, loss, preview=clean(model.schedule, path[-2], eps_text, t)
+            )
     latents, embeddings, size = torch.cat(path[::-1]), nulls[0].cat(*nulls[1:]), _size(image)
     made = Inversion("null_text", source_prompt, size, latents, embeddings, float(scale), tuple(losses))
     yield Step(2 * steps, 2 * steps, made, losses[-1])
@@ -218,5 +216,5 @@ def _sampled(
         eps = model.guided_eps(path[-1], t, text, null, guidance_scale)
         path.append(ddim_step(model.schedule, path[-1], eps, t, t_to))
         if done < steps:
-            yield Step(steps + done, 2 * steps)
+            yield Step(steps + done, 2 * steps, preview=clean(model.schedule, path[-2], eps, t))
     return torch.cat(path[::-1])

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from textedit_core.models import clip
-from textedit_core.models.diffusion import autoencoder
 from textedit_core.models.diffusion.condition import Condition
 from textedit_core.models.diffusion.ddim import Schedule
 from textedit_core.models.diffusion.latent_model import LatentModel
+from textedit_core.models.diffusion.memory import Offload
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -41,22 +41,13 @@ class LatentDiffusion(LatentModel):
     text_encoder_2: CLIPTextModelWithProjection | None = None
     tokenizer_2: CLIPTokenizer | None = None
     zeros_for_empty: bool = False
+    memory: str = "fast"
+    offload: Offload | None = None
 
     @property
-    def max_tokens(self) -> int:
-        """How many tokens a prompt may have, not counting start and end."""
-        return self.tokenizer.model_max_length - 2
-
-    def token_count(self, prompt: str) -> int:
-        """How many tokens the prompt has, not counting start and end."""
-        return clip.token_count(self.tokenizer, prompt)
-
-    def encode(self, image: Tensor) -> Tensor:
-        """The posterior mean of (B,3,H,W) images in [-1,1], times the scaling factor: (B,4,h,w).
-
-        Raises ValueError unless the sides are multiples of `latent_scale`.
-        """
-        return autoencoder.encode(self.vae, image)
+    def has_buckets(self) -> bool:
+        """Whether it was trained on the sizes of `images.BUCKETS`, as SDXL was, and not on squares alone."""
+        return self.text_encoder_2 is not None and self.size == 1024
 
     def encode_text(self, prompts: Sequence[str]) -> Condition:
         """B prompts -> B rows of tokens, the text encoder's last hidden states after its final layer norm.
@@ -66,10 +57,12 @@ class LatentDiffusion(LatentModel):
         Raises ValueError, with the count and the limit, for a prompt that is too long; nothing is cut.
         """
         tokens = clip.tokenize(self.tokenizer, prompts).to(self.device)
+        self.bring(self.text_encoder)
         if self.text_encoder_2 is None or self.tokenizer_2 is None:
             return Condition(self.text_encoder(tokens).last_hidden_state)
         first = self.text_encoder(tokens, output_hidden_states=True).hidden_states[-2]
         tokens = clip.tokenize(self.tokenizer_2, prompts).to(self.device)
+        self.bring(self.text_encoder_2)
         second = self.text_encoder_2(tokens, output_hidden_states=True)
         text, pooled = torch.cat([first, second.hidden_states[-2]], dim=-1), second.text_embeds
         if self.zeros_for_empty:
@@ -99,10 +92,17 @@ class LatentDiffusion(LatentModel):
         """
         scale = torch.as_tensor(guidance_scale, dtype=z.dtype).reshape(-1, 1, 1, 1)
         if bool((scale == 1).all()):
-            return self.eps(z, t, text)
+            return self._eps_of_rows(z, t, text.expand(len(z)))
         both = null.expand(len(z)).cat(text.expand(len(z)))
-        eps_null, eps_text = self.eps(z.repeat(2, 1, 1, 1), t, both).chunk(2)
+        eps_null, eps_text = self._eps_of_rows(z.repeat(2, 1, 1, 1), t, both).chunk(2)
         return eps_null + scale.to(z.device) * (eps_text - eps_null)
+
+    def _eps_of_rows(self, z: Tensor, t: int, text: Condition) -> Tensor:
+        """`eps` of rows that have nothing to do with one another: in low memory one after the other."""
+        if self.memory != "low":
+            return self.eps(z, t, text)
+        rows = zip(z.split(1), text.split(), strict=True)
+        return torch.cat([self.eps(row, t, of_row) for row, of_row in rows])
 
     def with_weights(
         self, weights: Mapping[str, Tensor], dtype: torch.dtype | None = None
@@ -110,16 +110,18 @@ class LatentDiffusion(LatentModel):
         """The same model with these UNet weights in place of its own; the others are shared, not copied.
 
         The copy has its own module tree, parameters and hooks, so that nothing done to it reaches this model;
-        only values that are shared must not be written in place. dtype: of all its weights, this model's
-        unless given. Raises ValueError for a name or shape the UNet does not have.
+        only values that are shared must not be written in place. dtype: of the given weights, this model's
+        unless given; the others keep theirs. Raises ValueError for a name or shape the UNet does not have.
         """
+        self.bring(self.unet)
         own, device, dtype = dict(self.unet.named_parameters()), self.device, dtype or self.dtype
         for name, value in weights.items():
             if name not in own or own[name].shape != value.shape:
                 raise ValueError(f"The weight {name} {tuple(value.shape)} does not belong to this UNet.")
         replaced = {id(buffer): buffer for buffer in self.unet.buffers()}
         for name, parameter in own.items():
-            value = weights.get(name, parameter).detach().to(device, dtype)
+            given = weights.get(name)
+            value = parameter.detach() if given is None else given.detach().to(device, dtype)
             replaced[id(parameter)] = nn.Parameter(value, requires_grad=False)
         return dataclasses.replace(self, unet=copy.deepcopy(self.unet, replaced), fingerprint=None)
 

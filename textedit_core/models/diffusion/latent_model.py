@@ -5,22 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from textedit_core.models.diffusion import autoencoder
 from textedit_core.models.diffusion.condition import Condition
 from textedit_core.models.diffusion.ddim import Schedule, velocity_to_eps
+from textedit_core.models.diffusion.memory import Offload
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
+DECODE_ROWS = 4  # the decoder's activations at 512 px take about 2.5 GB a row
+
 
 class LatentModel:
-    """A UNet between latents z, float32 (B,4,h,w), and an autoencoder to pictures (B,3,H,W) in [-1,1]."""
+    """A UNet between latents z, float32 (B,4,h,w), and an autoencoder to pictures (B,3,H,W) in [-1,1].
+
+    memory: how much it may take, one of `memory.LEVELS`.  offload: brings each network to the device when it
+    is at work; None where all are there.
+    """
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL
     schedule: Schedule
+    memory: str = "fast"
+    offload: Offload | None = None
 
     @property
     def size(self) -> int:
@@ -34,15 +43,36 @@ class LatentModel:
 
     @property
     def device(self) -> torch.device:
-        return self.unet.conv_in.weight.device
+        return self.offload.device if self.offload else self.unet.conv_in.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         return self.unet.conv_in.weight.dtype  # unet.dtype walks all parameters: 2 ms a call
 
+    @property
+    def recomputes(self) -> bool:
+        """Whether activations are computed again where something is optimised, and not kept."""
+        return self.memory != "fast"
+
+    def bring(self, network: nn.Module) -> nn.Module:
+        """The network, on the device."""
+        if self.offload:
+            self.offload.bring(network)
+        return network
+
+    def encode(self, image: Tensor) -> Tensor:
+        """The posterior mean of (B,3,H,W) images in [-1,1], times the scaling factor: (B,4,h,w).
+
+        Raises ValueError unless the sides are multiples of `latent_scale`.
+        """
+        self.bring(self.vae)
+        return autoencoder.encode(self.vae, image)
+
     def decode(self, z: Tensor) -> Tensor:
         """(B,4,h,w) latents -> (B,3,H,W) images, about [-1,1] but not clamped."""
-        return autoencoder.decode(self.vae, z)
+        self.bring(self.vae)
+        rows = autoencoder.DECODE_ROWS if self.memory == "fast" else 1
+        return autoencoder.decode(self.vae, z, rows, tiled=self.memory == "low")
 
     def predicted(self, z: Tensor, t: int | Tensor, seen: Tensor, condition: Condition) -> Tensor:
         """The noise in z (B,4,h,w) at timestep t, whether the UNet predicts noise or velocity: (B,4,h,w).
@@ -52,6 +82,7 @@ class LatentModel:
         """
         given = condition.to(dtype=self.dtype).expand(len(z))
         added = self._added(given, z)
+        self.bring(self.unet)
         output = self.unet(seen.to(self.dtype), t, encoder_hidden_states=given.tokens, **added).sample.to(
             z.dtype
         )

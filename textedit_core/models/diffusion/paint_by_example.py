@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from textedit_core.models.diffusion import autoencoder
 from textedit_core.models.diffusion.attention import attention_control
 from textedit_core.models.diffusion.condition import Condition
 from textedit_core.models.diffusion.ddim import Schedule
 from textedit_core.models.diffusion.latent_model import LatentModel
+from textedit_core.models.diffusion.memory import Offload
 from textedit_core.models.diffusion.single_token import skip_queries_and_keys
 from textedit_core.models.diffusion.structure import LayoutSource, shared_self_attention
 
@@ -43,6 +43,8 @@ class PaintByExample(LatentModel):
     exemplar_std: Tensor
     schedule: Schedule
     fingerprint: str | None
+    memory: str = "fast"
+    offload: Offload | None = None
 
     def __post_init__(self) -> None:
         if (found := self.unet.config.in_channels) != CHANNELS:
@@ -61,7 +63,7 @@ class PaintByExample(LatentModel):
         seed. Raises ValueError unless the sides are multiples of `latent_scale`.
         """
         keep = (1 - mask >= 0.5).to(image)
-        masked = autoencoder.encode(self.vae, image * keep)
+        masked = self.encode(image * keep)
         return torch.cat([masked, F.interpolate(keep.to(masked), masked.shape[-2:])], dim=1)
 
     def encode_exemplar(self, exemplar: Tensor) -> Condition:
@@ -78,6 +80,7 @@ class PaintByExample(LatentModel):
             exemplar = F.interpolate(
                 exemplar, (side, side), mode="bicubic", antialias=True, align_corners=False
             )
+        self.bring(self.encoder)
         weight = self.encoder.proj_out.weight
         mean, std = (v.view(1, 3, 1, 1).to(weight.device) for v in (self.exemplar_mean, self.exemplar_std))
         pixels = ((exemplar.to(weight.device) + 1) / 2 - mean) / std
@@ -118,7 +121,10 @@ class PaintByExample(LatentModel):
         rows = torch.cat([unconditional, conditional])
         asked = self.null(condition, len(unconditional)).cat(condition.expand(len(z)).rows(conditional))
         around = surroundings.expand(len(z), -1, -1, -1)[rows]
-        if layout is None:
+        if layout is None and self.memory == "low":  # one row after the other
+            each = zip(z[rows].split(1), around.split(1), asked.split(), strict=True)
+            found = torch.cat([self.eps(row, t, beside, of_row) for row, beside, of_row in each])
+        elif layout is None:
             found = self.eps(z[rows], t, around, asked)
         else:
             more = len(layout.z)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,32 +17,11 @@ from textedit_core.models.diffusion.attention import Control, Place
 Window = float | tuple[float, float]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The knobs of prompt_to_prompt.edit for one prompt, each as it is told there.
-
-    The two windows of steps are where one stops, or where it starts and stops, in fractions of the run, or
-    either under the name "default_"; that of cross-attention may also be by word, as in the paper's code:
-    {"default_": 0.8, "tiger": (0.2, 0.4)}.
-    """
-
-    edit_type: str
-    cross_replace_steps: Window | Mapping[str, Window]
-    self_replace_steps: Window | Mapping[str, Window]
-    word_weights: str
-    word_steps: str
-    blend_words: str
-    subtract_words: str
-    blend_threshold: float
-    blend_start: float
-    self_replace_side: int
-    keep_to_source: float
-    guidance_scale: float
-
-    @property
-    def fingerprint(self) -> str:
-        """All of them in words, for a cache key."""
-        return repr(self)
+# The value of every knob of prompt_to_prompt.edit for one prompt, by name, each as it is told there. The two
+# windows of steps are where one stops, or where it starts and stops, in fractions of the run, or either under
+# the name "default_"; that of cross-attention may also be by word, as in the paper's code:
+# {"default_": 0.8, "tiger": (0.2, 0.4)}.
+Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,18 +65,20 @@ def plan(source: Tokens, target: Tokens, steps: int, settings: Settings) -> Plan
     Raises ValueError, a sentence, for words that are not there, unequal word counts under replace, windows
     outside of the run.
     """
-    if settings.edit_type not in ("auto", "replace", "refine"):
-        raise ValueError(f"Edit type: {settings.edit_type!r} is none of auto, replace, refine.")
-    kind = alignment.edit_type(source, target) if settings.edit_type == "auto" else settings.edit_type
+    kind = settings["edit_type"]
+    if kind not in ("auto", "replace", "refine"):
+        raise ValueError(f"Edit type: {kind!r} is none of auto, replace, refine.")
+    if kind == "auto":
+        kind = alignment.edit_type(source, target)
     move = alignment.replace_matrix if kind == "replace" else alignment.refine_matrix
-    windows = _windows(settings.cross_replace_steps, "Cross-attention steps")
-    windows |= alignment.parse_windows(settings.word_steps, "Steps of words")
+    windows = _windows(settings["cross_replace_steps"], "Cross-attention steps")
+    windows |= alignment.parse_windows(settings["word_steps"], "Steps of words")
     default = windows.pop("default_", (0.0, 1.0))
-    shared = _windows(settings.self_replace_steps, "Self-attention steps")
+    shared = _windows(settings["self_replace_steps"], "Self-attention steps")
     if set(shared) != {"default_"}:
         raise ValueError("Self-attention steps: they are one window for all words.")
-    weights = alignment.parse_numbers(settings.word_weights, "Word weights")
-    if settings.subtract_words.strip() and not settings.blend_words.strip():
+    weights = alignment.parse_numbers(settings["word_weights"], "Word weights")
+    if settings["subtract_words"].strip() and not settings["blend_words"].strip():
         raise ValueError("Protected words take from the place of the blend words: give those too.")
     return Plan(
         edit_type=kind,
@@ -104,11 +86,11 @@ def plan(source: Tokens, target: Tokens, steps: int, settings: Settings) -> Plan
         alphas=alignment.cross_alphas(target, steps, default, windows),
         weights=alignment.token_weights(target, weights),
         self_steps=alignment.steps_in(shared["default_"], steps),
-        self_side=settings.self_replace_side,
-        blend=alignment.token_masks(source, target, settings.blend_words, "Blend words"),
-        subtract=alignment.token_masks(source, target, settings.subtract_words, "Protected words"),
-        blend_threshold=settings.blend_threshold,
-        blend_from=int(steps * settings.blend_start),
+        self_side=settings["self_replace_side"],
+        blend=alignment.token_masks(source, target, settings["blend_words"], "Blend words"),
+        subtract=alignment.token_masks(source, target, settings["subtract_words"], "Protected words"),
+        blend_threshold=settings["blend_threshold"],
+        blend_from=int(steps * settings["blend_start"]),
     )
 
 

@@ -75,9 +75,10 @@ def shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
         raise ValueError(f"The weights in {path} could not be read: {error}.") from error
 
 
-def load(source: Source, device: torch.device, dtype: torch.dtype) -> LatentDiffusion:
-    """Load the single file that a source names. The tokenizer is that of a folder tokenizer/ beside it, else
-    CLIP's of the hub.
+def load(source: Source, dtype: torch.dtype) -> LatentDiffusion:
+    """Load the single file that a source names, to the CPU.
+
+    The tokenizer is that of a folder tokenizer/ beside it, else CLIP's of the hub.
 
     Raises ValueError, one sentence, for a damaged file, for one of another kind, and for one of SD 2.x that
     does not say whether it predicts noise or velocity.
@@ -94,8 +95,8 @@ def load(source: Source, device: torch.device, dtype: torch.dtype) -> LatentDiff
     state = checkpoint.part(_read(path), "")
     xl = family == "sdxl"
     of_vae = torch.float32 if xl and dtype is torch.float16 else dtype
-    parts = {
-        part: _network(part, family, state, str(path), of_vae if part == "vae" else dtype).to(device)
+    parts: dict[str, Any] = {
+        part: _network(part, family, state, str(path), of_vae if part == "vae" else dtype)
         for part in published.CONFIGS[family]
     }
     return LatentDiffusion(
@@ -194,7 +195,7 @@ def _prediction(path: Path, family: str) -> dict[str, Any]:
     Raises ValueError for one of SD 2.x that says nothing, for both kinds of that family were published.
     """
     shapes = shapes_of(path)
-    told = _header(path) if path.suffix.lower() == ".safetensors" else {}
+    told = checkpoint.header(path) if path.suffix.lower() == ".safetensors" else {}
     config = path.with_suffix(".yaml")
     yaml = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
     kind = re.search(r"^\s*parameterization:\s*[\"']?(\w+)", yaml, re.MULTILINE)
@@ -213,13 +214,6 @@ def _prediction(path: Path, family: str) -> dict[str, Any]:
             f"{config.name} beside it, with the line parameterization: v, or parameterization: eps."
         )
     return {}
-
-
-def _header(path: Path) -> dict[str, str]:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as held:
-        return held.metadata() or {}
 
 
 def tokenizer_source(path: str | Path) -> Source:

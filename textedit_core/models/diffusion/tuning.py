@@ -17,10 +17,11 @@ LORA_LAYERS = ["to_q", "to_k", "to_v", "to_out.0"]
 
 @dataclass(frozen=True, eq=False)
 class Trainable:
-    """A model in float32 with a UNet of its own.
+    """A model with a UNet of its own, in the precision it had but for what is trained.
 
-    parameters: the tensors to train.  weights: a function that returns the changed weights by their names in
-    the original UNet, as they are at that moment; for "full" and "attention" they follow further training.
+    parameters: the tensors to train, float32.  weights: a function that returns the changed weights by their
+    names in the original UNet, as they are at that moment; for "full" and "attention" they follow further
+    training.
     """
 
     model: LatentDiffusion
@@ -47,7 +48,9 @@ def trainable(
     """Copy a model so that its UNet can be trained and the original stays as it is.
 
     tune: "none" (a frozen copy, for what is trained around it) or one of KINDS. Weights that are not trained
-    are shared where the model is in float32. `draw` gives the start of the low-rank changes.
+    are shared, in the model's precision; those that are become float32, for in half of that a small step is
+    lost to rounding. A model with both is to be run under `precision.autocast`. `draw` gives the start of
+    the low-rank changes.
     Raises ValueError as `check_kind`.
     """
     if tune == "none" or tune == "lora":
@@ -57,7 +60,7 @@ def trainable(
         names = [name for name, _ in model.unet.named_parameters() if tune == "full" or _in_attention(name)]
     copies = {name: model.unet.get_parameter(name).to(torch.float32, copy=True) for name in names}
     private = model.with_weights(copies, torch.float32)
-    if gradient_checkpointing:
+    if gradient_checkpointing or model.recomputes:
         private.unet.enable_gradient_checkpointing()
     if tune == "lora":
         check_kind(tune)
@@ -65,6 +68,12 @@ def trainable(
     tuned = {name: private.unet.get_parameter(name).requires_grad_() for name in names}
     views = {name: parameter.detach() for name, parameter in tuned.items()}
     return Trainable(private, list(tuned.values()), lambda: views)
+
+
+def merged_count(model: LatentDiffusion) -> int:
+    """How many weights change under "lora": those that its low-rank changes are merged into."""
+    layers = tuple(f".{name}.weight" for name in LORA_LAYERS)
+    return sum(one.numel() for name, one in model.unet.named_parameters() if name.endswith(layers))
 
 
 def _in_attention(name: str) -> bool:
@@ -83,6 +92,7 @@ def _add_lora(
     layers = {path: module for path, module in unet.named_modules() if isinstance(module, LoraLayer)}
     parameters = []
     for layer in layers.values():
+        layer.lora_A.float(), layer.lora_B.float()
         a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
         a.copy_(torch.randn(a.shape, generator=draw) / rank)
         parameters += [a, b]
@@ -90,7 +100,7 @@ def _add_lora(
     @torch.no_grad()
     def merged() -> dict[str, Tensor]:
         return {
-            f"{path}.weight": layer.base_layer.weight + layer.get_delta_weight("default")
+            f"{path}.weight": layer.base_layer.weight.float() + layer.get_delta_weight("default")
             for path, layer in layers.items()
         }
 

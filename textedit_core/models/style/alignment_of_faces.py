@@ -1,7 +1,7 @@
 """Faces in photographs: the square that the FFHQ generators know, cut out by four points, and pasted back.
 
 The square is that of the data set's script (arXiv 1812.04948, appendix A), which published generators and
-encoders were trained on. No detector is here: the points come from a person's clicks or from any detector.
+encoders were trained on. The points come from a person's clicks, from `face_detector`, or from any other one.
 Points are (x, y) in pixels of the photograph, the middle of the first pixel at (0, 0).
 """
 
@@ -72,14 +72,26 @@ def square_of_face(left_eye: Point, right_eye: Point, left_mouth: Point, right_m
     return Square((float(x), float(y)), (float(right[0]), float(right[1])))
 
 
-def square_of_landmarks(points: Sequence[Point]) -> Square:
-    """FFHQ's square for the 68 points of a detector of that kind. ValueError for another number of points."""
-    if len(points) != 68:
-        raise ValueError(f"A face has 68 landmarks here, not {len(points)}.")
-    found = np.array(points, dtype=float)
-    left, right = found[36:42].mean(axis=0), found[42:48].mean(axis=0)
-    four = [(float(x), float(y)) for x, y in (left, right, found[48], found[54])]
-    return square_of_face(*four)
+def read_points(text: str) -> tuple[Point, Point, Point, Point]:
+    """The four points of a face as a person writes them, "x,y x,y x,y x,y": both eyes, both mouth corners.
+
+    Raises ValueError for another number of points, and for what are no numbers.
+    """
+    try:
+        points = [tuple(float(one) for one in pair.split(",")) for pair in text.split()]
+        if [len(point) for point in points] != [2] * 4:
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            f"The face: '{text[:80]}' are not four points as x,y x,y x,y x,y: both eyes, both mouth corners."
+        ) from None
+    found = [(x, y) for x, y in points]
+    return found[0], found[1], found[2], found[3]
+
+
+def write_points(points: Sequence[Point]) -> str:
+    """Points as `read_points` reads them, to a tenth of a pixel."""
+    return " ".join(f"{x:.6g},{y:.6g}" for x, y in ((round(a, 1), round(b, 1)) for a, b in points))
 
 
 def aligned(photo: Image.Image, square: Square, size: int) -> Image.Image:
@@ -142,6 +154,14 @@ def pasted(photo: Tensor, edited: Tensor, source: Tensor, square: Square, soft: 
     result = photo.clone()
     result[:, :, top:bottom, left:right] = own + weight * (change - lost * (own - before))
     return result.clamp(-1, 1)
+
+
+def put_back(photo: Tensor, edited: Tensor, source: Tensor, square: Square) -> Tensor:
+    """`pasted`, for an edit (1,3,T,T) of any size: it is made as large as its source (1,3,S,S) first."""
+    edited, source = edited.detach().cpu(), source.detach().cpu()
+    if edited.shape != source.shape:
+        edited = F.interpolate(edited, source.shape[-2:], mode="bicubic", antialias=True, align_corners=False)
+    return pasted(photo, edited, source, square)
 
 
 def _places(square: Square, left: int, top: int, right: int, bottom: int) -> Tensor:

@@ -22,7 +22,6 @@ it here is NAME.relevance.safetensors, where NAME is that of its file without it
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from textedit_core.models.checkpoint import fill, options, read
-from textedit_core.models.parts import Parts
+from textedit_core.models.parts import Parts, model_part
 from textedit_core.models.source import Source
 from textedit_core.models.style.encoders import E4e, load_e4e
 from textedit_core.models.style.identity import IRSE50, load_identity
@@ -78,15 +77,15 @@ class StyleModels(Parts):
     All raise ValueError, one sentence, where the part is missing, incomplete or not reachable.
     """
 
-    @cached_property
+    @model_part
     def generator(self) -> StyleGenerator:
         return StyleGenerator(*self._style_part("generator", _bundled_generator, _own_generator))
 
-    @cached_property
+    @model_part
     def encoder(self) -> StyleEncoder:
         return StyleEncoder(*self._style_part("encoder", _bundled_encoder, load_e4e))
 
-    @cached_property
+    @model_part
     def identity(self) -> FaceIdentity:
         return FaceIdentity(*self._style_part("identity", _bundled_identity, load_identity))
 
@@ -100,9 +99,14 @@ class StyleModels(Parts):
         """The sentence why not, by file name, for each file of a mapper that cannot be read."""
         return {name: one for name, one in self._mappers().items() if isinstance(one, str)}
 
-    @cached_property
+    @model_part
     def relevance(self) -> Relevance:
         """What the channels do. ValueError, too, if it was measured with another generator or CLIP."""
+        if "relevance" not in self.sources and "generator" in self.sources:
+            raise ValueError(
+                "The relevance of this generator has not been measured: textedit relevance --models "
+                f"{self.name} does so once, and says how long it takes."
+            )
         source = self.source("relevance")
         if source.weights == PUBLISHED_RELEVANCE[:1]:
             rows, statistics = map(source.file, PUBLISHED_RELEVANCE)
@@ -147,7 +151,7 @@ class StyleModels(Parts):
             found[path.stem] = held
         return found
 
-    @cached_property
+    @model_part
     def _mapper_files(self) -> dict[str, tuple[int, StyleMapper | str]]:
         """What `_mappers` has read so far, with the time of the file."""
         return {}
@@ -163,8 +167,8 @@ class StyleModels(Parts):
                 network = published(source.file(name))
             else:
                 network = bundled(source.json("config.json"), read(source.file(f"{name}.safetensors")))
-        network = network.eval().requires_grad_(False).to(self.device, self.dtype)
-        return network, f"{source.fingerprint()}-{self.dtype}"
+        network = network.eval().requires_grad_(False).to(self.device, torch.float32)
+        return network, f"{source.fingerprint()}-{torch.float32}"
 
 
 def read_mapper(path: Path) -> StyleMapper:

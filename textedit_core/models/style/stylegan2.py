@@ -151,13 +151,6 @@ class Generator(nn.Module):
             )
         return [self.layer_named(layer.name).conv.modulation(w_plus[:, layer.w]) for layer in self.layers]
 
-    def draw_noise(self, seed: int | Sequence[int]) -> list[Tensor]:
-        """Fresh noise for `synthesize`, one (B,1,h,h) per convolution; a row depends on its seed alone."""
-        sides = [layer.size for layer in self.layers if not layer.is_rgb]
-        rows = named_noise((1, sum(side * side for side in sides)), seed).to(self.input.input)
-        pieces = rows.split([side * side for side in sides], dim=1)
-        return [one.view(-1, 1, side, side) for one, side in zip(pieces, sides, strict=True)]
-
     def synthesize(self, s_codes: Sequence[Tensor], noise: Sequence[Tensor] | None = None) -> Tensor:
         """S codes, as `styles` gives them or as (B,1,C,1,1), -> images (B,3,H,W), nominally in [-1,1].
 

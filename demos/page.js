@@ -1,0 +1,84 @@
+() => {
+  // Names for screen readers: gradio leaves an uploaded picture and those of the before/after slider nameless.
+  const named = picture => picture.classList.contains('fixed') ? 'Edited picture'
+    : picture.dataset.testid === 'imageslider-image' ? 'Source picture'
+    : picture.closest('.block').querySelector('label')?.textContent.trim() || 'Picture';
+  const name = () => document.querySelectorAll('.block img[alt=""]').forEach(p => p.alt = named(p));
+
+  // --- the run bars ---------------------------------------------------------------------------------------
+
+  const say = (bar, kind, text) => {  // a line of its own below gradio's, written only when it changes
+    let line = bar.querySelector(`:scope > .${kind}`);
+    if (!line) {
+      line = document.createElement('div');
+      line.className = kind;
+      bar.append(line);
+    }
+    if (line.dataset.text !== text) {
+      line.dataset.text = text;
+      line.replaceChildren();
+      if (text) line.append(Object.assign(document.createElement('p'), {className: 'note', textContent: text}));
+      line.firstChild?.setAttribute('role', kind === 'wrong' ? 'alert' : 'status');
+    }
+    return line;
+  };
+
+  // Gradio tells the place in the queue in the corner of the line that a run reports to.
+  const waiting = bar => {
+    for (const tracker of bar.querySelectorAll('[data-testid=status-tracker]:not(.hide)')) {
+      const place = tracker.textContent.match(/queue:\s*(\d+)\s*\//);
+      if (place) return `Waiting for its turn: ${place[1]} before you. Stop leaves the queue.`;
+    }
+    return '';
+  };
+
+  const labelOf = error => {
+    const block = error.closest('.block');
+    const label = block?.querySelector('[data-testid=block-info], [data-testid=block-label], legend, label');
+    const own = [...(label?.childNodes ?? [])].filter(node => !node.classList?.contains('validation-error'));
+    return own.map(node => node.textContent).join('').trim();
+  };
+
+  const jump = error => {
+    const block = error.closest('.block');
+    for (let at = block.parentElement; at; at = at.parentElement)  // unfold what it is folded away in
+      at.parentElement?.querySelector(':scope > button.label-wrap:not(.open)')?.click();
+    block.scrollIntoView({block: 'center'});
+    block.querySelector('textarea, input:not([type=file]), button')?.focus({preventScroll: true});
+  };
+
+  const mistakes = bar => {
+    let panel = bar.closest('[role=tabpanel]');
+    for (let outer = panel; outer; outer = outer.parentElement.closest('[role=tabpanel]')) panel = outer;
+    return [...(panel?.querySelectorAll('div.validation-error') ?? [])].filter(
+      one => one.textContent.trim() && !one.closest('.sweeping'));
+  };
+
+  const complain = bar => {
+    const found = mistakes(bar), first = found[0];
+    if (!first) return void say(bar, 'wrong', '');
+    const more = found.length > 1 ? ` (and ${found.length - 1} more)` : '';
+    const line = say(bar, 'wrong', `${labelOf(first)}: ${first.firstChild.textContent.trim()}${more}`);
+    line.firstChild.classList.add('problem');
+    if (line.querySelector('button')) return;
+    const button = Object.assign(document.createElement('button'), {type: 'button', textContent: 'Go there'});
+    button.addEventListener('click', () => mistakes(bar)[0] && jump(mistakes(bar)[0]));
+    line.append(button);
+  };
+
+  const refresh = () => {
+    name();
+    document.querySelectorAll('.runbar').forEach(bar => {
+      if (bar.offsetParent === null && getComputedStyle(bar).position !== 'fixed') return;
+      say(bar, 'place', waiting(bar));
+      complain(bar);
+    });
+  };
+  let due = false;
+  const soon = () => {
+    if (due) return;
+    due = true;
+    setTimeout(() => { due = false; refresh(); }, 60);
+  };
+  new MutationObserver(soon).observe(document.body, {childList: true, subtree: true, characterData: true});
+}
