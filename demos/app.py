@@ -21,9 +21,10 @@ from demos.shared.models import Picker
 from demos.shared.panel import BuiltTab
 from demos.shared.recall import Recall
 from demos.styleclip import tab as styleclip
+from demos.text2live import tab as text2live
 from demos.theme import CSS, JS, THEME
 
-TABS = (imagic, null_text, styleclip, paint_by_example, compare)
+TABS = (imagic, null_text, styleclip, paint_by_example, text2live, compare)
 
 # Everything an entry point hands to launch(); Space, local run and tests use the same.
 LAUNCH_KWARGS = {

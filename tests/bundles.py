@@ -201,6 +201,7 @@ def write_descriptions(folder: Path) -> None:
         "sdedit": {"steps": 4},
         "projection": {"steps": 3},
         "paint_by_example": {"steps": 3},
+        "text2live": {"steps": 3, "scales": 2, "channels": 8, "views": 2},
         "styleclip_optimizer": {"steps": 3, "keep_every": 1},
         "styleclip_mapper": {"steps": 2},
         "styleclip_directions": {"samples": 1, "count": 10},

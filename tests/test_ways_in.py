@@ -41,6 +41,7 @@ GIVEN = {
     "styleclip_mapper": {"prompt": "a person with sunglasses", **PROJECTED},
     "styleclip_directions": {"neutral": BEFORE, "prompt": AFTER, **PROJECTED},
     "latent_directions": {"neutral": BEFORE, "prompt": AFTER, **PROJECTED},
+    "text2live": {"image": FACE, "source_prompt": BEFORE, "prompt": AFTER},
 }
 
 

@@ -472,8 +472,12 @@ def _at_weights(models: zoo.Models, weights: Mapping[str, float]) -> zoo.Models:
 
 
 def _model_size(given: Mapping[str, Any]) -> int:
-    """The side of the square pictures that the method's model works on, in pixels; 0 without a model."""
-    return next((part.size for name, part in given.items() if name in ("model", "generator")), 0)
+    """The side of the square pictures that the method's model works on, in pixels, of CLIP where that is the
+    only one; 0 without a model."""
+    for known in ("model", "generator", "clip"):
+        if given.get(known) is not None:
+            return given[known].size
+    return 0
 
 
 def _native_size(given: Mapping[str, Any], picture: Any) -> int | tuple[int, int]:

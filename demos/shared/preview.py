@@ -32,11 +32,11 @@ class Preview:
     def __init__(self, method: str) -> None:
         self.html = gr.HTML(label="The picture of this step", elem_id=f"{method}-preview")
 
-    def show(self, picture: Tensor, words: str) -> dict:
-        """Updates that show a picture (1,3,H,W), and of what step it is."""
-        said = html.escape(words)
-        image = f'<img src="{thumbnail(picture, 256)}" alt="{said}">'
-        return {self.html: f'<figure class="glimpse">{image}<figcaption>{said}</figcaption></figure>'}
+    def show(self, picture: Tensor, words: str, pictures: int = 1) -> dict:
+        """Updates that show a picture (1,3,H,W), or several side by side in one, and of what step it is."""
+        said, wide = html.escape(words), " wide" if pictures > 1 else ""
+        image = f'<img src="{thumbnail(picture, 256 * pictures)}" alt="{said}">'
+        return {self.html: f'<figure class="glimpse{wide}">{image}<figcaption>{said}</figcaption></figure>'}
 
     def clear(self) -> dict:
         """Updates that show the last result again."""

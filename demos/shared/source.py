@@ -44,16 +44,22 @@ def say_image(image: str | None, field: str = "Source image") -> tuple:
 
 
 class SourceBox:
-    """The source image of a tab, its examples, and the rule for one that is not square."""
+    """The source image of a tab, its examples, and the rule for one that is not square.
 
-    def __init__(self, method: str, native: bool = True) -> None:
+    native: whether it may keep its shape.  square: whether it is made square; else no rule is asked for.
+    """
+
+    def __init__(self, method: str, native: bool = True, square: bool = True) -> None:
         self.image = source_image(label="Source image", elem_id=f"{method}-source", elem_classes="source")
         self.note = gr.HTML()
         self.examples = ExampleStrip(method)
-        self.sizing = sizing_radio(native, elem_classes="inline")
-        follow([self.image.change], say_image, self.image, [self.note, self.sizing], **HIDDEN)
+        self.sizing = sizing_radio(native, elem_classes="inline") if square else None
+        if self.sizing:
+            follow([self.image.change], say_image, self.image, [self.note, self.sizing], **HIDDEN)
+        else:
+            follow([self.image.change], lambda image: say_image(image)[0], self.image, self.note, **HIDDEN)
 
     @property
     def fields(self) -> dict:
         """The inputs by name."""
-        return {"image": self.image, "sizing": self.sizing}
+        return {"image": self.image} | ({"sizing": self.sizing} if self.sizing else {})

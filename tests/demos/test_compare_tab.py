@@ -215,7 +215,7 @@ def test_the_pins_of_every_tab_are_wired(client):
     asked = next(one for one in client.config["dependencies"] if one["api_name"] == "compare_pair")
     # A, B, the rows, the added PNGs; then a state of pins for each method that has a tab.
     styleclip = {"directions", "optimizer", "mapper", "comparators"}
-    assert len(asked["inputs"]) == 4 + len({"imagic", "p2p", "paint"} | styleclip)
+    assert len(asked["inputs"]) == 4 + len({"imagic", "p2p", "paint", "text2live"} | styleclip)
 
 
 def test_paint_by_example_runs_with_mask_and_exemplar(client, asked, picture, tmp_path):

@@ -10,6 +10,7 @@ from textedit_core import cache
 
 PROMPT = "a smiling woman with a red hat"
 ASKED = {
+    "text2live": {"source_prompt": "a man with a red hat", "prompt": PROMPT, "steps": 6},
     "imagic": {"prompt": PROMPT},
     "prompt_to_prompt": {
         "source_prompt": "a man with a red hat",

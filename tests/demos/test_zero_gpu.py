@@ -34,6 +34,7 @@ GIVEN = {
     "styleclip_mapper": {"prompt": "a happy man", "latent": Sample(1)},
     "styleclip_directions": {"neutral": "a man", "prompt": "a happy man", "latent": Sample(1)},
     "latent_directions": {"neutral": "a man", "prompt": "a happy man", "latent": PHOTO},
+    "text2live": PROMPT | {"source_prompt": "a man in a blue hat"},
 }
 SHORT = {
     "prompt_to_prompt": {"steps": 3, "inversion": "null_text"},

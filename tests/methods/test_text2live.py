@@ -40,6 +40,9 @@ def test_a_run_is_repeatable_and_any_step_may_be_kept(tiny, picture):
     assert [step.value.fingerprint for step in steps] == [step.value.fingerprint for step in again]
     assert len({step.value.fingerprint for step in steps}) == 3
     assert [len(step.value.losses) for step in steps] == [1, 2, 3] and steps[-1].done == steps[-1].total
+    for done, step in enumerate(steps, 1):
+        early = last(text2live.fit(tiny.clip, picture, *TEXTS, **QUICK, stop_after=done))
+        assert early.fingerprint == step.value.fingerprint, "the steps that are planned count, not those made"
     other = last(text2live.fit(tiny.clip, picture, *TEXTS, **QUICK, seed=1))
     assert other.fingerprint != steps[-1].value.fingerprint
     assert all(parameter.grad is None for parameter in tiny.clip.model.parameters())

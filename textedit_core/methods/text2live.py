@@ -62,6 +62,9 @@ Side = Annotated[
     int,
     Knob(32, 2048, 8, label="Layer side", help="longest side of the layer, enlarged for a larger picture"),
 ]
+Early = Annotated[
+    int, Knob(0, 5000, 1, label="Stop after", help="this many of the steps, which stay planned; 0: all")
+]
 Opacity = Annotated[float, Knob(0, 1, 0.05, label="Strength", help="of the layer: 0 is the source itself")]
 
 
@@ -92,6 +95,10 @@ class Layer:
         colour, opacity = (_resized(one, self.source.shape[-2:]) for one in (self.colour, self.opacity))
         return self.source + strength * opacity * (colour - self.source)
 
+    def composed_small(self) -> Tensor:
+        """The layer over the picture at the layer's size, (1,3,h,w) in [-1,1]."""
+        return _over(self.colour, self.opacity, _at_most(self.source, max(self.colour.shape[-2:])))
+
 
 @torch.no_grad()
 def fit(
@@ -115,6 +122,7 @@ def fit(
     ] = 7,
     channels: Annotated[int, Knob(8, 256, 8, label="Channels", help="of the network, at each scale")] = 128,
     layer_side: Side = 512,
+    stop_after: Early = 0,
     seed: Seed = 0,
 ) -> Iterator[Step[Layer]]:
     """Learn a layer over a picture (1,3,H,W) in [-1,1]; the defaults are those of the published program.
@@ -124,8 +132,9 @@ def fit(
     self-similarity stays, the opacity is small, and begins where CLIP sees the region's text (section 3).
     Every step sees a random crop. Adam with the published rates stands in for MADGRAD.
 
-    Any step's value may be used. Deterministic by the seed on one device; CLIP stays as it is. Raises
-    ValueError for an empty or too long text and for a picture too small for the network's scales.
+    Any step's value may be used; `stop_after` ends the run there, and its layer is that step's to the byte.
+    Deterministic by the seed on one device; CLIP stays as it is. Raises ValueError for an empty or too long
+    text and for a picture too small for the network's scales.
     """
     texts = _checked(image, source_prompt, prompt, layer_text, region_text)
     weights = composition_weight, screen_weight, structure_weight, sparsity_weight
@@ -140,7 +149,8 @@ def fit(
         network = LayerNetwork(scales, channels).to(device)
     adam = torch.optim.Adam(network.parameters(), lr=lr)
     losses: list[float] = []
-    for done in range(1, steps + 1):
+    last = min(stop_after or steps, steps)
+    for done in range(1, last + 1):
         seen = [_crop(whole, region, draw)]
         if done % WHOLE_EVERY == 0:
             seen.append((whole, region))
@@ -154,7 +164,7 @@ def fit(
         adam.step()
         losses.append(loss.item())
         colour, opacity = network(whole)
-        yield Step(done, steps, Layer(colour * 2 - 1, opacity, source, tuple(losses)), losses[-1])
+        yield Step(done, last, Layer(colour * 2 - 1, opacity, source, tuple(losses)), losses[-1])
 
 
 @takes_any_size  # the layer has the picture's own size
