@@ -121,5 +121,5 @@ def test_a_mistake_is_answered_beside_its_field(client, picture, changed, says):
 def test_a_picture_of_8_px_is_answered_in_a_sentence(client, tmp_path):
     path = tmp_path / "small.png"
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path)
-    with pytest.raises(Exception, match=r"shorter side is 8 px|at least"):
+    with pytest.raises(Exception, match="shorter side is 8 px"):
         client.predict(**ask(str(path), scales=4), api_name="/text2live_edit")

@@ -47,7 +47,7 @@ def run_trial(bench: Bench, pictures: Pictures, contestant: Contestant, name: st
 def _request(bench: Bench, pictures: Pictures, contestant: Contestant) -> Request:
     """The request for an item. ValueError for a picture that cannot be read."""
     how, models, item = contestant.loaded, bench.models, pictures.item
-    size = next(getattr(models, one.kind).size for one in how.inputs.values() if one.name in _SIZED)
+    size = next(getattr(models, how.inputs[name].kind).size for name in _SIZED if name in how.inputs)
     given: dict[str, Any] = {name: text for name, text in contestant.texts_for(item).items() if text}
     given |= {name: "" for name in how.texts if name not in given and how.inputs[name].required}
     for one in how.inputs.values():
@@ -66,7 +66,7 @@ def _request(bench: Bench, pictures: Pictures, contestant: Contestant) -> Reques
     return made.at(**settings, **plain)
 
 
-_SIZED = ("model", "generator")  # the inputs that say how large pictures are
+_SIZED = ("model", "generator", "clip")  # the inputs that say how large pictures are: the first there is
 
 
 def _fit_uses_picture(how: Method) -> bool:
