@@ -30,7 +30,9 @@ class AddBox:
             self.button = gr.Button("Use these", size="sm", elem_id="adding-use")
             self.words = gr.HTML(label="About what is added", elem_id="adding-words")
         inputs = [models, self.files]
-        self.button.click(self.use, inputs, [models, self.words], api_name="add_to_models", queue=False)
+        self.button.click(
+            self.use, inputs, [models, self.words], api_name="add_to_models", show_progress="hidden"
+        )
         follow([models.change], self.look, models, [self.files, self.words], **UNQUEUED)
 
     def use(self, models: str, files: str):

@@ -208,7 +208,7 @@ class LatentPicker:
     def wire_face(self) -> None:
         """Clicks on the picture, the detector, and the square that they give."""
         marked = [self.face, self.face_note]
-        self.image.select(faces.click, self.face, marked, **HIDDEN)
+        self.image.select(faces.click, self.face, marked, **EVERY_CLICK)
         self.find_button.click(faces.find, self.image, marked, **HIDDEN)
         again = lambda: ("", note(faces.WHY))  # noqa: E731
         self.clear_button.click(again, None, marked, **HIDDEN)

@@ -21,7 +21,7 @@ def said(client, api: str, **asked) -> str:
     ("field", "value", "says"),
     [
         ("tune", "abc", "tune: Tuned weights: 'abc' is not one of full, attention, lora."),
-        ("sizing", "abc", "sizing: How it is made square: 'abc' is not one of crop, pad."),
+        ("sizing", "abc", "sizing: How it is made square: 'abc' is not one of crop, pad, native."),
         (
             "gradient_checkpointing",
             "yes",

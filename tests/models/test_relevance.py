@@ -68,7 +68,8 @@ def generator():
 
 @pytest.fixture(scope="module")
 def clip(tiny):
-    return zoo.load(tiny.name, dtype=torch.float64).clip
+    loaded = zoo.load(tiny.name).clip
+    return replace(loaded, model=copy.deepcopy(loaded.model).double())
 
 
 @pytest.fixture(scope="module")
