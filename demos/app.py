@@ -87,6 +87,7 @@ def create_app(
         panels = {name: panel for built in built_tabs for name, panel in built.panels.items()}
         for built in built_tabs:
             built.connect(panels)
+        built_tabs[0].on_start(demo)
         recall.wire(tabs, picker.name, panels)
     ctx.warm()
     return demo.queue(max_size=20)

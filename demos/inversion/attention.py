@@ -47,7 +47,7 @@ def prompt_strip(results: list[dict]) -> str:
 def attention(result: dict) -> str:
     """The words' attention and the mask of a result as HTML; a cell of a sweep is made without them."""
     if "maps" not in result:
-        return note("A sweep keeps no attention maps. Press Edit to see them.")
+        return note("Neither a sweep nor an example keeps attention maps. Press Edit to see them.")
     maps, mask = result["maps"], result.get("mask")
     parts = []
     if mask:

@@ -1,18 +1,19 @@
-"""Labelled example pictures: a click fills in the picture, its prompts and the knobs it wants."""
+"""Labelled example pictures: a click fills in picture, prompts and knobs, and shows a finished result."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import gradio as gr
 
 from demos import examples
-from demos.shared.marks import EVERY_CLICK, SELECT_JS, Tile, strip
+from demos.examples import finished
+from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, Tile, strip
 
 
 class ExampleStrip:
     """A strip of small pictures; hidden where the method has no examples."""
 
     def __init__(self, method: str) -> None:
-        self.examples = examples.read(method)
+        self.examples, self.finished = examples.read(method), finished.read(method)
         gr.set_static_paths([str(examples.HERE)])
         tiles = [
             Tile(str(e.image), ": ".join(filter(None, (e.label, e.words))), (e.label,), i)
@@ -33,21 +34,36 @@ class ExampleStrip:
         convert: Callable[[dict], dict],
         models: gr.Dropdown | None = None,
         at_first: Callable[[str | None], dict] = lambda models: {},
+        show: Callable[[int, str | None], dict] | None = None,
+        shown: Collection[gr.components.Component] = (),
     ) -> None:
         """A click writes the picture into fields["image"], and what else the example has by name.
 
         convert: makes the values of the widgets from those of the example.  at_first(models): values by name
-        for what the example says nothing of; what neither has stays as it is.
+        for what the example says nothing of; what neither has stays as it is.  show(number, models): updates
+        that show its finished result, {} where there is none; `shown` are the components it may update.
         """
-        names = [*fields, *controls]
+        known, widgets = models or gr.State(None), fields | controls
 
-        def pick(known: str | None, chosen: gr.EventData):
-            values = self.values(int(chosen._data["index"]), convert, at_first(known))
-            return [values.get(name, gr.skip()) for name in names]
+        def fill(number: int, chosen: str | None) -> dict:
+            values = self.values(number, convert, at_first(chosen))
+            updates = {widget: values[name] for name, widget in widgets.items() if name in values}
+            return updates | (show(number, chosen) if show else {})
 
-        self.strip.select(
-            pick, models or gr.State(None), [*fields.values(), *controls.values()], **EVERY_CLICK
-        )
+        def pick(chosen: str | None, event: gr.EventData):
+            return fill(int(event._data["index"]), chosen)
+
+        outputs = list(dict.fromkeys([*widgets.values(), *shown]))
+        self.strip.select(pick, known, outputs, **EVERY_CLICK)
+        self.fill, self.models, self.outputs = fill, known, outputs
+
+    def on_load(self, page: gr.Blocks, show: Callable[[int, str | None], dict]) -> None:
+        """The page opens with the first example where its result is finished; else it opens empty."""
+
+        def first(chosen: str | None) -> dict:
+            return self.fill(0, chosen) if self.examples and show(0, chosen) else {self.outputs[0]: gr.skip()}
+
+        page.load(first, self.models, self.outputs, **HIDDEN)
 
     def values(self, number: int, convert: Callable[[dict], dict], at_first: dict) -> dict:
         """What a pick of this example sets, by name."""

@@ -41,5 +41,8 @@ class BuiltTab(Protocol):
     def on_open(self, tab: gr.Tab) -> None:
         """Wire what is looked up whenever a person opens the tab."""
 
+    def on_start(self, page: gr.Blocks) -> None:
+        """Wire what a page shows when it is opened; called for its first tab."""
+
     def connect(self, panels: dict[str, MethodPanel]) -> None:
         """Wire what takes something from the panels of all tabs; called once, when every tab is built."""

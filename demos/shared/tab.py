@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 
 from demos.context import MODEL_LANE, STOP_LANE, Context
+from demos.examples.finished import weights_of
 from demos.shared import knobs
 from demos.shared.checks import SIZINGS, guarded, validator
 from demos.shared.events import follow
@@ -31,6 +32,7 @@ from textedit_core import estimate
 from textedit_core import request as engine
 from textedit_core.costs import Costs
 from textedit_core.device import value_elsewhere
+from textedit_core.record import Record
 from textedit_core.request import EDITING, FINISHING, FITTING, PROJECTING, Request, Result, known_fit, located
 from textedit_core.steps import Step
 
@@ -38,6 +40,7 @@ GLIMPSES = {
     FITTING: "What the model sees of the picture, step {} of {}",
     EDITING: "The picture so far, step {} of {}",
 }
+MADE_BEFOREHAND = "This result came with the example. Edit makes it anew."
 STOPPED_PROJECTING = "Stopped while projecting. Fewer projection steps are quicker."
 
 
@@ -207,7 +210,9 @@ class Tab(BuiltTab, MethodPanel):
         # .input and not .change: Recall sets the models too, and must not lose its knobs to presets.
         follow([self.models.input], self.use_presets, self.models, self.widgets, **UNQUEUED)
         if self.examples:
-            self.examples.on_pick(self.fields, self.controls, self.from_example, self.models, self.at_first)
+            widgets = self.fields, self.controls, self.from_example, self.models, self.at_first
+            shown = [*self.restore_outputs, *self.result.outputs, self.edit_status, self.preview.html]
+            self.examples.on_pick(*widgets, self.finished_example, shown)
         if self.seeds:
             self.seeds.use_from(self.result)
         runs = self.wire_runs()
@@ -365,6 +370,27 @@ class Tab(BuiltTab, MethodPanel):
         """The knobs as an example finds them: as suits the models, whatever was set; the seed stays."""
         suited = zip(self.knobs, self.use_presets(models), strict=True)
         return {name: value for name, value in suited if name != "seed"}
+
+    def finished_example(self, number: int, models: str | None) -> dict:
+        """Updates that show the finished result of an example, and set every knob as it was made.
+
+        {} where these models have none.
+        """
+        try:
+            weights = weights_of(self.ctx.models(models), self.view.part)
+        except (ValueError, OSError):
+            return {}
+        result = self.examples.finished.of(number, weights)
+        if result is None:
+            return {}
+        about = Record.from_json(result["record"])
+        settings = dict(zip(self.restore_outputs, self.restore(about), strict=True))
+        return settings | self.finished(result, note(MADE_BEFOREHAND, "done"))
+
+    def on_start(self, page: gr.Blocks) -> None:
+        """Open the page with the first example and its finished result."""
+        if self.examples:
+            self.examples.on_load(page, self.finished_example)
 
     def stop(self, request: gr.Request) -> None:
         """End the run of this session after the step in hand; what has been done is kept and usable."""

@@ -1,0 +1,71 @@
+"""The finished results that come with the examples fit these weights, presets and examples."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from demos import examples
+from demos.context import Context
+from demos.examples import finished
+from studies import example_results
+from textedit_core.images import open_image
+from textedit_core.models import zoo
+from textedit_core.record import Record, image_sha, read_png
+
+AGAIN = "run python -m studies.example_results"
+METHODS = ("imagic", "prompt_to_prompt", "paint_by_example")
+
+
+@pytest.fixture(scope="module")
+def tabs():
+    """The tabs with examples on the bundled models, by method."""
+    return {tab.view.name: tab for tab in example_results.tabs(Context(zoo, "toon", "cpu"))}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_example_has_a_result_of_these_weights_presets_and_prompts(tabs, method):
+    tab, found = tabs[method], finished.read(method)
+    assert found.weights == finished.weights_of(tab.ctx.models("toon"), tab.view.part), AGAIN
+    assert list(found.results) == list(range(len(tab.examples.examples))), AGAIN
+    for number, result in found.results.items():
+        record, example = read_png(result["edit"]), tab.examples.examples[number]
+        assert record == Record.from_json(result["record"])
+        assert record.image == image_sha(open_image(example.image)), AGAIN
+        assert record.prompts == {name: example.fields[name] for name in record.prompts}, AGAIN
+        asked = tab.view.read(tab.ctx, example_results.values_of(tab, number))
+        assert record.knobs == asked.record.knobs, AGAIN
+
+
+def test_a_result_is_what_these_weights_draw(tabs):
+    number = 1
+    shipped = finished.read("paint_by_example").results[number]
+    made = example_results.result_of(tabs["paint_by_example"], number)
+    with Image.open(shipped["edit"]) as old, Image.open(made["edit"]) as new:
+        gap = np.abs(np.asarray(old).astype(int) - np.asarray(new).astype(int))
+    assert gap.max() <= 2, AGAIN  # processors round differently
+    assert made["pictures"].keys() == shipped["pictures"].keys()
+
+
+def test_results_of_other_weights_or_with_additions_are_never_shown(tabs, tiny_folder, tmp_path):
+    tab = tabs["imagic"]
+    assert tab.finished_example(0, "toon")[tab.result.shown]["words"].endswith("made beforehand")
+    assert tab.finished_example(0, str(tiny_folder)) == {}
+    assert tab.finished_example(0, "nowhere") == {}
+    shutil.copytree(finished.folder_of("imagic"), finished.folder_of("imagic", tmp_path))
+    index = finished.folder_of("imagic", tmp_path) / "index.json"
+    about = json.loads(index.read_text())
+    weights = about["weights"]
+    assert finished.read("imagic", tmp_path).of(0, weights)
+    index.write_text(json.dumps(about | {"weights": "others"}))
+    assert finished.read("imagic", tmp_path).of(0, weights) is None
+    assert finished.read("imagic", tmp_path).of(0, "") is None
+
+
+def test_a_result_without_its_picture_is_left_out(tmp_path):
+    shutil.copytree(finished.folder_of("imagic"), finished.folder_of("imagic", tmp_path))
+    (finished.folder_of("imagic", tmp_path) / "01-edit.png").unlink()
+    assert 0 not in finished.read("imagic", tmp_path).results
+    assert len(finished.read("imagic", tmp_path).results) == len(examples.read("imagic")) - 1
