@@ -9,6 +9,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_CACHE"] = tempfile.mkdtemp(prefix="hub-")
 os.environ["TEXTEDIT_HOME"] = tempfile.mkdtemp(prefix="home-")  # nobody's trained mappers
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+# An app that ends removes the uploads it was given, which lie under a name made of their content: two test
+# processes that share the folder would take each other's.
+os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="gradio-")
 
 import pytest
 import torch

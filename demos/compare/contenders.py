@@ -17,6 +17,7 @@ from demos.shared.knobs import KnobGroup
 from demos.shared.view import Axes, MethodView
 from demos.styleclip import directions as styleclip_directions
 from demos.styleclip import latents as styleclip
+from demos.text2live import runs as text2live
 from textedit_core import large
 from textedit_core.methods import sdedit
 from textedit_core.request import Request
@@ -101,6 +102,13 @@ def inverted(kind: str) -> Contender:
 CONTENDERS = (
     Contender("sdedit", "SDEdit", SDEDIT, {"prompt": "prompt"}),
     Contender("imagic", "Imagic", imagic.VIEW, {"prompt": "prompt"}),
+    Contender(
+        "text2live",
+        "Text2LIVE",
+        text2live.VIEW,
+        {"source_prompt": "source_prompt", "prompt": "prompt"},
+        ("clip",),
+    ),
     *(inverted(kind) for kind in prompt_to_prompt.VIEW.knobs["inversion"].knob.choices),
     Contender(
         "styleclip_directions",
