@@ -58,11 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse(given: Sequence[str]) -> dict[str, Any]:
     """The words of a command line as options by name. ValueError, a sentence, for a mistake."""
     options = vars(_parser(list(given)).parse_args(list(given)))
-    return (
-        options | {"models": " + ".join([options["models"], *options["add"]])}
-        if options.get("add")
-        else options
-    )
+    if options.get("add"):
+        options["models"] = " + ".join([options["models"], *options["add"]])
+    return options
 
 
 class _Parser(argparse.ArgumentParser):
@@ -214,10 +212,10 @@ def _edit(options: Mapping[str, Any]) -> None:
 def _paste(path: Path, options: Mapping[str, Any], result: Any) -> None:
     """Write the photograph with the edited face in its place, with the settings of the edit."""
     from textedit_core.images import native_tensor, open_image, to_pil
-    from textedit_core.models.style.alignment_of_faces import put_back, read_points, square_of_face
+    from textedit_core.models.style.alignment_of_faces import put_back, square_of_points
     from textedit_core.record import save_png
 
-    square = square_of_face(*read_points(result.record.knobs["face_points"]))
+    square = square_of_points(result.record.knobs["face_points"])
     photo = native_tensor(open_image(options["image"], "--image"))
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = put_back(photo, result.image, result.source, square)
@@ -403,13 +401,13 @@ def _face(photo: Any, asked: str, size: int, notes: dict[str, Any]) -> Any:
     from textedit_core.models.style.alignment_of_faces import (
         aligned,
         read_points,
-        square_of_face,
+        square_of_points,
         write_points,
     )
 
     points = face_detector.find_face(photo) if asked.strip() == "auto" else read_points(asked)
     notes["face_points"] = write_points(points)
-    square = square_of_face(*read_points(notes["face_points"]))
+    square = square_of_points(notes["face_points"])
     _note(f"--face read as: {notes['face_points']}, the eyes and the corners of the mouth")
     return aligned(photo, square, size)
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from textedit_core.details import resized, with_details
+from textedit_core.details import Enlarge, resized, with_details
 from textedit_core.device import light
 from textedit_core.knobs import Knob, knobs
 from textedit_core.masks import Box
@@ -94,14 +94,20 @@ def finish(
         return
     assert rec is not None and source is not None and box is not None
     source = source.to(edit)
-    times = size[0] / (box[3] - box[1])
-    if upscale != "none" and times > 1:
-        larger = round(source.shape[2] * times), round(source.shape[3] * times)
-        source = resized(source, larger, enlarge if times > SCALE / 2 else None)
-        left, top, right, bottom = (round(side * times) for side in box)
-        box = left, top, right, bottom
+    if upscale != "none":
+        source, box = _as_large(source, box, size[0], enlarge)
     result = with_details(edit, rec, source, keep=keep_details, box=box, enlarge=enlarge, drawn=drawn)
     yield Step(total, total, result)
+
+
+def _as_large(source: Tensor, box: Box, height: int, enlarge: Enlarge | None) -> tuple[Tensor, Box]:
+    """A source and a box in it, enlarged so that the box has this height; as they are where it has more."""
+    times = height / (box[3] - box[1])
+    if times <= 1:
+        return source, box
+    larger = round(source.shape[2] * times), round(source.shape[3] * times)
+    left, top, right, bottom = (round(side * times) for side in box)
+    return resized(source, larger, enlarge if times > SCALE / 2 else None), (left, top, right, bottom)
 
 
 KNOBS = knobs(finish)

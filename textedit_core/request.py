@@ -180,14 +180,13 @@ class Request:
         how = self.method
         assert how.fit is not None
         arguments = tuple(self.inputs[name] for name in how.fit_arguments)
-        settings = {own: self.settings[name] for name, own in how.fit_knobs.items()}
-        return Call(how.fit, arguments, settings)
+        return Call(how.fit, arguments, how.split(self.settings)[0])
 
     def edit_call(self, fitted: Any = None) -> Call:
         """The edit after a fit. The latent must have been found."""
         how, known = self.method, {**self.inputs, self.method.fitted: fitted}
         arguments = tuple(known[name] for name in how.edit_arguments)
-        return Call(how.edit, arguments, {name: self.settings[name] for name in how.edit_knobs})
+        return Call(how.edit, arguments, how.split(self.settings)[1])
 
     @property
     def finishing(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from demos.shared import safety
 from demos.shared.knobs import KnobGroup
 from demos.shared.present import save
-from demos.shared.view import Axes, MethodView, Stage
+from demos.shared.view import Axes, MethodView, Stage, keep_stopped
 from textedit_core import cache, large
 from textedit_core.methods import imagic, sdedit
 from textedit_core.request import Request, Result, request
@@ -46,8 +46,7 @@ def keep(asked: Request, step: Step[imagic.ImagicFit]) -> dict:
         "embedding_steps": len(fitted.embedding_losses),
         "finetune_steps": len(fitted.finetune_losses),
     }
-    cache.default.put(asked.at(**done).fit_call().key(), cache.Entry(fitted, step.done, step.loss))
-    return done
+    return keep_stopped(asked, step, fitted, done)
 
 
 def suggest(x: str, points: list[tuple]) -> float | None:

@@ -13,7 +13,7 @@ from demos.context import Context
 from demos.inversion import inverting, prompts
 from demos.shared import safety
 from demos.shared.present import present, save_plain
-from demos.shared.view import Axes, MethodView, Stage, from_widgets
+from demos.shared.view import Axes, MethodView, Stage, fit_of, from_widgets
 from textedit_core import cache, metrics
 from textedit_core.costs import Costs
 from textedit_core.large import autoencoded
@@ -73,11 +73,6 @@ def rebuilt(result: Result) -> dict[str, Tensor]:
         "autoencoder": last(cache.cached(autoencoded, diffusion, result.source)),
         "reconstruction": last(cache.cached(prompt_to_prompt.rebuild, diffusion, fit_of(result))),
     }
-
-
-def fit_of(result: Result) -> Inversion:
-    """The inversion of a result; that of a cell of a sweep is in the cache."""
-    return result.fitted or last(result.request.fit_call().cached(cache.default))
 
 
 def pictures(result: Result) -> dict[str, Tensor]:

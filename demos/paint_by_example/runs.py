@@ -9,12 +9,11 @@ from demos.context import Context
 from demos.shared import painting
 from demos.shared.painting import CROP, PART, TOOLS
 from demos.shared.uploads import opened
-from demos.shared.view import CLIP_SCORES, Axes, MethodView, Score, from_widgets
+from demos.shared.view import CLIP_SCORES, Axes, MethodView, Score, batch_at_own_size, from_widgets
 from textedit_core import images, metrics, record
 from textedit_core.request import Request, Result, optional_part
 
 LAMBDAS = "1, 2, 3, 5, 7.5, 10"
-AT_ONCE = 8_000_000  # pixels of all pictures in a batch
 SCORES = {
     "exemplar": Score("CLIP score of region and exemplar", "region and exemplar {:.1f}", "exemplar {:.1f}"),
     "similarity": CLIP_SCORES["similarity"],
@@ -54,11 +53,6 @@ def score(result: Result) -> dict[str, float] | None:
     return {"exemplar": float(alike), "similarity": float(similarity)}
 
 
-def batch(asked: Request) -> int:
-    """How many cells of a sweep are computed at once: a picture is worked on at its own size."""
-    return max(1, min(8, AT_ONCE // asked.inputs["image"][0, 0].numel()))
-
-
 def edit_steps(settings: Mapping[str, Any]) -> int:
     """Steps of one edit; plms calls the UNet once more."""
     return settings["steps"] + (settings["sampler"] == "plms")
@@ -89,7 +83,7 @@ VIEW = MethodView(
     scores=SCORES,
     edit_steps=edit_steps,
     part=PART,
-    batch=batch,
+    batch=batch_at_own_size,
     headline=("guidance_scale", "seed"),
     memory_hint="Sweep fewer values at once, or use a smaller picture.",
 )

@@ -32,6 +32,7 @@ from textedit_core.method import Method
 from textedit_core.request import Request, Result, optional_part, request
 from textedit_core.steps import Step, last
 
+AT_ONCE = 8_000_000  # pixels of all pictures in a batch that keep their own size
 MOST_WEIGHTS = 2  # of LoRAs, in the menus of the axes
 
 
@@ -93,6 +94,22 @@ def source_and_autoencoder(result: Result) -> dict[str, Tensor]:
     """The pictures that most results stand beside: the source, and what the autoencoder makes of it."""
     rebuilt = last(cache.cached(autoencoded, result.request.models.diffusion, result.source))
     return {"source": result.source, "reconstruction": rebuilt}
+
+
+def fit_of(result: Result) -> Any:
+    """What the fit of a result made; that of a cell of a sweep is in the cache."""
+    return result.fitted or last(result.request.fit_call().cached(cache.default))
+
+
+def keep_stopped(asked: Request, step: Step, fitted: Any, done: dict[str, Any]) -> dict[str, Any]:
+    """Store what a fit made up to a step as the whole fit at the settings `done`; returns those."""
+    cache.default.put(asked.at(**done).fit_call().key(), cache.Entry(fitted, step.done, step.loss))
+    return done
+
+
+def batch_at_own_size(asked: Request) -> int:
+    """How many cells of a sweep are computed at once where a picture is worked on at its own size."""
+    return max(1, min(8, AT_ONCE // asked.inputs["image"][0, 0].numel()))
 
 
 def from_widgets(view: "MethodView", ctx: Context, values: Mapping[str, Any], **more: Any) -> Request:

@@ -4,10 +4,11 @@ import gradio as gr
 
 from demos.shared.marks import Tile, figures, note
 from demos.shared.pictures import thumbnail
+from demos.shared.uploads import opened
 from demos.styleclip import latents as runs
 from textedit_core import images
 from textedit_core.models.style import face_detector
-from textedit_core.models.style.alignment_of_faces import aligned, read_points, square_of_face, write_points
+from textedit_core.models.style.alignment_of_faces import aligned, square_of_points, write_points
 
 SIDE = 128  # pixels of the face as it is shown
 WHY = (
@@ -40,7 +41,7 @@ def find(image: str | None) -> tuple[str, str]:
     try:
         if not image:
             raise ValueError("Add a picture first.")
-        points = write_points(face_detector.find_face(images.open_image(image, runs.OWN)))
+        points = write_points(face_detector.find_face(opened(image, runs.OWN)))
     except ValueError as error:
         return "", note(str(error), "problem")
     return points, note(next_word(points.split()))
@@ -50,7 +51,7 @@ def problem(image: str, points: str | None) -> dict[str, str]:
     """Why the points cannot be used, by field, or nothing."""
     try:
         if (points or "").strip():
-            aligned(images.open_image(image, runs.OWN), square_of_face(*read_points(points)), 16)
+            aligned(opened(image, runs.OWN), square_of_points(points), 16)
     except ValueError as error:
         return {"face": str(error)}
     return {}
@@ -64,8 +65,8 @@ def say(image: str | None, points: str) -> tuple[str, str]:
     if len(marked) < len(ORDER):
         return "", note(next_word(marked))
     try:
-        square = square_of_face(*read_points(points))
-        face = aligned(images.open_image(image, runs.OWN), square, SIDE)
+        square = square_of_points(points)
+        face = aligned(opened(image, runs.OWN), square, SIDE)
     except ValueError as error:
         return "", note(str(error), "problem")
     picture = thumbnail(images.square_tensor(face, SIDE))

@@ -24,8 +24,7 @@ from textedit_core.models.style.alignment_of_faces import (
     Square,
     aligned,
     put_back,
-    read_points,
-    square_of_face,
+    square_of_points,
 )
 from textedit_core.models.style.latent_files import read_latent, write_latent
 from textedit_core.models.style.latents import Latent
@@ -78,7 +77,7 @@ def face_in(values: Mapping[str, Any]) -> Square | None:
     ValueError for points that are none.
     """
     points = (values.get("face") or "").strip()
-    return square_of_face(*read_points(points)) if points else None
+    return square_of_points(points) if points else None
 
 
 def from_file(ctx: Context, values: Mapping[str, Any]) -> Latent:

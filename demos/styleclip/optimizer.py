@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from demos.shared.view import Axes, MethodView, Stage
+from demos.shared.view import Axes, MethodView, Stage, keep_stopped
 from demos.styleclip import latents as styleclip
 from textedit_core import cache
 from textedit_core.methods import styleclip_optimizer as optimizer
@@ -25,9 +25,7 @@ def keep(asked: Request, step: Step[optimizer.Optimised]) -> dict:
     done, identity, found = step.done, asked.inputs["identity"], step.value
     score = None if identity is None else identity.similarity(found.image, found.source).item()
     fitted = replace(found, losses=found.losses[:done], clip_losses=found.clip_losses[:done], identity=score)
-    call = located(asked).at(stop_after=done).fit_call()
-    cache.default.put(call.key(), cache.Entry(fitted, done, fitted.losses[-1]))
-    return {"stop_after": done}
+    return keep_stopped(located(asked), replace(step, loss=fitted.losses[-1]), fitted, {"stop_after": done})
 
 
 def path_of(result: Result) -> list[dict]:

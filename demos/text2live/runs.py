@@ -8,13 +8,11 @@ from torch import Tensor
 
 from demos.context import Context
 from demos.shared.checks import text_problem
-from demos.shared.view import Axes, MethodView, Stage
-from textedit_core import cache
+from demos.shared.view import Axes, MethodView, Stage, batch_at_own_size, fit_of, keep_stopped
 from textedit_core.methods.text2live import Layer
 from textedit_core.request import Request, Result
-from textedit_core.steps import Step, last
+from textedit_core.steps import Step
 
-AT_ONCE = 8_000_000  # pixels of all pictures in a batch
 TEXTS = {
     "source_prompt": "Write the source prompt: what does the picture show now?",
     "prompt": "Write the prompt: what should the edited picture show?",
@@ -30,14 +28,7 @@ def stages(settings: Mapping[str, Any]) -> tuple[Stage, ...]:
 def keep(asked: Request, step: Step[Layer]) -> dict:
     """Store a stopped fit in the cache as what it is: the same fit, asked to stop after these steps."""
     assert step.value is not None  # every step has a layer
-    done = {"stop_after": step.done}
-    cache.default.put(asked.at(**done).fit_call().key(), cache.Entry(step.value, step.done, step.loss))
-    return done
-
-
-def layer_of(result: Result) -> Layer:
-    """The layer of a result; that of a cell of a sweep is in the cache."""
-    return result.fitted or last(result.request.fit_call().cached(cache.default))
+    return keep_stopped(asked, step, step.value, {"stop_after": step.done})
 
 
 def opacity(layer: Layer) -> Tensor:
@@ -47,18 +38,13 @@ def opacity(layer: Layer) -> Tensor:
 
 def pictures(result: Result) -> dict[str, Tensor]:
     """The source, the layer over green, and where it covers the source."""
-    layer = layer_of(result)
+    layer = fit_of(result)
     return {"source": result.source, "layer": layer.over_green(), "opacity": opacity(layer)}
 
 
 def live(layer: Layer) -> Tensor:
     """A layer over green, its opacity, and the picture under it, side by side, (1,3,h,3w)."""
     return torch.cat([layer.over_green(), opacity(layer), layer.composed_small()], dim=-1)
-
-
-def batch(asked: Request) -> int:
-    """How many cells of a sweep are computed at once: a picture is edited at its own size."""
-    return max(1, min(8, AT_ONCE // asked.inputs["image"][0, 0].numel()))
 
 
 def problems(ctx: Context, values: dict) -> dict[str, str]:
@@ -92,5 +78,5 @@ VIEW = MethodView(
     part="clip",
     headline=("strength", "seed"),
     memory_hint="Choose a smaller layer side, fewer views or fewer channels, or sweep fewer cells at once.",
-    batch=batch,
+    batch=batch_at_own_size,
 )

@@ -26,17 +26,6 @@ PROMPT, SOURCE = "a portrait of the man in a red hat", "a portrait of the man in
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("families")
-    return {family: write_tiny_family(root / family, family) for family in FAMILIES}
-
-
-@pytest.fixture(scope="module")
-def loaded(folders):
-    return {family: zoo.load(folder).diffusion for family, folder in folders.items()}
-
-
-@pytest.fixture(scope="module")
 def image():
     return torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
 

@@ -9,7 +9,6 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLP
 from safetensors.torch import save_file
 
 from tests.added import ALPHA, RANK, layers_of, merged, written
-from tests.families import write_tiny_family
 from textedit_core.models import zoo
 from textedit_core.models.additions import joined, parse, split
 from textedit_core.models.diffusion import lora
@@ -20,17 +19,6 @@ from textedit_core.sweep import sweep
 
 FAMILIES = ("sd1", "sd2", "sdxl")
 PROMPT, SOURCE = "a portrait of the man in a red hat", "a portrait of the man in a blue hat"
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("families")
-    return {family: write_tiny_family(root / family, family) for family in FAMILIES}
-
-
-@pytest.fixture(scope="module")
-def loaded(folders):
-    return {family: zoo.load(folder).diffusion for family, folder in folders.items()}
 
 
 def pipeline_of(model, folder):

@@ -7,7 +7,7 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from safetensors.torch import save_file
 
-from tests.families import WIDTH, WIDTH_2, write_tiny_family
+from tests.families import WIDTH, WIDTH_2
 from textedit_core.models import zoo
 from textedit_core.models.additions import parse
 from textedit_core.models.clip import token_count
@@ -16,17 +16,6 @@ from textedit_core.models.diffusion.textual_inversion import Word, read, with_wo
 
 VECTORS = torch.randn(3, WIDTH, generator=torch.Generator().manual_seed(0))
 SECOND = torch.randn(3, WIDTH_2, generator=torch.Generator().manual_seed(1))
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("families")
-    return {family: write_tiny_family(root / family, family) for family in ("sd1", "sdxl")}
-
-
-@pytest.fixture(scope="module")
-def loaded(folders):
-    return {family: zoo.load(folder).diffusion for family, folder in folders.items()}
 
 
 @pytest.mark.parametrize(

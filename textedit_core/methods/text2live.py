@@ -14,7 +14,7 @@ from torch import Tensor
 from textedit_core.batch import spread
 from textedit_core.knobs import Knob, Seed, batches, takes_any_size
 from textedit_core.models.clip import Clip, token_count
-from textedit_core.models.clip_views import grey
+from textedit_core.models.clip_views import recoloured
 from textedit_core.models.clip_views import views as views_of
 from textedit_core.models.clip_vision import pixels_of_whole, relevance_map, self_similarity, tokens
 from textedit_core.models.layer_network import LayerNetwork
@@ -297,11 +297,7 @@ def _crop(whole: Tensor, region: Tensor, draw: torch.Generator) -> tuple[Tensor,
     picture, region = both[:, :3], both[:, 3:]
     if tinted < TINTED:
         brightness, contrast, saturation = (1 + TINT * (2 * one - 1) for one in tints)
-        picture = picture * brightness
-        middle = grey(picture).mean()
-        picture = middle + (picture - middle) * contrast
-        dull = grey(picture)
-        picture = (dull + (picture - dull) * saturation).clamp(0, 1)
+        picture = recoloured(picture, brightness, contrast, saturation)
     return picture, region
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from textedit_core.metrics.pixels import blackened
+from textedit_core.models.clip_vision import pixels_of_whole, self_similarity
 
 if TYPE_CHECKING:
     from textedit_core.models.clip import Clip
@@ -69,7 +70,7 @@ def clip_embeddings(clip: Clip, image: Tensor, squash: bool = False) -> Tensor:
     resized to CLIP's square input, whatever its shape, where CLIP's own rule cuts out the centre.
     """
     image = image.clamp(-1, 1)
-    pixels = clip.pixels(_squashed(image, clip.size) if squash else image)
+    pixels = pixels_of_whole(clip, image) if squash else clip.pixels(image)
     pooled = clip.model.vision_model(pixel_values=pixels).pooler_output
     return clip.model.visual_projection(pooled).float()
 
@@ -113,16 +114,11 @@ def structure_distance(clip: Clip, a: Tensor, b: Tensor) -> Tensor:
 def _self_similarity(clip: Clip, image: Tensor) -> Tensor:
     """(B,N,N) cosines between the N patches of each image."""
     output = clip.model.vision_model(pixel_values=clip.pixels(image.clamp(-1, 1)))
-    patches = F.normalize(output.last_hidden_state[:, 1:].float(), dim=-1)
-    return patches @ patches.transpose(1, 2)
+    return self_similarity(output.last_hidden_state[:, 1:])
 
 
 def _texts(text: str | Sequence[str]) -> list[str]:
     return [text] if isinstance(text, str) else list(text)
-
-
-def _squashed(image: Tensor, size: int) -> Tensor:
-    return F.interpolate(image, (size, size), mode="bicubic", antialias=True, align_corners=False)
 
 
 def _box(mask: Tensor) -> tuple[int, int, int, int]:

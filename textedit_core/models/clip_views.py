@@ -12,6 +12,7 @@ PERSPECTIVE, LEANING = 0.4, 0.5  # how far corners move, as a share of half the 
 JITTER, TINTED, GREY = 0.1, 0.7, 0.15  # of brightness, contrast and saturation; how often; how often grey
 LARGEST = 2  # a picture is brought to at most so many times the side of a view first, so that none is aliased
 LUMA = (0.299, 0.587, 0.114)
+Factor = float | Tensor
 
 
 def views(pictures: Tensor, count: int, side: int, draw: torch.Generator) -> Tensor:
@@ -99,14 +100,19 @@ def _tinted(seen: Tensor, draw: torch.Generator) -> Tensor:
     brightness, contrast, saturation = factors.view(3, 1, count, 1, 1, 1).to(seen)
     without = (torch.rand(count, generator=draw) < GREY).view(1, count, 1, 1, 1).to(seen.device)
     saturation = torch.where(without, 0.0, saturation)
+    return recoloured(seen, brightness, contrast, saturation)
+
+
+def recoloured(seen: Tensor, brightness: Factor, contrast: Factor, saturation: Factor) -> Tensor:
+    """Pictures (...,3,h,w) in [0,1] with each of the three times a factor; 1 changes nothing."""
     seen = seen * brightness
-    middle = grey(seen).mean(dim=(-2, -1), keepdim=True)
+    middle = _grey(seen).mean(dim=(-2, -1), keepdim=True)
     seen = middle + (seen - middle) * contrast
-    dull = grey(seen)
+    dull = _grey(seen)
     return (dull + (seen - dull) * saturation).clamp(0, 1)
 
 
-def grey(seen: Tensor) -> Tensor:
+def _grey(seen: Tensor) -> Tensor:
     """(...,3,h,w) -> (...,1,h,w), the brightness of each pixel."""
     weights = torch.tensor(LUMA).to(seen).view(3, 1, 1)
     return (seen * weights).sum(dim=-3, keepdim=True)

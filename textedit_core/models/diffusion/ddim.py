@@ -184,10 +184,8 @@ def ddim_step(schedule: Schedule, z: Tensor, eps: Tensor, t: int, t_to: int) -> 
     A(t) is 0, `eps` is z - z0, as `velocity_to_eps` gives it, and the noise is z.
     """
     alpha_t, alpha_to = schedule.alpha(t), schedule.alpha(t_to)
-    if alpha_t == 0:
-        return alpha_to**0.5 * (z - eps) + (1 - alpha_to) ** 0.5 * z
-    z0 = (z - (1 - alpha_t) ** 0.5 * eps) / alpha_t**0.5
-    return alpha_to**0.5 * z0 + (1 - alpha_to) ** 0.5 * eps
+    towards = z if alpha_t == 0 else eps
+    return alpha_to**0.5 * _under(z, eps, alpha_t) + (1 - alpha_to) ** 0.5 * towards
 
 
 def clean(schedule: Schedule, z: Tensor, eps: Tensor, t: int) -> Tensor:
@@ -195,7 +193,11 @@ def clean(schedule: Schedule, z: Tensor, eps: Tensor, t: int) -> Tensor:
 
     It is the z0 of `ddim_step`, float32 whatever the precision of the two.
     """
-    alpha_t, z, eps = schedule.alpha(t), z.detach().float(), eps.detach().float()
+    return _under(z.detach().float(), eps.detach().float(), schedule.alpha(t))
+
+
+def _under(z: Tensor, eps: Tensor, alpha_t: Any) -> Tensor:
+    """z0 of z = sqrt(alpha_t) z0 + sqrt(1 - alpha_t) eps; where alpha_t is 0, `eps` is z - z0."""
     if alpha_t == 0:
         return z - eps
     return (z - (1 - alpha_t) ** 0.5 * eps) / alpha_t**0.5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,6 @@ from textedit_core.models.diffusion.memory import Offload
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
-
-DECODE_ROWS = 4  # the decoder's activations at 512 px take about 2.5 GB a row
 
 
 class LatentModel:
@@ -74,23 +72,25 @@ class LatentModel:
         rows = autoencoder.DECODE_ROWS if self.memory == "fast" else 1
         return autoencoder.decode(self.vae, z, rows, tiled=self.memory == "low")
 
-    def predicted(self, z: Tensor, t: int | Tensor, seen: Tensor, condition: Condition) -> Tensor:
+    def predicted(
+        self, z: Tensor, t: int | Tensor, seen: Tensor, condition: Condition, **more: Tensor
+    ) -> Tensor:
         """The noise in z (B,4,h,w) at timestep t, whether the UNet predicts noise or velocity: (B,4,h,w).
 
         seen: (B,C,h,w), the input channels of the UNet, z among them.  condition: B rows, or one for all.
-        t: an int, or (B,), one per row.
+        t: an int, or (B,), one per row.  more: what else the UNet is called with, by name.
         """
         given = condition.to(dtype=self.dtype).expand(len(z))
         added = self._added(given, z)
         self.bring(self.unet)
-        output = self.unet(seen.to(self.dtype), t, encoder_hidden_states=given.tokens, **added).sample.to(
-            z.dtype
-        )
+        added |= more
+        output = self.unet(seen.to(self.dtype), t, encoder_hidden_states=given.tokens, **added).sample
+        output = output.to(z.dtype)
         if self.schedule.prediction_type == "v_prediction":
             return velocity_to_eps(self.schedule, output, z, t)
         return output
 
-    def _added(self, condition: Condition, z: Tensor) -> dict[str, dict[str, Tensor]]:
+    def _added(self, condition: Condition, z: Tensor) -> dict[str, Any]:
         """What SDXL's UNet is given beside the tokens of B rows; nothing for all others.
 
         The pooled text (B,P), and (B,6) in pixels: the size of the picture, where its crop began, and the

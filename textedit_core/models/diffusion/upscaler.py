@@ -18,7 +18,7 @@ from torch import Tensor
 
 from textedit_core.models import clip
 from textedit_core.models.diffusion.condition import Condition
-from textedit_core.models.diffusion.ddim import Schedule, add_noise, ddim_step, velocity_to_eps
+from textedit_core.models.diffusion.ddim import Schedule, add_noise, ddim_step
 from textedit_core.models.diffusion.latent_model import LatentModel
 from textedit_core.models.source import Source
 from textedit_core.noise import noise
@@ -75,15 +75,9 @@ class Upscaler(LatentModel):
 
         level: of the noise in them, which the UNet is told as its class.  text: B rows, or one for all.
         """
-        seen = torch.cat([z, small.to(z).expand(len(z), -1, -1, -1)], dim=1).to(self.dtype)
-        given = text.to(dtype=self.dtype).expand(len(z))
+        seen = torch.cat([z, small.to(z).expand(len(z), -1, -1, -1)], dim=1)
         levels = torch.full((len(z),), level, device=z.device, dtype=torch.long)
-        output = self.unet(seen, t, encoder_hidden_states=given.tokens, class_labels=levels).sample.to(
-            z.dtype
-        )
-        if self.schedule.prediction_type == "v_prediction":
-            return velocity_to_eps(self.schedule, output, z, t)
-        return output
+        return self.predicted(z, t, seen, text, class_labels=levels)
 
     def guided_eps(
         self, z: Tensor, t: int, small: Tensor, level: int, text: Condition, null: Condition, scale: float

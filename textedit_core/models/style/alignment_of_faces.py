@@ -89,6 +89,14 @@ def read_points(text: str) -> tuple[Point, Point, Point, Point]:
     return found[0], found[1], found[2], found[3]
 
 
+def square_of_points(text: str) -> Square:
+    """FFHQ's square for a face whose four points are written as `read_points` reads them.
+
+    Raises ValueError as `read_points` and `square_of_face` do.
+    """
+    return square_of_face(*read_points(text))
+
+
 def write_points(points: Sequence[Point]) -> str:
     """Points as `read_points` reads them, to a tenth of a pixel."""
     return " ".join(f"{x:.6g},{y:.6g}" for x, y in ((round(a, 1), round(b, 1)) for a, b in points))
