@@ -16,6 +16,7 @@ from textedit_core.knobs import quoted
 from textedit_core.request import optional_part
 
 METHOD = "compare"
+UNSEEN = "hidden"  # but still in the page, which a canvas breaks that goes away while it is being made
 AT_FIRST = ("sdedit", "imagic")
 # Where the buttons are that fetch a part.
 FETCHED = {"diffusion": "at the top of the page", "paint_by_example": "on the Paint by Example tab"}
@@ -47,7 +48,8 @@ class Asking:
         as_sent(self.methods)  # the validator judges it
         shown = self.paints(self.ctx.default)
         title = "Mask and exemplar, for Paint by Example"
-        with gr.Accordion(title, open=False, visible=shown, elem_id=f"{METHOD}-painting") as self.painting:
+        look = {"visible": shown or UNSEEN, "elem_id": f"{METHOD}-painting"}
+        with gr.Accordion(title, open=False, **look) as self.painting:
             self.draw_painting()
         self.seed = knobs.control(SEED, elem_id=f"{METHOD}-seed")
         with gr.Accordion("Settings of SDEdit", open=False):
@@ -196,7 +198,7 @@ class Asking:
         kept = [name for name in ticked or [] if name in names]
         # Where all stay they are not set: more may have been ticked meanwhile.
         changed = {"value": kept} if kept != ticked else {}
-        return gr.update(choices=choices, **changed), gr.update(visible=self.paints(models))
+        return gr.update(choices=choices, **changed), gr.update(visible=self.paints(models) or UNSEEN)
 
     def use_presets(self, models: str) -> list:
         """SDEdit's settings as they suit the chosen models."""

@@ -238,7 +238,7 @@ class LatentPicker:
 
     def use_presets(self, models: str) -> list:
         """The values of the projection that suit the chosen models."""
-        return list(runs.projection_settings(self.ctx, models).values())
+        return list(PROJECTION.values(self.ctx.presets(models, "projection")).values())
 
     def usable(self, models: str) -> bool:
         """Whether these models have a generator on this machine."""
@@ -259,14 +259,14 @@ class LatentPicker:
         said |= {self.file_note: note(told, "problem") if told else ""}
         if not self.usable(models) or any(wrong.values()):
             return {self.view: ""} | said
-        models = self.ctx.models(values["models"])
         if values["origin"] == PICTURE:
             found = runs.projected_already(self.ctx, values)
             return self.beside(found) if found else {self.view: ""} | said
         if values["origin"] == FILE:
             picture, what = runs.thumbnail(runs.image_of(self.ctx, values)), "Your latent"
         else:
-            picture, what = runs.thumbnail(runs.sample(models.generator, values)), "The picked sample"
+            generator = self.ctx.models(models).generator
+            picture, what = runs.thumbnail(runs.sample(generator, values)), "The picked sample"
         tile = Tile(picture, what, (self.words(values),))
         return {self.view: figures([tile], "Source", "latent")} | said
 
@@ -308,7 +308,7 @@ class LatentPicker:
         """Render the samples of twelve seeds, a few at a time."""
         wrong = knobs.problems(SAMPLING.knobs)({"latent_truncation": truncation})
         if wrong or not self.usable(models):
-            yield {self.gallery: note(*wrong.values(), "problem") if wrong else note(INVITATION)}
+            yield {self.gallery: note(" ".join(wrong.values()), "problem") if wrong else note(INVITATION)}
             return
         for found in runs.gallery(self.ctx, models, int(first), truncation):
             yield {self.gallery: tiles(found, int(first))}

@@ -11,6 +11,7 @@ from demos.styleclip.directions_tab import DirectionsTab
 from demos.styleclip.mapper_tab import MapperTab
 from demos.styleclip.optimizer_tab import OptimizerTab
 from demos.styleclip.picker import LatentPicker
+from demos.styleclip.technique import TechniqueTab
 
 NAME, METHOD = "StyleCLIP", "styleclip"
 TECHNIQUES = (DirectionsTab, OptimizerTab, MapperTab, ComparatorsTab)
@@ -29,18 +30,21 @@ class StyleClip(BuiltTab):
         for part in runs.OPTIONAL_PARTS:
             OptionalPartNote(ctx, models, part, f"The {part} that {NAME} uses")
         self.picker = LatentPicker(ctx, models)
+        self.techniques: list[TechniqueTab] = []
         self.panels = {}
         with gr.Tabs(elem_id=METHOD) as tabs:
             for technique in TECHNIQUES:
                 name = technique.view.name
                 with gr.Tab(technique.title, id=name, elem_id=f"{name}-tab"):
-                    self.panels[name] = technique(ctx, models, self.picker, tabs)
+                    built = technique(ctx, models, self.picker, tabs)
+                    self.panels[name] = built
+                    self.techniques.append(built)
 
     def on_open(self, tab: gr.Tab) -> None:
         """Draw the first samples, and list the mappers that were trained meanwhile."""
         self.picker.on_open(tab)
-        for panel in self.panels.values():
-            panel.on_open(tab)
+        for technique in self.techniques:
+            technique.on_open(tab)
 
 
 class OptionalPartNote(PartNote):

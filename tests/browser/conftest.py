@@ -49,7 +49,9 @@ def visit(chromium, app):  # noqa: F811
         page = context.new_page()
         page.on("request", lambda request: requests.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(f"{app}?__theme={theme}")
+        # The page asks for its first example as soon as its buttons are wired; a click before that is lost.
+        with page.expect_request(lambda request: "/queue/join" in request.url):
+            page.goto(f"{app}?__theme={theme}")
         page.get_by_role("heading", name="TextEdit Studio").wait_for()
         return page
 

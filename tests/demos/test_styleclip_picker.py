@@ -65,6 +65,8 @@ def test_the_view_follows_the_picture_its_sizing_and_the_settings_of_the_project
     )
     found = last(runs.to_project(ctx, values).call(ctx.models(ctx.default)).cached(cache.default))
     shown = picker.beside(found)
+    assert picker.use_presets(ctx.default) == [values[name] for name in picker.projection]
+    assert "seed 0" in picker.look(**values | {"origin": "sample"})[picker.view]
     assert picker.look(**values) == shown, "what Prepare shows, it shows again"
     for other in ({"image": picture(1)}, {"projection_steps": 2}, {"image": None}):
         seen = picker.look(**values | other)
