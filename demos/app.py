@@ -20,6 +20,7 @@ from demos.shared import safety as safety_runs
 from demos.shared.models import Picker
 from demos.shared.panel import BuiltTab
 from demos.shared.recall import Recall
+from demos.shared.reuse import Place, wire_reuse
 from demos.styleclip import tab as styleclip
 from demos.text2live import tab as text2live
 from demos.theme import CSS, JS, THEME
@@ -87,6 +88,8 @@ def create_app(
         panels = {name: panel for built in built_tabs for name, panel in built.panels.items()}
         for built in built_tabs:
             built.connect(panels)
+        named = zip(TABS, built_tabs, strict=True)
+        wire_reuse(tabs, {tab.METHOD: Place(tab.NAME, built) for tab, built in named}, panels)
         built_tabs[0].on_start(demo)
         recall.wire(tabs, picker.name, panels)
     ctx.warm()

@@ -14,6 +14,7 @@ from demos.shared import knobs
 from demos.shared.checks import guarded, sentence, validator
 from demos.shared.events import ended, follow
 from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, UNQUEUED, bar, note
+from demos.shared.mask import canvas
 from demos.shared.panel import BuiltTab, MethodPanel
 from demos.shared.results import invitation
 from demos.shared.runbar import RunBar
@@ -120,6 +121,15 @@ class CompareTab(BuiltTab, MethodPanel):
     def restore(self, about) -> list:
         """Updates for `restore_outputs` from a record."""
         return self.asking.restore(about)
+
+    @property
+    def source_outputs(self) -> list:
+        """What "Use as source" sets: the picture, and the canvas of the mask."""
+        return [self.asking.source.image, self.asking.mask]
+
+    def with_source(self, path: str) -> dict:
+        """Updates that make this picture the source; nothing is painted on it."""
+        return {self.asking.source.image: path, self.asking.mask: canvas(path)}
 
     # --- handlers -----------------------------------------------------------------------------------------
 

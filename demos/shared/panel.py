@@ -28,6 +28,15 @@ class MethodPanel(Protocol):
         """The widgets that Recall sets."""
         ...
 
+    @property
+    def source_outputs(self) -> list[gr.components.Component]:
+        """The widgets that `with_source` sets."""
+        ...
+
+    def with_source(self, path: str) -> dict[gr.components.Component, Any]:
+        """Updates that make a picture of this app the source, as an upload of it would."""
+        ...
+
     def restore(self, about: Record) -> list[Any]:
         """Updates for `restore_outputs` from the settings of a picture; ValueError for a misfit."""
         ...
@@ -37,6 +46,15 @@ class BuiltTab(Protocol):
     """A tab of the page. panels: those in it, by the name of their method."""
 
     panels: dict[str, MethodPanel]
+
+    @property
+    def source_outputs(self) -> list[gr.components.Component]:
+        """The widgets that `with_source` sets."""
+        ...
+
+    def with_source(self, path: str) -> dict[gr.components.Component, Any]:
+        """Updates that make a picture of this app the source, as an upload of it would."""
+        ...
 
     def on_open(self, tab: gr.Tab) -> None:
         """Wire what is looked up whenever a person opens the tab."""

@@ -91,7 +91,7 @@ class ResultPanel:
                 self.settings = gr.JSON(show_label=False, label="Settings", open=True)
 
     def draw_actions(self, saved: dict[str, str], seeded: bool) -> None:
-        """Download of the edit and of the `saved` pictures, {key: label}; Pin; Use this seed."""
+        """Download of the edit and of the `saved` pictures, {key: label}; Pin; seed; source."""
         with gr.Row(elem_classes="actions"):
             self.download = gr.DownloadButton("Download PNG", size="sm", min_width=120)
             self.saved = {
@@ -100,6 +100,15 @@ class ResultPanel:
             }
             self.pin = gr.Button("Pin", size="sm", min_width=90)
             self.use_seed = gr.Button("Use this seed", size="sm", min_width=120, visible=seeded)
+            self.use_source = gr.Button("Use as source", size="sm", min_width=120)
+            self.target = gr.Dropdown(  # shared/reuse.py adds the other tabs
+                [("in this tab", "")],
+                value="",
+                label="Use as source in which tab",
+                container=False,
+                min_width=130,
+                elem_classes="target",
+            )
 
     def draw_pictures(self, view: MethodView, pictures: dict[str, str], captioned: bool) -> None:
         """The pictures, each with the line under it where there is one."""

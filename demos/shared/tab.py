@@ -360,6 +360,16 @@ class Tab(BuiltTab, MethodPanel):
         row = {self.seeds.mode: "fixed"} if self.seeds else {}  # or the next edit would show another picture
         return set_knobs | row | models | self.result.show(cell)
 
+    @property
+    def source_outputs(self) -> list:
+        """What "Use as source" sets: the picture, and what lies on it."""
+        return [self.fields[name] for name in ("image", "mask") if name in self.fields]
+
+    def with_source(self, path: str) -> dict:
+        """Updates that make this picture the source."""
+        values = self.from_example({"image": path})
+        return {self.fields[name]: value for name, value in values.items()}
+
     # --- handlers -----------------------------------------------------------------------------------------
 
     def use_presets(self, models: str) -> list:

@@ -141,6 +141,15 @@ class LatentPicker:
         """What Recall sets, by name; the tabs set "sizing"."""
         return {name: one for name, one in self.fields.items() if name not in OF_FILES}
 
+    @property
+    def source_outputs(self) -> list:
+        """What `with_source` sets."""
+        return [self.origin, self.image, self.face]
+
+    def with_source(self, path: str) -> dict:
+        """Updates that start from this picture as a whole."""
+        return {self.origin: PICTURE, self.image: path, self.face: ""}
+
     def restored(self, about) -> list:
         """The values for `widgets` from a record."""
         facts = runs.facts_in(about.knobs)

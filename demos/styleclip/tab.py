@@ -40,6 +40,15 @@ class StyleClip(BuiltTab):
                     self.panels[name] = built
                     self.techniques.append(built)
 
+    @property
+    def source_outputs(self) -> list:
+        """What "Use as source" sets: those of the picker."""
+        return self.picker.source_outputs
+
+    def with_source(self, path: str) -> dict:
+        """Updates that make this picture the one to start from."""
+        return self.picker.with_source(path)
+
     def on_open(self, tab: gr.Tab) -> None:
         """Draw the first samples, and list the mappers that were trained meanwhile."""
         self.picker.on_open(tab)

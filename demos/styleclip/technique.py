@@ -77,6 +77,15 @@ class TechniqueTab(Tab):
         """What a run may update before the edit: the picker too, where it projects."""
         return [*super().fit_outputs, *self.picker.outputs]
 
+    @property
+    def source_outputs(self) -> list:
+        """What "Use as source" sets: those of the picker."""
+        return self.picker.source_outputs
+
+    def with_source(self, path: str) -> dict:
+        """Updates that make this picture the one to start from."""
+        return self.picker.with_source(path)
+
     # --- live ---------------------------------------------------------------------------------------------
 
     @property
