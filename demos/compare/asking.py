@@ -5,7 +5,7 @@ import gradio as gr
 from demos.compare.contenders import BY_NAME, LARGE, SDEDIT_KNOBS, SEED, offered, painting_values
 from demos.context import Context
 from demos.shared import knobs, painting
-from demos.shared.checks import image_problem, models_problem, prompt_problem, text_problem
+from demos.shared.checks import SIZINGS, image_problem, models_problem, prompt_problem, text_problem
 from demos.shared.events import follow
 from demos.shared.marks import HIDDEN, UNQUEUED
 from demos.shared.mask import follow_source, painting_editor
@@ -36,7 +36,7 @@ class Asking:
 
     def draw(self) -> None:
         """Source, the two prompts, the methods and what single ones need, the seed."""
-        self.source = SourceBox(METHOD, native=False)
+        self.source = SourceBox(METHOD)
         info = "for the methods that start from it, and for the column Direction"
         self.source_prompt = source_prompt_box(self.ctx, self.models, METHOD, info=info)
         example = "all that the edited picture shows: an angry man with glasses"
@@ -172,7 +172,7 @@ class Asking:
             for name, value in about.knobs.items()
             if name in names
         }
-        sizing = about.resize if about.resize in ("crop", "pad") else "crop"
+        sizing = about.resize if about.resize in SIZINGS else "crop"
         return [about.prompts.get("prompt", ""), sizing, ["sdedit"], *knobs.restored(KNOBS, made, {})]
 
     # --- wiring and handlers --------------------------------------------------------------------------------

@@ -66,14 +66,15 @@ class Contender:
             **{name: given[name] for name in ("seed", *LARGE.knobs) if name in known and name in given},
             **{name: value for name, value in typed.items() if value is not None},
             **{name: " ".join((given[source] or "").split()) for name, source in self.texts.items()},
-            **(self.projecting(ctx, given["models"]) if self.is_projected else {}),
+            **(self.projecting(ctx, given) if self.is_projected else {}),
             **self.fixed,
         }
 
-    def projecting(self, ctx: Context, models: str) -> dict[str, Any]:
-        """What the latent picker says where it starts from a picture."""
-        presets = ctx.presets(models, "projection")
-        return styleclip.PROJECTION.values(presets) | {"origin": styleclip.PICTURE}
+    def projecting(self, ctx: Context, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What the latent picker says where it starts from a picture, of which a generator draws a square."""
+        presets = ctx.presets(given["models"], "projection")
+        sizing = "crop" if given["sizing"] == "native" else given["sizing"]
+        return styleclip.PROJECTION.values(presets) | {"origin": styleclip.PICTURE, "sizing": sizing}
 
     def request(self, ctx: Context, given: Mapping[str, Any]) -> Request:
         """What it is asked of the fields of the comparison. ValueError, a sentence, for what it cannot do."""

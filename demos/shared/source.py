@@ -46,14 +46,14 @@ def say_image(image: str | None, field: str = "Source image") -> tuple:
 class SourceBox:
     """The source image of a tab, its examples, and the rule for one that is not square.
 
-    native: whether it may keep its shape.  square: whether it is made square; else no rule is asked for.
+    square: whether it may be made square; else no rule is asked for.
     """
 
-    def __init__(self, method: str, native: bool = True, square: bool = True) -> None:
+    def __init__(self, method: str, square: bool = True) -> None:
         self.image = source_image(label="Source image", elem_id=f"{method}-source", elem_classes="source")
         self.note = gr.HTML()
         self.examples = ExampleStrip(method)
-        self.sizing = sizing_radio(native, elem_classes="inline") if square else None
+        self.sizing = sizing_radio(native=True, elem_classes="inline") if square else None
         if self.sizing:
             follow([self.image.change], say_image, self.image, [self.note, self.sizing], **HIDDEN)
         else:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from demos.compare import contenders
 from demos.compare import runs as compare
 from demos.compare.asking import Asking
 from demos.compare.tab import CompareTab
@@ -25,15 +26,34 @@ def test_mask_and_exemplar_are_asked_only_where_the_models_can_use_them(tiny_fol
     shutil.copytree(tiny_folder, without, ignore=shutil.ignore_patterns("paint_by_example"))
     for first, other in ((tiny_folder, without), (without, tiny_folder)):
         asking = asked_by(first)
-        assert asking.painting.visible == (first is tiny_folder)
+        assert (asking.painting.visible is True) == (first is tiny_folder)
         ticked = ["sdedit", "paint_by_example"]
         methods, painting = asking.use_models(str(other), ticked)
-        assert painting["visible"] == (other is tiny_folder)
+        assert (painting["visible"] is True) == (other is tiny_folder)
         kept = methods.get("value", ticked)  # as they are where all can stay
         assert ("paint_by_example" in kept) == (other is tiny_folder)
         assert "sdedit" in kept
     assert asking.open_painting(["sdedit", "paint_by_example"])["open"] is True
     assert "open" not in asking.open_painting(["sdedit"]), "what a person has unfolded stays so"
+
+
+def test_a_picture_that_keeps_its_shape_does_so_in_every_method_that_can(tiny_folder, picture):
+    ctx, asking = Context(zoo, str(tiny_folder), "cpu"), asked_by(tiny_folder)
+    assert "native" in [value for _, value in asking.source.sizing.choices]
+    mask = {"background": None, "layers": [], "composite": None}
+    given = {"image": picture(size=(60, 40)), "sizing": "native", "models": str(tiny_folder)}
+    given |= {"mask": mask, "exemplar": None, "source_prompt": "a man", "prompt": "a woman", "seed": 0}
+    shapes = {}
+    for one in contenders.offered(ctx, str(tiny_folder)):
+        if not one.is_painted:  # which takes a picture as it is
+            inputs = one.request(ctx, given).inputs
+            image = inputs["image"] if "image" in inputs else inputs["latent"].image
+            shapes[one.name] = tuple(image.shape[2:])
+    assert shapes.pop("styleclip_directions") == (32, 32), "a generator draws squares"
+    assert shapes.pop("text2live") == (40, 60)
+    assert len(shapes) == 6 and set(shapes.values()) == {(24, 40)}
+    record = contenders.BY_NAME["sdedit"].request(ctx, given).record
+    assert asking.restore(record)[1] == "native"
 
 
 def test_what_is_still_to_be_fetched_is_said_with_the_place_of_its_button(tiny_folder, monkeypatch):

@@ -99,14 +99,18 @@ class Schedule:
         return run
 
     def transitions(self, steps: int, invertible: bool = False) -> tuple[tuple[int, int], ...]:
-        """The pairs (t, t_to) of a run of `steps` DDIM steps, falling; the last t_to is -1, no noise.
+        """The pairs (t, t_to) of a run of `steps` DDIM steps, falling; a t_to of -1 is no noise.
 
-        t_to is the next timestep of the run. diffusers takes t - T // steps, which is the same for leading,
-        and for trailing where `steps` divides T; elsewhere its steps do not meet and could not be inverted.
-        invertible: leave out a timestep at which nothing of the picture is left (zero terminal SNR): the
-        run is then that of one step more, without its first. Raises ValueError as `timesteps`.
+        They are diffusers', whose t_to is t - T // steps. For "trailing" that is not quite the next timestep
+        where `steps` does not divide T. For "linspace" it may be far from it, and its sampler wrong for that
+        (at 4 steps a latent of t = 749 is taken for one of 666): there t_to is the next timestep of the run.
+        invertible: every t_to is the next timestep, so that the run can be gone up again, and a timestep at
+        which nothing of the picture is left (zero terminal SNR) is left out: the run is then that of one
+        step more, without its first. Raises ValueError as `timesteps`.
         """
         run = self.timesteps(steps)
+        if not invertible and self.spacing != "linspace":
+            return tuple((t, max(t - self.train_steps // steps, -1)) for t in run)
         if invertible and self.alpha(run[0]) == 0:
             run = self.timesteps(steps + 1)[1:]
         return tuple(zip(run, (*run[1:], -1), strict=True))
