@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -146,16 +147,48 @@ def test_a_pickle_is_not_executed(tmp_path):
     ],
 )
 def test_the_second_generation_says_what_it_predicts_in_its_header(written, told, kind):
-    assert zoo.load(written("sd2", metadata=told)).diffusion.schedule.prediction_type == kind
+    model = zoo.load(written("sd2", metadata=told)).diffusion
+    assert model.schedule.prediction_type == kind
+    assert model.size == (32 if kind == "epsilon" else 4 * 96), "those of velocity were trained on 768 pixels"
 
 
-def test_the_second_generation_says_what_it_predicts_beside_it_or_is_refused(written):
+def test_the_second_generation_says_what_it_predicts_beside_it(written):
     path = written("sd2")
     path.with_suffix(".yaml").write_text('  params:\n    parameterization: "v"\n')
     assert zoo.load(path).diffusion.schedule.prediction_type == "v_prediction"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"), [(lambda z: 0.9 * z, "epsilon"), (lambda z: z.roll(1, -1) - 0.2 * z, "v_prediction")]
+)
+def test_the_second_generation_is_asked_what_it_predicts(written, monkeypatch, answer, kind):
+    path = written("sd2")
+    path.with_suffix(".yaml").unlink()
+    asked = []
+
+    def forward(self, sample, timestep, encoder_hidden_states):
+        asked.append(timestep)
+        return UNet2DConditionOutput(sample=answer(sample))
+
+    monkeypatch.setattr(UNet2DConditionModel, "forward", forward)
+    model = zoo.load(path, dtype=torch.float16).diffusion
+    assert (model.schedule.prediction_type, asked) == (kind, [999])
+    assert model.size == (32 if kind == "epsilon" else 4 * 96)
+
+
+def test_a_model_of_the_second_generation_that_answers_nothing_is_refused(written):
+    def silence(state):
+        for name in ("weight", "bias"):
+            state[f"model.diffusion_model.out.2.{name}"].zero_()
+
+    path = written("sd2", change=silence)
     path.with_suffix(".yaml").unlink()
     with pytest.raises(ValueError, match=r"does not say whether .*put model\.yaml beside it"):
         _ = zoo.load(path).diffusion
+
+
+def test_a_model_of_noise_gives_noise_back(toon):
+    assert single_file.prediction_of(toon.diffusion) == "epsilon"
 
 
 def test_marks_of_velocity_and_zero_terminal_snr_are_read(written):

@@ -101,3 +101,4 @@ CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 WIDTHS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}  # of the text that the UNet reads
+SIDE_OF_VELOCITY = 96  # of the latents of SD 2.x that predicts velocities: 768 pixels

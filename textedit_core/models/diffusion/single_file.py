@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from textedit_core.models.diffusion import families, published
 from textedit_core.models.diffusion.ddim import Schedule
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.models.source import Source
+from textedit_core.noise import noise
 
 SUFFIXES = (".safetensors", ".ckpt")
 UNET = "model.diffusion_model."
@@ -29,6 +31,9 @@ TEXTS = {  # family -> part -> what stands before its names
 TOKENIZER = Source(  # the one that all three families share but for what it pads with
     "openai/clip-vit-large-patch14", weights=("vocab.json", "merges.txt"), size_gb=0.002, license="MIT"
 )
+# How a model of SD 2.x is asked for what it predicts: latents of noise by their seeds, their side, and how
+# like it (a cosine) the answer of a model of noise must be, and that of a velocity may be.
+PROBES, PROBE_SIDE, LIKE_NOISE, UNLIKE_NOISE = (0, 1, 2, 3), 16, 0.9, 0.7
 _CROSS = re.compile(re.escape(UNET) + r"input_blocks\.\d+\.1\.transformer_blocks\.0\.attn2\.to_k\.weight")
 
 
@@ -87,7 +92,7 @@ def load(source: Source, dtype: torch.dtype) -> LatentDiffusion:
 
     path = Path(source.repo) / source.weights[0]
     family = family_of(shapes_of(path), str(path))
-    schedule = Schedule.from_config(published.SCHEDULER | _prediction(path, family))
+    told = _told(path)
     # Those of OpenCLIP pad with token 0, "!".
     pads = {"sd1": ({},), "sd2": ({"pad_token": "!"},), "sdxl": ({}, {"pad_token": "!"})}[family]
     words = tokenizer_source(path)
@@ -99,14 +104,15 @@ def load(source: Source, dtype: torch.dtype) -> LatentDiffusion:
         part: _network(part, family, state, str(path), of_vae if part == "vae" else dtype)
         for part in published.CONFIGS[family]
     }
-    return LatentDiffusion(
+    model = LatentDiffusion(
         **parts,
         tokenizer=tokenizers[0],
-        schedule=schedule,
+        schedule=Schedule.from_config(published.SCHEDULER | told),
         fingerprint=f"{source.fingerprint()}-{dtype}",
         tokenizer_2=tokenizers[1] if xl else None,
         zeros_for_empty=xl,
     )
+    return _second_generation(model, path, told) if family == "sd2" else model
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -189,31 +195,59 @@ OPEN_CLIP = {  # OpenCLIP's names -> those of transformers
 }
 
 
-def _prediction(path: Path, family: str) -> dict[str, Any]:
-    """What a file says of its prediction: in itself, in its header, or in NAME.yaml beside it.
+def _told(path: Path) -> dict[str, Any]:
+    """What a file says of its prediction: in itself, in its header, or in NAME.yaml beside it; {} if nothing.
 
-    Raises ValueError for one of SD 2.x that says nothing, for both kinds of that family were published.
+    A .yaml that does not name it is that of a model of noise, as the first programs have it.
     """
-    shapes = shapes_of(path)
     told = checkpoint.header(path) if path.suffix.lower() == ".safetensors" else {}
     config = path.with_suffix(".yaml")
     yaml = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
     kind = re.search(r"^\s*parameterization:\s*[\"']?(\w+)", yaml, re.MULTILINE)
     named = told.get("modelspec.prediction_type") or (kind[1] if kind else "")
+    shapes = shapes_of(path)
     if "v_pred" in shapes or named in ("v", "v_prediction", "velocity"):
         zero = "ztsnr" in shapes
-        spacing = "trailing" if zero else "leading"
-        return {
-            "prediction_type": "v_prediction",
-            "rescale_betas_zero_snr": zero,
-            "timestep_spacing": spacing,
-        }
-    if family == "sd2" and not named and not yaml:
-        raise ValueError(
-            f"{path} is Stable Diffusion 2.x and does not say whether it predicts noise or velocity: put "
-            f"{config.name} beside it, with the line parameterization: v, or parameterization: eps."
-        )
-    return {}
+        more = {"rescale_betas_zero_snr": zero, "timestep_spacing": "trailing" if zero else "leading"}
+        return {"prediction_type": "v_prediction", **more}
+    return {"prediction_type": "epsilon"} if named or yaml else {}
+
+
+def _second_generation(model: LatentDiffusion, path: Path, told: Mapping[str, Any]) -> LatentDiffusion:
+    """A model of SD 2.x with what was published in two kinds: its prediction, and with that its size.
+
+    Raises ValueError for one that neither says what it predicts nor answers like one of the two.
+    """
+    if not told:
+        kind = prediction_of(model)
+        if not kind:
+            raise ValueError(
+                f"{path} is Stable Diffusion 2.x and does not say whether it predicts noise or velocity, and "
+                f"its answers do not tell: put {path.with_suffix('.yaml').name} beside it, with the line "
+                "parameterization: v, or parameterization: eps."
+            )
+        told = {"prediction_type": kind}
+        model = dataclasses.replace(model, schedule=Schedule.from_config(published.SCHEDULER | told))
+    if told["prediction_type"] == "v_prediction":
+        model.unet.register_to_config(sample_size=published.SIDE_OF_VELOCITY)
+    return model
+
+
+@torch.no_grad()
+def prediction_of(model: LatentDiffusion) -> str:
+    """ "epsilon" or "v_prediction", by what the UNet answers to noise alone; "" where that is not clear.
+
+    At the last timestep next to nothing of a picture is left, and a model of noise gives back what it is
+    given: the cosine between the two is above 0.99 (0.999 for the toon model). A velocity is there the
+    picture, negated, which has little to do with the noise.
+    """
+    z = noise((len(PROBES), families.CHANNELS, PROBE_SIDE, PROBE_SIDE), PROBES, dtype=model.dtype)
+    tokens = model.encode_text([""]).expand(len(z)).tokens
+    answer = model.unet(z, model.schedule.train_steps - 1, encoder_hidden_states=tokens).sample
+    likeness = torch.cosine_similarity(answer.float().flatten(), z.float().flatten(), dim=0).item()
+    if likeness > LIKE_NOISE:
+        return "epsilon"
+    return "v_prediction" if answer.any() and abs(likeness) < UNLIKE_NOISE else ""
 
 
 def tokenizer_source(path: str | Path) -> Source:
