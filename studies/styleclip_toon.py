@@ -127,6 +127,25 @@ def optimizer(changes: dict, models, latent, prompt: str) -> Iterator[tuple]:
     yield name or "the preset", torch.cat(pictures).clamp(-1, 1), seconds
 
 
+def tedigan(models, latent, prompt: str) -> Iterator[tuple]:
+    """(setting, pictures, seconds an edit): as published, at the preset, and with the text pulling more."""
+    import torch
+
+    from textedit_core.method import load
+    from textedit_core.methods import tedigan as method
+    from textedit_core.models.style.latents import Latent
+    from textedit_core.steps import last
+
+    preset = load("tedigan").split(models.presets.get("tedigan", {}))[0]
+    for name, knobs in (("as published", {}), ("the preset", preset), *TEDIGAN):
+        begun, pictures = time.process_time(), []
+        for row in latent.w_plus.split(1):
+            given = models.generator, models.clip, models.encoder, Latent(row), prompt
+            pictures.append(last(method.fit(*given, **knobs)).image)
+        seconds = (time.process_time() - begun) / len(latent)
+        yield name, torch.cat(pictures).clamp(-1, 1), seconds
+
+
 def comparator(technique: str, models, latent, prompt: str) -> Iterator[tuple]:
     """(setting, pictures, seconds an edit) at several strengths; the fit is the preset's.
 
@@ -148,6 +167,12 @@ def comparator(technique: str, models, latent, prompt: str) -> Iterator[tuple]:
         yield f"strength {strength:g}", pictures, seconds
 
 
+# TediGAN's published weights are for 1024 pixels and VGG; here the text is also let pull more.
+TEDIGAN = tuple(
+    (f"CLIP weight {weight}, learning rate {lr}", {"clip_lambda": weight, "lr": lr})
+    for weight, lr in ((8.0, 0.01), (8.0, 0.05), (32.0, 0.05))
+)
+
 # Runs name an edit by its number, so that a new technique comes last.
 TECHNIQUES: dict[str, Callable] = {
     "directions": directions,
@@ -157,6 +182,7 @@ TECHNIQUES: dict[str, Callable] = {
     "stylespace": partial(comparator, "stylespace"),
     "optimizer_without_views": partial(optimizer, {"views": 0}),
     "optimizer_in_s": partial(optimizer, {"space": "s"}),
+    "tedigan": tedigan,
 }
 
 

@@ -203,6 +203,7 @@ def write_descriptions(folder: Path) -> None:
         "paint_by_example": {"steps": 3},
         "text2live": {"steps": 3, "scales": 2, "channels": 8, "views": 2},
         "styleclip_optimizer": {"steps": 3, "keep_every": 1},
+        "tedigan": {"steps": 3, "keep_every": 1},
         "styleclip_mapper": {"steps": 2},
         "styleclip_directions": {"samples": 1, "count": 10},
         "latent_directions": {"samples": 100},

@@ -38,6 +38,7 @@ GIVEN = {
         "exemplar": PAINT / "01-exemplar.png",
     },
     "styleclip_optimizer": {"prompt": AFTER, **PROJECTED},
+    "tedigan": {"prompt": AFTER, **PROJECTED},
     "styleclip_mapper": {"prompt": "a person with sunglasses", **PROJECTED},
     "styleclip_directions": {"neutral": BEFORE, "prompt": AFTER, **PROJECTED},
     "latent_directions": {"neutral": BEFORE, "prompt": AFTER, **PROJECTED},

@@ -1,4 +1,4 @@
-"""What the page adds to StyleCLIP's optimizer: what a stopped run keeps, and pictures along its path."""
+"""What the page adds to StyleCLIP's optimizer and TediGAN: what a stopped run keeps, and their paths."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Any
 from demos.shared.view import Axes, MethodView, Stage, keep_stopped
 from demos.styleclip import latents as styleclip
 from textedit_core import cache
-from textedit_core.methods import styleclip_optimizer as optimizer
+from textedit_core.models.style.paths import Optimised
 from textedit_core.request import Request, Result, located
 from textedit_core.steps import Step, last
 
@@ -16,16 +16,23 @@ MOST_STEPS = 12  # pictures in the strip
 
 def stages(settings: Mapping[str, Any]) -> tuple[Stage, ...]:
     """One stage; it may end before its last step."""
-    steps = min(settings["steps"], settings["stop_after"] or settings["steps"])
+    steps = min(settings["steps"], settings.get("stop_after") or settings["steps"])
     return (Stage("optimisation", "Following the prompt", steps, lambda fitted: fitted.losses),)
 
 
-def keep(asked: Request, step: Step[optimizer.Optimised]) -> dict:
+def keep(asked: Request, step: Step[Optimised]) -> dict:
     """Store a stopped run as what it is: the finished run that is told to stop after these steps."""
     done, identity, found = step.done, asked.inputs["identity"], step.value
     score = None if identity is None else identity.similarity(found.image, found.source).item()
     fitted = replace(found, losses=found.losses[:done], clip_losses=found.clip_losses[:done], identity=score)
     return keep_stopped(located(asked), replace(step, loss=fitted.losses[-1]), fitted, {"stop_after": done})
+
+
+def keep_steps(asked: Request, step: Step[Optimised]) -> dict:
+    """Store a stopped run of TediGAN, whose rate is constant, as the finished run of fewer steps."""
+    found, done = step.value, step.done
+    fitted = replace(found, losses=found.losses[:done], clip_losses=found.clip_losses[:done])
+    return keep_stopped(located(asked), replace(step, loss=fitted.losses[-1]), fitted, {"steps": done})
 
 
 def path_of(result: Result) -> list[dict]:
@@ -38,7 +45,7 @@ def path_of(result: Result) -> list[dict]:
     size = styleclip.batch(asked)
     for begin in range(0, len(positions), size):
         part = positions[begin : begin + size]
-        made = last(cache.cached(optimizer.edit, asked.inputs["generator"], fitted, position=part))
+        made = last(cache.cached(asked.method.edit, asked.inputs["generator"], fitted, position=part))
         found += [styleclip.thumbnail(made[row : row + 1]) for row in range(len(part))]
     rows = zip(places, positions, found, strict=True)
     return [{"step": step, "position": at, "picture": picture} for step, at, picture in rows]
@@ -58,6 +65,20 @@ VIEW = MethodView(
     keep=keep,
     keeps=("stop_after",),
     headline=("position", "space"),
+    edit_steps=lambda settings: 1,
+    **styleclip.SHARED,
+)
+TEDIGAN = MethodView(
+    "tedigan",
+    Axes("position", "0-1 [6]"),
+    offers={
+        "Path": lambda values: Axes("position", "0-1 [6]"),
+        "CLIP × pixel weight": lambda values: Axes("clip_lambda", "2, 8, 32", "pixel_lambda", "0.1, 1"),
+    },
+    stages=stages,
+    keep=keep_steps,
+    keeps=("steps",),
+    headline=("position", "clip_lambda"),
     edit_steps=lambda settings: 1,
     **styleclip.SHARED,
 )

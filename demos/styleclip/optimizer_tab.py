@@ -1,4 +1,4 @@
-"""StyleCLIP's optimizer as a tab: one latent is optimised towards one text; its steps can be looked at."""
+"""StyleCLIP's optimizer and TediGAN as tabs: one latent is optimised towards one text, step by step."""
 
 import gradio as gr
 
@@ -19,21 +19,20 @@ FIRST_STEPS = (
     "Say what the picture is to become.",
     "Press Edit, then move Position from the source, 0, to the result, 1.",
 )
-SHOWN = ("steps", "space", "l2_lambda", "id_lambda", "clip_preprocess", "stop_after")
-
-
-class OptimizerTab(TechniqueTab):
-    """A text, the weights of the losses, and a position on the path."""
-
-    view, title = runs.VIEW, "Optimizer"
-    about_prepare = """Optimise the code of a latent towards a text.
+ABOUT_PREPARE = """Optimise the code of a latent towards a text.
 
 Returns the status as HTML, the losses as SVG with the latest image, and the steps it was stopped after. The
-path stays on the server under a key of its content: call /styleclip_optimizer_edit with the same settings."""
-    about_edit = """Edit a latent by optimising its code towards a text, where that has not been done.
+path stays on the server under a key of its content: call /{}_edit with the same settings."""
+ABOUT_EDIT = """Edit a latent by optimising its code towards a text, where that has not been done.
 
 `position` is the place on the path, from 0, the source, to 1. Returns the edited picture (a PNG with its
 settings as text), the settings as JSON, the scores, the source beside the edit, the source, and the path."""
+
+
+class PathTab(TechniqueTab):
+    """A text, the weights of the losses, and a position on the path. shown: the knobs in view, in pairs."""
+
+    shown: tuple[tuple[str, ...], ...] = ()
 
     def draw_asking(self, presets: dict) -> None:
         """The text, Prepare, the weights, Edit, the position, and the knobs that are seldom changed."""
@@ -42,12 +41,13 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         self.prompt = PromptBox(
             self.ctx, self.models, "Prompt", f"{name}-prompt", placeholder=example, lines=1
         )
-        for pair in (SHOWN[:2], SHOWN[2:4], SHOWN[4:]):
+        for pair in self.shown:
             with gr.Row(elem_classes="axis"):
                 self.draw_knobs(pair, presets)
         with gr.Accordion("More settings", open=False):
             self.fit = FitPanel(name, "this latent and prompt", "Follows the prompt, once.")
-            self.draw_knobs([one for one in self.view.fit_knobs if one not in SHOWN], presets)
+            seen = {name for pair in self.shown for name in pair}
+            self.draw_knobs([one for one in self.view.fit_knobs if one not in seen], presets)
         self.draw_knobs(["position"], presets)
 
     def draw_answer(self) -> ResultPanel:
@@ -61,14 +61,11 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
         return {"prompt": self.prompt.text}
 
     def own_problems(self, values: dict) -> dict[str, str]:
-        """An empty or too long text, and a weight for a network that is not there."""
-        models, found = self.ctx.models(values["models"]), {}
+        """An empty or too long text."""
+        models = self.ctx.models(values["models"])
         empty = "Write the prompt: what is the picture to become?"
-        if wrong := text_problem(models.clip.tokenizer, values["prompt"], empty):
-            found["prompt"] = wrong
-        if values["id_lambda"] and optional_part(models, "identity", fetch=False) is None:
-            found["id_lambda"] = "These models have no identity network on this machine: set it to 0."
-        return found
+        wrong = text_problem(models.clip.tokenizer, values["prompt"], empty)
+        return {"prompt": wrong} if wrong else {}
 
     # --- wiring and handlers ------------------------------------------------------------------------------
 
@@ -110,6 +107,30 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
     def extras(self, result: Result) -> dict:
         """The strip of the whole path."""
         return {"path": runs.path_of(result)}
+
+
+class OptimizerTab(PathTab):
+    """StyleCLIP's optimizer, in W+ or S, held by the distance of the codes and by the identity."""
+
+    view, title = runs.VIEW, "Optimizer"
+    shown = (("steps", "space"), ("l2_lambda", "id_lambda"), ("clip_preprocess", "stop_after"))
+    about_prepare, about_edit = ABOUT_PREPARE.format("styleclip_optimizer"), ABOUT_EDIT
+
+    def own_problems(self, values: dict) -> dict[str, str]:
+        """Also a weight for a network that is not there."""
+        found = super().own_problems(values)
+        models = self.ctx.models(values["models"])
+        if values["id_lambda"] and optional_part(models, "identity", fetch=False) is None:
+            found["id_lambda"] = "These models have no identity network on this machine: set it to 0."
+        return found
+
+
+class TediganTab(PathTab):
+    """TediGAN, which StyleCLIP is compared with: held by pixels, features and the encoder."""
+
+    view, title = runs.TEDIGAN, "TediGAN"
+    shown = (("steps", "clip_lambda"), ("pixel_lambda", "domain_lambda"))
+    about_prepare, about_edit = ABOUT_PREPARE.format("tedigan"), ABOUT_EDIT
 
 
 class PathView:

@@ -9,12 +9,12 @@ from demos.styleclip import latents as runs
 from demos.styleclip.comparators_tab import ComparatorsTab
 from demos.styleclip.directions_tab import DirectionsTab
 from demos.styleclip.mapper_tab import MapperTab
-from demos.styleclip.optimizer_tab import OptimizerTab
+from demos.styleclip.optimizer_tab import OptimizerTab, TediganTab
 from demos.styleclip.picker import LatentPicker
 from demos.styleclip.technique import TechniqueTab
 
 NAME, METHOD = "StyleCLIP", "styleclip"
-TECHNIQUES = (DirectionsTab, OptimizerTab, MapperTab, ComparatorsTab)
+TECHNIQUES = (DirectionsTab, OptimizerTab, MapperTab, ComparatorsTab, TediganTab)
 
 
 def build(ctx: Context, models: gr.Dropdown) -> "StyleClip":

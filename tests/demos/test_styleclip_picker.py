@@ -14,6 +14,7 @@ from textedit_core.record import image_sha
 TECHNIQUES = {
     DIRECTIONS: {**TEXTS, **LOW, "alpha": 3},
     "styleclip_optimizer": TEXT,
+    "tedigan": TEXT,
     "styleclip_mapper": {"mapper": "smiling"},
     "latent_directions": {"technique": "ganspace", "samples": 1000},
 }

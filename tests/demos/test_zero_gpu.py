@@ -31,6 +31,7 @@ GIVEN = {
     "prompt_to_prompt": PROMPT | {"source_prompt": "a man in a blue hat"},
     "paint_by_example": {"image": PHOTO, "mask": MASK, "exemplar": PHOTO},
     "styleclip_optimizer": {"prompt": "a happy man", "latent": Sample(1)},
+    "tedigan": {"prompt": "a happy man", "latent": Sample(1)},
     "styleclip_mapper": {"prompt": "a happy man", "latent": Sample(1)},
     "styleclip_directions": {"neutral": "a man", "prompt": "a happy man", "latent": Sample(1)},
     "latent_directions": {"neutral": "a man", "prompt": "a happy man", "latent": PHOTO},

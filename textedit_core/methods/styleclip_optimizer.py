@@ -17,6 +17,7 @@ from textedit_core.models.style import latents
 from textedit_core.models.style.clip_input import Preprocess, Views, text_loss
 from textedit_core.models.style.latents import Latent
 from textedit_core.models.style.models import FaceIdentity, StyleGenerator
+from textedit_core.models.style.paths import Optimised, Position, images_at, latents_at
 from textedit_core.steps import Step
 
 Space = Annotated[
@@ -54,54 +55,6 @@ StopAfter = Annotated[
     int,
     Knob(0, 2000, 1, label="Stop after", help="so many of the steps, learning rates unchanged; 0: all"),
 ]
-Position = Annotated[
-    float, Knob(0, 1, 0.01, label="Position", help="on the path: 0 is the source, 1 the result")
-]
-
-
-@dataclass(frozen=True, eq=False)
-class Optimised:
-    """The path of a code from a source to a text.
-
-    prompt: the text.  space: "w_plus" or "s".  path: (K,M) codes of the path, flat: the source's first, the
-    latest last.  places: (K,) after which step each was.  image, source: (1,3,H,W), of the latest code and of
-    the first.  losses, clip_losses: of every step.  identity: cosine of the two images, None until the end or
-    without an identity network.
-    """
-
-    prompt: str
-    space: str
-    path: Tensor
-    places: tuple[int, ...]
-    image: Tensor
-    source: Tensor
-    losses: tuple[float, ...] = ()
-    clip_losses: tuple[float, ...] = ()
-    identity: float | None = None
-
-    @cached_property
-    def fingerprint(self) -> str:
-        return Latent(self.path[None]).fingerprint + f"-{self.space}-{self.places}"
-
-    def latent(self, generator: StyleGenerator, position: float = 1.0) -> Latent:
-        """The code at a position of the path: 0 is the source, 1 the result."""
-        code = self._at(position).to(generator.device, generator.dtype)
-        if self.space == "s":
-            return Latent(s_codes=tuple(latents.split_channels(code, generator)))
-        return Latent(code.view(1, generator.n_latent, generator.style_dim))
-
-    def _at(self, position: float) -> Tensor:
-        """The code (1,M) at a position, interpolated linearly between those of `path`."""
-        if not 0 <= position <= 1:
-            raise ValueError(f"Position must lie between 0 and 1, not {position}.")
-        step = position * self.places[-1]
-        after = next(k for k, place in enumerate(self.places) if place >= step)
-        if self.places[after] == step:
-            return self.path[after : after + 1]
-        first, second = self.places[after - 1 : after + 1]
-        return torch.lerp(
-            self.path[after - 1 : after], self.path[after : after + 1], (step - first) / (second - first)
-        )
 
 
 @torch.no_grad()
@@ -192,18 +145,14 @@ def edit(
     Position may be a list of B values. Raises ValueError outside 0..1.
     """
     (positions,) = spread(position=position)
-    codes = [fitted.latent(generator, one).to_s_codes(generator) for one in positions]
-    yield Step(1, 1, generator.render([torch.cat(rows) for rows in zip(*codes, strict=True)]))
+    yield Step(1, 1, images_at(generator, fitted, positions))
 
 
 @torch.no_grad()
 def edited_latent(generator: StyleGenerator, fitted: Optimised, position: float | list[float]) -> Latent:
     """The code that `edit` renders, so that it can be edited further: in the space that was optimised."""
     (positions,) = spread(position=position)
-    found = [fitted.latent(generator, one) for one in positions]
-    if fitted.space == "s":
-        return Latent(s_codes=tuple(map(torch.cat, zip(*(one.s_codes for one in found), strict=True))))
-    return Latent(torch.cat([one.to_w_plus(generator) for one in found]))
+    return latents_at(generator, fitted, positions)
 
 
 @dataclass(frozen=True, eq=False)
