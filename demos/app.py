@@ -17,6 +17,7 @@ from demos.imagic import tab as imagic
 from demos.inversion import tab as null_text
 from demos.paint_by_example import tab as paint_by_example
 from demos.shared import safety as safety_runs
+from demos.shared.history import History
 from demos.shared.models import Picker
 from demos.shared.panel import BuiltTab
 from demos.shared.recall import Recall
@@ -76,6 +77,8 @@ def create_app(
                 picker = Picker(ctx)
             with gr.Column(scale=2, min_width=200, elem_classes="recall"):
                 recall = Recall(ctx)
+            with gr.Column(scale=1, min_width=120, elem_classes="past"):
+                history = History(ctx, recall.known_models)
         built_tabs: list[BuiltTab] = []
         with gr.Tabs() as tabs:
             for tab in TABS:
@@ -92,5 +95,6 @@ def create_app(
         wire_reuse(tabs, {tab.METHOD: Place(tab.NAME, built) for tab, built in named}, panels)
         built_tabs[0].on_start(demo)
         recall.wire(tabs, picker.name, panels)
+        history.wire(demo, tabs, picker.name, panels)
     ctx.warm()
     return demo.queue(max_size=20)

@@ -18,6 +18,7 @@ from types import ModuleType
 import torch
 from gradio.utils import get_upload_folder
 
+from demos.shared.shelf import OWN_FOLDERS, Shelf
 from textedit_core.models import additions
 from textedit_core.models.diffusion.memory import check
 from textedit_core.models.diffusion.safety import SafetyChecker
@@ -105,7 +106,8 @@ class Context:
     torch's, for all models; "auto" is what the loader takes by itself.  memory: how much of
     the device's memory diffusion models may take, at first; see `use_memory`.  checker: refuses results of
     models from the hub or a folder; None for a host that has not turned it on.  gpu_seconds: on ZeroGPU the
-    time that one run may ask for, while `device` is that of what is not heavy; None elsewhere.
+    time that one run may ask for, while `device` is that of what is not heavy; None elsewhere.  shelf: what
+    pages may show again, by keys.
     """
 
     zoo: ModuleType
@@ -120,6 +122,7 @@ class Context:
     gpu_seconds: int | None = None
     pace: Pace = field(default_factory=Pace)
     stops: Stops = field(default_factory=Stops)
+    shelf: Shelf = field(default_factory=Shelf)
     _models: dict = field(default_factory=dict)
     _memory: list = field(default_factory=list)  # the level chosen on the page, if one was
     _ready: set = field(default_factory=set)
@@ -230,9 +233,9 @@ class Context:
         """A fresh folder for one request's files, under a name nobody can guess; old ones are removed."""
         root = Path(get_upload_folder())
         now = time.time()
-        for old in root.glob("studio-*"):
+        for old in root.glob(f"{OWN_FOLDERS}*"):
             if now - old.stat().st_mtime > DAY:
                 shutil.rmtree(old, ignore_errors=True)
-        fresh = root / f"studio-{secrets.token_hex(16)}"
+        fresh = root / f"{OWN_FOLDERS}{secrets.token_hex(16)}"
         fresh.mkdir(parents=True)
         return fresh

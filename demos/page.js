@@ -66,6 +66,11 @@
     line.append(button);
   };
 
+  // The history lies over the page: a click beside it or Escape closes it.
+  const closeHistory = () => document.querySelector('#history > button.label-wrap.open')?.click();
+  document.addEventListener('click', event => event.target.closest('#history') || closeHistory());
+  document.addEventListener('keydown', event => event.key === 'Escape' && closeHistory());
+
   const refresh = () => {
     name();
     document.querySelectorAll('.runbar').forEach(bar => {

@@ -29,6 +29,15 @@ class MethodPanel(Protocol):
         ...
 
     @property
+    def shown_again(self) -> list[gr.components.Component]:
+        """What is updated where a result that was kept is shown with its settings and its source."""
+        ...
+
+    def finished(self, shown: dict, summary: str = "") -> dict[gr.components.Component, Any]:
+        """Updates that show a result, plain data, with what is said of it as HTML."""
+        ...
+
+    @property
     def source_outputs(self) -> list[gr.components.Component]:
         """The widgets that `with_source` sets."""
         ...

@@ -211,8 +211,7 @@ class Tab(BuiltTab, MethodPanel):
         follow([self.models.input], self.use_presets, self.models, self.widgets, **UNQUEUED)
         if self.examples:
             widgets = self.fields, self.controls, self.from_example, self.models, self.at_first
-            shown = [*self.restore_outputs, *self.result.outputs, self.edit_status, self.preview.html]
-            self.examples.on_pick(*widgets, self.finished_example, shown)
+            self.examples.on_pick(*widgets, self.finished_example, self.shown_again)
         if self.seeds:
             self.seeds.use_from(self.result)
         runs = self.wire_runs()
@@ -359,6 +358,12 @@ class Tab(BuiltTab, MethodPanel):
         set_knobs = {self.controls[name]: gr.update(value=value) for name, value in made.items()}
         row = {self.seeds.mode: "fixed"} if self.seeds else {}  # or the next edit would show another picture
         return set_knobs | row | models | self.result.show(cell)
+
+    @property
+    def shown_again(self) -> list:
+        """What an example with its result sets, and a result from the history."""
+        shown = [*self.result.outputs, self.edit_status, self.preview.html]
+        return list(dict.fromkeys([*self.restore_outputs, *self.source_outputs, *shown]))
 
     @property
     def source_outputs(self) -> list:

@@ -23,6 +23,33 @@ def app(tiny_folder):
     demo.close()
 
 
+@pytest.fixture(scope="session")
+def page(tiny_folder):
+    """The page on the tiny bundle, not served: demo, tabs, places and panels, and what keeps a visit."""
+    from types import SimpleNamespace
+
+    from demos import app
+    from textedit_core.models import zoo
+
+    found = SimpleNamespace()
+
+    class Caught(app.History):
+        def wire(self, *args):
+            found.history = self
+            super().wire(*args)
+
+    def wire_reuse(tabs, places, panels):
+        vars(found).update(tabs=tabs, places=places, panels=panels)
+        app_wires(tabs, places, panels)
+
+    app_wires = app.wire_reuse
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "wire_reuse", wire_reuse)
+        patch.setattr(app, "History", Caught)
+        found.demo = app.create_app(zoo, models=str(tiny_folder), device="cpu")
+    return found
+
+
 @pytest.fixture
 def visitor(app):
     """visitor() -> a client with a session of its own."""
