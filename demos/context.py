@@ -131,7 +131,7 @@ class Context:
 
     def models(self, name: str):
         """The models called `name`, shared by everybody. Nothing is fetched before a part is used."""
-        name = self.named(name).strip()
+        name = self.named(name)
         self.check_allowed(name)
         plain, added = additions.split(name)
         with self._lock:
@@ -188,7 +188,7 @@ class Context:
         """The name of models that was sent, else the default's; ValueError, a sentence, for no text."""
         if name is not None and not isinstance(name, str):
             raise ValueError("Models: choose one of the list, or type the path of a folder.")
-        return name or self.default
+        return (name or "").strip() or self.default
 
     def load(self, name: str, part: str = "diffusion"):
         """The models with this part in memory, fetching what is missing; one load at a time."""
@@ -200,7 +200,7 @@ class Context:
 
     def loaded(self, name: str, part: str = "diffusion") -> bool:
         """Whether this part of these models is in memory, so that reading it fetches nothing."""
-        name = self.named(name).strip()
+        name = self.named(name)
         if additions.split(name)[0] not in self._models:
             return False
         # Where a cached property keeps what it has made; what was added shares all other parts.
@@ -218,8 +218,10 @@ class Context:
         ValueError for an unknown name.
         """
         name, parts = self.named(name), () if part == "diffusion" else (part,)
-        if (name, part) not in self._ready and self.zoo.describe(name, *parts)["local"]:
-            self._ready.add((name, part))
+        if (name, part) not in self._ready:
+            needed = self.zoo.describe(name, *parts)["parts"]
+            if not any(one["fetched"] for one in needed):
+                self._ready.add((name, part))
         return (name, part) in self._ready
 
     def presets(self, name: str, method: str) -> dict:

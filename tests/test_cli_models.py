@@ -37,7 +37,7 @@ def test_models_that_are_none_are_one_sentence(tmp_path, picture, capsys):
         (lora, "is a LoRA, not a model"),
         (damaged, "could not be read"),
         ("somebody/some-model", "cannot be asked about it (HF_HUB_OFFLINE is set)"),
-        (tmp_path / "no.safetensors", "There is no model"),
+        (tmp_path / "no.safetensors", "There is no file"),
     ]:
         flags = ["--models", models, "--image", picture, "--prompt", "a hat", "--out", tmp_path / "out.png"]
         assert main(["edit", "sdedit", *map(str, flags)]) == 2

@@ -57,7 +57,7 @@ def card(ctx: Context, name: str) -> str:
             f"<li>{html.escape(p['repo'])}, {size_words(p['size_gb'])}, "
             f"{html.escape(p['license'] or 'no licence given')}</li>"
             for p in about["parts"]
-            if not p["local"]
+            if p["fetched"]
         )
         parts = (
             f"<ul>{rows}</ul><p>From huggingface.co into the hub cache of the machine running this app.</p>"
@@ -72,7 +72,7 @@ def progress(ctx: Context, name: str, seconds: float = 1.0) -> Iterator[tuple[st
     """
     models = ctx.models(name)
     about = ctx.zoo.describe(models.name)
-    waited = [one["part"] for one in about["parts"] if not one["local"] and one["part"] in models.sources]
+    waited = [one["part"] for one in about["parts"] if one["fetched"] and one["part"] in models.sources]
     sources = [models.sources[part] for part in waited]
     had, wanted, began = sum(one.fetched_bytes() for one in sources), about["fetch_gb"], time.monotonic()
     with ThreadPoolExecutor(1) as pool:

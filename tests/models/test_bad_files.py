@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from demos.context import Context
+from demos.shared.models import card
 from tests.families import write_tiny_family
 from textedit_core.models import zoo
 from textedit_core.models.hub import Repository
@@ -40,6 +41,23 @@ BREAKS = {
     ),
     "cut config": (lambda one: cut(one / "unet" / "config.json"), "config.json could not be read"),
     "wrong family": (inpainting, "an inpainting model"),
+    "truncated text encoder": (
+        lambda one: cut(one / "text_encoder" / "model.safetensors"),
+        "text_encoder could not be read: it is damaged, or was not fetched in full",
+    ),
+    "no object": (lambda one: (one / "unet" / "config.json").write_text("[]"), "it is no JSON object"),
+    "no tokenizer": (
+        lambda one: shutil.rmtree(one / "tokenizer"),
+        "tokenizer could not be read: there is no voc",
+    ),
+    "no length": (
+        lambda one: (one / "tokenizer" / "tokenizer_config.json").unlink(),
+        "tokenizer_config.json tells no model_max_length",
+    ),
+    "no numbers": (
+        lambda one: (one / "scheduler" / "scheduler_config.json").write_text('{"beta_start": "low"}'),
+        "scheduler's configuration has no numbers",
+    ),
 }
 
 
@@ -51,12 +69,41 @@ def test_a_bad_folder_is_a_sentence_and_the_good_models_stay(good, tmp_path, kin
     spoil(bad)
     with pytest.raises(ValueError, match=said) as told:
         ctx.load(str(bad))
-    assert "\n" not in str(told.value) and str(bad) in str(told.value)
+    assert "\n" not in str(told.value) and (str(bad) in str(told.value) or kind == "no numbers")
     assert not ctx.loaded(str(bad))
     assert ctx.load(ctx.default).diffusion is kept
     shutil.rmtree(bad)
     shutil.copytree(good, bad)
     assert torch.equal(ctx.load(str(bad)).diffusion.unet.conv_in.weight, kept.unet.conv_in.weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("", "there is no name; choose toon, sd"),
+        ("models/no.safetensors", "There is no file 'models/no.safetensors' on this machine"),
+        ("~/no.CKPT", "There is no file"),
+        ("https://huggingface.co/a/b-2/tree/main", r"is an address; type a/b-2\."),
+        ("https://civitai.com/models/1", "is an address; fetch the file"),
+        (__file__, r"is no file of models: \.pt, .*\.safetensors"),
+    ],
+)
+def test_a_name_of_nothing_says_what_to_type_and_asks_no_network(monkeypatch, name, said):
+    monkeypatch.setattr("textedit_core.models.hub.look", lambda repo: pytest.fail("the hub was asked"))
+    with pytest.raises(ValueError, match=said):
+        zoo.load(name)
+
+
+def test_a_folder_that_lacks_files_is_not_offered_to_be_fetched(good, tmp_path):
+    bad = shutil.copytree(good, tmp_path / "bad")
+    whole_of(bad)
+    ctx = Context(zoo, str(bad), "cpu")
+    assert ctx.ready(str(bad)) and "will fetch" not in card(ctx, str(bad))
+
+
+def test_a_name_of_spaces_is_the_default(good):
+    ctx = Context(zoo, str(good), "cpu")
+    assert ctx.models("  ") is ctx.models(ctx.default)
 
 
 @pytest.mark.parametrize(

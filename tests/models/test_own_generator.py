@@ -184,7 +184,7 @@ def test_on_the_command_line(folder, tmp_path, capsys):
     assert "fit" not in capsys.readouterr().err, "what was measured is used"
     assert read_png(out).models == name
     assert cli.main(["relevance", "--models", str(folder / "none.pt")]) == 2
-    assert "There is no model" in capsys.readouterr().err
+    assert "There is no file" in capsys.readouterr().err
 
 
 def test_a_sample_of_a_generator_without_a_mean_has_one(folder):

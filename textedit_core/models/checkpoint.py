@@ -41,8 +41,26 @@ def held(path: str | Path) -> Any:
         with _reading, torch.serialization.safe_globals([OPTIONS]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise anything
-        reason = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
-        raise ValueError(f"The weights in {path} could not be read: {reason}.") from error
+        raise ValueError(f"The weights in {path} could not be read: {reason(error)}.") from error
+
+
+DAMAGED = "it is damaged, or was not fetched in full"
+# What libraries say of a file -> what is wrong with it.
+REASONS = {
+    "deserializing header": DAMAGED,
+    "Unable to load weights from checkpoint file": DAMAGED,
+    "PytorchStreamReader": DAMAGED,
+    "Ran out of input": DAMAGED,
+    "Weights only load failed": "it is no file of tensors alone, and nothing else in it is executed",
+}
+
+
+def reason(error: BaseException) -> str:
+    """Why a file could not be read, without a full stop: in words where the library's own say little."""
+    said = str((isinstance(error, OSError) and error.strerror) or error).strip()
+    known = (words for part, words in REASONS.items() if part in said)
+    first = said.split("\n")[0].split(". ")[0].rstrip(".")
+    return next(known, first or DAMAGED)
 
 
 def header(path: str | Path) -> dict[str, str]:

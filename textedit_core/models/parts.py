@@ -50,14 +50,14 @@ class Parts:
     @model_part
     def clip(self) -> Clip:
         """The CLIP model that scores. Raises ValueError where it is missing, incomplete or not reachable."""
-        from transformers import CLIPModel, CLIPTokenizer
+        from transformers import CLIPModel
 
         source = self.source("clip")
         model = source.network(CLIPModel, "", torch.float32).to(self.device)
         images = source.json("preprocessor_config.json")
         return Clip(
             model=model,
-            tokenizer=source.read(CLIPTokenizer.from_pretrained),
+            tokenizer=source.tokenizer(),
             size=model.config.vision_config.image_size,
             mean=torch.tensor(images["image_mean"]),
             std=torch.tensor(images["image_std"]),

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +14,12 @@ from typing import Any
 
 import torch
 
-from textedit_core.models import hub
+from textedit_core.models import checkpoint, hub
 
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # no request in the background of a .bin
 
+MOST_TOKENS = 10**6  # of a prompt; transformers has a larger number where a tokenizer tells none
+NO_OBJECT = "it is no JSON object"
 POSITION_IDS = "embeddings.position_ids"  # 0, 1, 2... in older files: no weights, and not needed
 
 
@@ -72,6 +74,9 @@ class Source:
             if mapping := key_mapping(cls):
                 options["key_mapping"] = mapping
         options |= self._format(part)
+        if self.folder is not None and (names := self._names(part)) and not self._best(names):
+            lacking = ValueError(f"there is no {names[0].rpartition('/')[2]}.safetensors in it")
+            raise ValueError(self._complaint(part, lacking))
         with _silent() if self.is_local() else nullcontext():
             model, info = self.read(cls.from_pretrained, part, output_loading_info=True, **options)
         for kind in ("missing", "unexpected", "mismatched"):
@@ -82,6 +87,19 @@ class Source:
                     f"The weights in {self._where(part)} have {kind} tensors: {', '.join(names[:3])}{more}."
                 )
         return model.eval().requires_grad_(False)
+
+    def tokenizer(self, part: str = "", **options: Any) -> Any:
+        """The CLIPTokenizer of a part. Raises ValueError as `read`, and for one without words or a length,
+        of which transformers makes one that takes every word for the same."""
+        from transformers import CLIPTokenizer
+
+        found = self.read(CLIPTokenizer.from_pretrained, part, **options)
+        if found.vocab_size <= len(found.all_special_tokens):
+            raise ValueError(self._complaint(part, ValueError("there is no vocabulary in it")))
+        if found.model_max_length > MOST_TOKENS:
+            lacking = ValueError("its tokenizer_config.json tells no model_max_length")
+            raise ValueError(self._complaint(part, lacking))
+        return found
 
     def read(self, from_pretrained: Callable[..., Any], part: str = "", **options: Any) -> Any:
         """Call a `from_pretrained`; what goes wrong becomes a ValueError that says which files are needed."""
@@ -115,7 +133,10 @@ class Source:
                 return {}
         file = self.file(path)
         try:
-            return json.loads(file.read_text(encoding="utf-8"))
+            found = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(found, dict):
+                raise ValueError(NO_OBJECT)
+            return found
         except (OSError, ValueError) as error:
             raise ValueError(self._complaint(path, error)) from error
 
@@ -185,13 +206,20 @@ class Source:
 
     def _format(self, part: str) -> dict[str, Any]:
         """The options of a `from_pretrained` for the best files that there are of this part."""
-        start = f"{part}/" if part else ""
-        names = [name for name in self.weights if name.startswith(start) and "/" not in name[len(start) :]]
-        for file in (file for name in names for file in self._files(name)):
-            if self._find(file) or self._subfolder(file) in self.listed:
-                half = {"variant": "fp16"} if ".fp16" in file else {}
-                return {"use_safetensors": ".safetensors" in file} | half
+        if file := self._best(self._names(part)):
+            half = {"variant": "fp16"} if ".fp16" in file else {}
+            return {"use_safetensors": ".safetensors" in file} | half
         return {"use_safetensors": None if self.bin else True}
+
+    def _names(self, part: str) -> list[str]:
+        """The names of the weights of a part."""
+        start = f"{part}/" if part else ""
+        return [name for name in self.weights if name.startswith(start) and "/" not in name[len(start) :]]
+
+    def _best(self, names: Sequence[str]) -> str:
+        """The best of the files that may hold these weights, on this machine or listed; "" for none."""
+        files = (file for name in names for file in self._files(name))
+        return next((file for file in files if self._find(file) or self._subfolder(file) in self.listed), "")
 
     def _fetched(self) -> Iterator[int]:
         """The bytes of each weight file of a listed repository that loading it takes."""
@@ -245,7 +273,7 @@ class Source:
                 f"The disk has no room for {self._where(part)} (about {self.gigabytes():.2g} GB in all): "
                 "free some, or name another disk's folder in HF_HOME."
             )
-        reason = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
+        reason = checkpoint.reason(error)
         if self.folder is None and not self.is_local():
             return (
                 f"{self._where(part)} is not here and could not be fetched from the Hugging Face "

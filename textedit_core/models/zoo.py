@@ -34,9 +34,9 @@ from textedit_core.models.diffusion.upscaler import Upscaler
 from textedit_core.models.diffusion.upscaler import load as load_upscaler
 from textedit_core.models.enlarger import Enlarger, load_enlarger
 from textedit_core.models.parts import model_part
-from textedit_core.models.source import Source
+from textedit_core.models.source import NO_OBJECT, Source
 from textedit_core.models.style.files import PRETRAINED, PUBLISHED, StyleModels, file_sources, folder_sources
-from textedit_core.models.style.naming import is_generator
+from textedit_core.models.style.naming import ENDINGS, is_generator
 
 BUNDLES = Path(__file__).parents[1] / "weights"
 EXAMPLE_WEIGHTS = ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "image_encoder/model")
@@ -275,8 +275,10 @@ def describe(name: str | Path, *parts: str) -> dict[str, Any]:
     """What the named parts of models need (diffusion and clip unless given); asks what `load` asks.
 
     Nothing is fetched. Returns {"name", "title", "family", "license", "local", "size_gb", "fetch_gb",
-    "parts"}, each part {"part", "repo", "size_gb", "license", "local"}. `family` is "" where none is known by
-    name. `fetch_gb` is what would still be fetched. Raises ValueError as `load`.
+    "parts"}, each part {"part", "repo", "size_gb", "license", "local", "fetched"}. `family` is "" where none
+    is known by name. A part is "local" where its files are on this machine, and would be "fetched" where they
+    are not and it is no folder, for a folder that lacks files cannot be completed. `fetch_gb` is what would
+    still be fetched. Raises ValueError as `load`.
     """
     models = load(name)
     without = models.base or models
@@ -294,6 +296,8 @@ def describe(name: str | Path, *parts: str) -> dict[str, Any]:
     ]
     if models.additions is not None and "diffusion" in chosen:
         found += map(_of_addition, models.additions.items, models.additions.sources)
+    for one in found:
+        one["fetched"] = not one["local"] and not Path(one["repo"]).exists()
     return {
         "name": models.name,
         "title": HUB_TITLES.get(without.name) or models.manifest.get("name") or _title(without),
@@ -303,7 +307,7 @@ def describe(name: str | Path, *parts: str) -> dict[str, Any]:
         "license": models.license,
         "local": all(part["local"] for part in found),
         "size_gb": round(sum(part["size_gb"] for part in found), 3),
-        "fetch_gb": round(sum(part["size_gb"] for part in found if not part["local"]), 3),
+        "fetch_gb": round(sum(part["size_gb"] for part in found if part["fetched"]), 3),
         "parts": found,
     }
 
@@ -329,7 +333,7 @@ def fetching(name: str | Path, *parts: str) -> list[str]:
         f"fetching {_named(part['repo'], about['title'])}, {part['size_gb']:.2g} GB, licence "
         f"{part['license'] or 'not given'}"
         for part in about["parts"]
-        if not part["local"] and not Path(part["repo"]).exists()
+        if part["fetched"]
     ]
     file = additions.split(name)[0]
     if single_file.is_file(file):
@@ -357,13 +361,30 @@ def folder_of(name: str | Path) -> Path | None:
         found = folder.is_dir()
     except (OSError, RuntimeError):  # too long for a path, or the home of an unknown user
         found = False
-    if not found:
-        names = ", ".join(NAMES)
-        raise ValueError(
-            f"There is no model {str(name)[:200]!r}: choose {names}, or the path of a folder or "
-            "of a .safetensors file, or type owner/name, a repository of the Hugging Face hub."
-        )
+    if not found or not name:
+        raise ValueError(_nowhere(str(name)))
     return folder
+
+
+def _nowhere(name: str) -> str:
+    """What to type in place of a name that is none of models, of a file or of a folder."""
+    wanted = (
+        f"choose {', '.join(NAMES)}, or the path of a folder or of a .safetensors file, or type owner/name, "
+        "a repository of the Hugging Face hub."
+    )
+    if not name:
+        return f"Models: there is no name; {wanted}"
+    if page := re.match(r"https?://huggingface\.co/([\w.-]+/[\w.-]+)", name):
+        return f"Models: {name[:200]} is an address; type {page[1]}."
+    if re.match(r"\w+://", name):
+        return f"Models: {name[:200]} is an address; fetch the file, and type its path."
+    if _is_named_as_weights(name):
+        return f"There is no file {name[:200]!r} on this machine."
+    return f"There is no model {name[:200]!r}: {wanted}"
+
+
+def _is_named_as_weights(name: str) -> bool:
+    return name.lower().endswith((*single_file.SUFFIXES, *ENDINGS))
 
 
 def _generator_file(name: str | Path) -> Path | None:
@@ -390,7 +411,7 @@ def _file_sources(file: Path) -> dict[str, Source]:
 def _repository(name: str | Path) -> str | None:
     """The name of a repository of the hub, where this is one and neither a name in NAMES nor a path here."""
     text = str(name).strip()
-    if text in NAMES or not hub.is_id(text) or Path(text).exists():
+    if text in NAMES or not hub.is_id(text) or _is_named_as_weights(text) or Path(text).exists():
         return None
     return text
 
@@ -528,6 +549,9 @@ def _words(text: str) -> dict[str, None]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if not isinstance(found, dict):
+            raise ValueError(NO_OBJECT)
+        return found
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} could not be read: {error}.") from error

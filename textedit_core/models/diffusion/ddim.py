@@ -43,7 +43,10 @@ class Schedule:
         beta schedule, a prediction type, a spacing; and for zero terminal SNR without v-prediction.
         """
         _check_scheduler(config)
-        alphas_cumprod = torch.cumprod(1 - _betas(config), dim=0)
+        try:
+            alphas_cumprod = torch.cumprod(1 - _betas(config), dim=0)
+        except (TypeError, RuntimeError) as error:  # a text in place of a number
+            raise ValueError("The scheduler's configuration has no numbers where betas are told.") from error
         prediction = config.get("prediction_type", "epsilon")
         if prediction not in ("epsilon", "v_prediction"):
             raise ValueError(

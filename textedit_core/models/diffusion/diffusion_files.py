@@ -32,18 +32,18 @@ def load(source: Source, dtype: torch.dtype) -> LatentDiffusion:
 
     # These take seconds to import: what is wrong with the model is said before.
     from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
     of_vae = torch.float32 if xl and _overflows(source, dtype) else dtype
     return LatentDiffusion(
         unet=source.network(UNet2DConditionModel, "unet", dtype),
         vae=source.network(AutoencoderKL, "vae", of_vae),
         text_encoder=source.network(CLIPTextModel, "text_encoder", dtype),
-        tokenizer=source.read(CLIPTokenizer.from_pretrained, "tokenizer"),
+        tokenizer=source.tokenizer("tokenizer"),
         schedule=schedule,
         fingerprint=f"{source.fingerprint()}-{dtype}",
         text_encoder_2=(source.network(CLIPTextModelWithProjection, "text_encoder_2", dtype) if xl else None),
-        tokenizer_2=source.read(CLIPTokenizer.from_pretrained, "tokenizer_2") if xl else None,
+        tokenizer_2=source.tokenizer("tokenizer_2") if xl else None,
         zeros_for_empty=xl and bool(index.get("force_zeros_for_empty_prompt", True)),
     )
 

@@ -78,7 +78,7 @@ def shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
         with safe_open(path, framework="pt") as held:
             return {name: tuple(held.get_slice(name).get_shape()) for name in held.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise ValueError(f"The weights in {path} could not be read: {error}.") from error
+        raise ValueError(f"The weights in {path} could not be read: {checkpoint.reason(error)}.") from error
 
 
 def load(source: Source, dtype: torch.dtype) -> LatentDiffusion:
@@ -89,15 +89,13 @@ def load(source: Source, dtype: torch.dtype) -> LatentDiffusion:
     Raises ValueError, one sentence, for a damaged file, for one of another kind, and for one of SD 2.x that
     does not say whether it predicts noise or velocity.
     """
-    from transformers import CLIPTokenizer
-
     path = Path(source.repo) / source.weights[0]
     family = family_of(shapes_of(path), str(path))
     told = _told(path)
     # Those of OpenCLIP pad with token 0, "!".
     pads = {"sd1": ({},), "sd2": ({"pad_token": "!"},), "sdxl": ({}, {"pad_token": "!"})}[family]
     words = tokenizer_source(path)
-    tokenizers = [words.read(CLIPTokenizer.from_pretrained, **pad) for pad in pads]
+    tokenizers = [words.tokenizer(**pad) for pad in pads]
     state = checkpoint.part(_read(path), "")
     xl = family == "sdxl"
     of_vae = torch.float32 if xl and dtype is torch.float16 else dtype

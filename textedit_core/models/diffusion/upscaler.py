@@ -172,14 +172,14 @@ def load(source: Source, device: torch.device, dtype: torch.dtype) -> Upscaler:
 
     # These take seconds to import: what is wrong with the model is said before.
     from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTextModel
 
     overflows = dtype is torch.float16 and source.json("vae/config.json").get("force_upcast", True)
     return Upscaler(
         unet=source.network(UNet2DConditionModel, "unet", dtype).to(device),
         vae=source.network(AutoencoderKL, "vae", torch.float32 if overflows else dtype).to(device),
         text_encoder=source.network(CLIPTextModel, "text_encoder", dtype).to(device),
-        tokenizer=source.read(CLIPTokenizer.from_pretrained, "tokenizer"),
+        tokenizer=source.tokenizer("tokenizer"),
         schedule=schedule,
         low_res=low_res,
         fingerprint=f"{source.fingerprint()}-{dtype}",

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from textedit_core.models.checkpoint import fill, options, read
 from textedit_core.models.parts import Parts, model_part
 from textedit_core.models.source import Source
+from textedit_core.models.style import naming
 from textedit_core.models.style.encoders import E4e, load_e4e
 from textedit_core.models.style.identity import IRSE50, load_identity
 from textedit_core.models.style.mapper import load_mapper
@@ -224,6 +225,8 @@ def file_sources(file: Path, source: Callable[[str, tuple[str, ...]], Source]) -
     """
     if file.suffix == PICKLE and not is_generator(file):
         raise ValueError(f"{file} is no network that stylegan2-ada-pytorch has saved: {ADVICE}.")
+    if file.suffix not in naming.ENDINGS:
+        raise ValueError(f"{file} is no file of models: {', '.join(naming.ENDINGS)} are read.")
     if not is_generator(file):
         raise ValueError(
             f"{file} is no StyleGAN2 generator that can be read: its file names no {MARK}, "
