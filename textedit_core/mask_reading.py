@@ -40,8 +40,13 @@ class MaskReading:
         return self.image.histogram()[255] / (self.image.width * self.image.height)
 
     def __str__(self) -> str:
-        percent = 100 * self.share
-        return f"{self.kind}, {f'{percent:.1f}' if 0 < percent < 1 else f'{percent:.0f}'} % of the picture"
+        return f"{self.kind}, {of_picture(self.share)}"
+
+
+def of_picture(share: float) -> str:
+    """A share from 0 to 1 in words: "13 % of the picture", one below a percent with a digit more."""
+    percent = 100 * share
+    return f"{percent:.1f} % of the picture" if 0 < percent < 1 else f"{percent:.0f} % of the picture"
 
 
 def read(image: Image.Image) -> MaskReading:
@@ -61,6 +66,8 @@ def read(image: Image.Image) -> MaskReading:
             return MaskReading(alpha, LAYER)
         if least < 128 and least < most:
             return _by_alpha(rgba, alpha)
+        if most < 250 and rgba.getcolors(1):  # a translucent brush that has been everywhere
+            return MaskReading(_above(alpha, 0.5), LAYER)
         image = rgba
     is_palette = image.mode == "P"
     colours = image.convert("RGB")

@@ -2,13 +2,13 @@
 
 import gradio as gr
 
-from demos.compare.contenders import BY_NAME, LARGE, SDEDIT_KNOBS, SEED, offered, painting_values
+from demos.compare.contenders import BY_NAME, LARGE, SDEDIT_KNOBS, SEED, offered
 from demos.context import Context
 from demos.shared import knobs, painting
 from demos.shared.checks import SIZINGS, image_problem, models_problem, prompt_problem, text_problem
 from demos.shared.events import follow
 from demos.shared.marks import HIDDEN, UNQUEUED
-from demos.shared.mask import follow_source, painting_editor
+from demos.shared.mask import MaskBox, empty_canvas
 from demos.shared.prompt import PromptBox, source_prompt_box
 from demos.shared.sent import as_sent
 from demos.shared.source import SourceBox, source_image
@@ -22,7 +22,13 @@ AT_FIRST = ("sdedit", "imagic")
 FETCHED = {"diffusion": "at the top of the page", "paint_by_example": "on the Paint by Example tab"}
 NO_PROMPT = "Write the prompt: what should the edited picture show?"
 NO_SOURCE_PROMPT = "Write the source prompt: {} starts from what the source shows now."
+CANVAS_HEIGHT = "min(50vh, 520px)"
 KNOBS = {"seed": SEED} | SDEDIT_KNOBS.knobs | LARGE.knobs
+
+
+def with_canvas(values: dict) -> dict:
+    """What an example sets: its picture to be painted on too."""
+    return values | {"mask": empty_canvas(values["image"])}
 
 
 class Asking:
@@ -46,11 +52,6 @@ class Asking:
         ticked = [name for name in AT_FIRST if name in names] or names[:1]
         self.methods = gr.CheckboxGroup(choices, value=ticked, label="Methods", elem_id=f"{METHOD}-methods")
         as_sent(self.methods)  # the validator judges it
-        shown = self.paints(self.ctx.default)
-        title = "Mask and exemplar, for Paint by Example"
-        look = {"visible": shown or UNSEEN, "elem_id": f"{METHOD}-painting"}
-        with gr.Accordion(title, open=False, **look) as self.painting:
-            self.draw_painting()
         self.seed = knobs.control(SEED, elem_id=f"{METHOD}-seed")
         with gr.Accordion("Settings of SDEdit", open=False):
             self.sdedit = SDEDIT_KNOBS.widgets(self.ctx.presets(self.ctx.default, "sdedit"))
@@ -58,20 +59,21 @@ class Asking:
             self.large = LARGE.widgets({})
 
     def draw_painting(self) -> None:
-        """Mask and exemplar; all other settings are those that the Paint by Example tab has at first."""
-        self.mask = painting_editor(
-            label="Mask: paint over what is to change",
-            height=340,
-            elem_id=f"{METHOD}-mask",
-            elem_classes="painting",
-        )
-        self.upload_mask = gr.UploadButton(
-            "Upload a mask (white: repaint)", file_types=["image"], size="sm", elem_id=f"{METHOD}-upload-mask"
-        )
-        self.mask_note = gr.HTML(label="About the mask", elem_id=f"{METHOD}-mask-note")
-        self.exemplar = source_image(
-            190, label="Exemplar", elem_id=f"{METHOD}-exemplar", elem_classes="source"
-        )
+        """Mask and exemplar; all other settings are those that the Paint by Example tab has at first.
+
+        Drawn where there is room for the canvas, above the results.
+        """
+        title, seen = "Mask and exemplar, for Paint by Example", self.paints(self.ctx.default)
+        look = {"open": False, "visible": seen or UNSEEN, "elem_id": f"{METHOD}-painting"}
+        with gr.Accordion(title, **look) as self.painting, gr.Row(elem_classes="result"):
+            with gr.Column(scale=3, min_width=260):
+                self.mask_box = MaskBox(self.ctx, METHOD, CANVAS_HEIGHT)
+            with gr.Column(scale=1, min_width=120, elem_classes="seen"):
+                self.exemplar = source_image(
+                    190, label="Exemplar", elem_id=f"{METHOD}-exemplar", elem_classes="source"
+                )
+                self.mask_box.draw_preview()
+        self.mask = self.mask_box.editor
 
     def choices(self, models: str) -> list[tuple[str, str]]:
         """The tick boxes: what the models can run."""
@@ -151,7 +153,7 @@ class Asking:
 
     def painting_problems(self, values: dict) -> dict[str, str]:
         """What is wrong with the mask or the exemplar."""
-        given = painting_values({name: values[name] for name in ("image", "mask", "exemplar")})
+        given = painting.with_defaults({name: values[name] for name in ("image", "mask", "exemplar")})
         mask = next(iter(painting.mask_problems(given).values()), "")
         exemplar = next(iter(painting.exemplar_problems(given).values()), "")
         return {name: words for name, words in (("mask", mask), ("exemplar", exemplar)) if words}
@@ -179,12 +181,12 @@ class Asking:
 
     def wire(self) -> None:
         """Examples, what the models can run, the mask."""
-        self.source.examples.on_pick(self.fields, {}, lambda values: values)
+        self.source.examples.on_pick(self.fields, {}, with_canvas)
         follow([self.methods.change], self.open_painting, self.methods, self.painting, **HIDDEN)
         offers = [self.methods, self.painting]
         follow([self.models.change], self.use_models, [self.models, self.methods], offers, **HIDDEN)
         follow([self.models.input], self.use_presets, self.models, list(self.sdedit.values()), **UNQUEUED)
-        follow_source(METHOD, self.source.image, self.upload_mask, [self.mask, self.mask_note])
+        self.mask_box.wire(self.source.image, self.models, {})
 
     def open_painting(self, ticked: list[str]) -> dict:
         """Unfold mask and exemplar when a method that needs them is ticked."""

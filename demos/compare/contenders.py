@@ -136,9 +136,3 @@ def offered(ctx: Context, models: str) -> list[Contender]:
     except (ValueError, OSError):
         return []
     return [one for one in CONTENDERS if all(part in sources for part in one.parts)]
-
-
-def painting_values(values: dict) -> dict:
-    """What the checks of mask and exemplar look at: the tools of their own tab at the defaults."""
-    known = painting.TOOLS.knobs | painting.CROP.knobs | paint_by_example.VIEW.knobs
-    return {name: knob.default for name, knob in known.items()} | values

@@ -63,7 +63,8 @@ class CompareTab(BuiltTab, MethodPanel):
         self.button, self.status = self.bar.button, self.bar.status
 
     def draw_answer(self) -> None:
-        """The table and who is best at a weight, then A beside B."""
+        """Where a mask is painted, the table and who is best at a weight, then A beside B."""
+        self.asking.draw_painting()
         self.rows = gr.State([])
         self.empty = gr.HTML(invitation(FIRST_STEPS), label="Invitation")
         self.table = gr.HTML(js_on_load=SELECT_JS, label="Methods compared", elem_id=f"{METHOD}-table")
@@ -95,7 +96,15 @@ class CompareTab(BuiltTab, MethodPanel):
         event = cleared.then(
             self.compare,
             inputs_kwargs=inputs,
-            outputs=[self.status, self.table, self.best, self.best_of, self.empty, self.rows],
+            outputs=[
+                self.status,
+                self.table,
+                self.best,
+                self.best_of,
+                self.empty,
+                self.rows,
+                self.asking.painting,
+            ],
             validator=validator(
                 self.ctx,
                 list(inputs),
@@ -139,12 +148,13 @@ class CompareTab(BuiltTab, MethodPanel):
 
         `source_prompt` is what the source shows, `prompt` what the edits are to show, `methods` the names of
         the rows.
-        `mask` and `exemplar` are for paint_by_example alone: the mask {"background": None, "layers": [FILE],
-        "composite": None}. Each method has the presets of the models; what was computed before is taken from
+        `mask` and `exemplar`, picture files, are for paint_by_example alone: the mask white where it is to be
+        repainted. Each method has the presets of the models; what was computed before is taken from
         the cache. Returns the status, the table and who is best, as HTML; /compare_pair gives the pictures.
         """
         ticked = [one for one in offered(self.ctx, values["models"]) if one.name in values["methods"]]
         rows, folder = [], self.ctx.folder()
+        yield {self.asking.painting: gr.update(open=False)}  # the table comes where the canvas was
         with self.ctx.stops.running(request.session_hash) as stop:
             for number, one in enumerate(ticked):
                 left = [other.title for other in ticked[number:]]

@@ -1,5 +1,7 @@
 """The Paint by Example tab: paint where, give a picture of what; λ says how closely it is followed."""
 
+from collections.abc import Iterator
+
 import gradio as gr
 
 from demos.context import Context
@@ -9,12 +11,12 @@ from demos.shared import knobs, painting
 from demos.shared.checks import image_problem, models_problem
 from demos.shared.events import follow
 from demos.shared.examples import ExampleStrip
-from demos.shared.marks import HIDDEN, note
+from demos.shared.marks import HIDDEN, UNQUEUED, note
 from demos.shared.mask import MaskBox, canvas
 from demos.shared.part import PartNote
 from demos.shared.results import ResultPanel
 from demos.shared.source import source_image
-from demos.shared.tab import Tab
+from demos.shared.tab import Run, Tab
 
 NAME, METHOD = "Paint by Example", "paint_by_example"
 FIRST_STEPS = (
@@ -24,6 +26,30 @@ FIRST_STEPS = (
 )
 SHOWN = ("guidance_scale", "structure")
 REGION = ("grow", "context", "feather")
+PICTURES = {"source": "Source", "masked": "Masked", "exemplar": "Exemplar", "edit": "Edit"}
+MASK, RESULT = "mask", "result"  # the tabs of what is painted on and of what comes out
+CANVAS_HEIGHT = "min(60vh, 620px)"
+
+
+class TabbedResult(ResultPanel):
+    """A result in a tab of its own among `views`, which opens with it."""
+
+    def __init__(self, views: gr.Tabs, *args, **options) -> None:
+        self.views = views
+        super().__init__(*args, **options)
+
+    @property
+    def outputs(self) -> list:
+        """Every component that `show` may update."""
+        return [*super().outputs, self.views]
+
+    def show(self, result: dict) -> dict:
+        """Updates that put a result on the page, and open its tab."""
+        return super().show(result) | self.opened()
+
+    def opened(self) -> dict:
+        """Updates that open its tab."""
+        return {self.views: gr.Tabs(selected=RESULT)}
 
 
 def build(ctx: Context, models: gr.Dropdown) -> "PaintTab":
@@ -38,11 +64,11 @@ class PaintTab(Tab):
     left_out = "its source image, mask and exemplar: add those again"
     about_edit = """Repaint the masked part of an image after an example picture.
 
-`mask` is an editor's value; from a program {"background": None, "layers": [FILE], "composite": None}, FILE a
-picture of the source's shape, white where it is to be repainted. `exemplar_left` to `exemplar_bottom` cut
-the exemplar, in percent. Returns the edited picture at the source's size (a PNG with its settings as text;
-outside of the mask it is the source), the settings as JSON, the scores, the source beside the edit, the
-source, what of it was masked, and the exemplar as it is seen."""
+`mask` is a picture file of the source's shape: white, painted or labelled where it is to be repainted; or an
+editor's value, {"background": None, "layers": [FILE, ...], "composite": None}. `exemplar_left` to
+`exemplar_bottom` cut the exemplar, in percent. Returns the edited picture at the source's size (a PNG with
+its settings as text; outside of the mask it is the source), the settings as JSON, the scores, the source
+beside the edit, the source, what of it was masked, and the exemplar as it is seen."""
 
     # --- drawing ------------------------------------------------------------------------------------------
 
@@ -62,24 +88,33 @@ source, what of it was masked, and the exemplar as it is seen."""
             with gr.Column(min_width=120):
                 self.exemplar = ExemplarBox(METHOD)
         self.examples = ExampleStrip(METHOD)
-        self.mask = MaskBox(self.ctx, METHOD)
-        with gr.Accordion("Mask tools", open=False):
-            self.draw_knobs(["grow"], presets)
-            self.mask.draw_tools(self.controls["grow"])
-        with gr.Accordion("Crop of the exemplar", open=False):
-            self.exemplar.draw_crop()
-        with gr.Row(elem_classes="pair seen"):
-            self.mask.draw_preview()
-            self.exemplar.draw_preview()
         self.draw_knobs(SHOWN, presets)
         self.draw_seeds()
+        with gr.Accordion("Crop of the exemplar", open=False):
+            self.exemplar.draw_crop()
         with gr.Accordion("Sampling settings", open=False):
-            self.draw_knobs([name for name in self.view.edit_knobs if name not in self.controls], presets)
+            elsewhere = {"grow", *self.controls}
+            self.draw_knobs([name for name in self.view.edit_knobs if name not in elsewhere], presets)
 
     def draw_answer(self) -> ResultPanel:
-        """The slider, with source, what was masked, exemplar and edit beside it."""
-        pictures = {"source": "Source", "masked": "Masked", "exemplar": "Exemplar", "edit": "Edit"}
-        return ResultPanel(self.view, FIRST_STEPS, pictures)
+        """The mask, as large as the result, in a tab beside it."""
+        with gr.Tabs(elem_classes="views", elem_id=f"{METHOD}-views") as views:
+            with gr.Tab("Mask", id=MASK, render_children=True):
+                self.draw_mask(self.ctx.presets(self.ctx.default, METHOD))
+            with gr.Tab("Result", id=RESULT):
+                return TabbedResult(views, self.view, FIRST_STEPS, PICTURES)
+
+    def draw_mask(self, presets: dict) -> None:
+        """The canvas, what of mask and exemplar is used beside it, and the tools below."""
+        with gr.Row(elem_classes="result"):
+            with gr.Column(scale=3, min_width=260):
+                self.mask = MaskBox(self.ctx, METHOD, CANVAS_HEIGHT)
+            with gr.Column(scale=1, min_width=120, elem_classes="seen"):
+                self.mask.draw_preview()
+                self.exemplar.draw_preview()
+        with gr.Row(elem_classes="tools"):
+            self.draw_knobs(["grow"], presets)
+            self.mask.draw_tools(self.controls["grow"])
 
     # --- what is asked ------------------------------------------------------------------------------------
 
@@ -109,6 +144,11 @@ source, what of it was masked, and the exemplar as it is seen."""
         """An example's mask becomes strokes on its picture."""
         return values | {"mask": canvas(values["image"], values.get("mask"))}
 
+    def finish(self, run: Run) -> Iterator[dict]:
+        """The steps are shown where the result will be."""
+        yield self.result.opened()
+        yield from super().finish(run)
+
     # --- Recall -------------------------------------------------------------------------------------------
 
     @property
@@ -133,6 +173,8 @@ source, what of it was masked, and the exemplar as it is seen."""
         """What Tab wires, and the two previews."""
         super().wire()
         follow([self.image.change], self.say_image, self.image, self.image_note, **HIDDEN)
+        given = [self.image.upload, self.image.clear, self.mask.upload.upload]
+        gr.on(given, lambda: gr.Tabs(selected=MASK), None, self.result.views, **UNQUEUED)
         self.mask.wire(self.image, self.models, {name: self.controls[name] for name in REGION})
         self.exemplar.wire()
 

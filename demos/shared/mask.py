@@ -3,7 +3,9 @@
 from typing import Any
 
 import gradio as gr
+from gradio.components.image_editor import EditorData
 from PIL import Image
+from pydantic import ConfigDict, model_validator
 
 from demos.context import Context
 from demos.shared import painting
@@ -13,15 +15,31 @@ from demos.shared.part import load_part
 from demos.shared.pictures import picture
 from demos.shared.sent import altered, lenient
 from demos.shared.uploads import opened
-from textedit_core import images
+from textedit_core import images, mask_reading
 
-FRAMED = "Blue is repainted; the orange frame is the part of the picture that the model sees."
-EMPTY = "Paint over what is to change, or upload a mask under Mask tools."
+REPAINTED = "What is blue is repainted: {}."
+FRAMED = "The orange frame is the part of the picture that the model sees."
+NO_SOURCE = "Add the source image first, or pick an example: it can then be painted on here."
+EMPTY = "Paint over what is to change, or upload a mask."
+BRUSH = (f"#{bytes(painting.TINT).hex()}", painting.OPACITY)
 KEPT = 64  # strokes of everybody that wait to be read
 
 
+class MaskData(EditorData):
+    """The value of an editor; or a file, as a program sends it, as the only layer of one."""
+
+    model_config = ConfigDict(title="ImageData")
+
+    @model_validator(mode="before")
+    @classmethod
+    def of_file(cls, value: Any) -> Any:
+        """{"path": ...} is a layer; what is neither is left as it is."""
+        is_file = isinstance(value, dict) and "path" in value and "layers" not in value
+        return {"background": None, "layers": [value], "composite": None} if is_file else value
+
+
 def painting_editor(**look) -> gr.ImageEditor:
-    """An editor whose value is what was painted: its layers, each a path or a file's bytes; white only.
+    """An editor whose value is what was painted: its layers, each a path or a file's bytes; one colour only.
 
     Gradio's own component drops the strokes once they have been read, but a validator reads them before the
     handler does; and it decodes uploads itself, where the core answers damaged ones in a sentence.
@@ -34,7 +52,7 @@ def painting_editor(**look) -> gr.ImageEditor:
         transforms=(),
         sources=(),
         canvas_size=(painting.EDITOR_SIDE, painting.EDITOR_SIDE),
-        brush=gr.Brush(default_size=40, colors=["#ffffff"], color_mode="fixed"),
+        brush=gr.Brush(default_size=28, colors=[BRUSH], default_color=BRUSH, color_mode="fixed"),
         eraser=gr.Eraser(default_size=40),
         **look,
     )
@@ -49,7 +67,7 @@ def painting_editor(**look) -> gr.ImageEditor:
         found = editor.blob_storage.get(payload.id)
         return [layer for layer in found.layers if layer] if found else []
 
-    return altered(editor, preprocess=layers, data_model=lenient(editor.data_model))
+    return altered(editor, preprocess=layers, data_model=lenient(MaskData))
 
 
 def canvas(source: str | None, mask: str | Image.Image | None = None) -> dict | None:
@@ -73,7 +91,7 @@ def empty_canvas(image: str | None) -> dict | None:
 def masked_canvas(image: str | None, mask: str) -> tuple:
     """The editor's value with an uploaded mask on it, and what it was read as or what is wrong, as HTML."""
     if not image:
-        return gr.skip(), note("Add the source image first, then its mask.", "problem")
+        return gr.skip(), note(NO_SOURCE, "problem")
     try:
         reading = images.read_mask(mask, "Mask")
         return canvas(image, reading.image), note(f"The uploaded mask was read as: {reading}.")
@@ -94,36 +112,39 @@ def follow_source(name: str, image: gr.Image, upload: gr.UploadButton, outputs: 
 
 
 class MaskBox:
-    """The editor and all about it; `draw_tools` and `draw_preview` are called where those are to stand."""
+    """The editor and all about it; `draw_tools` and `draw_preview` are called where those are to stand.
 
-    def __init__(self, ctx: Context, method: str) -> None:
+    Without `draw_tools` the mask is used as it is painted.
+    """
+
+    def __init__(self, ctx: Context, method: str, height: str) -> None:
         self.ctx, self.method = ctx, method
+        self.tools: dict = {}
+        self.grow: gr.components.Component | None = None
         self.editor = painting_editor(
             label="Mask: paint over what is to change",
-            height=400,
+            height=height,
             buttons=["fullscreen"],
             elem_id=f"{method}-mask",
             elem_classes="painting",
         )
+        self.hint = gr.HTML(note(NO_SOURCE), label="About the mask", elem_id=f"{method}-mask-hint")
         self.note = gr.HTML(label="About the uploaded mask", elem_id=f"{method}-mask-note")
-        self.hint = gr.HTML(label="About the mask", elem_id=f"{method}-mask-hint")
-        self.mend = gr.Button("Grow the mask", size="sm", visible=False, elem_id=f"{method}-mend")
+        with gr.Row(elem_classes="offers"):
+            self.upload = gr.UploadButton(
+                "Upload a mask", file_types=["image"], size="sm", elem_id=f"{method}-upload-mask"
+            )
+            self.mend = gr.Button("Grow the mask", size="sm", visible=False, elem_id=f"{method}-mend")
         self.growth = gr.State(None)
 
     def draw_tools(self, grow: gr.components.Component) -> None:
-        """Upload, and the tools beside `grow`, the method's own."""
+        """The tools beside `grow`, the method's own."""
         self.grow = grow
-        self.upload = gr.UploadButton(
-            "Upload a mask (white: repaint)",
-            file_types=["image"],
-            size="sm",
-            elem_id=f"{self.method}-upload-mask",
-        )
         self.tools = painting.TOOLS.widgets({})
 
     def draw_preview(self) -> None:
         """The mask as it will be used, over the source."""
-        look = {"height": 180, "min_width": 110, "elem_id": f"{self.method}-preview"}
+        look = {"height": 180, "min_width": 110, "elem_id": f"{self.method}-repainted"}
         self.preview = picture("Repainted here", **look)
 
     @property
@@ -143,13 +164,15 @@ class MaskBox:
             outputs=[self.preview, self.hint, self.mend, self.growth],
             **HIDDEN,
         )
-        self.mend.click(lambda growth: growth, self.growth, self.grow, **HIDDEN)
+        if self.grow is not None:
+            self.mend.click(lambda growth: growth, self.growth, self.grow, **HIDDEN)
 
     def show(self, *, models: str, **values):
         """Lay the mask over the source, and say where it is outside of what the model was trained on."""
+        values = painting.with_defaults(values)
         try:
             if not values["image"] or not painting.touched(values):
-                words = note(EMPTY if values["image"] else "")
+                words = note(EMPTY if values["image"] else NO_SOURCE)
                 yield None, words, gr.update(visible=False), None
                 return
             yield self.look(values, None)
@@ -159,8 +182,10 @@ class MaskBox:
             yield None, note(str(error), "hint"), gr.update(visible=False), None
 
     def look(self, values: dict, model) -> tuple[Image.Image, str, dict, float | None]:
-        """The preview, its advice, and the growth that the button offers."""
+        """The preview, its share and advice, and the growth that the button offers."""
         seen = painting.preview(values, model)
-        grow = gr.update(visible=seen.grow is not None, value=f"Grow the mask by {seen.grow or 0:g} %")
-        words = note(seen.advice, "hint") or note(FRAMED if seen.framed else "")
+        offered = seen.grow is not None and self.grow is not None
+        grow = gr.update(visible=offered, value=f"Grow the mask by {seen.grow or 0:g} %")
+        share = REPAINTED.format(mask_reading.of_picture(seen.share))
+        words = note(f"{share} {FRAMED}" if seen.framed else share) + note(seen.advice, "hint")
         return seen.picture, words, grow, seen.grow

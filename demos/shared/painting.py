@@ -20,6 +20,7 @@ PREVIEW_SIDE = 480
 EXEMPLAR_SIDE = 224  # of the preview
 NEARLY_ALL = 0.95  # share of the picture that a mask may not reach
 TINT, FRAME = (59, 110, 245), (217, 119, 6)
+OPACITY = 0.5  # of what is painted on the canvas, so that what lies below is seen
 
 
 def place(size: tuple[int, int]) -> masks.Box:
@@ -30,7 +31,7 @@ def place(size: tuple[int, int]) -> masks.Box:
 
 
 def on_canvas(picture: Image.Image, mask: Image.Image | None = None) -> tuple[Image.Image, list[Image.Image]]:
-    """A picture on the canvas, and a mask of its size as what is painted there: white, else transparent.
+    """A picture on the canvas, and a mask of its size as what the brush would paint there.
 
     The canvas is always the same square: on one that changes its size the editor puts layers elsewhere.
     """
@@ -40,7 +41,7 @@ def on_canvas(picture: Image.Image, mask: Image.Image | None = None) -> tuple[Im
     if mask is None:
         return ground, []
     layer = Image.new("RGBA", ground.size)
-    layer.paste("white", where, images.scaled_mask(mask, size))
+    layer.paste((*TINT, round(255 * OPACITY)), where, images.scaled_mask(mask, size))
     return ground, [layer]
 
 
@@ -129,6 +130,12 @@ def exemplar_of(values: dict, side: int = EXEMPLAR_SIDE) -> Image.Image:
     return squared(picture, side, **CROP.arguments(values))
 
 
+def with_defaults(values: dict) -> dict:
+    """The values of widgets, and the default of every tool and knob that has no widget."""
+    known = TOOLS.knobs | CROP.knobs | KNOBS
+    return {name: knob.default for name, knob in known.items()} | values
+
+
 # --- what the page shows before an edit -------------------------------------------------------------------
 
 
@@ -143,9 +150,14 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Preview:
-    """The mask over the source, framed or not, advice if there is any, and the growth that would mend it."""
+    """The mask over the source and its share of it, from 0 to 1.
+
+    framed: whether a frame shows the part that is worked on.  advice: if there is any.  grow: what would
+    mend the mask.
+    """
 
     picture: Image.Image
+    share: float
     framed: bool = False
     advice: str = ""
     grow: float | None = None
@@ -160,8 +172,10 @@ def preview(values: dict, model: PaintByExample | None) -> Preview:
     size = _small(source.size)
     mask = mask_of(values, source.size, size)
     given = {name: KNOBS[name].check(values[name]) for name in ("grow", "context", "feather")}
+    used = grown(mask, given["grow"])
+    share = masks.coverage(used)
     if model is None:
-        return Preview(overlaid(source, grown(mask, given["grow"]), None))
+        return Preview(overlaid(source, used, None), share)
     scale = max(size) / max(source.size)
     canvas = Canvas(max(1, round(model.size * scale)), max(1, int(model.latent_scale * scale)))
     small = images.native_tensor(source.resize(size))
@@ -169,7 +183,8 @@ def preview(values: dict, model: PaintByExample | None) -> Preview:
     tiny = masks.coverage(region.mask) < paint_by_example.SMALLEST
     where = None if region.where == (0, 0, *size) else region.where
     return Preview(
-        overlaid(source, grown(mask, given["grow"]), where),
+        overlaid(source, used, where),
+        share,
         where is not None,
         paint_by_example.advice(region) or "",
         growth(canvas, small, mask, given) if tiny else None,

@@ -49,7 +49,7 @@ def stroke(page) -> None:
     page.mouse.move(x, y + 10, steps=8)
     page.mouse.move(x + 60, y, steps=8)
     page.mouse.up()
-    expect(page.locator("#paint_by_example-preview img")).to_be_visible()
+    expect(page.locator("#paint_by_example-repainted img")).to_be_visible()
 
 
 def test_a_stroke_is_previewed_and_repainted(visit, picture, tmp_path):

@@ -226,6 +226,11 @@ def test_one_value_alone(paint, share):
     assert str(read_mask(Image.new("RGBA", (9, 7)))) == "painted layer, 0 % of the picture"
 
 
+@pytest.mark.parametrize("alpha", [127, 128, 102])
+def test_a_translucent_layer_that_is_painted_all_over_is_all_of_it(alpha):
+    assert read_mask(Image.new("RGBA", (9, 7), (59, 110, 245, alpha))).share == 1
+
+
 def test_a_small_share_is_told_with_its_digit():
     dot = Image.new("L", (SIDE, SIDE))
     dot.paste(255, (0, 0, 8, 8))

@@ -9,16 +9,18 @@ from PIL import Image
 
 from demos.compare import contenders
 from demos.compare import runs as compare
-from demos.compare.asking import Asking
+from demos.compare.asking import Asking, with_canvas
 from demos.compare.tab import CompareTab
 from demos.context import Context
 from textedit_core.models import zoo
 
 
 def asked_by(folder) -> Asking:
-    """The left third of the tab where the models in a folder are chosen."""
+    """What the tab asks where the models in a folder are chosen."""
     with gr.Blocks():
-        return Asking(Context(zoo, str(folder), "cpu"), gr.Dropdown())
+        asking = Asking(Context(zoo, str(folder), "cpu"), gr.Dropdown())
+        asking.draw_painting()
+    return asking
 
 
 def test_mask_and_exemplar_are_asked_only_where_the_models_can_use_them(tiny_folder, tmp_path):
@@ -65,6 +67,13 @@ def test_what_is_still_to_be_fetched_is_said_with_the_place_of_its_button(tiny_f
     ):
         said = asking.methods_problem(str(tiny_folder), [name])
         assert f"press Fetch and load {place}" in said and said.endswith(".")
+
+
+def test_the_picture_of_an_example_can_be_painted_on_at_once(tmp_path):
+    Image.new("RGB", (64, 48), "red").save(path := tmp_path / "red.png")
+    values = with_canvas({"image": str(path), "prompt": "a red square"})
+    assert values["prompt"] and values["mask"]["background"].getpixel((320, 320))[:3] == (255, 0, 0)
+    assert values["mask"]["layers"] == []
 
 
 @pytest.fixture

@@ -130,6 +130,13 @@ def test_masks_of_any_size_and_kind_agree(client, asked, drawn):
     assert found == plain
 
 
+def test_a_program_may_send_a_mask_as_a_plain_file(client, asked, drawn):
+    plain = edit(client, asked())["Settings"]["knobs"]["mask_sha256"]
+    assert edit(client, asked(mask=handle_file(drawn())))["Settings"]["knobs"]["mask_sha256"] == plain
+    with pytest.raises(Exception, match=r"mask: Mask: .* cannot be told from the rest"):
+        edit(client, asked(mask=asked()["image"]))
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
@@ -239,6 +246,7 @@ def test_the_editor_shows_a_mask_on_its_canvas_and_reads_it_back(picture, drawn,
     assert value["background"].getbbox() == (0, 74, 640, 566), "a wide picture in the middle"
     value["layers"][0].save(path := tmp_path / "layer.png")
     mask = painting.painted([str(path)], SIZE, SIZE)
+    assert value["layers"][0].getpixel((320, 320)) == (59, 110, 245, 128), "as the brush paints, translucent"
     assert mask.getbbox() == BOX and painting.touched(tools(mask=[path.read_bytes()]))
     assert not painting.touched(tools(mask=[])) and painting.touched(tools(mask=[], mask_invert=True))
 
@@ -260,6 +268,7 @@ def test_a_tiny_mask_is_told_and_the_growth_that_mends_it_is_enough(picture, dra
     model = painting.Canvas(400, 8)
     values = tools(image=picture(1, (400, 400)), mask=[drawn((200, 200, 230, 230), (400, 400))])
     seen = painting.preview(values, model)
+    assert seen.share == pytest.approx(30 * 30 / 400**2, rel=0.1)
     assert "0.6 % of the part" in seen.advice and seen.grow == 45
     assert painting.preview(values | {"grow": seen.grow}, model).advice == ""
     assert "0." in painting.preview(values | {"grow": seen.grow - 5}, model).advice or (
