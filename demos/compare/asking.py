@@ -22,7 +22,6 @@ AT_FIRST = ("sdedit", "imagic")
 FETCHED = {"diffusion": "at the top of the page", "paint_by_example": "on the Paint by Example tab"}
 NO_PROMPT = "Write the prompt: what should the edited picture show?"
 NO_SOURCE_PROMPT = "Write the source prompt: {} starts from what the source shows now."
-CANVAS_HEIGHT = "min(50vh, 520px)"
 KNOBS = {"seed": SEED} | SDEDIT_KNOBS.knobs | LARGE.knobs
 
 
@@ -67,7 +66,7 @@ class Asking:
         look = {"open": False, "visible": seen or UNSEEN, "elem_id": f"{METHOD}-painting"}
         with gr.Accordion(title, **look) as self.painting, gr.Row(elem_classes="result"):
             with gr.Column(scale=3, min_width=260):
-                self.mask_box = MaskBox(self.ctx, METHOD, CANVAS_HEIGHT)
+                self.mask_box = MaskBox(self.ctx, METHOD)
             with gr.Column(scale=1, min_width=120, elem_classes="seen"):
                 self.exemplar = source_image(
                     190, label="Exemplar", elem_id=f"{METHOD}-exemplar", elem_classes="source"

@@ -28,7 +28,6 @@ SHOWN = ("guidance_scale", "structure")
 REGION = ("grow", "context", "feather")
 PICTURES = {"source": "Source", "masked": "Masked", "exemplar": "Exemplar", "edit": "Edit"}
 MASK, RESULT = "mask", "result"  # the tabs of what is painted on and of what comes out
-CANVAS_HEIGHT = "min(60vh, 620px)"
 
 
 class TabbedResult(ResultPanel):
@@ -61,6 +60,7 @@ class PaintTab(Tab):
     """A source, a mask painted on it, an exemplar; no prompt and no preparation."""
 
     view, title = runs.VIEW, NAME
+    result: TabbedResult
     left_out = "its source image, mask and exemplar: add those again"
     about_edit = """Repaint the masked part of an image after an example picture.
 
@@ -96,7 +96,7 @@ beside the edit, the source, what of it was masked, and the exemplar as it is se
             elsewhere = {"grow", *self.controls}
             self.draw_knobs([name for name in self.view.edit_knobs if name not in elsewhere], presets)
 
-    def draw_answer(self) -> ResultPanel:
+    def draw_answer(self) -> TabbedResult:
         """The mask, as large as the result, in a tab beside it."""
         with gr.Tabs(elem_classes="views", elem_id=f"{METHOD}-views") as views:
             with gr.Tab("Mask", id=MASK, render_children=True):
@@ -108,7 +108,7 @@ beside the edit, the source, what of it was masked, and the exemplar as it is se
         """The canvas, what of mask and exemplar is used beside it, and the tools below."""
         with gr.Row(elem_classes="result"):
             with gr.Column(scale=3, min_width=260):
-                self.mask = MaskBox(self.ctx, METHOD, CANVAS_HEIGHT)
+                self.mask = MaskBox(self.ctx, METHOD)
             with gr.Column(scale=1, min_width=120, elem_classes="seen"):
                 self.mask.draw_preview()
                 self.exemplar.draw_preview()

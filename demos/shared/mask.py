@@ -22,6 +22,7 @@ FRAMED = "The orange frame is the part of the picture that the model sees."
 NO_SOURCE = "Add the source image first, or pick an example: it can then be painted on here."
 EMPTY = "Paint over what is to change, or upload a mask."
 BRUSH = (f"#{bytes(painting.TINT).hex()}", painting.OPACITY)
+HEIGHT = "min(60vh, 620px, calc(100vw + 40px))"  # a phone is higher than its canvas needs
 KEPT = 64  # strokes of everybody that wait to be read
 
 
@@ -117,13 +118,13 @@ class MaskBox:
     Without `draw_tools` the mask is used as it is painted.
     """
 
-    def __init__(self, ctx: Context, method: str, height: str) -> None:
+    def __init__(self, ctx: Context, method: str) -> None:
         self.ctx, self.method = ctx, method
         self.tools: dict = {}
         self.grow: gr.components.Component | None = None
         self.editor = painting_editor(
-            label="Mask: paint over what is to change",
-            height=height,
+            label="Mask",
+            height=HEIGHT,
             buttons=["fullscreen"],
             elem_id=f"{method}-mask",
             elem_classes="painting",
