@@ -1,89 +1,168 @@
-"""python -m studies.pick_examples --out demos/examples/imagic: the portraits the app offers.
+"""python -m studies.pick_examples: the portraits and prompts that the app offers, of edits that work.
 
-Held-out scenes with prompts that the models can follow: a candidate is kept only if the attribute classifier
-reads the asked attribute in an Imagic result with the preset, and most of the other attributes as they were.
-The eta that did it stands with the example. What --out lists already stays, and is added to.
+Held-out edits of the closed and the open world in turn, each made as a click on it and on Edit makes it: at
+the models' preset and seed 0. One is kept where the attribute classifier reads what is asked, at least 8 in
+10 of the other attributes read as they should, the identity network knows the person, and the picture comes
+near the true answer. At most a few of one attribute, so that the examples differ. The label says the edit in
+words. Compare offers those of Prompt-to-Prompt that Imagic makes too.
+
+The folder of a method is written anew. `python -m studies.example_results` then makes the finished results.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from textedit_core.method import load
-from textedit_core.methods import imagic, sdedit
+from demos import examples
 from textedit_core.models import zoo
+from textedit_core.request import request, run
 from textedit_core.steps import last
-from textedit_core.toon.classifier import load_classifier
-from textedit_core.toon.edits import held_out_edits, score
+from textedit_core.toon.classifier import AttributeClassifier, load_classifier
+from textedit_core.toon.edits import ToonEdit, held_out_edits, score
 from textedit_core.toon.render import render
 
 log = logging.getLogger(__name__)
 
 PIXELS = 256
-KEPT_UNASKED = 0.75
-STRENGTHS = (0.6, 0.7, 0.8)
-ETAS = (0.7, 0.8, 0.9, 1.0, 1.1)
+COUNTS = {"imagic": 12, "prompt_to_prompt": 8, "text2live": 4}
+TOLD = ("prompt_to_prompt", "text2live")  # those that take a source prompt
+COMPARED = 4
+LEAST_UNASKED, LEAST_IDENTITY, LEAST_PSNR = 0.8, 0.5, 17.0  # shares, a cosine, dB to the true answer
+REMOVED = {"glasses": "Remove the glasses", "beard": "Shave the beard"}
+WORDS = {
+    "mood": "Make them {}",
+    "glasses": "Add {}",
+    "beard": "Add a {}",
+    "top": "Change the hair to {}",
+    "hair_color": "Make the hair {}",
+    "clothes_color": "Make the clothes {}",
+    "background": "Make the background {}",
+}
+VERBS = {
+    "winking": "Make them wink",
+    "screaming": "Make them scream",
+    "crying": "Make them cry",
+    "grimacing": "Make them grimace",
+    "tongue out": "Stick the tongue out",
+    "eyepatch": "Add an eyepatch",
+    "upright": "Hold the head upright",
+    "tilted left": "Tilt the head left",
+    "tilted right": "Tilt the head right",
+    "close-up": "Come closer",
+}
+WORN = {"sun hat", "beanie", "cat hat", "earflap hat", "hijab", "turban", "flower crown"}
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=12)
-    parser.add_argument("--each", type=int, default=3, help="at most so many of one attribute")
-    parser.add_argument("--candidates", type=int, default=120)
+    parser.add_argument("--out", type=Path, default=examples.HERE, help="the folder of all examples")
+    parser.add_argument("--method", choices=[*COUNTS, "compare"], help="this method alone")
+    parser.add_argument("--each", type=int, default=2, help="at most so many of one attribute")
+    parser.add_argument("--candidates", type=int, default=64, help="edits to try at most")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    options.out.mkdir(parents=True, exist_ok=True)
     models = zoo.load("toon")
-    classifier = load_classifier(zoo.folder_of("toon"), models.diffusion.size)
-    index = options.out / "index.json"
-    found: list[dict] = json.loads(index.read_text()) if index.exists() else []
-    known = {row["prompt"] for row in found}
-    for edit in held_out_edits(options.candidates):
-        enough = sum(row["asked"] == edit.asked for row in found) >= options.each
-        if len(found) >= options.count or enough or edit.prompt in known:
-            continue
-        eta = working_eta(models, classifier, edit) if promising(models, classifier, edit) else None
-        log.info("%s: %s", edit.prompt, "left" if eta is None else f"kept, eta {eta}")
-        if eta is not None:
-            name = f"{len(found) + 1:02d}.png"
-            write_source(edit, options.out / name)
-            label = f"{edit.asked.replace('_', ' ')}: {getattr(edit.wanted, edit.asked)}"
-            row = {"image": name, "label": label, "prompt": edit.prompt, "asked": edit.asked}
-            found.append(row | {"knobs": {"eta": eta}})
-            index.write_text(json.dumps(found, indent=1) + "\n")
+    folder = zoo.folder_of("toon")
+    assert folder is not None
+    classifier = load_classifier(folder, models.diffusion.size)
+    for method, count in COUNTS.items():
+        if options.method in (None, method):
+            write(method, pick(models, classifier, method, count, options), options.out / method)
+    if options.method in (None, "compare"):
+        write_compared(models, classifier, options.out)
 
 
-def promising(models, classifier, edit) -> bool:
-    """Whether SDEdit, the quicker method, draws what is asked at some strength: the models know it."""
-    image, preset = edit.source(models.diffusion.size), models.presets["sdedit"]
-    pictures = [
-        last(sdedit.edit(models.diffusion, image, edit.prompt, **preset | {"strength": strength}))
-        for strength in STRENGTHS
-    ]
-    return any(score(edit, picture, classifier)[0]["asked"] for picture in pictures)
+def candidates(count: int) -> Iterator[ToonEdit]:
+    """Held-out edits of both worlds in turn."""
+    both = (held_out_edits(count // 2, world=world) for world in ("closed", "open"))
+    return itertools.chain.from_iterable(zip(*both, strict=True))
 
 
-def working_eta(models, classifier, edit) -> float | None:
-    """The smallest eta at which Imagic, with the preset, makes the edit and keeps the rest."""
-    fit, settings = load("imagic").split(models.presets["imagic"])
-    model, image = models.diffusion, edit.source(models.diffusion.size)
-    fitted = last(imagic.fit(model, image, edit.prompt, **fit))
-    pictures = last(imagic.edit(model, fitted, **settings | {"eta": list(ETAS)}))
-    for eta, result in zip(ETAS, score(edit, pictures, classifier), strict=True):
-        if result["asked"] and result["unasked"] >= KEPT_UNASKED:
-            return eta
-    return None
+def pick(
+    models: zoo.Models,
+    classifier: AttributeClassifier,
+    method: str,
+    count: int,
+    options: argparse.Namespace,
+) -> list[ToonEdit]:
+    """The first `count` candidates that the method makes."""
+    found: list[ToonEdit] = []
+    for edit in candidates(options.candidates):
+        if len(found) == count:
+            break
+        if sum(one.asked == edit.asked for one in found) < options.each:
+            kept = works(models, classifier, method, edit)
+            log.info("%s, %s: %s", method, label(edit), "kept" if kept else "left")
+            found += [edit] if kept else []
+    return found
 
 
-def write_source(edit, path: Path) -> None:
-    """The portrait as a PNG four times the models' size, for the eye."""
-    render(edit.scene, PIXELS).save(path, optimize=True)
+def inputs(edit: ToonEdit, method: str) -> dict[str, Any]:
+    """What the page sends for it."""
+    before, after = edit.captions
+    texts = {"source_prompt": before, "prompt": after} if method in TOLD else {"prompt": edit.prompt}
+    return {"image": render(edit.before.look, PIXELS)} | texts
+
+
+def works(models: zoo.Models, classifier: AttributeClassifier, method: str, edit: ToonEdit) -> bool:
+    """Whether the method makes the edit at its preset and seed 0, and keeps the rest and the person."""
+    picture = last(run(request(method, models, inputs(edit, method)))).edited
+    side = models.diffusion.size
+    if picture.shape[-1] != side:  # a method that works at the picture's own size
+        picture = picture.unflatten(2, (side, -1)).unflatten(4, (side, -1)).mean(dim=(3, 5))
+    (found,) = score(edit, picture, classifier)
+    same = models.identity.similarity(picture, edit.source(side)).item()
+    return bool(
+        found["asked"]
+        and found["unasked"] >= LEAST_UNASKED
+        and found["psnr_answer"] >= LEAST_PSNR
+        and same >= LEAST_IDENTITY
+    )
+
+
+def label(edit: ToonEdit) -> str:
+    """The edit in words."""
+    value = getattr(edit.wanted, edit.asked)
+    if value == "none":
+        return REMOVED[edit.asked]
+    if edit.asked == "top" and value in WORN:
+        return f"Put on a {value}"
+    return VERBS.get(value) or WORDS[edit.asked].format(value)
+
+
+def write(method: str, edits: list[ToonEdit], folder: Path) -> None:
+    """The portraits, four times as large as the models' pictures for the eye, and index.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("[0-9][0-9].png"):
+        old.unlink()
+    rows = []
+    for number, edit in enumerate(edits, start=1):
+        asked = inputs(edit, method)
+        name = f"{number:02d}.png"
+        asked.pop("image").save(folder / name, optimize=True)
+        rows.append({"image": name, "label": label(edit), "fields": asked})
+    (folder / "index.json").write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def write_compared(models: zoo.Models, classifier: AttributeClassifier, out: Path) -> None:
+    """Of Prompt-to-Prompt's examples those that Imagic makes too, by the pictures that lie there."""
+    told = {row["label"]: row for row in json.loads((out / "prompt_to_prompt" / "index.json").read_text())}
+    rows: list[dict[str, Any]] = []
+    for edit in candidates(64):
+        row = told.get(label(edit))
+        mine = row and row["fields"] == {k: v for k, v in inputs(edit, TOLD[0]).items() if k != "image"}
+        if row and mine and len(rows) < COMPARED and works(models, classifier, "imagic", edit):
+            rows.append(row | {"image": f"../prompt_to_prompt/{row['image']}"})
+    (out / "compare").mkdir(parents=True, exist_ok=True)
+    (out / "compare" / "index.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":
