@@ -206,7 +206,7 @@ def test_the_command_goes_on_from_a_bundle_and_refuses_what_fell(tmp_path, caplo
     monkeypatch.setattr(toon, "measure", lambda *_: next(scores))
     out = tmp_path / "run"
     words = ["toon", "--out", str(out), "--start", str(SHIPPED), "--open", "--scenes", "12", "--large", "6",
-             "--held-out", "4", "--samples", "2", "--threads", "1"]  # fmt: skip
+             "--held-out", "4", "--samples", "2", "--threads", "1", "--busy"]  # fmt: skip
     steps = trained_steps()
     with pytest.raises(SystemExit) as ended:
         command.main([*words, "--only", "vae,enlarger", "--minutes", "0.03"])
@@ -228,6 +228,10 @@ def test_the_command_goes_on_from_a_bundle_and_refuses_what_fell(tmp_path, caplo
     )
     assert not torch.equal(before.vae.decoder.conv_out.weight, after.vae.decoder.conv_out.weight)
     assert after.vae.config.scaling_factor == before.vae.config.scaling_factor
+    known, kept = zoo.load(SHIPPED).paint_by_example.vae, models.paint_by_example.vae
+    assert torch.equal(known.decoder.conv_out.weight, kept.decoder.conv_out.weight), (
+        "it has not learned the new one"
+    )
 
 
 def trained_steps() -> int:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
 from torch import nn
 
 from textedit_core.models import zoo
@@ -15,8 +16,8 @@ from textedit_core.toon.classifier import AttributeClassifier
 from textedit_core.toon.exemplar_data import Boxed, Folder, draw
 from textedit_core.toon.parts import held_out_part_edits, part_boxes
 from textedit_core.toon.portraits import World
-from textedit_core.training import bundle, evaluate, exemplar_scores, paint_by_example
-from textedit_core.training.loop import Budget
+from textedit_core.training import bundle, evaluate, exemplar_scores, paint_by_example, vae
+from textedit_core.training.loop import Budget, trained
 from textedit_core.training.shared import Training
 
 log = logging.getLogger(__name__)
@@ -65,10 +66,16 @@ class ExampleParts(Training):
         return self._load(PART, paint_by_example.build(unet, clip))
 
     def write_example(self, folder: Path) -> None:
-        """The folder paint_by_example/ of a bundle, where it is trained, with a copy of the autoencoder."""
+        """The folder paint_by_example/ of a bundle, where it is trained, with the autoencoder it knows."""
         if (self.out / PART / "state.pt").exists():
             painter = self.painter()
-            bundle.write_paint_by_example(folder / PART, painter.unet, painter.encoder, self.vae())
+            bundle.write_paint_by_example(folder / PART, painter.unet, painter.encoder, self.known_vae())
+
+    def known_vae(self) -> AutoencoderKL:
+        """The autoencoder whose latents it knows: that of the bundle begun from, until it is trained on."""
+        held = vae.held_autoencoder(self.out / "vae", self.size)
+        begun, now = self.begun_history().get(PART), trained(self.out / PART)
+        return held if held is not None and begun and now and begun["steps"] == now["steps"] else self.vae()
 
     @torch.no_grad()
     def _preview_example(self, painter: paint_by_example.Painter, step: int) -> None:

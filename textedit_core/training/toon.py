@@ -295,10 +295,14 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
 
     def history(self) -> dict[str, dict[str, int]]:
         """{"steps", "seconds"} of every part, of those too that only helped to make a bundle begun from."""
+        known = {state.parent.name: trained(state.parent) for state in self.out.glob("*/state.pt")}
+        found = self.begun_history() | {part: facts for part, facts in known.items() if facts}
+        return dict(sorted(found.items()))
+
+    def begun_history(self) -> dict[str, dict[str, int]]:
+        """The same of the bundle that this training began from; {} where it began anew."""
         path = self.out / HISTORY
-        earlier = json.loads(path.read_text()) if path.exists() else {}
-        folders = [state.parent for state in self.out.glob("*/state.pt")]
-        return dict(sorted((earlier | {folder.name: trained(folder) for folder in folders}).items()))
+        return json.loads(path.read_text()) if path.exists() else {}
 
     def _empty_clip(self) -> CLIPModel:
         return clip.build(self.size, len(self.tokenizer), MAX_LENGTH)
