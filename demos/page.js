@@ -5,6 +5,31 @@
     : picture.closest('.block').querySelector('label')?.textContent.trim() || 'Picture';
   const name = () => document.querySelectorAll('.block img[alt=""]').forEach(p => p.alt = named(p));
 
+  const shown = element => element.getClientRects().length > 0;
+
+  // --- with the keyboard -----------------------------------------------------------------------------------
+
+  const unfolds = () => document.querySelectorAll('button.label-wrap').forEach(
+    button => button.setAttribute('aria-expanded', String(button.classList.contains('open'))));
+  document.addEventListener('click', event => event.target.closest('button.label-wrap') && setTimeout(unfolds));
+
+  const run = () => [...document.querySelectorAll('.runbar .run button')].find(shown);
+  document.addEventListener('keydown', event => {  // ahead of a field's own Enter
+    if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey) || !run()) return;
+    event.preventDefault();
+    event.stopPropagation();
+    run().click();
+  }, true);
+
+  const first = () => [...document.querySelectorAll('.asking button, .asking input, .about a')].find(shown);
+  const skips = Object.assign(document.createElement('nav'), {className: 'skips', ariaLabel: 'Skip'});
+  for (const [text, target] of [['Skip to the source', first], ['Skip to the run button', run]]) {
+    const link = Object.assign(document.createElement('a'), {href: '#', textContent: text});
+    link.addEventListener('click', event => { event.preventDefault(); target()?.focus(); });
+    skips.append(link);
+  }
+  document.body.prepend(skips);
+
   // --- the run bars ---------------------------------------------------------------------------------------
 
   const say = (bar, kind, text) => {  // a line of its own below gradio's, written only when it changes
@@ -41,8 +66,10 @@
 
   const jump = error => {
     const block = error.closest('.block');
-    for (let at = block.parentElement; at; at = at.parentElement)  // unfold what it is folded away in
+    for (let at = block.parentElement; at; at = at.parentElement) {  // unfold what it is folded away in
       at.parentElement?.querySelector(':scope > button.label-wrap:not(.open)')?.click();
+      if (at.role === 'tabpanel' && !shown(at)) document.getElementById(`${at.id}-button`)?.click();
+    }
     block.scrollIntoView({block: 'center'});
     block.querySelector('textarea, input:not([type=file]), button')?.focus({preventScroll: true});
   };
@@ -73,8 +100,9 @@
 
   const refresh = () => {
     name();
+    unfolds();
     document.querySelectorAll('.runbar').forEach(bar => {
-      if (bar.offsetParent === null && getComputedStyle(bar).position !== 'fixed') return;
+      if (!shown(bar)) return;
       say(bar, 'place', waiting(bar));
       complain(bar);
     });

@@ -151,7 +151,13 @@ def _add_flags(parser: _Parser, command: str, name: str) -> None:
         add("--face", metavar="POINTS", help=f"{of_face} the picture shows them, 'x,y x,y x,y x,y'")
         if command == "edit":
             add("--paste", metavar="PNG", help="write --image with the edited --face put back here")
-    _add_knobs(parser, {**how.knobs, **(SAMPLE if how.latent else {})})
+    _add_knobs(parser, {**how.knobs, **(SAMPLE if how.latent else {})}, _toon_presets(name))
+
+
+def _toon_presets(method: str) -> dict[str, Any]:
+    """The values of knobs that the models have which run where no others are named."""
+    file = Path(__file__).parent / "weights" / "toon" / "presets.json"
+    return json.loads(file.read_text(encoding="utf-8")).get(method, {}) if file.is_file() else {}
 
 
 def _add_measuring_flags(parser: _Parser) -> None:
@@ -164,11 +170,13 @@ def _add_measuring_flags(parser: _Parser) -> None:
     _add_knobs(parser, {name: how.knobs[name] for name in how.fit_knobs})
 
 
-def _add_knobs(parser: _Parser, known: Mapping[str, Any]) -> None:
-    """A flag for each knob."""
+def _add_knobs(parser: _Parser, known: Mapping[str, Any], suited: Mapping[str, Any] = {}) -> None:
+    """A flag for each knob; its help tells the default, and where that differs toon's preset, in `suited`."""
     for knob_name, knob in known.items():
         about = ": ".join(part for part in (knob.label, knob.knob.help) if part)
-        about = f"{about} ({knob.expected}; default {knob.default})".replace("%", "%%")
+        preset = suited.get(knob_name, knob.default)
+        of_toon = f", for toon {preset}" if preset != knob.default else ""
+        about = f"{about} ({knob.expected}; default {knob.default}{of_toon})".replace("%", "%%")
         if knob.type is bool:  # --knob alone switches it on
             parser.add_argument(_flag(knob_name), metavar="VALUE", help=about, nargs="?", const="true")
         else:

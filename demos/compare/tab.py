@@ -13,6 +13,7 @@ from demos.context import MODEL_LANE, STOP_LANE, Context
 from demos.shared import knobs
 from demos.shared.checks import guarded, sentence, validator
 from demos.shared.events import ended, follow
+from demos.shared.leave_out import may_leave_out
 from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, UNQUEUED, bar, note
 from demos.shared.mask import canvas
 from demos.shared.panel import BuiltTab, MethodPanel
@@ -94,7 +95,7 @@ class CompareTab(BuiltTab, MethodPanel):
         clear = [self.button.click, self.asking.prompt.text.submit]
         cleared = gr.on(clear, None, None, self.status, js="() => ''", **HIDDEN)
         event = cleared.then(
-            self.compare,
+            may_leave_out(self.compare, inputs),
             inputs_kwargs=inputs,
             outputs=[
                 self.status,

@@ -99,7 +99,7 @@ beside the edit, the source, what of it was masked, and the exemplar as it is se
     def draw_answer(self) -> TabbedResult:
         """The mask, as large as the result, in a tab beside it."""
         with gr.Tabs(elem_classes="views", elem_id=f"{METHOD}-views") as views:
-            with gr.Tab("Mask", id=MASK, render_children=True):
+            with gr.Tab("Mask", id=MASK, elem_id=f"{METHOD}-mask-view", render_children=True):
                 self.draw_mask(self.ctx.presets(self.ctx.default, METHOD))
             with gr.Tab("Result", id=RESULT):
                 return TabbedResult(views, self.view, FIRST_STEPS, PICTURES)

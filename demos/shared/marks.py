@@ -15,7 +15,7 @@ EVERY_CLICK = HIDDEN | {"trigger_mode": "multiple"}
 
 SELECT_JS = """
 element.addEventListener('click', event => {
-  const button = event.target.closest('[data-cell]');
+  const button = event.target.closest('.tile')?.querySelector('[data-cell]');  // its caption counts too
   if (!button) return;
   element.querySelectorAll('[data-cell]').forEach(b => b.setAttribute('aria-pressed', String(b === button)));
   trigger('select', {index: Number(button.dataset.cell), value: button.dataset.cell});

@@ -12,6 +12,7 @@ from demos.shared.cells import grid, ranking, status, sweep_problems
 from demos.shared.cellview import CellView
 from demos.shared.checks import guarded, validator
 from demos.shared.events import ended, follow
+from demos.shared.leave_out import may_leave_out
 from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, UNQUEUED, bar, note
 from demos.shared.sent import as_sent
 from demos.shared.view import MethodView
@@ -150,7 +151,7 @@ class SweepPanel:
         inputs = self.tab.inputs | more
         outputs = [self.status, self.grid, self.chart, self.cells, self.sheet, self.archive]
         return button.click(
-            handler,
+            may_leave_out(handler, inputs),
             inputs_kwargs=inputs,
             outputs=[*outputs, self.downloads, self.picked.body],
             api_name=f"{self.view.name}_{name}",

@@ -19,6 +19,7 @@ from demos.shared.checks import SIZINGS, guarded, validator
 from demos.shared.events import follow
 from demos.shared.examples import ExampleStrip
 from demos.shared.fit import FitPanel, FitProgress
+from demos.shared.leave_out import may_leave_out
 from demos.shared.marks import HIDDEN, UNQUEUED, bar, note
 from demos.shared.panel import BuiltTab, MethodPanel
 from demos.shared.present import present
@@ -226,11 +227,13 @@ class Tab(BuiltTab, MethodPanel):
             inputs = self.inputs | self.before_stop | self.watching
             options = self.run_options("prepare", self.about_prepare, inputs, self.fit.status)
             outputs = [*self.fit_outputs, self.preview.html]
-            events.append(self.fit.button.click(self.prepare, outputs=outputs, **options))
+            prepare = may_leave_out(self.prepare, inputs)
+            events.append(self.fit.button.click(prepare, outputs=outputs, **options))
         inputs = self.inputs | self.extra | self.before_stop | self.watching
         options = self.run_options("edit", self.about_edit, inputs, self.edit_status)
         started = self.before_edit(self.triggers)
-        events.append(started.then(self.edit, outputs=self.run_outputs, **options))
+        edit = may_leave_out(self.edit, inputs)
+        events.append(started.then(edit, outputs=self.run_outputs, **options))
         asked = {"api_name": f"{self.view.name}_stop", "show_progress": "hidden", **STOP_LANE}
         self.bar.wire_stop(self.ctx.stops, [*events, *self.wire_again()], **asked)
         return events

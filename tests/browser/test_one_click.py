@@ -63,7 +63,7 @@ def test_the_page_opens_finished_and_one_click_shows_another_result(toon, chromi
         expect(page.locator("#imagic-edit-status")).to_contain_text("came with the example")
         expect(page.locator("#imagic-prompt textarea")).to_have_value("a person with sunglasses")
         start = time.monotonic()
-        tile(page, "imagic", 4).click()
+        page.locator("#imagic-examples .tile").nth(4).locator(".caption").click()  # as its picture
         expect(edited).to_have_attribute("src", re.compile("05-edit"))
         clicked = time.monotonic() - start
         expect(page.get_by_label("number input for Eta")).to_have_value("0.7")

@@ -54,8 +54,12 @@ def stroke(page) -> None:
 
 def test_a_stroke_is_previewed_and_repainted(visit, picture, tmp_path):
     page = opened(visit, picture)
-    page.locator("#paint_by_example-edit").click()
+    page.locator("#paint_by_example-views").get_by_role("tab", name="Result").click()
+    expect(page.locator("#paint_by_example-mask")).to_be_hidden()
+    page.keyboard.press("Control+Enter")
+    page.get_by_role("button", name="Go there").click()
     expect(page.get_by_text("it is empty; paint over what is to change").first).to_be_visible()
+    expect(page.locator("#paint_by_example-mask")).to_be_visible()
     stroke(page)
     page.locator("#paint_by_example-edit").click()
     expect(page.locator("#paint_by_example-edited img")).to_be_visible()

@@ -174,3 +174,24 @@ def test_result_folders_are_unguessable_and_old_ones_are_swept_out(tmp_path, mon
     os.utime(old, (0, 0))
     fresh = ctx.folder()
     assert fresh.is_dir() and not old.exists()
+
+
+def test_a_program_may_leave_out_what_is_empty_on_a_fresh_page():
+    import gradio as gr
+
+    from demos.shared.leave_out import may_leave_out
+
+    def handler(request: gr.Request, *, weight: float, **values):
+        """Says what it was given."""
+        yield str(values)
+
+    with gr.Blocks() as page:
+        inputs = {"image": gr.Image(), "seed": gr.Number(3), "prompt": gr.Textbox(), "weight": gr.Number(1)}
+        run = may_leave_out(handler, inputs)
+        gr.Button().click(run, inputs_kwargs=inputs, outputs=gr.HTML(), api_name="run")
+    about = page.get_api_info()["named_endpoints"]["/run"]
+    given = {one["parameter_name"]: one["parameter_default"] for one in about["parameters"]}
+    assert given == {"image": None, "seed": 3, "prompt": None, "weight": 1}
+    assert all(one["parameter_has_default"] for one in about["parameters"])
+    assert about["description"] == "Says what it was given."
+    assert list(run(None, weight=1, image=None)) == ["{'image': None}"]
