@@ -5,7 +5,6 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -239,7 +238,7 @@ def _sweep(options: Mapping[str, Any]) -> None:
     from textedit_core.sweep import parse_axis, sweep
 
     how = method.load(options["method"])
-    axes = [parse_axis(options[flag], how.sweepable) for flag in ("x", "y") if options[flag]]
+    axes = [parse_axis(options[flag], how.axes) for flag in ("x", "y") if options[flag]]
     values = {axis.name: axis.values for axis in axes}
     if len(values) < len(axes):
         raise ValueError(f"--y: '{axes[1].name}' is on --x already; use another knob.")
@@ -252,7 +251,11 @@ def _sweep(options: Mapping[str, Any]) -> None:
     asked, cache = request_of(options, values), Cache(folder=options["cache"])
     folder.mkdir(parents=True, exist_ok=True)
     _tell_memory(asked, options["batch_size"])
-    if asked.has_fit and not set(values) & {*how.fit_knobs, *how.weights}:  # one fit: tell its steps
+    if asked.has_fit and not set(values) & {
+        *how.fit_knobs,
+        *how.fit_arguments,
+        *how.weights,
+    }:  # one fit: tell its steps
         last(_with_progress(fit(asked, cache)))
     steps = sweep(asked, values, cache, batch_size=options["batch_size"])
     _write_sweep(folder, _with_progress(steps, "cells"), axes, options["cell_size"], asked)
@@ -433,8 +436,8 @@ def _write_sweep(folder: Path, steps: Iterator[Any], axes: Sequence[Any], cell_s
             for cell in cells:
                 name = cell_name(cell)
                 if name not in written:
-                    settings, models = record.knobs | cell.settings, asked.at(**cell.coords).models.name
-                    of_cell = replace(record, knobs=settings, models=models)
+                    place = {axis: cell.settings[axis] for axis in cell.coords}
+                    of_cell = asked.at(**place).record
                     save_png(to_pil(cell.image)[0], folder / name, of_cell)
                     written.add(name)
     finally:

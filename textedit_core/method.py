@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from textedit_core import large
-from textedit_core.knobs import BoundKnob, knobs, method_knobs, positionals
+from textedit_core.knobs import BoundKnob, Knob, knobs, method_knobs, positionals
 from textedit_core.models import zoo
 from textedit_core.models.additions import WEIGHTS
 from textedit_core.steps import Step
@@ -76,8 +76,21 @@ class Method:
 
     @cached_property
     def sweepable(self) -> Mapping[str, BoundKnob]:
-        """The knobs and the weights of LoRAs, by name: all that an axis of a sweep may be."""
+        """The knobs and the weights of LoRAs, by name."""
         return {**self.knobs, **self.weights}
+
+    @cached_property
+    def text_axes(self) -> Mapping[str, BoundKnob]:
+        """The texts by name, as axes of a sweep: whole texts, or words that replace the first of them."""
+        help = (
+            "the first value is replaced in the text by each; where it is not in it, values are whole texts"
+        )
+        return {name: BoundKnob(name, str, "", Knob(help=help)) for name in self.texts}
+
+    @cached_property
+    def axes(self) -> Mapping[str, BoundKnob]:
+        """All that an axis of a sweep may be: the knobs, the weights of LoRAs, and the texts."""
+        return {**self.sweepable, **self.text_axes}
 
     @cached_property
     def batched(self) -> tuple[str, ...]:

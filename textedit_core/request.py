@@ -117,16 +117,32 @@ class Request:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     def at(self, **settings: Any) -> Request:
-        """The same request with other values for some knobs. ValueError for a wrong knob or value."""
-        checked = self.method.checked(settings)
-        changed = replace(self, settings={**self.settings, **checked})
+        """The same request with other knobs or texts. ValueError for a wrong name or value."""
+        texts = {name: settings[name] for name in self.method.texts if name in settings}
+        checked = self.method.checked({name: settings[name] for name in settings if name not in texts})
+        changed = replace(self.with_texts(texts), settings={**self.settings, **checked})
         weights = {name: value for name, value in checked.items() if name in self.method.weights}
         models = _at_weights(self.models, weights)
         if models is self.models:
             return changed
         kinds = {one.name: one.kind for one in self.method.inputs.values()}
         parts = {name: models.diffusion for name, kind in kinds.items() if kind == "diffusion"}
-        return replace(changed, models=models, inputs={**self.inputs, **parts})
+        return replace(changed, models=models, inputs={**changed.inputs, **parts})
+
+    def with_texts(self, texts: Mapping[str, str]) -> Request:
+        """The same request with other texts, by the names of the inputs.
+
+        ValueError for one that what is fitted was made for.
+        """
+        if self.fitted is not None and (
+            given := [name for name in texts if name in self.method.fit_arguments]
+        ):
+            raise ValueError(f"{', '.join(given)}: what is fitted was made for this text; it cannot change.")
+        return (
+            replace(self, inputs={**self.inputs, **texts}, prompts={**self.prompts, **texts})
+            if texts
+            else self
+        )
 
     @property
     def has_fit(self) -> bool:

@@ -1,8 +1,9 @@
-"""Sweeps: any knobs of a request over lists of values, batched, cached cell by cell, and streamed."""
+"""Sweeps: any knobs and texts of a request over lists of values, batched, cached by cell, and streamed."""
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -34,26 +35,46 @@ __all__ = [
 
 
 def plan(axes: Mapping[str, Sequence[Any]], method: Method) -> list[dict[str, Any]]:
-    """The cells in the order they are computed, each as {knob: value}: the costliest axis is the outermost.
+    """The cells in the order they are computed, each as {name: value}: the costliest axis is the outermost.
 
-    A knob of the fit, and the weight of a LoRA, cost most (a new fit for each value), then a knob of the
-    edit, then one it can batch, then one of what is done with a finished edit.
-    ValueError, a sentence, for an unknown knob, a value out of range, or an axis without values.
+    A knob or text of the fit, and the weight of a LoRA, cost most (a new fit for each value), then a text or
+    knob of the edit, then one it can batch, then one of what is done with a finished edit.
+    ValueError, a sentence, for an unknown name, a value out of range, or an axis without values.
     """
     checked = {}
     for name, values in axes.items():
-        knob = find_knob(method.sweepable, name)
+        knob = find_knob(method.axes, name)
         checked[name] = list(dict.fromkeys(knob.check(value) for value in values))
         if not checked[name]:
             raise ValueError(f"{knob.label}: there are no values to sweep; give at least one.")
-    first = (*method.fit_knobs, *method.weights)
-    places = (first, set(method.edit_knobs) - set(method.batched), method.batched)
-    ordered = sorted(checked, key=lambda name: next((k for k, one in enumerate(places) if name in one), 3))
+    first = (*method.fit_knobs, *method.fit_arguments, *method.weights)
+    places = (first, method.texts, set(method.edit_knobs) - set(method.batched), method.batched)
+    ordered = sorted(
+        checked, key=lambda name: next((k for k, one in enumerate(places) if name in one), len(places))
+    )
     found = (
         dict(zip(ordered, values, strict=True))
         for values in itertools.product(*(checked[name] for name in ordered))
     )
     return [{name: cell[name] for name in axes} for cell in found]
+
+
+def settings_at(
+    request: Request, axes: Mapping[str, Sequence[Any]], place: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A cell of `plan` as settings for `Request.at`: a text as the whole that it stands for.
+
+    As in other programs' "prompt search and replace" the first value of a text's axis is looked for in the
+    text of the request, and each value put in its place; where it is not in it, the values are whole texts.
+    """
+    whole = dict(place)
+    for name in request.method.texts:
+        if name in place:
+            text, value = request.prompts.get(name, ""), place[name]
+            words = rf"(?<!\w){re.escape(axes[name][0])}(?!\w)"  # "man" is not in "woman"
+            parts = re.split(words, text)
+            whole[name] = value.join(parts) if len(parts) > 1 else value
+    return whole
 
 
 def sweep(
@@ -65,7 +86,7 @@ def sweep(
     keep: Callable[[Cell], Cell] = lambda cell: cell,
     costs: Costs | None = None,
 ) -> Iterator[Step[tuple[Cell, ...]]]:
-    """Make the request at every point of `axes`, {knob: values}.
+    """Make the request at every point of `axes`, {knob or text: values}; texts as by `settings_at`.
 
     One Step for every step of the work, so that closing stops it at once: `done` cells of `total`, and as
     value the finished cells in the order of `plan`. Each distinct setting of the fit is fitted once, through
@@ -82,11 +103,13 @@ def sweep(
     fixed = sorted(set(axes) & set(request.method.fit_knobs)) if not request.has_fit else []
     if fixed:
         raise ValueError(f"{', '.join(fixed)}: what is fitted is given already; sweep a knob of the edit.")
-    cells = [
-        Cell(place, replace(request, settings={**request.settings, **place}).recorded | place, None, 0.0)
-        for place in plan(axes, request.method)
-    ]
-    request = request.at(**cells[0].coords)  # it says so where there is no such LoRA
+    cells = []
+    for place in plan(axes, request.method):
+        whole = settings_at(request, axes, place)
+        there = replace(request, settings={**request.settings, **whole}).recorded
+        cells.append(Cell(place, there | whole, None, 0.0))
+    # It says so where there is no such LoRA, and of a text that cannot change.
+    request = request.at(**{name: cells[0].settings[name] for name in axes})
     store = caches.default if cache is None else cache
     counted = Costs(request.models.device, request.inputs) if costs is None else costs
     return _Sweep(request, cells, max(1, batch_size), store, keep, counted).steps()
@@ -107,7 +130,7 @@ class _Sweep:
 
     def steps(self) -> Iterator[Step[tuple[Cell, ...]]]:
         for _, group in self._grouped(range(len(self.planned)), self._of_fit):
-            self.request = self.request.at(**self.planned[group[0]].coords)
+            self.request = self.request.at(**self._place(group[0]))
             self.costs.inputs = self.request.inputs
             found, fitted = yield from self._as_own_steps(
                 project_and_fit(self.request, self.cache, self.costs)
@@ -127,12 +150,7 @@ class _Sweep:
 
     def _edit_group(self, fitted: Any, group: list[int]) -> Iterator[Step[Any]]:
         """The cells of one fit: first those the cache has, then the others, alike ones in batches."""
-        calls = {
-            index: replace(
-                self.request, settings={**self.request.settings, **self.planned[index].coords}
-            ).edit_call(fitted)
-            for index in group
-        }
+        calls = {index: self._asked(index).edit_call(fitted) for index in group}
         names = {index: call.key() for index, call in calls.items()}
         for index in group:
             entry = self.cache.get(names[index])
@@ -186,8 +204,7 @@ class _Sweep:
         self, index: int, fitted: Any, edit: torch.Tensor, seconds: float
     ) -> Iterator[Step[tuple[Cell, ...]]]:
         """Keep a cell, once what is asked has been done with its edit, which took `seconds`."""
-        asked = replace(self.request, settings={**self.request.settings, **self.planned[index].coords})
-        before = self.costs.seconds(FINISHING)
+        asked, before = self._asked(index), self.costs.seconds(FINISHING)
         image = yield from self._as_own_steps(finished(asked, fitted, edit, self.cache, self.costs))
         seconds += self.costs.seconds(FINISHING) - before
         unfinished = None if image is edit else edit
@@ -200,14 +217,26 @@ class _Sweep:
     def _progress(self, loss: float | None = None, stage: str = EDITING) -> Step[tuple[Cell, ...]]:
         return Step(len(self.done), len(self.planned), self.value, loss, stage)
 
+    def _place(self, index: int) -> dict[str, Any]:
+        """What a cell changes, by name, its texts whole."""
+        planned = self.planned[index]
+        return {name: planned.settings[name] for name in planned.coords}
+
+    def _asked(self, index: int) -> Request:
+        """The request of a cell; weights of LoRAs are those of its group already."""
+        place = self._place(index)
+        texts = {name: place.pop(name) for name in self.request.method.texts if name in place}
+        return replace(self.request.with_texts(texts), settings={**self.request.settings, **place})
+
     def _of_fit(self, index: int) -> dict[str, Any]:
         method, settings = self.request.method, self.planned[index].settings
-        names = (*method.fit_knobs, *method.weights)
+        names = (*method.fit_knobs, *method.fit_arguments, *method.weights)
         return {name: settings[name] for name in names if name in settings}
 
     def _unbatched(self, index: int) -> dict[str, Any]:
         method, settings = self.request.method, self.planned[index].settings
-        return {name: settings[name] for name in method.edit_knobs if name not in method.batched}
+        names = (*method.texts, *method.edit_knobs)
+        return {name: settings[name] for name in names if name in settings and name not in method.batched}
 
     def _grouped(
         self, indexes: Sequence[int], kind: Callable[[int], dict[str, Any]]

@@ -77,7 +77,7 @@ def place_words(cell: dict) -> str:
 @functools.cache
 def short_labels(method: str) -> dict[str, str]:
     """The labels of a method's knobs by name, as they stand within a line: "eta", "LoRA rank"."""
-    return {name: in_line(knob.label) for name, knob in load(method).sweepable.items()}
+    return {name: in_line(knob.label) for name, knob in load(method).axes.items()}
 
 
 def in_line(label: str) -> str:

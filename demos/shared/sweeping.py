@@ -83,7 +83,7 @@ def outlook(ctx: Context, view: MethodView, asked: Request, axes: dict[str, list
     store, models = cache.default, asked.models.name
     known, fits, guesses, edit_steps = 0, {}, [], 0
     for coords in cells:
-        cell = found.at(**coords)
+        cell = found.at(**sweep.settings_at(found, axes, coords))
         name = cell.fit_call().key() if cell.has_fit else ""
         if name not in fits:
             fits[name] = store.get(name) if name else cache.Entry(cell.fitted, 0)

@@ -344,10 +344,10 @@ class Tab(BuiltTab, MethodPanel):
 
     @property
     def send_outputs(self) -> list:
-        """What "Send to the tab" sets: the knobs, the models for a swept weight, and the result panel."""
+        """What "Send to the tab" sets: knobs, swept texts, models for a swept weight, the result panel."""
         row = [self.seeds.mode] if self.seeds else []
         models = [self.models] if self.view.weights else []
-        return [*self.widgets, *row, *models, *self.result.outputs]
+        return [*self.widgets, *self.texts.values(), *row, *models, *self.result.outputs]
 
     def send(self, cell: dict | None) -> dict:
         """Set the tab as a cell of a sweep was made, and show it as the result."""
@@ -360,7 +360,9 @@ class Tab(BuiltTab, MethodPanel):
         made = {name: made.get(name, self.knobs[name].default) for name in self.knobs}
         set_knobs = {self.controls[name]: gr.update(value=value) for name, value in made.items()}
         row = {self.seeds.mode: "fixed"} if self.seeds else {}  # or the next edit would show another picture
-        return set_knobs | row | models | self.result.show(cell)
+        prompts = Record.from_json(cell["record"]).prompts
+        swept = {self.texts[name]: prompts[name] for name in self.texts if name in cell.get("coords", {})}
+        return set_knobs | swept | row | models | self.result.show(cell)
 
     @property
     def shown_again(self) -> list:

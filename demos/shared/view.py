@@ -197,9 +197,8 @@ class MethodView:
         """Knob names and how the menus call them; those of the edit first, they cost least."""
         known = self.knobs
         names = (*self.edit_knobs, *self.finish_knobs, *self.fit_knobs)
-        return {name: known[name].label for name in names} | {
-            name: k.label for name, k in self.weights.items()
-        }
+        more = self.weights | dict(self.method.text_axes)
+        return {name: known[name].label for name in names} | {name: one.label for name, one in more.items()}
 
     @property
     def weights(self) -> dict[str, BoundKnob]:
@@ -209,7 +208,7 @@ class MethodView:
     @property
     def sweepable(self) -> dict[str, BoundKnob]:
         """All that an axis of a sweep may be."""
-        return self.knobs | self.weights
+        return self.knobs | self.weights | dict(self.method.text_axes)
 
     def settings(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The knobs among the values of the widgets, checked; the others at their defaults."""

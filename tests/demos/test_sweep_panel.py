@@ -40,6 +40,17 @@ def test_cells_stream_in_with_both_values_and_scores_on_each(client, picture, co
     assert counted["edit"] == 3, "cells that differ in eta and seed are one batch"
 
 
+def test_a_text_can_be_an_axis_and_its_cell_carries_the_whole_of_it(client, picture):
+    first = ask(picture())["prompt"].split()[-1]
+    status, grid, _, _, archive = sweep(
+        client, picture(), x="prompt", x_values=f"{first}, cat", y=""
+    ).result()
+    assert "2 cells" in status and "prompt cat" in grid
+    listing, _ = unpacked(file_of(archive))
+    told = [cell["settings"]["prompt"] for cell in listing["cells"]]
+    assert told[1] == told[0].removesuffix(first) + "cat" and listing["axes"] == {"prompt": [first, "cat"]}
+
+
 def test_a_wider_sweep_computes_only_its_new_cells(client, picture, counted):
     source = picture()
     sweep(client, source).result()
@@ -136,5 +147,5 @@ def test_the_outlook_counts_cells_and_what_the_cache_has(tiny_folder, picture):
 
 def test_every_tab_has_one_edit_and_one_sweep_and_no_button_is_numbered(client):
     values = [one["props"].get("value") for one in client.config["components"] if one["type"] == "button"]
-    assert values.count("Edit") == values.count("Sweep") == 8
+    assert values.count("Edit") == values.count("Sweep") == 9
     assert not [one for one in values if one and one[0].isdigit()]
