@@ -41,7 +41,8 @@ FLOORS = {
         ENGINE, BASE | ENGINE | {"axes", "cache", "details", "methods", "models", "record", "sheet"}
     ),
     "bench": BASE | ENGINE | {"axes", "bench", "cache", "metrics", "models", "record", "sheet", "toon"},
-    "__main__": BASE | ENGINE | {"axes", "bench", "cache", "models", "record", "training"},
+    "like": BASE | {"method", "record"},
+    "__main__": BASE | ENGINE | {"axes", "bench", "cache", "like", "models", "record", "training"},
     "__init__": set(),
 }
 RANDOM_CALLS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial"}

@@ -330,3 +330,28 @@ def test_a_mask_as_people_have_it_gives_the_edit_of_the_plain_one(tiny_folder, t
     Image.merge("RGB", noise).save(tmp_path / "mask.png")
     assert cli.main(["edit", "paint_by_example", *words, *given]) == 2
     assert "error: --mask: it is " in capsys.readouterr().err
+
+
+def test_a_saved_picture_gives_the_flags_of_another(tiny_folder, tmp_path, capsys):
+    Image.linear_gradient("L").convert("RGB").save(tmp_path / "in.png")
+    base = ["--device", "cpu", "--image", str(tmp_path / "in.png")]
+    made = ["edit", "sdedit", *base, "--models", str(tiny_folder), "--prompt", "-5 degrees, a man",
+            "--steps", "2", "--strength", "0.9", "--seed", "3", "--out", str(tmp_path / "a.png")]  # fmt: skip
+    made[made.index("--prompt") : made.index("--prompt") + 2] = ["--prompt=-5 degrees, a man"]
+    assert cli.main(made) == 0
+    again = ["edit", "sdedit", "--like", str(tmp_path / "a.png"), *base]
+    assert cli.main([*again, "--out", str(tmp_path / "b.png")]) == 0
+    first, second = (Image.open(tmp_path / name) for name in ("a.png", "b.png"))
+    assert first.tobytes() == second.tobytes() and read_png(tmp_path / "a.png") == read_png(
+        tmp_path / "b.png"
+    )
+    assert cli.main([*again, "--seed", "4", "--out", str(tmp_path / "c.png")]) == 0
+    assert read_png(tmp_path / "c.png").knobs == read_png(tmp_path / "a.png").knobs | {"seed": 4}
+    capsys.readouterr()
+    assert cli.main(["edit", "imagic", "--like", str(tmp_path / "a.png"), *base, "--out", "x.png"]) == 2
+    assert "was made by sdedit, not by imagic" in capsys.readouterr().err
+    assert (
+        cli.main(["sweep", "sdedit", f"--like={tmp_path / 'in.png'}", *base, "--x", "seed=0", "--out", "x"])
+        == 2
+    )
+    assert capsys.readouterr().err.startswith("error: ")

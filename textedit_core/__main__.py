@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from textedit_core import threads
+from textedit_core import like, threads
 
 # Nothing that imports torch stands up here: --help answers at once.
 METHODS = sorted((Path(__file__).parent / "methods").glob("[a-z]*.py"))
@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(given: Sequence[str]) -> dict[str, Any]:
     """The words of a command line as options by name. ValueError, a sentence, for a mistake."""
-    options = vars(_parser(list(given)).parse_args(list(given)))
+    words = like.expanded(given) if given[:1] and given[0] in COMMANDS else list(given)
+    options = vars(_parser(words).parse_args(words))
     if options.get("add"):
         options["models"] = " + ".join([options["models"], *options["add"]])
     return options
@@ -117,6 +118,7 @@ def _add_flags(parser: _Parser, command: str, name: str) -> None:
 
     how = method.load(name)
     add = parser.add_argument
+    add(like.FLAG, metavar="PNG", help="take models, texts and settings from a picture that was saved here")
     add("--models", default="toon", metavar="NAME", help=MODELS)
     about = (
         "add a LoRA or a textual inversion to the models, FILE:0.8 or FILE:WORD; may be given several times"
