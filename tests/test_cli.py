@@ -197,6 +197,23 @@ def test_a_stopped_sweep_keeps_its_finished_cells(run, tmp_path, monkeypatch):
     assert all((folder / cell["file"]).exists() for cell in cells)
 
 
+def test_a_sweep_that_was_killed_goes_on(run, tmp_path, monkeypatch):
+    write, stored, folder = caches.Cache.put, [], tmp_path / "sweep"
+
+    def put(self, name, entry):
+        write(self, name, entry)
+        stored.append(name)
+        if len(stored) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(caches.Cache, "put", put)
+    words = "sweep", "sdedit", "--x", "seed=0-3", "--batch-size", "1", "--out", folder
+    assert run(*words)[0] == 130 and (folder / cli.UNFINISHED).is_dir()
+    assert run(*words)[0] == 0
+    assert len(stored) == len(set(stored)) == 4, "the first three were made already"
+    assert not (folder / cli.UNFINISHED).exists() and len(list(folder.glob("seed=*.png"))) == 4
+
+
 MISTAKES = [
     (["edit", "sdedit", "--strength", "3"], "Strength: 3 is not a number from 0 to 1."),
     (["edit", "sdedit", "--steps", "many"], "Sampling steps: 'many' is not a whole number from 1 to 200."),

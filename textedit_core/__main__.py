@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ MODELS = (
 MEMORY = "how much of the device's memory a diffusion model may take (default auto: as much as is free)"
 DTYPE = "precision of the diffusion models (default auto: float16 on cuda and mps, float32 on a CPU)"
 COMMANDS = {"edit": "edit one image", "sweep": "edit one image at many values of its knobs"}
+UNFINISHED = ".unfinished"  # in the folder of a sweep: what it has made, until it ends
 # Inversions that were methods of their own in version 0.1, and their names as a knob.
 INVERSIONS = {"null_text": "null_text", "direct_inversion": "direct"}
 
@@ -250,7 +252,8 @@ def _sweep(options: Mapping[str, Any]) -> None:
     folder = Path(options["out"])
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out: '{folder}' is a file; name a folder.")
-    asked, cache = request_of(options, values), Cache(folder=options["cache"])
+    unfinished = folder / UNFINISHED  # so that a run that was killed goes on
+    asked, cache = request_of(options, values), Cache(folder=options["cache"] or unfinished)
     folder.mkdir(parents=True, exist_ok=True)
     _tell_memory(asked, options["batch_size"])
     if asked.has_fit and not set(values) & {
@@ -261,6 +264,7 @@ def _sweep(options: Mapping[str, Any]) -> None:
         last(_with_progress(fit(asked, cache)))
     steps = sweep(asked, values, cache, batch_size=options["batch_size"])
     _write_sweep(folder, _with_progress(steps, "cells"), axes, options["cell_size"], asked)
+    shutil.rmtree(unfinished, ignore_errors=True)
     print(folder)
 
 
