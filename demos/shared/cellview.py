@@ -35,5 +35,5 @@ class CellView:
         cell = cells[index]
         place = place_words(cell)
         words = f"<h4>{place}</h4>" + note(cell["words"])
-        pictures, file = (cell["pictures"]["source"], cell["edit"]), gr.update(value=cell["edit"])
+        pictures, file = (cell["pictures"]["source"], cell["edit"]), cell["edit"]
         return [cell, gr.update(visible=True), pictures, words, settings_of(cell), file]

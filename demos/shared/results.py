@@ -144,7 +144,7 @@ class ResultPanel:
             self.settings: json.loads(result["record"]),
             self.words: note(result["words"], "done"),
             self.compare: (paths["source"], paths["edit"]),
-            self.download: gr.update(value=result["edit"]),
+            self.download: result["edit"],
             self.shown: result,
             self.empty: gr.update(visible=False),
             self.body: gr.update(visible=True),

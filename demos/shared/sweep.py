@@ -255,8 +255,8 @@ class SweepPanel:
         words += ", stopped; what came is kept." if state.stopped else ". Click one to look closer."
         return self.progress(state, y) | {
             self.status: note(words, "done"),
-            self.sheet: gr.update(value=sheet),
-            self.archive: gr.update(value=archive),
+            self.sheet: sheet,
+            self.archive: archive,
             self.downloads: gr.update(visible=True),
         }
 

@@ -89,6 +89,7 @@ def test_the_record_holds_every_setting_but_no_picture(client, asked):
     out = edit(client, asked(guidance_scale=2.5, seed=7, mask_smooth=1.0, exemplar_left=10))
     record = settings_in(out["Edit"])
     assert record == out["Settings"] and record["method"] == "paint_by_example"
+    assert settings_in(out["Download PNG"]) == record, "a path over the API, as every file"
     chosen = {"guidance_scale": 2.5, "seed": 7, "mask_smooth": 1.0, "mask_invert": False, "exemplar_left": 10}
     assert chosen.items() <= record["knobs"].items() and record["prompts"] == {}
     assert len(record["knobs"]["mask_sha256"]) == 16 and "region and exemplar" in out["Scores"]
