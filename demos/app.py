@@ -21,7 +21,9 @@ from demos.shared.history import History
 from demos.shared.models import Picker
 from demos.shared.panel import BuiltTab
 from demos.shared.recall import Recall
+from demos.shared.reopen import Reopen
 from demos.shared.reuse import Place, wire_reuse
+from demos.shared.visit import Visit
 from demos.styleclip import tab as styleclip
 from demos.text2live import tab as text2live
 from demos.theme import CSS, JS, THEME
@@ -91,10 +93,28 @@ def create_app(
         panels = {name: panel for built in built_tabs for name, panel in built.panels.items()}
         for built in built_tabs:
             built.connect(panels)
-        named = zip(TABS, built_tabs, strict=True)
-        wire_reuse(tabs, {tab.METHOD: Place(tab.NAME, built) for tab, built in named}, panels)
-        built_tabs[0].on_start(demo)
         recall.wire(tabs, picker.name, panels)
-        history.wire(demo, tabs, picker.name, panels)
+        named = {tab.METHOD: Place(tab.NAME, built) for tab, built in zip(TABS, built_tabs, strict=True)}
+        wire_reuse(tabs, named, panels)
+        wire_visit(demo, history, (tabs, picker.name), named, recall.status)
     ctx.warm()
     return demo.queue(max_size=20)
+
+
+def wire_visit(
+    page: gr.Blocks,
+    history: History,
+    header: tuple[gr.Tabs, gr.Dropdown],
+    places: dict[str, Place],
+    said: gr.HTML,
+) -> None:
+    """Wire what a visitor finds again.
+
+    header: the tabs and the models' drop-down.  places: the tabs that take a source, by id.  said: where it
+    is told what of a link is not used.
+    """
+    panels = {name: panel for place in places.values() for name, panel in place.built.panels.items()}
+    reopen = Reopen(history.ctx, panels)
+    history.wire(page, *header, reopen)
+    titles = {name: place.title for name, place in places.items()} | {"about": about.NAME}
+    Visit(history.ctx, history, reopen, said).wire(page, *header, titles)

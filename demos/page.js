@@ -1,4 +1,50 @@
 () => {
+  // --- the link of the page, and what was left ------------------------------------------------------------
+
+  const studio = window.studio = {touched: false};  // a page that is left alone opens as at first
+  const save = () => studio.touched && document.querySelector('#save-visit')?.click();
+  let pause = 0, later = 0;
+  const touch = event => {
+    if (event.target.id === 'save-visit') return;
+    studio.touched = true;
+    clearTimeout(pause);
+    clearTimeout(later);
+    pause = setTimeout(save, 600);
+    later = setTimeout(save, 4000);  // what the host has filled in after it
+  };
+  for (const kind of ['pointerup', 'keyup', 'input', 'change', 'drop', 'paste'])
+    document.addEventListener(kind, touch, {capture: true});
+
+  const tabButtons = () => {  // those of the page, not of a tabbed part of it
+    const all = [...document.querySelectorAll('button[data-tab-id]')];
+    return all.filter(one => !one.closest('[role=tabpanel]'));
+  };
+  const openTab = () => tabButtons().find(one => one.getAttribute('aria-selected') === 'true')?.dataset.tabId;
+  const address = query => {  // this page with that query; gradio's own parameters stay
+    const own = [...new URLSearchParams(location.search)].filter(([name]) => name.startsWith('__'));
+    const all = new URLSearchParams([...own, ...new URLSearchParams(query)]).toString();
+    return location.pathname + (all ? `?${all}` : '');
+  };
+  const linked = () => new URLSearchParams(location.search).get('tab');
+  const firstTab = () => tabButtons()[0]?.dataset.tabId;
+
+  // The link of a result that was just made here; the tab in it is the open one.
+  studio.made = query => {
+    if (studio.touched && new URLSearchParams(query).get('tab') === openTab())
+      history.replaceState(null, '', address(query));
+  };
+  let before = null;
+  const followTab = () => {  // however it was opened
+    const open = openTab();
+    if (!open || open === before) return;
+    if (before !== null && open !== (linked() ?? firstTab())) history.pushState(null, '', address(`tab=${open}`));
+    before = open;
+  };
+  addEventListener('popstate', () => {
+    const wanted = linked() ?? firstTab();
+    if (wanted !== openTab()) tabButtons().find(one => one.dataset.tabId === wanted)?.click();
+  });
+
   // Names for screen readers: gradio leaves an uploaded picture and those of the before/after slider nameless.
   const named = picture => picture.classList.contains('fixed') ? 'Edited picture'
     : picture.dataset.testid === 'imageslider-image' ? 'Source picture'
@@ -98,13 +144,40 @@
   document.addEventListener('click', event => event.target.closest('#history') || closeHistory());
   document.addEventListener('keydown', event => event.key === 'Escape' && closeHistory());
 
+  // A run ends with the page that asked for it: the page that follows says so.
+  const LEFT = 'textedit-studio-left';
+  addEventListener('pagehide', () => {
+    const bar = [...document.querySelectorAll('.runbar')].find(one => one.querySelector('.progress') || waiting(one));
+    const at = bar?.querySelector('.progress .note')?.textContent ?? 'waiting for its turn';
+    if (bar) sessionStorage.setItem(LEFT, JSON.stringify({bar: bar.id, at}));
+  });
+  let left = null;
+  try { left = JSON.parse(sessionStorage.getItem(LEFT)); } catch { /* written by hand */ }
+  sessionStorage.removeItem(LEFT);
+  const tellLeft = bar => {
+    if (left?.bar !== bar.id) return;
+    const runs = bar.querySelector('.progress') || waiting(bar);
+    say(bar, 'left', runs ? '' : `What ran when the page was left has ended (${left.at}). Press the button to run it again.`);
+    if (runs) left = null;
+  };
+
+  // Gradio says that a slider was let go for the pointer alone: the keys let it go too, after a pause.
+  let keyed = 0;
+  document.addEventListener('keyup', event => {
+    if (!event.target.matches?.('input[type=range]') || !/^(Arrow|Page|Home|End)/.test(event.key)) return;
+    clearTimeout(keyed);
+    keyed = setTimeout(() => event.target.dispatchEvent(new PointerEvent('pointerup', {bubbles: true})), 300);
+  });
+
   const refresh = () => {
     name();
     unfolds();
+    followTab();
     document.querySelectorAll('.runbar').forEach(bar => {
       if (!shown(bar)) return;
       say(bar, 'place', waiting(bar));
       complain(bar);
+      tellLeft(bar);
     });
   };
   let due = false;

@@ -158,6 +158,11 @@ beside the edit, the source, what of it was masked, and the exemplar as it is se
         return {name: known[name] for name in (*painting.TOOLS.knobs, *painting.CROP.knobs)}
 
     @property
+    def saved(self) -> dict:
+        """What shapes mask and exemplar too."""
+        return super().saved | self.shapes
+
+    @property
     def restore_outputs(self) -> list:
         """What Recall sets: what shapes mask and exemplar too."""
         return [*super().restore_outputs, *self.shapes.values()]

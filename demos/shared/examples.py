@@ -6,7 +6,7 @@ import gradio as gr
 
 from demos import examples
 from demos.examples import finished
-from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, Tile, strip
+from demos.shared.marks import EVERY_CLICK, SELECT_JS, Tile, strip
 
 
 class ExampleStrip:
@@ -56,14 +56,6 @@ class ExampleStrip:
         outputs = list(dict.fromkeys([*widgets.values(), *shown]))
         self.strip.select(pick, known, outputs, **EVERY_CLICK)
         self.fill, self.models, self.outputs = fill, known, outputs
-
-    def on_load(self, page: gr.Blocks, show: Callable[[int, str | None], dict]) -> None:
-        """The page opens with the first example where its result is finished; else it opens empty."""
-
-        def first(chosen: str | None) -> dict:
-            return self.fill(0, chosen) if self.examples and show(0, chosen) else {self.outputs[0]: gr.skip()}
-
-        page.load(first, self.models, self.outputs, **HIDDEN)
 
     def values(self, number: int, convert: Callable[[dict], dict], at_first: dict) -> dict:
         """What a pick of this example sets, by name."""

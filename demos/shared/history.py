@@ -4,8 +4,7 @@ The visitor's browser stores keys and a few words. The results themselves are on
 as that keeps them; a key whose result is gone is a grey square that says so.
 """
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ from PIL import Image
 
 from demos.context import Context
 from demos.examples.finished import LEFT_OUT
-from demos.shared.events import follow
 from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, Tile, note, strip
 from demos.shared.panel import MethodPanel
+from demos.shared.reopen import Reopen
 from demos.shared.shelf import OWN_FOLDERS, is_key
 from textedit_core.record import Record
 
@@ -76,26 +75,22 @@ class History:
         """What `show` updates."""
         return [self.strip, self.clear, self.drawer]
 
-    def wire(
-        self, page: gr.Blocks, tabs: gr.Tabs, models: gr.Dropdown, panels: Mapping[str, MethodPanel]
-    ) -> None:
+    def wire(self, page: gr.Blocks, tabs: gr.Tabs, models: gr.Dropdown, reopen: Reopen) -> None:
         """Fill the drawer when the page is opened, add what any panel shows, show again what is clicked."""
-        self.panels = {name: one for name, one in panels.items() if one.result is not None}
+        self.reopen = reopen
         page.load(self.show, self.stored, self.outputs, **HIDDEN)
         lane = {"concurrency_id": "history", "concurrency_limit": None, **HIDDEN}
-        for panel in self.panels.values():
+        changed = [self.stored, *self.outputs]
+        for panel in reopen.panels.values():
             asked = [panel.result.shown, self.stored, source_of(panel)]
-            follow(
-                [panel.result.shown.change], self.adder(panel), asked, [self.stored, *self.outputs], **lane
-            )
-        set_ = [one for panel in self.panels.values() for one in panel.shown_again]
-        outputs = list(dict.fromkeys([tabs, models, *set_, *self.outputs]))
+            panel.result.shown.change(self.adder(panel), asked, changed, **lane)
 
         def again(stored: Any, chosen: gr.EventData) -> dict:
             return self.again(tabs, models, stored, chosen._data.get("index"))
 
+        outputs = [tabs, models, *reopen.due.values(), *self.outputs]
         self.strip.select(again, self.stored, outputs, **EVERY_CLICK)
-        self.clear.click(self.forget, self.stored, [self.stored, *self.outputs], **HIDDEN)
+        self.clear.click(self.forget, self.stored, changed, **HIDDEN)
 
     # --- what the browser has stored ----------------------------------------------------------------------
 
@@ -104,7 +99,7 @@ class History:
 
         def add(shown: dict | None, stored: Any, source: str | None, request: gr.Request) -> list:
             """Keep a result that was made for this page; that of an example, or of the list, is not new."""
-            if not shown or not Path(shown["edit"]).parent.name.startswith(OWN_FOLDERS):
+            if not shown or self.is_example(shown):
                 return [gr.skip()] * 4
             known = entries(stored)
             key = shown.get("kept") or self.keep(panel, shown, source, request.session_hash or "")
@@ -115,6 +110,11 @@ class History:
             return self.updates(added[:MOST])
 
         return add
+
+    @staticmethod
+    def is_example(shown: dict) -> bool:
+        """Whether a result came with an example, and was not made for anybody."""
+        return not Path(shown["edit"]).parent.name.startswith(OWN_FOLDERS)
 
     def keep(self, panel: MethodPanel, shown: dict, source: str | None, session: str) -> str:
         """Put a result and the picture it was made of on the shelf; returns its key."""
@@ -145,7 +145,7 @@ class History:
     def tile(self, number: int, entry: Entry) -> Tile:
         """The small picture of a result, or the sentence that it is gone."""
         kept = self.ctx.shelf.get(entry.key)
-        if kept is None:
+        if not isinstance(kept, dict):
             return Tile("", GONE, (entry.words,), number)
         return Tile(kept["small"], entry.words, (entry.words,), number)
 
@@ -155,30 +155,20 @@ class History:
         return self.updates([])
 
     def again(self, tabs: gr.Tabs, models: gr.Dropdown, stored: Any, number: Any) -> dict:
-        """Updates that open the tab of a result and show it there with its settings."""
+        """Updates that open the tab of a result, and have it shown there with its settings and its source."""
         known = entries(stored)
         there = isinstance(number, int) and 0 <= number < len(known)
         kept = self.ctx.shelf.get(known[number].key) if there else None
-        if kept is None:  # between the drawing of the square and the click
+        if not isinstance(kept, dict):  # between the drawing of the square and the click
             return dict(zip(self.outputs, self.show(stored), strict=True))
-        return self.shown_again(kept, known[number].key) | {
-            tabs: gr.update(selected=self.panel_of(kept).tab_id),
-            models: self.known_models(json.loads(kept["shown"]["record"])["models"]),
+        about = Record.from_json(kept["shown"]["record"])
+        # The picture of a sample is no source.
+        more = {"source": kept["source"] if about.image else None, "words": note(SHOWN_AGAIN, "done")}
+        return self.reopen.order(about.method, about, key=known[number].key, **more) | {
+            tabs: gr.update(selected=self.reopen.panels[about.method].tab_id),
+            models: self.known_models(about.models),
             self.drawer: gr.update(open=False),  # it lies over the result
         }
-
-    def panel_of(self, kept: dict) -> MethodPanel:
-        """The panel of a kept result."""
-        return self.panels[json.loads(kept["shown"]["record"])["method"]]
-
-    def shown_again(self, kept: dict, key: str) -> dict:
-        """Updates that show a kept result in its panel, with its settings and the picture it was made of."""
-        panel, shown = self.panel_of(kept), kept["shown"] | {"kept": key}
-        about = Record.from_json(shown["record"])
-        updates = dict(zip(panel.restore_outputs, panel.restore(about), strict=True))
-        if about.image and kept["source"] and Path(kept["source"]).is_file():
-            updates |= panel.with_source(kept["source"])
-        return updates | panel.finished(shown, note(SHOWN_AGAIN, "done"))
 
 
 def source_of(panel: MethodPanel) -> gr.Image:

@@ -37,6 +37,18 @@ class MethodPanel(Protocol):
         """Updates that show a result, plain data, with what is said of it as HTML."""
         ...
 
+    def first_example(self, models: str) -> dict[gr.components.Component, Any]:
+        """Updates that show the first example where its result is finished, else none."""
+        ...
+
+    def example_as(self, about: Record) -> dict[gr.components.Component, Any]:
+        """Updates that show the finished result of the example with these settings; {} for none."""
+        ...
+
+    def said(self, words: str) -> dict[gr.components.Component, Any]:
+        """Updates that say something, HTML, in its run bar."""
+        ...
+
     @property
     def source_outputs(self) -> list[gr.components.Component]:
         """The widgets that `with_source` sets."""
@@ -67,9 +79,6 @@ class BuiltTab(Protocol):
 
     def on_open(self, tab: gr.Tab) -> None:
         """Wire what is looked up whenever a person opens the tab."""
-
-    def on_start(self, page: gr.Blocks) -> None:
-        """Wire what a page shows when it is opened; called for its first tab."""
 
     def connect(self, panels: dict[str, MethodPanel]) -> None:
         """Wire what takes something from the panels of all tabs; called once, when every tab is built."""

@@ -149,6 +149,10 @@ class Tab(BuiltTab, MethodPanel):
         """Updates that put a result on the page, plain data, with what the run bar says of it as HTML."""
         return self.result.show(shown) | {self.edit_status: summary} | self.preview.clear()
 
+    def said(self, words: str) -> dict:
+        """Updates that say something, HTML, in the run bar; {} for nothing."""
+        return {self.edit_status: words} if words else {}
+
     def projected(self, values: dict) -> dict:
         """Updates when a picture has been projected, for a method that starts from a latent."""
         raise NotImplementedError
@@ -365,6 +369,44 @@ class Tab(BuiltTab, MethodPanel):
         return set_knobs | swept | row | models | self.result.show(cell)
 
     @property
+    def saved(self) -> dict:
+        """The widgets whose values the browser stores, by the names of `read_saved`."""
+        sizing = {"sizing": self.fields["sizing"]} if "sizing" in self.fields else {}
+        return {**self.texts, **sizing, **{name: self.controls[name] for name in self.knobs}}
+
+    def read_saved(self, values: Any) -> Record | None:
+        """Stored values of `saved` as the settings of a picture; None where there are none of this tab.
+
+        They may be of another version, or written by hand: what its field would refuse is left out.
+        """
+        if not isinstance(values, dict) or not values.keys() & self.saved.keys():
+            return None
+        texts = {name: values[name] for name in self.texts if isinstance(values.get(name), str)}
+        others = {name: values[name] for name in self.saved.keys() - self.texts.keys() if name in values}
+        wrong = knobs.problems(self.knobs)(others)
+        sizing = one if (one := others.pop("sizing", "crop")) in SIZINGS else "crop"
+        kept = self.record_knobs({name: value for name, value in others.items() if name not in wrong})
+        try:
+            about = Record(self.view.name, self.ctx.default, texts, kept, "", sizing)
+            about = Record.from_json(about.to_json())
+            self.restore(about)
+        except (ValueError, TypeError):
+            return None
+        return about
+
+    def record_knobs(self, values: dict) -> dict:
+        """Stored values that are no texts as the knobs of a record."""
+        return values
+
+    def set_as(self, about: Record) -> dict:
+        """Updates that set the widgets as a record says."""
+        return dict(zip(self.restore_outputs, self.restore(about), strict=True))
+
+    def usual(self, models: str) -> dict:
+        """The knobs as they are at first with these models."""
+        return dict(zip(self.knobs, self.use_presets(models), strict=True))
+
+    @property
     def shown_again(self) -> list:
         """What an example with its result sets, and a result from the history."""
         shown = [*self.result.outputs, self.edit_status, self.preview.html]
@@ -404,13 +446,24 @@ class Tab(BuiltTab, MethodPanel):
         if result is None:
             return {}
         about = Record.from_json(result["record"])
-        settings = dict(zip(self.restore_outputs, self.restore(about), strict=True))
-        return settings | self.finished(result, note(MADE_BEFOREHAND, "done"))
+        return self.set_as(about) | self.finished(result, note(MADE_BEFOREHAND, "done"))
 
-    def on_start(self, page: gr.Blocks) -> None:
-        """Open the page with the first example and its finished result."""
-        if self.examples:
-            self.examples.on_load(page, self.finished_example)
+    def first_example(self, models: str) -> dict:
+        """Updates for a page that is opened: the first example where its result is finished, else nothing."""
+        there = self.examples and self.examples.examples and self.finished_example(0, models)
+        return self.examples.fill(0, models) if there else {}
+
+    def example_as(self, about: Record) -> dict:
+        """Updates that show the finished result of the example with these settings; {} for none."""
+        if not self.examples:
+            return {}
+        for number, result in self.examples.finished.results.items():
+            made = Record.from_json(result["record"])
+            knobs = {name: value for name, value in made.knobs.items() if name in self.knobs}
+            same = {name: about.knobs.get(name) for name in knobs} == knobs
+            if same and made.prompts == about.prompts:
+                return self.finished_example(number, about.models)
+        return {}
 
     def stop(self, request: gr.Request) -> None:
         """End the run of this session after the step in hand; what has been done is kept and usable."""

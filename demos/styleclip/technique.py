@@ -78,6 +78,19 @@ class TechniqueTab(Tab):
         return [*super().fit_outputs, *self.picker.outputs]
 
     @property
+    def saved(self) -> dict:
+        """The latent's widgets too."""
+        return self.picker.widgets | super().saved
+
+    def record_knobs(self, values: dict) -> dict:
+        """A latent of one's own is not stored: then the sample counts that was picked before."""
+        known, face = dict(values), values.get("face", "")
+        if known.pop("origin", "") == runs.PICTURE:
+            known = {name: one for name, one in known.items() if name not in runs.SAMPLING.knobs}
+            known["face_points"] = face
+        return {name: value for name, value in known.items() if name != "face"}
+
+    @property
     def source_outputs(self) -> list:
         """What "Use as source" sets: those of the picker."""
         return self.picker.source_outputs

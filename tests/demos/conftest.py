@@ -38,6 +38,11 @@ def page(tiny_folder):
             found.history = self
             super().wire(*args)
 
+    class CaughtVisit(app.Visit):
+        def wire(self, *args):
+            found.visit = self
+            super().wire(*args)
+
     def wire_reuse(tabs, places, panels):
         vars(found).update(tabs=tabs, places=places, panels=panels)
         app_wires(tabs, places, panels)
@@ -46,6 +51,7 @@ def page(tiny_folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app, "wire_reuse", wire_reuse)
         patch.setattr(app, "History", Caught)
+        patch.setattr(app, "Visit", CaughtVisit)
         found.demo = app.create_app(zoo, models=str(tiny_folder), device="cpu")
     return found
 

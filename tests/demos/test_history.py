@@ -10,6 +10,7 @@ from PIL import Image
 from demos.shared import history as module
 from demos.shared.history import GONE, MOST, Entry, entries, words_of
 from demos.shared.shelf import Shelf, is_key
+from tests.demos.test_visit import followed
 from textedit_core.record import Record, save_png
 
 KEY = "0123456789abcdef" * 2
@@ -120,7 +121,7 @@ def test_a_result_comes_first_in_the_list_once_and_a_click_shows_it_with_its_set
     assert "small-edit.png" in drawn and made[0]["edit"] not in str(stored)
     assert added(page, made, stored)[0] == gr.skip(), "shown twice, listed once"
     tab, models = page.panels["imagic"], gr.State()
-    updates = page.history.again(page.tabs, models, stored, 0)
+    updates = followed(page, page.history.again(page.tabs, models, stored, 0))
     assert updates[page.tabs]["selected"] == "imagic" and updates[tab.controls["eta"]] == 0.3
     assert updates[tab.fields["image"]] == made[1] and updates[tab.prompt.text] == "a sad man"
     shown = updates[tab.result.shown]
