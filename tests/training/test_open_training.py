@@ -88,6 +88,22 @@ def test_latents_are_held_near_those_of_the_autoencoder_it_began_as(tmp_path, sm
     assert unit.item() == pytest.approx(1, abs=1e-4), "in units of the latents' spread"
 
 
+def test_the_decoder_alone_learns_where_latents_are_kept(tmp_path, small, large, monkeypatch):
+    monkeypatch.setattr(loop, "WARMUP_STEPS", 2)
+    monkeypatch.setattr(vae, "BATCH", 2)
+    monkeypatch.setattr(vae, "LARGE_BATCH", 1)
+    start = zoo.load("toon").diffusion.vae
+    loop.begin_from(tmp_path, start, 100, 1.0)
+    vae.hold(start, tmp_path)
+    tuned = vae.fit(small, 64, tmp_path, Budget(104), 0, "cpu", large, keep_latents=True)
+    assert vae.same_latents(tuned, start) and trained(tmp_path)["steps"] == 104
+    assert not torch.equal(tuned.decoder.conv_out.weight, start.decoder.conv_out.weight)
+    assert not torch.equal(tuned.post_quant_conv.weight, start.post_quant_conv.weight)
+    with torch.no_grad():
+        tuned.quant_conv.bias += 1
+    assert not vae.same_latents(tuned, start)
+
+
 def test_pairs_for_the_enlarger_are_the_same_place_at_two_sizes(small, large):
     rng, nothing = np.random.default_rng(0), np.zeros_like(small.images)
     source, wanted = enlarger.paired_crops(small.images, small.images, large.images, np.arange(16), rng)

@@ -46,6 +46,11 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         help="draw the training portraits, but those of StyleCLIP's models, from the open world (any colour, "
         "pose and variant); with --start the autoencoder's latents are held near those it begins with",
     )
+    add(
+        "--keep-latents",
+        action="store_true",
+        help="of the autoencoder only the decoder learns: what knows its latents needs no training",
+    )
     add("--large", type=int, default=6_000, help="how many portraits to draw at four times the size too")
     add("--rate", type=float, default=1.0, help="times every learning rate; under 1 to go on from weights")
     add(
@@ -134,6 +139,7 @@ def run(options: argparse.Namespace) -> None:
         studio.part_portraits, studio.ablate = options.part_portraits, options.ablate
         studio.world = "open" if options.open else "closed"
         studio.clock = time.process_time if options.busy else time.monotonic
+        studio.keep_latents = options.keep_latents
         studio.large, studio.rate, studio.workers = options.large, options.rate, options.threads or None
         work(options, studio)
 

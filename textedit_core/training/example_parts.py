@@ -72,10 +72,14 @@ class ExampleParts(Training):
             bundle.write_paint_by_example(folder / PART, painter.unet, painter.encoder, self.known_vae())
 
     def known_vae(self) -> AutoencoderKL:
-        """The autoencoder whose latents it knows: that of the bundle begun from, until it is trained on."""
-        held = vae.held_autoencoder(self.out / "vae", self.size)
+        """The autoencoder whose latents it knows: that of the bundle begun from, until it is trained on.
+
+        This training's own where both have the same latents.
+        """
+        held, own = vae.held_autoencoder(self.out / "vae", self.size), self.vae()
         begun, now = self.begun_history().get(PART), trained(self.out / PART)
-        return held if held is not None and begun and now and begun["steps"] == now["steps"] else self.vae()
+        learned = not begun or not now or begun["steps"] != now["steps"]
+        return own if held is None or learned or vae.same_latents(held, own) else held
 
     @torch.no_grad()
     def _preview_example(self, painter: paint_by_example.Painter, step: int) -> None:

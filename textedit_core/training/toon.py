@@ -55,6 +55,7 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
     world: World = "closed"  # that the training portraits are of
     large: int = 6_000  # how many of them are drawn at LARGER times the size too
     rate: float = 1.0
+    keep_latents: bool = False  # of the autoencoder only the decoder learns
     clock: Callable[[], float] = time.monotonic
     workers: int | None = None
 
@@ -102,7 +103,8 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
             classifier.fit(self.portraits, self.size, **common)
         elif part == "vae":
             large = self.large_portraits if self.world == "open" else None
-            module = vae.fit(self.portraits, self.size, large=large, **common)
+            more: dict[str, Any] = {"large": large, "keep_latents": self.keep_latents}
+            module = vae.fit(self.portraits, self.size, **more, **common)
             if not ranks.rank():
                 vae.keep_scaling_factor(module, folder)
         elif part == "text":

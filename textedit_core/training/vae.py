@@ -60,15 +60,21 @@ def fit(
     seed: int,
     device: str,
     large: Portraits | None = None,
+    keep_latents: bool = False,
 ) -> AutoencoderKL:
     """L1 + 6 MSE + gradient L1 (sharp outlines) + a little KL, the face counting more.
 
     large: drawings of which crops are learned too, in turn with the whole portraits.  Where `folder` keeps
     an autoencoder to hold on to (`hold`), the latents of whole portraits are held near that one's.
+    keep_latents: only the decoder learns, so that what reads and writes latents knows them still.
     """
     vae = build(size).to(device)
+    if keep_latents:
+        for part in (vae.encoder, vae.quant_conv):
+            part.requires_grad_(False)
     face = face_weights(size, device).sqrt()
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0)
+    learned = [weight for weight in vae.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(learned, lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0)
     held, turn = held_autoencoder(folder, size, device), whole_turns(large is not None)
 
     def loss_of_batch(vae: AutoencoderKL, randomness: Randomness) -> dict[str, Tensor]:
@@ -86,7 +92,7 @@ def fit(
         sharp = difference.abs().mean() + MSE_WEIGHT * error + edges(decoded, image)
         loss = sharp + KL_WEIGHT * posterior.kl().mean()
         found = {"psnr": 10 * torch.log10(4 / error.detach())}
-        if held is not None:
+        if held is not None and not keep_latents:
             found["moved"] = moved(posterior.mean, held, image)
             loss = loss + HOLD_WEIGHT * found["moved"]
         return {"loss": loss} | {name: value.detach() for name, value in found.items()}
@@ -143,6 +149,14 @@ def held_autoencoder(folder: Path, size: int, device: torch.device | str = "cpu"
     vae.load_state_dict(state["weights"])
     vae.register_to_config(scaling_factor=state["scaling_factor"])
     return vae.to(device).eval().requires_grad_(False)
+
+
+def same_latents(one: AutoencoderKL, other: AutoencoderKL) -> bool:
+    """Whether two autoencoders of one size encode alike, whatever they decode."""
+    pairs = ((one.encoder, other.encoder), (one.quant_conv, other.quant_conv))
+    return all(
+        torch.equal(a, b) for p, q in pairs for a, b in zip(p.parameters(), q.parameters(), strict=True)
+    )
 
 
 @torch.no_grad()
