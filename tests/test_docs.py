@@ -14,7 +14,7 @@ from PIL import Image
 
 import textedit_core
 from studies import model_card
-from textedit_core import method
+from textedit_core import like, method
 from textedit_core.__main__ import parse
 
 ROOT = Path(__file__).parents[1]
@@ -194,7 +194,8 @@ def test_the_functions_that_the_architecture_page_walks_through_are_there():
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/command-line.md", "docs/bench.md", "docs/studies.md"])
-def test_the_commands_of_a_page_have_flags_that_are_there(page):
+def test_the_commands_of_a_page_have_flags_that_are_there(page, monkeypatch):
+    monkeypatch.setattr(like, "flags", lambda path, name: ["--prompt", "what the picture was made of"])
     text = (ROOT / page).read_text(encoding="utf-8")
     blocks = "\n".join(re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
     lines = [*blocks.splitlines(), *re.findall(r"`(textedit (?:edit|sweep|bench) [^`]*)`", text)]
