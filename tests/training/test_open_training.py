@@ -236,6 +236,9 @@ def test_the_command_goes_on_from_a_bundle_and_refuses_what_fell(tmp_path, caplo
     scores = iter([changed(autoencoder_psnr_db=29.0), changed()])
     command.main([*words, "--only", "", "--accept-worse", "vae"])
     models = zoo.load(out / "bundle")
+    for part in ("clip", "diffusion/tokenizer"):
+        kept, begun = (folder / part / "tokenizer.json" for folder in (out / "bundle", SHIPPED))
+        assert json.loads(kept.read_text())["model"] == json.loads(begun.read_text())["model"], part
     assert models.manifest["scores"]["open"] == SCORES["open"] and not (out / "candidate").exists()
     assert models.enlarger.enlarge(torch.zeros(1, 3, 64, 64)).shape == (1, 3, 256, 256)
     before, after = zoo.load(SHIPPED).diffusion, models.diffusion

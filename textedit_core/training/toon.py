@@ -81,7 +81,9 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
     @cached_property
     def tokenizer(self) -> CLIPTokenizer:
         folder = self.out / "tokenizer"
-        if (folder / "vocab.json").exists():
+        # A saved tokenizer may be this one file. Built anew its numbers would differ: merges that are equally
+        # frequent come in any order.
+        if (folder / "tokenizer.json").exists():
             return CLIPTokenizer.from_pretrained(folder)
         return build_tokenizer(vocabulary(), folder, MAX_LENGTH)
 
