@@ -4,6 +4,8 @@ import argparse
 import os
 import sys
 
+from textedit_core.choices import DTYPES, MEMORY
+
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 SWITCHES = ("folders", "safety", "public")
@@ -34,12 +36,9 @@ def flags(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--device", default="auto", help="cpu, cuda, mps or auto (default auto)")
     about = "toon (bundled), sd, a folder, a file or owner/name of the hub; more behind ' + ' is added to it"
     add("--models", default="toon", metavar="NAME", help=about)
-    kinds = ("auto", "float32", "float16", "bfloat16")
-    add(
-        "--dtype", default="auto", choices=kinds, help="of diffusion models (auto: float16, on a CPU float32)"
-    )
-    levels = ("auto", "fast", "balanced", "low")
-    add("--memory", default="auto", choices=levels, help="how much of it diffusion models may take")
+    about = "of diffusion models (auto: float16, on a CPU float32)"
+    add("--dtype", default="auto", choices=DTYPES, help=about)
+    add("--memory", default="auto", choices=MEMORY, help="how much of it diffusion models may take")
     add("--max-cells", type=int, default=64, metavar="N", help="cells of one sweep, at most (default 64)")
     about = (
         "let visitors name any models and files to add; always so on 127.0.0.1 without --share or --public"

@@ -22,6 +22,7 @@ BASE = {
     "noise",
     "steps",
     "threads",
+    "choices",
 }
 ENGINE = {"costs", "estimate", "large", "method", "relevance", "request", "sweep"}
 # Which parts of textedit_core each part may import, by the first name below the package.

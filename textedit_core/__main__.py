@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from textedit_core import like, threads
+from textedit_core import choices, like, threads
 
 # Nothing that imports torch stands up here: --help answers at once.
 METHODS = sorted((Path(__file__).parent / "methods").glob("[a-z]*.py"))
@@ -129,9 +129,9 @@ def _add_flags(parser: _Parser, command: str, name: str) -> None:
     add("--device", default="auto", help="auto, cpu, cuda or mps (default auto)")
     add("--cache", metavar="DIR", help="keep results in this folder, for the next run")
     help = "how pictures become square; native keeps their shape, for the models of texts (default crop)"
-    add("--resize", choices=("crop", "pad", "native"), default="crop", help=help)
-    add("--memory", choices=("auto", "fast", "balanced", "low"), default="auto", help=MEMORY)
-    add("--dtype", choices=("auto", "float32", "float16", "bfloat16"), default="auto", help=DTYPE)
+    add("--resize", choices=choices.SIZINGS, default="crop", help=help)
+    add("--memory", choices=choices.MEMORY, default="auto", help=MEMORY)
+    add("--dtype", choices=choices.DTYPES, default="auto", help=DTYPE)
     if command == "sweep":
         add("--x", required=True, metavar="KNOB=VALUES", help="columns: eta=0,0.5,1, or eta=0:1:5 for five")
         add("--y", metavar="KNOB=VALUES", help="rows, such as seed=0-3")

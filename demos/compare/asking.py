@@ -5,13 +5,14 @@ import gradio as gr
 from demos.compare.contenders import BY_NAME, LARGE, SDEDIT_KNOBS, SEED, offered
 from demos.context import Context
 from demos.shared import knobs, painting
-from demos.shared.checks import SIZINGS, image_problem, models_problem, prompt_problem, text_problem
+from demos.shared.checks import image_problem, models_problem, prompt_problem, text_problem
 from demos.shared.events import follow
 from demos.shared.marks import HIDDEN, UNQUEUED
 from demos.shared.mask import MaskBox, empty_canvas
 from demos.shared.prompt import PromptBox, source_prompt_box
 from demos.shared.sent import as_sent
 from demos.shared.source import SourceBox, source_image
+from textedit_core.choices import SIZINGS
 from textedit_core.knobs import quoted
 from textedit_core.request import optional_part
 

@@ -13,12 +13,12 @@ from demos.shared.knobs import problems as knob_problems
 from demos.shared.marks import note
 from demos.shared.uploads import opened
 from textedit_core import cache
+from textedit_core.choices import SIZINGS
 from textedit_core.knobs import BoundKnob, Knob
 from textedit_core.models.clip import token_count
 
 MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 # Fields of more than one tab that are choices and no knobs.
-SIZINGS = ("crop", "pad", "native")
 SIZING = BoundKnob("sizing", str, "crop", Knob(label="How it is made square", choices=SIZINGS))
 ORIGIN = BoundKnob("origin", str, "sample", Knob(label="Start from", choices=("sample", "picture", "file")))
 MODELS = BoundKnob("models", str, "", Knob(label="Models"))

@@ -15,6 +15,7 @@ from demos.shared.adding import AddBox
 from demos.shared.checks import guarded
 from demos.shared.events import ended, follow
 from demos.shared.marks import HIDDEN, UNQUEUED, bar, note
+from textedit_core.choices import MEMORY
 from textedit_core.models import additions
 
 CHOICES = [("Toon, bundled", "toon"), ("Stable Diffusion 1.5, from the hub", "sd")]
@@ -104,7 +105,7 @@ class Picker:
             elem_id="models",
         )
         self.memory = gr.Radio(
-            [("auto", "auto"), ("fast", "fast"), ("balanced", "balanced"), ("low", "low")],
+            [(level, level) for level in MEMORY],
             value=ctx.memory,
             label="Memory",
             info="of the device, for Stable Diffusion: lower is slower, with the same pictures",

@@ -15,7 +15,7 @@ import gradio as gr
 from demos.context import MODEL_LANE, STOP_LANE, Context
 from demos.examples.finished import weights_of
 from demos.shared import knobs
-from demos.shared.checks import SIZINGS, guarded, validator
+from demos.shared.checks import guarded, validator
 from demos.shared.events import follow
 from demos.shared.examples import ExampleStrip
 from demos.shared.fit import FitPanel, FitProgress
@@ -31,6 +31,7 @@ from demos.shared.sweep import SweepPanel
 from demos.shared.view import MethodView
 from textedit_core import estimate
 from textedit_core import request as engine
+from textedit_core.choices import SIZINGS
 from textedit_core.costs import Costs
 from textedit_core.device import value_elsewhere
 from textedit_core.record import Record

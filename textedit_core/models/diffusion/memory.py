@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-LEVELS = ("fast", "balanced", "low")
+from textedit_core.choices import LEVELS
+
 SPARE = 0.9  # of a device's free memory, what may be planned with: drivers and fragments take the rest
 SMALL = 0.05  # of it, for weights: whatever is done with so small a model fits
 
