@@ -14,6 +14,9 @@ from textedit_core.request import Request
 
 GB = 2**30
 HEAVY = GB  # what takes less is not spoken of
+# A computer's memory holds more than the tensors of a moment, for what small ones leave free stays with the
+# process: by whether a step has gradients, as measured at the real sizes (docs/studies.md).
+HEAP = {False: 1.25, True: 1.6}
 TOKENS_HELD = 3  # maps of a layer that Prompt-to-Prompt holds at once: scores, their softmax, the edited ones
 
 
@@ -127,6 +130,15 @@ class _Work:
             height, width = (int(one) // self.model.latent_scale for one in image.shape[2:])
             self.latent = height, width
 
+    @property
+    def on_heap(self) -> bool:
+        """Whether tensors are in the computer's own memory."""
+        return self.model.device.type == "cpu"
+
+    def held(self, activations: int, gradients: bool = False) -> int:
+        """The bytes that activations occupy, and what they leave unused."""
+        return int(activations * HEAP[gradients]) if self.on_heap else activations
+
     def stages(self) -> Iterator[_Stage]:
         """Every stage of the request."""
         at_once = min(self.rows, autoencoder.DECODE_ROWS if self.level == "fast" else 1)
@@ -134,8 +146,8 @@ class _Work:
         if self.asked.has_fit and isinstance(self.model, LatentDiffusion):
             for stage in self.fit(self.model):
                 yield stage
-                kept = max(kept, stage.kept)
-        yield _Stage(rehearsal.decoding(self.model, at_once, self.latent), kept=kept)
+                kept = stage.kept  # of the last one: what the fit hands on
+        yield _Stage(self.held(rehearsal.decoding(self.model, at_once, self.latent)), kept=kept)
         if name == "prompt_to_prompt":
             shared = 2 if self.asked.settings["keep_to_source"] else 1
             count = shared + 2 * self.rows
@@ -150,20 +162,22 @@ class _Work:
         if "tune" in chosen:  # Imagic
             rank, kind = chosen["lora_rank"], chosen["tune"]
             tokens = rehearsal.training(model, self.latent, "none", rank, recomputes)
-            yield _Stage(tokens.activations)
+            yield _Stage(self.held(tokens.activations, True))
             step = rehearsal.training(model, self.latent, kind, rank, recomputes)
             merged = 4 * tuning.merged_count(model) if kind == "lora" else 0
+            twice = 2 * merged if self.on_heap else merged  # those of the step before leave their places late
             casts = step.values // 2 if model.dtype.itemsize < 4 else 0  # those that autocast makes
-            yield _Stage(step.activations + casts, step.trained, kept=merged)
+            yield _Stage(self.held(step.activations, True) + casts, step.trained, kept=twice)
             yield _Stage(kept=merged or step.values + casts)
         elif chosen.get("inversion") == "null_text":
             step = rehearsal.training(model, self.latent, "none", 1, recomputes)
-            yield _Stage(step.activations, 4 * 3 * model.unet.config.cross_attention_dim * 77)
+            of_tokens = 4 * 3 * model.unet.config.cross_attention_dim * 77
+            yield _Stage(self.held(step.activations, True), of_tokens)
         else:
             yield _Stage(self.sampled(1))
 
     def sampled(self, rows: int) -> int:
-        return rehearsal.sampling(self.model, rows, self.latent)
+        return self.held(rehearsal.sampling(self.model, rows, self.latent))
 
     def maps(self, rows: int) -> int:
         """The maps of the largest layer of cross-attention that are held at once for so many rows."""
