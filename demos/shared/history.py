@@ -14,6 +14,7 @@ from PIL import Image
 
 from demos.context import Context
 from demos.examples.finished import LEFT_OUT
+from demos.shared.events import follow
 from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, Tile, note, strip
 from demos.shared.panel import MethodPanel
 from demos.shared.reopen import Reopen
@@ -83,7 +84,7 @@ class History:
         changed = [self.stored, *self.outputs]
         for panel in reopen.panels.values():
             asked = [panel.result.shown, self.stored, source_of(panel)]
-            panel.result.shown.change(self.adder(panel), asked, changed, **lane)
+            follow([panel.result.shown.change], self.adder(panel), asked, changed, **lane)
 
         def again(stored: Any, chosen: gr.EventData) -> dict:
             return self.again(tabs, models, stored, chosen._data.get("index"))

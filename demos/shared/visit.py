@@ -15,6 +15,7 @@ import gradio as gr
 
 from demos.context import Context
 from demos.shared import link
+from demos.shared.events import follow
 from demos.shared.history import NO_SECRET, History, entries, source_of
 from demos.shared.marks import HIDDEN, UNQUEUED, note
 from demos.shared.reopen import Reopen
@@ -70,8 +71,8 @@ class Visit:
     def wire_tab(self, name: str, tab: Tab) -> None:
         """Keep the source of a tab, and write the link of what it shows."""
         source, shown = source_of(tab), tab.result.shown
-        source.change(self.keeper(name), [source, self.sources], self.sources, **UNQUEUED)
-        shown.change(self.linker(name, tab), shown, self.link, **UNQUEUED)
+        follow([source.change], self.keeper(name), [source, self.sources], self.sources, **UNQUEUED)
+        follow([shown.change], self.linker(name, tab), shown, self.link, **UNQUEUED)
 
     # --- what is stored -----------------------------------------------------------------------------------
 
