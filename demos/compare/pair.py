@@ -6,7 +6,7 @@ import gradio as gr
 
 from demos.compare import comparison, runs
 from demos.shared.events import follow
-from demos.shared.marks import note
+from demos.shared.marks import QUIET, note
 from demos.shared.panel import MethodPanel
 from demos.shared.pictures import before_after
 from demos.shared.results import pin_captions
@@ -65,7 +65,7 @@ class Pair:
         """Show a choice at once, offer a new pin at once, take a PNG in."""
         chosen = [self.a, self.b, *self.states]
         changed = [self.a.input, self.b.input, *(pin.change for pin in self.pins)]
-        asked = LANE | {"show_progress": "hidden"}
+        asked = LANE | QUIET
         follow(changed, self.choose, chosen, self.outputs, api_name="compare_pair", **asked)
         outputs = [self.added, self.note, *self.outputs]
         self.upload.upload(self.add, [self.upload, *chosen], outputs, api_name="compare_add", **asked)

@@ -14,7 +14,7 @@ from demos.shared import knobs
 from demos.shared.checks import guarded, sentence, validator
 from demos.shared.events import ended, follow
 from demos.shared.leave_out import may_leave_out
-from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, UNQUEUED, bar, note
+from demos.shared.marks import EVERY_CLICK, HIDDEN, QUIET, SELECT_JS, UNQUEUED, bar, note
 from demos.shared.mask import canvas
 from demos.shared.panel import BuiltTab, MethodPanel
 from demos.shared.results import invitation
@@ -119,7 +119,7 @@ class CompareTab(BuiltTab, MethodPanel):
             **MODEL_LANE,
         )
         event.success(self.show_best, [self.weight, *self.pair.states], self.pair.outputs, **HIDDEN, **LANE)
-        asked = {"api_name": f"{METHOD}_stop", "show_progress": "hidden", **STOP_LANE}
+        asked = {"api_name": f"{METHOD}_stop", **QUIET, **STOP_LANE}
         self.bar.wire_stop(self.ctx.stops, [event], **asked)
         return event
 

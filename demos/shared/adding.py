@@ -4,7 +4,7 @@ import gradio as gr
 
 from demos.context import Context
 from demos.shared.events import follow
-from demos.shared.marks import UNQUEUED, note
+from demos.shared.marks import QUIET, UNQUEUED, note
 from textedit_core.models import additions
 
 HELP = "One file a line, as style.safetensors:0.8 for its weight, or word.pt:<cat> for its word."
@@ -30,9 +30,7 @@ class AddBox:
             self.button = gr.Button("Use these", size="sm", elem_id="adding-use")
             self.words = gr.HTML(label="About what is added", elem_id="adding-words")
         inputs = [models, self.files]
-        self.button.click(
-            self.use, inputs, [models, self.words], api_name="add_to_models", show_progress="hidden"
-        )
+        self.button.click(self.use, inputs, [models, self.words], api_name="add_to_models", **QUIET)
         follow([models.change], self.look, models, [self.files, self.words], **UNQUEUED)
 
     def use(self, models: str, files: str):

@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# Options of an event between widgets of the page: without a progress bar, and not in the API.
-HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
+# Options of an event without a progress bar. The page looks for every output that could show one, in all its
+# widgets, whenever anything is asked: with none named, it has nothing to look for.
+QUIET = {"show_progress": "hidden", "show_progress_on": []}
+# Options of an event between widgets of the page: quiet, and not in the API.
+HIDDEN = QUIET | {"api_visibility": "private"}
 # The same for events of which many come at once, such as when the models change: queued, they would fill the
 # queue of the runs. Their answers come in any order, so no two of them may write the same widget.
 UNQUEUED = HIDDEN | {"queue": False}

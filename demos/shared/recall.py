@@ -3,7 +3,7 @@
 import gradio as gr
 
 from demos.context import Context
-from demos.shared.marks import note
+from demos.shared.marks import QUIET, note
 from demos.shared.panel import MethodPanel
 from textedit_core import record
 
@@ -53,7 +53,7 @@ class Recall:
             self.file,
             [self.status, tabs, models, *outputs],
             api_name="recall",
-            show_progress="hidden",
+            **QUIET,
         )
 
     def known_models(self, name: str):

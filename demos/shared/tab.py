@@ -20,7 +20,7 @@ from demos.shared.events import follow
 from demos.shared.examples import ExampleStrip
 from demos.shared.fit import FitPanel, FitProgress
 from demos.shared.leave_out import may_leave_out
-from demos.shared.marks import HIDDEN, UNQUEUED, bar, note
+from demos.shared.marks import HIDDEN, QUIET, UNQUEUED, bar, note
 from demos.shared.panel import BuiltTab, MethodPanel
 from demos.shared.present import present
 from demos.shared.preview import Pacer, Preview, decoded
@@ -239,7 +239,7 @@ class Tab(BuiltTab, MethodPanel):
         started = self.before_edit(self.triggers)
         edit = may_leave_out(self.edit, inputs)
         events.append(started.then(edit, outputs=self.run_outputs, **options))
-        asked = {"api_name": f"{self.view.name}_stop", "show_progress": "hidden", **STOP_LANE}
+        asked = {"api_name": f"{self.view.name}_stop", **QUIET, **STOP_LANE}
         self.bar.wire_stop(self.ctx.stops, [*events, *self.wire_again()], **asked)
         return events
 
