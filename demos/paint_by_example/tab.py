@@ -179,7 +179,7 @@ beside the edit, the source, what of it was masked, and the exemplar as it is se
         super().wire()
         follow([self.image.change], self.say_image, self.image, self.image_note, **HIDDEN)
         given = [self.image.upload, self.image.clear, self.mask.upload.upload]
-        gr.on(given, lambda: gr.Tabs(selected=MASK), None, self.result.views, **UNQUEUED)
+        follow(given, lambda: gr.Tabs(selected=MASK), None, self.result.views, **UNQUEUED)
         self.mask.wire(self.image, self.models, {name: self.controls[name] for name in REGION})
         self.exemplar.wire()
 

@@ -365,8 +365,10 @@ class Tab(BuiltTab, MethodPanel):
         made = {name: made.get(name, self.knobs[name].default) for name in self.knobs}
         set_knobs = {self.controls[name]: gr.update(value=value) for name, value in made.items()}
         row = {self.seeds.mode: "fixed"} if self.seeds else {}  # or the next edit would show another picture
-        prompts = Record.from_json(cell["record"]).prompts
-        swept = {self.texts[name]: prompts[name] for name in self.texts if name in cell.get("coords", {})}
+        swept = {name: widget for name, widget in self.texts.items() if name in cell.get("coords", {})}
+        if swept:
+            prompts = Record.from_json(cell["record"]).prompts
+            swept = {widget: prompts[name] for name, widget in swept.items()}
         return set_knobs | swept | row | models | self.result.show(cell)
 
     @property
