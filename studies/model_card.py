@@ -48,7 +48,8 @@ on {sampled_scenes} of them, with {sample_settings[steps]} steps and guidance
 """
 OPEN = """
 The closed world has one colour and variant a word; the open one any colour, variant, pose and background
-(its figures are under the key `open`). StyleCLIP's models know the closed one alone.
+(its figures are under the key `open`, samples on {open[sampled_scenes]} scenes). StyleCLIP's models know
+the closed one alone.
 """
 BY_ATTRIBUTE = """
 Accuracy by attribute: of the classifier, of CLIP, zero-shot (the text of the true value is the nearest), of
