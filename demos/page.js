@@ -131,7 +131,8 @@
     const found = mistakes(bar), first = found[0];
     if (!first) return void say(bar, 'wrong', '');
     const more = found.length > 1 ? ` (and ${found.length - 1} more)` : '';
-    const line = say(bar, 'wrong', `${labelOf(first)}: ${first.firstChild.textContent.trim()}${more}`);
+    const label = labelOf(first), text = first.firstChild.textContent.trim();
+    const line = say(bar, 'wrong', `${text.startsWith(`${label}:`) ? '' : `${label}: `}${text}${more}`);
     line.firstChild.classList.add('problem');
     if (line.querySelector('button')) return;
     const button = Object.assign(document.createElement('button'), {type: 'button', textContent: 'Go there'});
