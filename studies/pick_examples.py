@@ -134,7 +134,7 @@ def label(edit: ToonEdit) -> str:
     if value == "none":
         return REMOVED[edit.asked]
     if edit.asked == "top" and value in WORN:
-        return f"Put on a {value}"
+        return f"Put on {'an' if value[0] in 'aeiou' else 'a'} {value}"
     return VERBS.get(value) or WORDS[edit.asked].format(value)
 
 
