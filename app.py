@@ -4,8 +4,6 @@ import argparse
 import os
 import sys
 
-from textedit_core.choices import DTYPES, MEMORY
-
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 SWITCHES = ("folders", "safety", "public")
@@ -13,6 +11,8 @@ VALUES = ("device", "models", "dtype", "memory", "max-cells", "allow-models", "g
 ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 if ZERO_GPU:
     import spaces  # before torch, whose CUDA it replaces in this process
+
+from textedit_core.choices import DTYPES, MEMORY  # noqa: E402
 
 
 def environment() -> list[str]:

@@ -52,9 +52,9 @@ class Training(ABC):
     def text_to_latent(self) -> TextToLatent:
         """The UNet and its text encoder as they are trained so far."""
 
-    @abstractmethod
     def begun_history(self) -> dict[str, dict[str, int]]:
         """{"steps", "seconds"} of every part of the bundle that this training began from; {} of none."""
+        return {}
 
     @property
     @abstractmethod
