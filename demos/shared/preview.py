@@ -12,6 +12,7 @@ from demos.shared.pictures import thumbnail
 from textedit_core.models.diffusion.latent_model import LatentModel
 
 MOST_LATENTS = 32  # along a side: 256 pixels of Stable Diffusion
+TOLD_EACH, TELL_APART = 40, 0.1  # steps, and seconds after them
 SECONDS_APART = 0.4  # so that a fast run spends its time on steps, not on pictures of them
 FIRST_AFTER = 0.7  # seconds: a run that ends sooner shows its result alone, without a flicker
 
@@ -41,6 +42,21 @@ class Preview:
     def clear(self) -> dict:
         """Updates that show the last result again."""
         return {self.html: ""}
+
+
+class Telling:
+    """Says which steps of a run are told: all of the first, then so few a second that Stop is heard."""
+
+    def __init__(self) -> None:
+        self._told, self._next = 0, 0.0
+
+    def due(self) -> bool:
+        """Whether this step is told."""
+        now = time.monotonic()
+        if self._told >= TOLD_EACH and now < self._next:
+            return False
+        self._told, self._next = self._told + 1, now + TELL_APART
+        return True
 
 
 class Pacer:

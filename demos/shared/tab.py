@@ -23,7 +23,7 @@ from demos.shared.leave_out import may_leave_out
 from demos.shared.marks import HIDDEN, QUIET, UNQUEUED, bar, note
 from demos.shared.panel import BuiltTab, MethodPanel
 from demos.shared.present import present
-from demos.shared.preview import Pacer, Preview, decoded
+from demos.shared.preview import Pacer, Preview, Telling, decoded
 from demos.shared.results import ResultPanel
 from demos.shared.runbar import RunBar
 from demos.shared.seeds import SeedRow
@@ -521,7 +521,8 @@ class Tab(BuiltTab, MethodPanel):
 
         status: where a projection is told, else below Edit.  pictures: how many are made at once.
         """
-        progress, status, step, drawn, pacer = None, status or self.edit_status, None, 0, Pacer()
+        progress, status, step, drawn = None, status or self.edit_status, None, 0
+        pacer, telling = Pacer(), Telling()
         with closing(steps):
             for step in steps:
                 stopped = run.stop.is_set() and step.done < step.total
@@ -537,7 +538,8 @@ class Tab(BuiltTab, MethodPanel):
                     progress = progress or FitProgress(self.view.stages(run.asked.settings))
                     progress.take(step, run.costs.stages[FITTING])
                     progress.stopped = stopped
-                    yield self.fitted(run, progress)
+                    if telling.due() or stopped or step.done == step.total:
+                        yield self.fitted(run, progress)
                 elif step.stage == EDITING:
                     drawn += 1
                     yield {status: bar(step.done, step.total, step_words("Editing", step))}
