@@ -256,11 +256,8 @@ def _sweep(options: Mapping[str, Any]) -> None:
     asked, cache = request_of(options, values), Cache(folder=options["cache"] or unfinished)
     folder.mkdir(parents=True, exist_ok=True)
     _tell_memory(asked, options["batch_size"])
-    if asked.has_fit and not set(values) & {
-        *how.fit_knobs,
-        *how.fit_arguments,
-        *how.weights,
-    }:  # one fit: tell its steps
+    of_fit = {*how.fit_knobs, *how.fit_arguments, *how.weights}
+    if asked.has_fit and not set(values) & of_fit:  # one fit: tell its steps
         last(_with_progress(fit(asked, cache)))
     steps = sweep(asked, values, cache, batch_size=options["batch_size"])
     _write_sweep(folder, _with_progress(steps, "cells"), axes, options["cell_size"], asked)

@@ -22,17 +22,22 @@ def stages(settings: Mapping[str, Any]) -> tuple[Stage, ...]:
 
 def keep(asked: Request, step: Step[Optimised]) -> dict:
     """Store a stopped run as what it is: the finished run that is told to stop after these steps."""
-    done, identity, found = step.done, asked.inputs["identity"], step.value
+    identity, found = asked.inputs["identity"], step.value
     score = None if identity is None else identity.similarity(found.image, found.source).item()
-    fitted = replace(found, losses=found.losses[:done], clip_losses=found.clip_losses[:done], identity=score)
-    return keep_stopped(located(asked), replace(step, loss=fitted.losses[-1]), fitted, {"stop_after": done})
+    return _keep(asked, step, {"stop_after": step.done}, identity=score)
 
 
 def keep_steps(asked: Request, step: Step[Optimised]) -> dict:
     """Store a stopped run of TediGAN, whose rate is constant, as the finished run of fewer steps."""
+    return _keep(asked, step, {"steps": step.done})
+
+
+def _keep(asked: Request, step: Step[Optimised], settings: dict, **changes: Any) -> dict:
+    """Store the path so far, with the losses of its steps, under the settings that make it a finished one."""
     found, done = step.value, step.done
-    fitted = replace(found, losses=found.losses[:done], clip_losses=found.clip_losses[:done])
-    return keep_stopped(located(asked), replace(step, loss=fitted.losses[-1]), fitted, {"steps": done})
+    losses = {"losses": found.losses[:done], "clip_losses": found.clip_losses[:done]}
+    fitted = replace(found, **losses, **changes)
+    return keep_stopped(located(asked), replace(step, loss=fitted.losses[-1]), fitted, settings)
 
 
 def path_of(result: Result) -> list[dict]:

@@ -17,7 +17,7 @@ from textedit_core.models.style import latents
 from textedit_core.models.style.clip_input import Preprocess, Views, text_loss
 from textedit_core.models.style.latents import Latent
 from textedit_core.models.style.models import FaceIdentity, StyleGenerator
-from textedit_core.models.style.paths import Optimised, Position, images_at, latents_at
+from textedit_core.models.style.paths import Optimised, Position, Recording, images_at, latents_at
 from textedit_core.steps import Step
 
 Space = Annotated[
@@ -101,35 +101,25 @@ def fit(
     task = _Task(generator, clip, identity, latent, prompt, space, mode, weights, clip_preprocess, views)
     code = task.begin.clone().requires_grad_()
     adam = torch.optim.Adam([code], lr=lr * unit)
-    path, places = [task.begin], [0]
-    losses: list[float] = []
-    clip_losses: list[float] = []
-
-    def value(image: Tensor, at: int, score: float | None = None) -> Optimised:
-        extra = [] if places[-1] == at else [code.detach().clone()]
-        kept = torch.cat([*path, *extra]), (*places, *([at] if extra else []))
-        return Optimised(prompt, space, *kept, image, task.source, tuple(losses), tuple(clip_losses), score)
-
+    taken = Recording(prompt, space, task.begin, task.source, keep_every)
     best, since = float("inf"), 0
     for step in range(steps):
         adam.param_groups[0]["lr"] = latents.learning_rate(step, steps, lr * unit)
         image, loss, gradient = task.look(code, step)
         code.grad = gradient
-        losses.append(loss[0])
-        clip_losses.append(loss[1])
+        taken.add_losses(*loss)
         if step:
-            yield Step(step, steps, value(image, step), loss[0])
+            yield Step(step, steps, taken.value(code, image, step), loss[0])
         adam.step()
-        if (step + 1) % keep_every == 0:
-            path.append(code.detach().clone())
-            places.append(step + 1)
+        taken.add_code(code)
         best, since = (loss[0], 0) if loss[0] < best else (best, since + 1)
         if (patience and since >= patience) or step + 1 == stop_after:
             break
-    done = len(losses)
+    done = len(taken.losses)
     image = task.render(code)
     score = None if identity is None else identity.similarity(image, task.source).item()
-    yield Step(done or 1, done or 1, value(image, done, score), losses[-1] if losses else None)
+    last_loss = taken.losses[-1] if done else None
+    yield Step(done or 1, done or 1, taken.value(code, image, done, score), last_loss)
 
 
 @batches("position")

@@ -19,7 +19,7 @@ from textedit_core.models.clip_vision import pixels_of_whole, tokens
 from textedit_core.models.style.clip_input import Preprocess, text_loss
 from textedit_core.models.style.latents import Latent
 from textedit_core.models.style.models import StyleEncoder, StyleGenerator
-from textedit_core.models.style.paths import Optimised, Position, images_at, latents_at
+from textedit_core.models.style.paths import Optimised, Position, Recording, images_at, latents_at
 from textedit_core.steps import Step
 
 W_PLUS = "w_plus"
@@ -80,27 +80,16 @@ def fit(
     task = _Task(generator, clip, encoder, latent, prompt, weights, clip_preprocess)
     code = task.begin.clone().requires_grad_()
     adam = torch.optim.Adam([code], lr=lr)
-    path, places = [task.begin], [0]
-    losses: list[float] = []
-    towards: list[float] = []
-
-    def value(image: Tensor, at: int) -> Optimised:
-        extra = [] if places[-1] == at else [code.detach().clone()]
-        kept = torch.cat([*path, *extra]).flatten(1), (*places, *([at] if extra else []))
-        return Optimised(prompt, W_PLUS, *kept, image, task.source, tuple(losses), tuple(towards))
-
+    taken = Recording(prompt, W_PLUS, task.begin, task.source, keep_every)
     for step in range(steps):
         image, loss, code.grad = task.look(code)
-        losses.append(loss[0])
-        towards.append(loss[1])
+        taken.add_losses(*loss)
         if step:
-            yield Step(step, steps, value(image, step), loss[0])
+            yield Step(step, steps, taken.value(code, image, step), loss[0])
         adam.step()
-        if (step + 1) % keep_every == 0:
-            path.append(code.detach().clone())
-            places.append(step + 1)
-    final = value(task.render(code), steps)
-    yield Step(steps or 1, steps or 1, final, losses[-1] if losses else None)
+        taken.add_code(code)
+    final = taken.value(code, task.render(code), steps)
+    yield Step(steps or 1, steps or 1, final, taken.losses[-1] if steps else None)
 
 
 @batches("position")

@@ -65,6 +65,38 @@ class Optimised:
         )
 
 
+class Recording:
+    """A path while it is taken: the code after every `keep_every` steps, and the losses of all of them."""
+
+    def __init__(self, prompt: str, space: str, begin: Tensor, source: Tensor, keep_every: int):
+        self.prompt, self.space, self.source, self.keep_every = prompt, space, source, keep_every
+        self.path, self.places = [begin.detach().flatten(1).clone()], [0]
+        self.losses: list[float] = []
+        self.clip_losses: list[float] = []
+
+    def add_losses(self, loss: float, clip_loss: float) -> None:
+        """Note the loss of a step, and CLIP's part of it."""
+        self.losses.append(loss)
+        self.clip_losses.append(clip_loss)
+
+    def add_code(self, code: Tensor) -> None:
+        """Keep the code (1,...) after the last step, where that is one to be kept."""
+        if len(self.losses) % self.keep_every == 0:
+            self.path.append(code.detach().flatten(1).clone())
+            self.places.append(len(self.losses))
+
+    def value(self, code: Tensor, image: Tensor, at: int, identity: float | None = None) -> Optimised:
+        """The path that ends with this code, which `at` steps have made, and its image."""
+        path, places = list(self.path), list(self.places)
+        if places[-1] != at:
+            path.append(code.detach().flatten(1).clone())
+            places.append(at)
+        losses = tuple(self.losses), tuple(self.clip_losses)
+        return Optimised(
+            self.prompt, self.space, torch.cat(path), tuple(places), image, self.source, *losses, identity
+        )
+
+
 def images_at(generator: StyleGenerator, fitted: Optimised, positions: Sequence[float]) -> Tensor:
     """The images (B,3,H,W) at B positions of a path. Raises ValueError outside 0..1."""
     codes = [fitted.latent(generator, one).to_s_codes(generator) for one in positions]
