@@ -3,6 +3,8 @@
 The place in the queue and the field that a mistake is in are written into it by page.js.
 """
 
+import time
+
 import gradio as gr
 
 from demos.context import Stops
@@ -44,11 +46,25 @@ class RunBar:
             self.status = gr.HTML(label=status_label, elem_id=f"{name}-status")
 
     def wire_stop(self, stops: Stops, runs: list, **options) -> None:
-        """Stop ends the run of this page, which keeps what it has; then one that still waits is dropped."""
+        """Stop ends the run of this page, which keeps what it has; one that still waits is dropped."""
+        wire_stop(self.stop, stops, runs, self.status, **options)
 
-        def pressed(request: gr.Request):
-            """End the run of this session after the step in hand; what has been done is kept and usable."""
-            return gr.skip() if stops.ask(request.session_hash) else note(NOTHING_LEFT)
 
-        asked = self.stop.click(pressed, None, self.status, **options)
-        asked.then(None, cancels=runs, **HIDDEN)
+def wire_stop(button: gr.Button, stops: Stops, runs: list, status: gr.HTML | None = None, **options) -> None:
+    """A press of a Stop button: the run of this page ends by itself after the step in hand.
+
+    Where none has begun, those of `runs` that wait in the queue leave it, and `status` says so.  options: of
+    the press.
+    """
+    dropped = gr.State(0)
+    outputs = [dropped, *([status] if status else [])]
+
+    def pressed(request: gr.Request):
+        """End the run of this session after the step in hand; what has been done is kept and usable."""
+        if stops.ask(request.session_hash):
+            return gr.skip()
+        return {dropped: time.monotonic_ns(), **({status: note(NOTHING_LEFT)} if status else {})}
+
+    button.click(pressed, None, outputs, **options)
+    # A change, because gradio never calls what cancels and is chained to an event by .then.
+    dropped.change(None, cancels=runs, **HIDDEN)

@@ -14,6 +14,7 @@ from demos.shared.checks import guarded, validator
 from demos.shared.events import ended, follow
 from demos.shared.leave_out import may_leave_out
 from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, UNQUEUED, bar, note
+from demos.shared.runbar import wire_stop
 from demos.shared.sent import as_sent
 from demos.shared.view import MethodView
 from textedit_core import request as engine
@@ -44,8 +45,6 @@ class Swept(Protocol):
     def send_outputs(self) -> list[gr.components.Component]: ...
 
     def problems(self, values: dict) -> dict[str, str]: ...
-
-    def stop(self, request: gr.Request) -> None: ...
 
     def send(self, cell: dict | None) -> dict: ...
 
@@ -129,8 +128,7 @@ class SweepPanel:
             runs.append(self.wire_run(self.best_button, self.best, "best_of_seeds", about, more, *find))
         changes = [*watched, ended(*fitted, *runs)]
         follow(changes, self.say_outlook, inputs_kwargs=inputs, outputs=self.plan, **UNQUEUED)
-        # First the run ends by itself and keeps what it has; then one still waiting in the queue is dropped.
-        self.stop_button.click(self.tab.stop, **HIDDEN, **STOP_LANE).then(None, cancels=runs)
+        wire_stop(self.stop_button, self.ctx.stops, runs, **HIDDEN, **STOP_LANE)
         for name, axes_for in self.view.offers.items():
             self.wire_offer(self.offers[name], axes_for)
         self.grid.select(self.picked.show, self.cells, self.picked.outputs, **EVERY_CLICK)

@@ -468,10 +468,6 @@ class Tab(BuiltTab, MethodPanel):
                 return self.finished_example(number, about.models)
         return {}
 
-    def stop(self, request: gr.Request) -> None:
-        """End the run of this session after the step in hand; what has been done is kept and usable."""
-        self.ctx.stops.ask(request.session_hash)
-
     @guarded("edit_status")
     def edit(self, request: gr.Request, **values):
         """Edit, preparing first where that has not been done."""

@@ -9,6 +9,7 @@ from demos.shared.events import follow
 from demos.shared.marks import HIDDEN, UNQUEUED, Tile, bar, figures, note
 from demos.shared.prompt import PromptBox
 from demos.shared.results import ResultPanel
+from demos.shared.runbar import wire_stop
 from demos.shared.sent import as_sent
 from demos.styleclip import mapper as runs
 from demos.styleclip.mapper import LIMIT, TRAINING, Training
@@ -142,7 +143,7 @@ settings as text), the settings as JSON, the scores, the source beside the edit,
             show_progress_on=self.train_status,
             **MODEL_LANE,
         )
-        self.train_stop.click(self.stop, **HIDDEN, **STOP_LANE).then(None, cancels=[event])
+        wire_stop(self.train_stop, self.ctx.stops, [event], **HIDDEN, **STOP_LANE)
 
     def on_open(self, tab: gr.Tab) -> None:
         """Look which mappers there are when the tab is opened, and for other models."""

@@ -7,6 +7,7 @@ from demos.shared import charts, knobs
 from demos.shared.checks import guarded, image_problem, validator
 from demos.shared.events import follow
 from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, UNQUEUED, Tile, bar, figures, note, strip, tile
+from demos.shared.runbar import wire_stop
 from demos.shared.sent import altered, as_sent, lenient
 from demos.shared.source import say_image, sizing_radio, source_image
 from demos.shared.tab import STOPPED_PROJECTING, step_words
@@ -212,7 +213,7 @@ class LatentPicker:
             show_progress_on=self.status,
             **MODEL_LANE,
         )
-        self.stop_button.click(self.stop, **HIDDEN, **STOP_LANE).then(None, cancels=[self.prepared])
+        wire_stop(self.stop_button, self.ctx.stops, [self.prepared], **HIDDEN, **STOP_LANE)
 
     def wire_face(self) -> None:
         """Clicks on the picture, the detector, and the square that they give."""
@@ -236,10 +237,6 @@ class LatentPicker:
         looked.then(self.fill_first, asked, [self.gallery, self.first], trigger_mode="always_last", **lane)
 
     # --- handlers -----------------------------------------------------------------------------------------
-
-    def stop(self, request: gr.Request) -> None:
-        """End the run of this session after the step in hand."""
-        self.ctx.stops.ask(request.session_hash)
 
     def switch(self, origin: str) -> tuple:
         """Show the widgets of the seed, those of the picture, or those of the file."""

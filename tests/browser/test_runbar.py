@@ -53,6 +53,9 @@ def test_who_waits_sees_it_and_stop_leaves_the_queue(visit, picture, held):
     expect(bar).not_to_contain_text("before you")
     button(first, "Stop").click()
     expect(first.locator("#imagic-prepare-status")).to_contain_text("Edit uses them")
+    at_rest(first, "#imagic-edit-status")
+    second.wait_for_timeout(500)  # as long as one that still waited would take to begin
+    expect(second.locator("#imagic-prepare-status")).to_contain_text("Learns this image")
     expect(second.locator("#imagic-edited")).to_have_count(0)
 
 
