@@ -51,6 +51,9 @@
     : picture.closest('.block').querySelector('label')?.textContent.trim() || 'Picture';
   const name = () => document.querySelectorAll('.block img[alt=""]').forEach(p => p.alt = named(p));
 
+  // Gradio loads pictures when they come near the window: a result is there before it is scrolled to.
+  const load = () => document.querySelectorAll('.answer img[loading=lazy]').forEach(p => p.loading = 'eager');
+
   const shown = element => element.getClientRects().length > 0;
 
   // --- with the keyboard -----------------------------------------------------------------------------------
@@ -110,8 +113,7 @@
     return own.map(node => node.textContent).join('').trim();
   };
 
-  const jump = error => {
-    const block = error.closest('.block');
+  const jump = block => {
     for (let at = block.parentElement; at; at = at.parentElement) {  // unfold what it is folded away in
       at.parentElement?.querySelector(':scope > button.label-wrap:not(.open)')?.click();
       if (at.role === 'tabpanel' && !shown(at)) document.getElementById(`${at.id}-button`)?.click();
@@ -127,22 +129,34 @@
       one => one.textContent.trim() && !one.closest('.sweeping'));
   };
 
+  // Gradio takes a mistake back whenever anything that was asked earlier answers. Here it stands until the
+  // person does something about it.
+  const told = new Map();  // the field of the mistake that stands in a bar
+  for (const kind of ['pointerdown', 'keydown', 'input', 'drop', 'paste'])
+    document.addEventListener(kind, event => event.target.closest?.('.wrong') || told.clear(), {capture: true});
+
   const complain = bar => {
     const found = mistakes(bar), first = found[0];
-    if (!first) return void say(bar, 'wrong', '');
+    if (!first) return told.has(bar) ? undefined : void say(bar, 'wrong', '');
+    told.set(bar, first.closest('.block'));
     const more = found.length > 1 ? ` (and ${found.length - 1} more)` : '';
     const label = labelOf(first), text = first.firstChild.textContent.trim();
     const line = say(bar, 'wrong', `${text.startsWith(`${label}:`) ? '' : `${label}: `}${text}${more}`);
     line.firstChild.classList.add('problem');
     if (line.querySelector('button')) return;
     const button = Object.assign(document.createElement('button'), {type: 'button', textContent: 'Go there'});
-    button.addEventListener('click', () => mistakes(bar)[0] && jump(mistakes(bar)[0]));
+    button.addEventListener('click', () => {
+      const field = mistakes(bar)[0]?.closest('.block') ?? told.get(bar);
+      if (field?.isConnected) jump(field);
+    });
     line.append(button);
   };
 
   // The history lies over the page: a click beside it or Escape closes it.
   const closeHistory = () => document.querySelector('#history > button.label-wrap.open')?.click();
-  document.addEventListener('click', event => event.target.closest('#history') || closeHistory());
+  // By the path of the click: what was clicked may have been drawn anew since.
+  const inHistory = event => event.composedPath().some(one => one.id === 'history');
+  document.addEventListener('click', event => inHistory(event) || closeHistory());
   document.addEventListener('keydown', event => event.key === 'Escape' && closeHistory());
 
   // A run ends with the page that asked for it: the page that follows says so.
@@ -172,6 +186,7 @@
 
   const refresh = () => {
     name();
+    load();
     unfolds();
     followTab();
     document.querySelectorAll('.runbar').forEach(bar => {
@@ -187,5 +202,10 @@
     due = true;
     setTimeout(() => { due = false; refresh(); }, 60);
   };
-  new MutationObserver(soon).observe(document.body, {childList: true, subtree: true, characterData: true});
+  // A mistake is read at once: it may be taken back within the pause.
+  const isMistake = node => node.nodeType === 1 && (node.matches('div.validation-error') || node.querySelector('div.validation-error'));
+  new MutationObserver(changes => {
+    if (changes.some(one => [...one.addedNodes].some(isMistake))) refresh();
+    else soon();
+  }).observe(document.body, {childList: true, subtree: true, characterData: true});
 }
