@@ -18,6 +18,17 @@ import torch
 
 torch.set_num_threads(1)
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With two processes (`-n 2 --dist loadgroup`): the tests in a browser first, all in one of them.
+
+    Two browsers on two cores, each with an app beside it, wait for each other. A file is otherwise one group.
+    """
+    for item in items:
+        in_browser = item.get_closest_marker("browser") is not None
+        item.add_marker(pytest.mark.xdist_group("browser" if in_browser else str(item.path)))
+    items.sort(key=lambda item: item.get_closest_marker("browser") is None)  # stable: else as they were
+
+
 TOON = Path(__file__).parents[1] / "textedit_core" / "weights" / "toon"
 
 
