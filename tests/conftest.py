@@ -18,6 +18,7 @@ import torch
 
 torch.set_num_threads(1)
 
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With two processes (`-n 2 --dist loadgroup`): the tests in a browser first, all in one of them.
 

@@ -59,7 +59,7 @@ def test_prompt_to_prompt(half, toon, portrait, inversion):
                 models.diffusion,
                 last(
                     prompt_to_prompt.fit(
-                        models.diffusion, portrait, SOURCE, inversion=inversion, steps=4, inner_steps=2
+                        models.diffusion, portrait, SOURCE, inversion=inversion, steps=2, inner_steps=2
                     )
                 ),
                 PROMPT,

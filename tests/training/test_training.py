@@ -2,6 +2,7 @@
 
 import json
 import logging
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -19,9 +20,12 @@ from textedit_core.training import (
     clip,
     diffusion,
     encoder,
+    evaluate,
+    exemplar_scores,
     generator,
     identity,
     loop,
+    paint_by_example,
     style_edits,
     text,
     toon,
@@ -174,8 +178,12 @@ def test_the_command_trains_and_writes_a_bundle_that_loads(tmp_path, caplog, mon
     caplog.set_level(logging.INFO)
     out = tmp_path / "run"
     monkeypatch.setattr(command, "STEPS", dict.fromkeys(command.PARTS, 2))
-    for module in (clip, diffusion, classifier, text, generator, encoder, identity):
+    for module in (clip, diffusion, classifier, text, generator, encoder, identity, paint_by_example):
         monkeypatch.setattr(module, "BATCH", 4)
+    for sampler in (evaluate.generate.__wrapped__, exemplar_scores.paint.__wrapped__):  # under no_grad
+        names = list(signature(sampler).parameters)[-len(sampler.__defaults__) :]
+        few = dict(zip(names, sampler.__defaults__, strict=True)) | {"steps": 3}
+        monkeypatch.setattr(sampler, "__defaults__", tuple(few.values()))
     monkeypatch.setattr(toon, "PREVIEW_CAPTIONS", 12)  # one row of the grid
     small = ["--scenes", "40", "--held-out", "8", "--samples", "4", "--threads", "1"]
     command.main(["toon", "--out", str(out), "--only", "vae", *small])
