@@ -1,6 +1,6 @@
 """The run bar of a tab: its button, Stop, and what is being done; always in view, as style.css places it.
 
-The place in the queue and the field that a mistake is in are written into it by page.js.
+The place in the queue and the field that a mistake is in are written into it by page/page.js.
 """
 
 import time

@@ -30,7 +30,7 @@ def chromium():
         pytest.skip("there is no chromium here")
     from playwright.sync_api import sync_playwright
 
-    expect.set_options(timeout=PATIENCE)
+    expect.set_options(timeout=int(os.environ.get("PATIENCE", PATIENCE)))
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=binary, args=FLAGS)
         yield browser
