@@ -3,7 +3,7 @@
 // Told without asking the host: of each tab, what its widgets held when the result shown was asked for.
 const results = new Map();  // by the run bar: {picture, asked, begun, busy, arrived}
 let touched = 0;  // when the person last did something
-for (const kind of ['pointerdown', 'keydown', 'drop', 'paste'])
+for (const kind of ['pointerdown', 'keydown', 'input', 'drop', 'paste'])
   document.addEventListener(kind, () => { touched = performance.now(); }, {capture: true});
 for (const kind of ['input', 'change'])
   document.addEventListener(kind, () => soon(), {capture: true});

@@ -157,7 +157,9 @@ const complain = bar => {
 const closeHistory = () => document.querySelector('#history > button.label-wrap.open')?.click();
 // By the path of the click: what was clicked may have been drawn anew since.
 const inHistory = event => event.composedPath().some(one => one.id === 'history');
-document.addEventListener('click', event => inHistory(event) || closeHistory());
+document.addEventListener('click', event => {
+  if (event.isTrusted && !inHistory(event)) closeHistory();  // the page presses buttons of its own
+});
 document.addEventListener('keydown', event => event.key === 'Escape' && closeHistory());
 
 // A run ends with the page that asked for it: the page that follows says so.

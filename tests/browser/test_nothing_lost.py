@@ -16,6 +16,7 @@ def opened(page, name: str):
 
 def open_history(page, number: int) -> None:
     page.locator("#history > button").click()
+    page.wait_for_timeout(1000)  # until the page has kept the visit by a button of its own
     expect(page.locator("#history [data-cell]")).to_have_count(number)
 
 
