@@ -15,6 +15,7 @@ FIGURES = (
     ("ssim", "SSIM", "{:.2f}", "to the source, in structure; 1 is the same"),
     ("identity", "Identity", "{:.2f}", "whether the source's person is seen; 1 is the same"),
 )
+UNCHANGED = "did not change as the prompts did"
 HEADS = (
     ("Seconds", "of fit and edit together"),
     ("UNet rows", "images that went through the UNet, in fit and edit"),
@@ -48,6 +49,7 @@ def _line(row: dict, index: int, place: tuple[int, float] | None) -> str:
             f'<td class="told" colspan="{len(HEADS)}">{note(row["problem"], "problem")}</td></tr>'
         )
     rank = f"<em>place {place[0]}, {place[1]:.2f}</em>" if place else ""
+    rank += f"<em>{UNCHANGED}</em>" if row.get("unchanged") else ""
     first = place is not None and place[0] == 1
     picture = tile(Tile(row["edit"], f"{row['title']}: show beside A", (), index))
     figures = [costs(row), "–" if row["rows"] is None else f"{row['rows']}", *figures_of(row["scores"])]

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from demos.shared.present import save, save_plain
 from textedit_core import metrics
 from textedit_core.request import Projected, Result, optional_part
 
-TEXT, SOURCE = "clip", "similarity"  # the scores that the ranking weighs against one another
+SOURCE = "similarity"  # what the ranking weighs against how well the prompt is met
 
 
 def row_of(one: Contender, result: Result, given: dict, folder: Path) -> dict[str, Any]:
@@ -27,13 +28,15 @@ def row_of(one: Contender, result: Result, given: dict, folder: Path) -> dict[st
     latent = asked.inputs[asked.method.latent.name] if asked.method.latent else None
     source = latent.image if isinstance(latent, Projected) else result.source
     texts = (" ".join((given[name] or "").split()) for name in ("source_prompt", "prompt"))
+    scores = measure(asked.models, source, result.edited, *texts)
     return {
         "name": one.name,
         "title": one.title,
         "edit": save(result.image, folder, one.name, result.record),
         "source": save_plain(source if result.unfinished is None else result.source_shown, folder, "source"),
         "record": result.record.to_json(),
-        "scores": measure(asked.models, source, result.edited, *texts),
+        "scores": scores,
+        "unchanged": is_unchanged(asked.models, scores),
         "seconds": result.seconds,
         "rows": result.rows,
         "computed": sum(not cost.cached for cost in result.costs.values()),
@@ -73,17 +76,36 @@ def measure(
 # --- on finished rows alone -------------------------------------------------------------------------------
 
 
-def ranked(rows: list[dict], weight: float) -> list[tuple[dict, float]]:
-    """The rows that have both scores with their value in 0..1, best first.
+def is_unchanged(models: Any, scores: dict[str, float | None]) -> bool:
+    """Whether a picture did not change as the prompts did, by CLIP's direction (`metrics.clip_direction`).
 
-    weight: 1 counts only the CLIP score to the prompt, 0 only the similarity to the source. Each is stretched
-    so that the worst row has 0 and the best 1, since their units have nothing to do with one another: a value
-    is a place among these rows, and another row can change it.
+    The models' presets may say under which direction that is so, as `python -m studies.unchanged` measures it
+    for toon; of other models only a direction away from the prompt counts.
     """
-    scored = [row for row in rows if not row["problem"] and row["scores"][TEXT] is not None]
-    columns = [_stretched([row["scores"][name] for row in scored]) for name in (TEXT, SOURCE)]
+    least = models.presets.get("compare", {}).get("unchanged_below", 0.0)
+    return scores["direction"] is not None and scores["direction"] < least
+
+
+def text_score(rows: Sequence[dict]) -> str:
+    """The score that says how well the prompt is met: the direction where all have it, else the CLIP score.
+
+    A picture that nobody edited can have a high CLIP score, but no direction.
+    """
+    return "direction" if all(row["scores"].get("direction") is not None for row in rows) else "clip"
+
+
+def ranked(rows: list[dict], weight: float) -> list[tuple[dict, float]]:
+    """The rows that have both scores with their value in 0..1, best first; last those that did not change.
+
+    weight: 1 counts only how well the prompt is met (`text_score`), 0 only the similarity to the source. Each
+    is stretched so that the worst row has 0 and the best 1, since their units have nothing to do with one
+    another: a value is a place among these rows, and another row can change it.
+    """
+    scored = [row for row in rows if not row["problem"] and row["scores"]["clip"] is not None]
+    columns = [_stretched([row["scores"][name] for row in scored]) for name in (text_score(scored), SOURCE)]
     values = [weight * text + (1 - weight) * source for text, source in zip(*columns, strict=True)]
-    return sorted(zip(scored, values, strict=True), key=lambda pair: -pair[1])
+    pairs = zip(scored, values, strict=True)
+    return sorted(pairs, key=lambda pair: (pair[0].get("unchanged", False), -pair[1]))
 
 
 def _stretched(values: list[float]) -> list[float]:

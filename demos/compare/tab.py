@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import gradio as gr
 
-from demos.compare import comparison, runs
+from demos.compare import comparison, export, runs
 from demos.compare.asking import KNOBS, Asking
 from demos.compare.contenders import offered
 from demos.compare.pair import LANE, SOURCE, Pair
@@ -30,7 +31,10 @@ FIRST_STEPS = (
 )
 
 DOING = {engine.PROJECTING: "projecting", engine.FITTING: "preparing", engine.EDITING: "editing"}
-WEIGHING = "weighs CLIP similarity against CLIP score, each from the worst row (0) to the best (1)"
+WEIGHING = (
+    "weighs CLIP similarity against CLIP direction (without a source prompt the CLIP score), each from the "
+    "worst row (0) to the best (1)"
+)
 BEST_OF = "Best of: 0 is faithful to the source, 1 to the prompt"
 WEIGHT = BoundKnob("weight", float, 0.5, Knob(0, 1, 0.05, label=BEST_OF, help=WEIGHING))
 
@@ -72,6 +76,12 @@ class CompareTab(BuiltTab, MethodPanel):
         with gr.Column(visible=False) as self.best_of:
             self.weight = knobs.control(WEIGHT, elem_id=f"{METHOD}-weight")
             self.best = gr.HTML(label="Best of", elem_id=f"{METHOD}-best")
+        self.download = gr.DownloadButton(
+            "Download pictures, sheet and table (ZIP)",
+            size="sm",
+            visible=False,
+            elem_id=f"{METHOD}-download",
+        )
         self.pair = Pair(METHOD, self.rows)
 
     # --- wiring -------------------------------------------------------------------------------------------
@@ -105,6 +115,7 @@ class CompareTab(BuiltTab, MethodPanel):
                 self.empty,
                 self.rows,
                 self.asking.painting,
+                self.download,
             ],
             validator=validator(
                 self.ctx,
@@ -151,11 +162,13 @@ class CompareTab(BuiltTab, MethodPanel):
         the rows.
         `mask` and `exemplar`, picture files, are for paint_by_example alone: the mask white where it is to be
         repainted. Each method has the presets of the models; what was computed before is taken from
-        the cache. Returns the status, the table and who is best, as HTML; /compare_pair gives the pictures.
+        the cache. Returns the status, the table and who is best, as HTML, and a ZIP with the pictures, a
+        sheet of them and the table as CSV and LaTeX; /compare_pair gives two of the pictures.
         """
         ticked = [one for one in offered(self.ctx, values["models"]) if one.name in values["methods"]]
         rows, folder = [], self.ctx.folder()
-        yield {self.asking.painting: gr.update(open=False)}  # the table comes where the canvas was
+        # The table comes where the canvas was.
+        yield {self.asking.painting: gr.update(open=False), self.download: gr.update(visible=False)}
         with self.ctx.stops.running(request.session_hash) as stop:
             for number, one in enumerate(ticked):
                 left = [other.title for other in ticked[number:]]
@@ -169,7 +182,20 @@ class CompareTab(BuiltTab, MethodPanel):
         if unable := sum(bool(row["problem"]) for row in rows):
             words += f" {unable} could not run: the table says why."
         said = f"Stopped. {words}" if len(rows) < len(ticked) else words
-        yield self.show(rows, weight) | {self.status: note(said, "done")}
+        yield (
+            self.show(rows, weight)
+            | {self.status: note(said, "done")}
+            | self.offer(rows, weight, folder, values)
+        )
+
+    def offer(self, rows: list, weight: float, folder: Path, values: dict) -> dict:
+        """Updates with the download of the rows, the best at this weight first."""
+        if not rows:
+            return {}
+        first = [row for row, _ in runs.ranked(rows, weight)]
+        ordered = first + [row for row in rows if row not in first]
+        title = " → ".join(filter(None, (values["source_prompt"], values["prompt"])))
+        return {self.download: gr.update(value=export.write(ordered, folder, title), visible=True)}
 
     def run(self, one, values: dict, folder, stop, place: tuple[int, int]) -> Iterator[dict]:
         """Yield the status at each step of a method; returns its row, or None once stopped."""

@@ -1,13 +1,15 @@
 """The Compare tab through its API: rows, the cache shared with the tabs, ranking, A and B, stop, mistakes."""
 
+import csv
 import json
 import math
+import zipfile
 
 import pytest
 from gradio_client import handle_file
 from PIL import Image, ImageDraw
 
-from demos.compare import contenders, runs
+from demos.compare import comparison, contenders, export, runs
 from tests.demos.conftest import settings_in
 from tests.demos.test_imagic_tab import named, pixels, wait_for
 from textedit_core import cache
@@ -165,6 +167,59 @@ def test_the_weight_moves_the_best_from_the_source_to_the_text():
     assert math.isclose(values["2"], 0.5 * 0.8 + 0.5 * (0.5 / 0.6)) and values["0"] == values["1"] == 0.5
     assert runs.ranked(rows_of((5.0, 0.5)), 0.3)[0][1] == 0.5, "one row alone is neither best nor worst"
     assert runs.ranked([], 0.5) == []
+
+
+def test_where_all_have_a_direction_it_counts_and_what_did_not_change_comes_last():
+    rows = rows_of((30.0, 0.9), (20.0, 0.5), (25.0, 0.6))
+    for row, direction in zip(rows, (0.01, 0.5, 0.4), strict=True):
+        row["scores"] |= {"direction": direction, "psnr": 20.0, "ssim": 0.9, "identity": None}
+        row |= {"unchanged": direction < 0.2, "edit": "e.png", "rows": 4, "computed": 1, "reused": 0}
+        row["seconds"] = 0.5
+    assert runs.text_score(rows) == "direction"
+    assert [row["name"] for row, _ in runs.ranked(rows, 1)] == ["1", "2", "0"]
+    assert [row["name"] for row, _ in runs.ranked(rows, 0)] == ["2", "1", "0"], (
+        "last, though most like the source"
+    )
+    board = comparison.board(rows, runs.ranked(rows, 1))
+    assert board.count(comparison.UNCHANGED) == 1
+    rows[0]["scores"]["direction"] = None
+    assert runs.text_score(rows) == "clip"
+
+
+def test_what_counts_as_unchanged_is_said_by_the_models(toon, tiny):
+    assert runs.is_unchanged(toon, {"direction": 0.19}) and not runs.is_unchanged(toon, {"direction": 0.21})
+    assert runs.is_unchanged(tiny, {"direction": -0.01}) and not runs.is_unchanged(tiny, {"direction": 0.01})
+    assert not runs.is_unchanged(toon, {"direction": None})
+
+
+def test_a_comparison_can_be_taken_along(client, asked, monkeypatch):
+    out = compare(client, asked(prompt="a smiling woman & 50 % of a red hat"))
+    with zipfile.ZipFile(path(out["Download pictures, sheet and table (ZIP)"])) as pack:
+        names = set(pack.namelist())
+        lines = list(csv.DictReader(pack.read("comparison.csv").decode().splitlines()))
+        assert {"comparison.csv", "comparison.tex", "sheet.png", "source.png"} < names
+        assert {line["method"] for line in lines} == {"SDEdit", "P2P, direct inversion"}
+        assert {line["file"] for line in lines} < names and all(
+            0 < float(line["psnr"]) < 99 for line in lines
+        )
+        made_by = {settings_in(pack.open(line["file"]))["method"] for line in lines}
+        assert made_by == {"sdedit", "prompt_to_prompt"}
+        sheet = Image.open(pack.open("sheet.png"))
+        assert sheet.width > 3 * 192, "the source and both edits side by side"
+        latex = pack.read("comparison.tex").decode().splitlines()
+    assert latex[0] == r"\begin{tabular}{lrrrrrrrr}" and latex[-1] == r"\end{tabular}"
+    assert len([line for line in latex if line.endswith(r"\\")]) == 3
+    assert all(line.count(" & ") == 8 for line in latex if line.endswith(r"\\"))
+
+
+def test_the_table_to_take_along_says_which_method_could_not_run():
+    rows = [runs.failed(contenders.BY_NAME["sdedit"], "Prompt: 5 % of it & no more.")]
+    (line,) = csv.DictReader(export.as_csv(rows).splitlines())
+    assert (
+        line["method"] == "SDEdit" and line["note"] == "Prompt: 5 % of it & no more." and line["psnr"] == ""
+    )
+    assert "SDEdit & -- & --" in export.as_latex(rows)
+    assert "50 % & x_y".translate(export.LATEX) == r"50 \% \& x\_y"
 
 
 def test_ranking_computes_nothing(client, asked, counted):
