@@ -164,10 +164,9 @@ class _Work:
             tokens = rehearsal.training(model, self.latent, "none", rank, recomputes)
             yield _Stage(self.held(tokens.activations, True))
             step = rehearsal.training(model, self.latent, kind, rank, recomputes)
-            merged = 4 * tuning.merged_count(model) if kind == "lora" else 0
-            twice = 2 * merged if self.on_heap else merged  # those of the step before leave their places late
+            merged = 4 * tuning.merged_count(model) if kind == "lora" else 0  # by an edit alone
             casts = step.values // 2 if model.dtype.itemsize < 4 else 0  # those that autocast makes
-            yield _Stage(self.held(step.activations, True) + casts, step.trained, kept=twice)
+            yield _Stage(self.held(step.activations, True) + casts, step.trained)
             yield _Stage(kept=merged or step.values + casts)
         elif chosen.get("inversion") == "null_text":
             step = rehearsal.training(model, self.latent, "none", 1, recomputes)

@@ -10,6 +10,7 @@ from tests.methods.fits import PROMPT, SHORT, held_out_loss
 from textedit_core import metrics
 from textedit_core.cache import Cache, cached, key
 from textedit_core.methods import imagic
+from textedit_core.models.diffusion import tuning
 from textedit_core.models.diffusion.condition import Condition
 from textedit_core.models.diffusion.latent_diffusion import count_rows
 from textedit_core.steps import last
@@ -47,11 +48,31 @@ def test_attention_tunes_the_attention_alone(model, image):
 
 def test_lora_changes_the_projections_by_its_rank(model, image):
     for rank in (1, 4):
-        tuned = last(imagic.fit(model, image, PROMPT, **SHORT, tune="lora", lora_rank=rank)).tuned
+        factors = last(imagic.fit(model, image, PROMPT, **SHORT, tune="lora", lora_rank=rank)).tuned
+        tuned = tuning.merged(model, factors)
+        assert sum(one.numel() for one in factors.values()) < sum(one.numel() for one in tuned.values()) / 2
         own = dict(model.unet.named_parameters())
         assert all(name.rsplit(".", 2)[-2] in ("to_q", "to_k", "to_v", "0") for name in tuned)
         ranks = [torch.linalg.matrix_rank(w - own[n], rtol=1e-2).item() for n, w in tuned.items()]
         assert max(ranks) == rank
+
+
+def test_low_rank_changes_are_merged_as_they_were_trained(model, image):
+    draw = torch.Generator().manual_seed(3)
+    trained = tuning.trainable(model, "lora", 2, draw=draw)
+    with torch.no_grad():
+        for one in trained.parameters:
+            one += 0.1
+    alone = model.with_weights(tuning.merged(model, trained.weights()))
+    z, text = torch.randn(1, 4, *model.encode(image).shape[2:]), model.encode_text([PROMPT])
+    with torch.no_grad():
+        expected, found, own = (
+            one.eps(z, torch.tensor([500]), text) for one in (trained.model, alone, model)
+        )
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(own, expected, rtol=1e-2, atol=1e-3)
+    whole = {"conv_out.bias": torch.zeros(4)}
+    assert tuning.merged(model, whole) == whole, "what is no low-rank change stays as it is"
 
 
 def test_lora_without_peft_is_a_sentence_and_its_result_needs_none(model, image, monkeypatch):
@@ -66,7 +87,7 @@ def test_lora_lowers_the_loss(model, image):
     settings = {"embedding_steps": 0, "finetune_steps": 25, "finetune_lr": 3e-3}
     found = last(imagic.fit(model, image, PROMPT, tune="lora", **settings))
     untuned = held_out_loss(model, image, found.e_opt, {})
-    assert held_out_loss(model, image, found.e_opt, found.tuned) < 0.98 * untuned
+    assert held_out_loss(model, image, found.e_opt, tuning.merged(model, found.tuned)) < 0.98 * untuned
 
 
 def test_checkpointing_recomputes_blocks_and_changes_nothing_else(model, image):

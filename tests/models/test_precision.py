@@ -82,7 +82,7 @@ def test_imagic(half, toon, portrait, tune):
     assert fits[0].finetune_losses == pytest.approx(fits[1].finetune_losses, rel=0.1)
     assert any(
         not torch.equal(value, toon.diffusion.unet.get_parameter(name).to(half.dtype).float())
-        for name, value in fits[0].tuned.items()
+        for name, value in tuning.merged(half.diffusion, fits[0].tuned).items()
     )
     found, exact = (
         last(imagic.edit(models.diffusion, fitted, steps=4, guidance_scale=1))

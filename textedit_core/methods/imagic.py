@@ -41,7 +41,8 @@ class ImagicFit:
 
     e_opt, e_tgt: the optimised embedding and that of the prompt (the paper's target text), one row each,
     float32.  prompt: what the edited image is to show.  size: (H, W) of the image in pixels.
-    tuned: the UNet weights that changed, by name, float32; empty before fine-tuning.
+    tuned: what changed in the UNet, float32, as `tuning.merged` takes it: weights by name, or the factors of
+    low-rank changes; empty before fine-tuning.
     embedding_losses, finetune_losses: the loss of every step of the two stages.
     """
 
@@ -137,7 +138,7 @@ def edit(
     Raises ValueError for a fit of another kind of model.
     """
     etas, scales, seeds = spread(eta=eta, guidance_scale=guidance_scale, seed=seed)
-    tuned = model.with_weights(fitted.tuned)
+    tuned = model.with_weights(tuning.merged(model, fitted.tuned))
     text = fitted.e_opt.to(model.device).mix(fitted.e_tgt.to(model.device), etas)
     null = model.encode_text([""])
     height, width = (side // model.latent_scale for side in fitted.size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,15 +13,16 @@ from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 
 KINDS = ("full", "attention", "lora")
 LORA_LAYERS = ["to_q", "to_k", "to_v", "to_out.0"]
+DOWN, UP = ".lora_A", ".lora_B"  # after the name of a layer: its low-rank change is UP @ DOWN
 
 
 @dataclass(frozen=True, eq=False)
 class Trainable:
     """A model with a UNet of its own, in the precision it had but for what is trained.
 
-    parameters: the tensors to train, float32.  weights: a function that returns the changed weights by their
-    names in the original UNet, as they are at that moment; for "full" and "attention" they follow further
-    training.
+    parameters: the tensors to train, float32.  weights: a function that returns what is trained, for
+    `merged`: weights by their names in the original UNet, or for "lora" the two factors of each layer's
+    change, by its name and DOWN or UP. They follow further training.
     """
 
     model: LatentDiffusion
@@ -70,6 +71,19 @@ def trainable(
     return Trainable(private, list(tuned.values()), lambda: views)
 
 
+def merged(model: LatentDiffusion, tuned: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a tuned UNet by their names in that of `model`, float32: those of `Trainable.weights`.
+
+    Low-rank changes are added to the weights that they change, W + B A (arXiv 2106.09685, eq. 3). It is done
+    when an edit begins: kept so, a fit is as small as its factors.
+    """
+    found = {name: value for name, value in tuned.items() if not name.endswith((DOWN, UP))}
+    for name in (name.removesuffix(DOWN) for name in tuned if name.endswith(DOWN)):
+        weight = model.unet.get_parameter(f"{name}.weight").detach().float()
+        found[f"{name}.weight"] = weight + (tuned[name + UP] @ tuned[name + DOWN]).to(weight.device)
+    return found
+
+
 def merged_count(model: LatentDiffusion) -> int:
     """How many weights change under "lora": those that its low-rank changes are merged into."""
     layers = tuple(f".{name}.weight" for name in LORA_LAYERS)
@@ -89,19 +103,12 @@ def _add_lora(
 
     with torch.random.fork_rng():
         inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=LORA_LAYERS), unet)
-    layers = {path: module for path, module in unet.named_modules() if isinstance(module, LoraLayer)}
-    parameters = []
-    for layer in layers.values():
-        layer.lora_A.float(), layer.lora_B.float()
-        a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
-        a.copy_(torch.randn(a.shape, generator=draw) / rank)
-        parameters += [a, b]
-
-    @torch.no_grad()
-    def merged() -> dict[str, Tensor]:
-        return {
-            f"{path}.weight": layer.base_layer.weight.float() + layer.get_delta_weight("default")
-            for path, layer in layers.items()
-        }
-
-    return parameters, merged
+    factors: dict[str, Tensor] = {}
+    for path, layer in unet.named_modules():
+        if isinstance(layer, LoraLayer):
+            layer.lora_A.float(), layer.lora_B.float()
+            a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+            a.copy_(torch.randn(a.shape, generator=draw) / rank)
+            factors |= {path + DOWN: a, path + UP: b}
+    views = {name: factor.detach() for name, factor in factors.items()}
+    return list(factors.values()), lambda: views
