@@ -60,6 +60,10 @@ OF_MAPPERS = """
 Mappers: the share of samples read as asked afterwards, of those that were not before, and the share of the
 other attributes that read as before:
 """
+OF_FLOW = """
+StyleFlow's flow: the same shares for each of its attributes at strength 1, as the texts of its config.json
+name them.
+"""
 READ = ("classifier_accuracy", "clip_zero_shot_accuracy", "sample_attribute_accuracy")
 ATTRIBUTES = (*READ, "generator/attribute_accuracy", "encoder/attribute_accuracy")
 
@@ -106,10 +110,6 @@ def measured(manifest: Mapping[str, Any]) -> str:
         if "open" in scores
         else [],
     )
-    mappers = table(
-        ("mapper", "asked", "kept"),
-        [(f"`{name}`", str(one["asked"]), str(one["kept"])) for name, one in scores["mappers"].items()],
-    )
     return "\n\n".join(
         [
             BEGIN + f"\n{written(TRAINED, **manifest)}",
@@ -120,10 +120,21 @@ def measured(manifest: Mapping[str, Any]) -> str:
             figures,
             written(BY_ATTRIBUTE),
             *filter(None, (closed, opened)),
-            written(OF_MAPPERS),
-            mappers + "\n\n",
+            *of_edits(scores),
+            "",
         ]
     )
+
+
+def of_edits(scores: Mapping[str, Any]) -> list[str]:
+    """What the mappers and the flow make of samples."""
+    found = []
+    for part, words, name in (("mappers", OF_MAPPERS, "`{}`"), ("flow", OF_FLOW, "{}")):
+        head = "mapper" if part == "mappers" else "attribute of the flow"
+        rows = scores.get(part, {}).items()
+        lines = [(name.format(key), str(one["asked"]), str(one["kept"])) for key, one in rows]
+        found += [written(words), table((head, "asked", "kept"), lines)] if lines else []
+    return found
 
 
 def written(text: str, **facts: Any) -> str:

@@ -1,10 +1,10 @@
 """python -m studies.styleclip_toon --out DIR: StyleCLIP and its comparators on the same latents.
 
 60 latents by seed (--limit), six texts: the optimizer, the mapper of the text, global directions at several
-alphas and betas, InterFaceGAN and StyleSpace at several strengths, with the models' presets. Every picture
-is read by the attribute classifier and compared with its source. DIR/edits-*.jsonl gets a line per technique
-and text, the means over latents; a stopped run goes on. DIR/table.md gets the means over texts, DIR/*.png
-sources and edits of the first latents.
+alphas and betas, InterFaceGAN, StyleSpace and StyleFlow at several strengths, TediGAN, with the models'
+presets. Every picture is read by the attribute classifier and compared with its source. DIR/edits-*.jsonl
+gets a line per technique and text, the means over latents; a stopped run goes on. DIR/table.md gets the means
+over texts, DIR/*.png sources and edits of the first latents.
 """
 
 from __future__ import annotations
@@ -147,6 +147,25 @@ def tedigan(models, latent, prompt: str) -> Iterator[tuple]:
         yield name, torch.cat(pictures).clamp(-1, 1), seconds
 
 
+def styleflow(models, latent, prompt: str) -> Iterator[tuple]:
+    """(setting, pictures, seconds an edit) at several strengths, by the models' flow and preset.
+
+    As in the method, what CLIP reads in the sources is part of the edit. Nothing for a text that the flow was
+    not trained for.
+    """
+    from textedit_core.method import load
+    from textedit_core.methods import styleflow as method
+
+    if prompt not in [one.prompt for one in models.flow.attributes]:
+        return
+    preset = load("styleflow").split(models.presets.get("styleflow", {}))[1]
+    given = models.generator, models.clip, models.flow, latent, prompt
+    for strength in (0.5, 1.0, 1.5, 2.0):
+        knobs = preset | {"strength": strength}
+        pictures, seconds = timed(lambda knobs=knobs: method.edit(*given, **knobs), len(latent))
+        yield f"strength {strength:g}", pictures, seconds
+
+
 def comparator(technique: str, models, latent, prompt: str) -> Iterator[tuple]:
     """(setting, pictures, seconds an edit) at several strengths; the fit is the preset's.
 
@@ -184,6 +203,7 @@ TECHNIQUES: dict[str, Callable] = {
     "optimizer_without_views": partial(optimizer, {"views": 0}),
     "optimizer_in_s": partial(optimizer, {"space": "s"}),
     "tedigan": tedigan,
+    "styleflow": styleflow,
 }
 
 

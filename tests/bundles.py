@@ -207,6 +207,7 @@ def write_descriptions(folder: Path) -> None:
         "styleclip_mapper": {"steps": 2},
         "styleclip_directions": {"samples": 1, "count": 10},
         "latent_directions": {"samples": 100},
+        "styleflow": {"solver": "rk4", "steps": 4},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
     (folder / "presets.json").write_text(json.dumps(presets, indent=1))

@@ -1,4 +1,4 @@
-"""The StyleCLIP part of the tiny bundle: generator, encoder, identity, a mapper, relevance."""
+"""The StyleCLIP part of the tiny bundle: generator, encoder, identity, a mapper, relevance, a flow."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from textedit_core.models.style.encoders import E4e
+from textedit_core.models.style.flows import FlowNetwork
 from textedit_core.models.style.identity import IRSE50
 from textedit_core.models.style.mapper import LevelsMapper
 from textedit_core.models.style.models import digest
@@ -20,10 +21,15 @@ GENERATOR = {"style_dim": WIDTH, "n_mlp": 2, "channels": {"4": 8, "8": 8, "16": 
 ENCODER = {"style_dim": WIDTH, "depths": [1, 1, 1, 1], "widths": [4, 4, 8, 8], "input_size": 32}
 IDENTITY = {"size": 16, "depths": [1, 1, 1, 1], "widths": [4, 4, 8, 8], "dim": 12}
 MAPPER = "a smiling man"
+FLOW = {"style_dim": WIDTH, "width": 12, "layers": 2}
+ATTRIBUTES = [
+    {"name": "smiling", "neutral": "a man", "prompt": "a smiling man"},
+    {"name": "red hat", "neutral": "a man", "prompt": "a man in a red hat", "first": 2, "last": 4},
+]
 
 
 def write_tiny_style(folder: Path, size: int, clip: nn.Module) -> None:
-    """Write generator/, encoder/, identity/, mappers/ and relevance/ into a bundle with this CLIP model.
+    """Write generator/, encoder/, identity/, mappers/, relevance/ and flow/ into a bundle with this CLIP.
 
     Random, drawn from the global generator. Large enough weights that codes, noise and features matter.
     """
@@ -46,6 +52,8 @@ def write_tiny_style(folder: Path, size: int, clip: nn.Module) -> None:
     generator.latent_avg = average[None].half().float()
     known = {"generator": digest(generator), "clip": digest(clip)}
     _save(folder / "relevance", known, relevance(generator, clip.config.projection_dim))
+    flow = FlowNetwork(attributes=len(ATTRIBUTES), **FLOW).state_dict()
+    _save(folder / "flow", FLOW | known | {"attributes": ATTRIBUTES}, flow)
 
 
 def relevance(generator: Generator, width: int) -> dict[str, Tensor]:

@@ -42,6 +42,7 @@ GIVEN = {
     "styleclip_mapper": {"prompt": "a person with sunglasses", **PROJECTED},
     "styleclip_directions": {"neutral": BEFORE, "prompt": AFTER, **PROJECTED},
     "latent_directions": {"neutral": BEFORE, "prompt": AFTER, **PROJECTED},
+    "styleflow": {"prompt": "a person with sunglasses", **PROJECTED},
     "text2live": {"image": FACE, "source_prompt": BEFORE, "prompt": AFTER},
 }
 
@@ -148,6 +149,8 @@ def asked_on_the_page(name: str) -> dict:
         asked["mask"] = {"background": None, "layers": [asked["mask"]], "composite": None}
     if name == "styleclip_mapper":
         asked |= {"mapper": "sunglasses", "prompt": None}
+    if name == "styleflow":
+        asked |= {"attributes": "sunglasses", "prompt": None}
     if "latent" in GIVEN[name]:
         asked["origin"] = "picture"
     return {key: value for key, value in asked.items() if value is not None}

@@ -11,10 +11,11 @@ from demos.styleclip.directions_tab import DirectionsTab
 from demos.styleclip.mapper_tab import MapperTab
 from demos.styleclip.optimizer_tab import OptimizerTab, TediganTab
 from demos.styleclip.picker import LatentPicker
+from demos.styleclip.styleflow_tab import StyleflowTab
 from demos.styleclip.technique import TechniqueTab
 
 NAME, METHOD = "StyleCLIP", "styleclip"
-TECHNIQUES = (DirectionsTab, OptimizerTab, MapperTab, ComparatorsTab, TediganTab)
+TECHNIQUES = (DirectionsTab, OptimizerTab, MapperTab, ComparatorsTab, TediganTab, StyleflowTab)
 
 
 def build(ctx: Context, models: gr.Dropdown) -> "StyleClip":

@@ -269,7 +269,7 @@ def test_pins_of_the_tabs_are_offered():
 def test_the_pins_of_every_tab_are_wired(client):
     asked = next(one for one in client.config["dependencies"] if one["api_name"] == "compare_pair")
     # A, B, the rows, the added PNGs; then a state of pins for each method that has a tab.
-    styleclip = {"directions", "optimizer", "mapper", "comparators", "tedigan"}
+    styleclip = {"directions", "optimizer", "mapper", "comparators", "tedigan", "styleflow"}
     assert len(asked["inputs"]) == 4 + len({"imagic", "p2p", "paint", "text2live"} | styleclip)
 
 

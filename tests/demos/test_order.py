@@ -93,7 +93,7 @@ def test_the_pictures_of_other_models_follow_the_last_choice(events):
     follow = [one for one in events if name(one) in ("LatentPicker.look", "LatentPicker.refill")]
     assert len(follow) == 4 and {one.trigger_mode for one in follow} == {"always_last"}
     again = [one for one in events if name(one) == "Tab.edit" and one.trigger_only_on_success]
-    assert len(again) == 3 and {one.trigger_mode for one in again} == {"always_last"}, "undo upon undo"
+    assert len(again) == 4 and {one.trigger_mode for one in again} == {"always_last"}, "undo upon undo"
 
 
 def test_an_answer_leaves_alone_what_was_chosen_meanwhile(tiny_folder, monkeypatch):

@@ -17,6 +17,7 @@ TECHNIQUES = {
     "tedigan": TEXT,
     "styleclip_mapper": {"mapper": "smiling"},
     "latent_directions": {"technique": "ganspace", "samples": 1000},
+    "styleflow": {"attributes": "smiling"},
 }
 
 

@@ -35,6 +35,7 @@ GIVEN = {
     "styleclip_mapper": {"prompt": "a happy man", "latent": Sample(1)},
     "styleclip_directions": {"neutral": "a man", "prompt": "a happy man", "latent": Sample(1)},
     "latent_directions": {"neutral": "a man", "prompt": "a happy man", "latent": PHOTO},
+    "styleflow": {"prompt": "a smiling man", "latent": Sample(1)},
     "text2live": PROMPT | {"source_prompt": "a man in a blue hat"},
 }
 SHORT = {

@@ -121,7 +121,7 @@ def edit(
     if isinstance(directions, Channels):
         codes = _with_channels(generator, directions, latent, names, amounts)
     else:
-        bounds = [_rows(generator, *pair) for pair in zip(firsts, lasts, strict=True)]
+        bounds = [latents.rows_between(generator, *pair) for pair in zip(firsts, lasts, strict=True)]
         codes = _along(generator, directions, latent, numbers, amounts, bounds)
     images = generator.render(codes)
     yield Step(1, 1, images if rows == 1 else images.expand(rows, -1, -1, -1))
@@ -149,7 +149,7 @@ def edited_latent(
     latents.check_rows(len(latent), len(amounts))
     if isinstance(directions, Channels):
         return Latent(s_codes=tuple(_with_channels(generator, directions, latent, names, amounts)))
-    bounds = [_rows(generator, *pair) for pair in zip(firsts, lasts, strict=True)]
+    bounds = [latents.rows_between(generator, *pair) for pair in zip(firsts, lasts, strict=True)]
     w_plus = latent.to_w_plus(generator)
     return Latent(w_plus + _offset(generator, directions, numbers, amounts, bounds).to(w_plus))
 
@@ -191,17 +191,6 @@ def _ranked(directions: Channels, text: str) -> tuple[int, float]:
 def _whole(text: str) -> int | None:
     """The whole number that a text is."""
     return int(text) if text.isdecimal() and len(text) < 10 else None
-
-
-def _rows(generator: StyleGenerator, first: int, last: int) -> slice:
-    """The rows of W+ that change."""
-    if first >= generator.n_latent:
-        raise ValueError(
-            f"First layer: {first} is not there; W+ has the layers 0 to {generator.n_latent - 1}."
-        )
-    if first > last:
-        raise ValueError(f"First layer: {first} is after the last layer, {last}; choose a smaller one.")
-    return slice(first, last + 1)
 
 
 def _with_channels(

@@ -20,13 +20,24 @@ from textedit_core.noise import noise
 from textedit_core.toon import latent_world
 from textedit_core.toon.classifier import AttributeClassifier
 from textedit_core.toon.portraits import Portraits, World, held_out_portraits
-from textedit_core.training import bundle, encoder, evaluate, generator, identity, mapping, ranks, style_edits
+from textedit_core.training import (
+    bundle,
+    encoder,
+    evaluate,
+    flow,
+    generator,
+    identity,
+    mapping,
+    ranks,
+    style_edits,
+)
 from textedit_core.training import style_scores as scores
 from textedit_core.training.generator import Growing
 from textedit_core.training.loop import Budget
 from textedit_core.training.shared import Common, Training
 
-PARTS = ("mapping", "generator", "encoder", "identity", "relevance", "mappers")
+PARTS = ("mapping", "generator", "encoder", "identity", "relevance", "mappers", "flow")
+WITHOUT_PORTRAITS = ("relevance", "mappers", "flow")  # those that learn from the other networks alone
 PREVIEWS = 12
 GROWN = 10**6  # portraits: a generator from a bundle has done with small images
 
@@ -45,8 +56,9 @@ class StyleParts(Training):
     def train_style(self, part: str, **common: Unpack[Common]) -> None:
         """Train one of PARTS.
 
-        The generator needs the mapping, the encoder the generator; relevance and mappers need CLIP, generator
-        and identity network, as the bundle will hold them, and are of no use with others.
+        The generator needs the mapping, the encoder the generator; relevance, mappers and flow need CLIP and
+        generator, the mappers the identity network too, as the bundle will hold them, and are of no use with
+        others.
         """
         if part == "mapping":
             mapping.fit(**common)
@@ -65,6 +77,8 @@ class StyleParts(Training):
         models = self._style_models()
         if part == "relevance":
             style_edits.fit_relevance(models.generator, models.clip, folder)
+        elif part == "flow":
+            flow.fit(models.generator, models.clip, folder, budget, seed, device)
         else:
             parts = models.generator, models.clip, models.identity
             style_edits.fit_mappers(*parts, folder, budget, seed)
@@ -106,19 +120,24 @@ class StyleParts(Training):
             bundle.write_network(folder / "identity", identity.SHAPE, self.identity().state_dict())
 
     def write_style_edits(self, folder: Path) -> None:
-        """The relevance, if it is of these very networks, and the mappers, beside the rest of a bundle."""
+        """The relevance and the flow, if they are of these very networks, and the mappers, beside the rest of
+        a bundle."""
         models = zoo.load(folder)
         found = style_edits.load_relevance(self.out / "relevance")
         if found and style_edits.is_of(found, models.generator, models.clip):
             tensors = {"relevance": found.relevance, "mean": found.mean, "std": found.std}
             config = {"generator": found.generator, "clip": found.clip} | asdict(style_edits.RELEVANCE)
             bundle.write_network(folder / "relevance", config, tensors)
+        if self._has("flow") and flow.is_of(self.out / "flow", models.generator, models.clip):
+            network = self._load("flow", flow.build(models.generator.style_dim))
+            config = flow.config(network, **flow.digests(models.generator, models.clip))
+            bundle.write_network(folder / "flow", config, network.state_dict())
         for name in style_edits.PROMPTS:
             if mapper := style_edits.load_mapper(self.out / "mappers", name):
                 bundle.write_mapper(folder / "mappers" / f"{name}.safetensors", mapper.weights, mapper.prompt)
 
     def adopt_style_edits(self, models: zoo.Models) -> None:
-        """Keep the relevance and the mappers of a bundle, where this folder has none of its own.
+        """Keep the relevance, the mappers and of which networks the flow is, where this folder has none yet.
 
         ValueError, a sentence, for a mapper that cannot be read: it would be trained anew.
         """
@@ -127,6 +146,8 @@ class StyleParts(Training):
         for name, mapper in models.mappers.items():
             if style_edits.load_mapper(self.out / "mappers", name) is None:
                 style_edits.save_mapper(mapper, self.out / "mappers", name)
+        if "flow" in models.sources and not (self.out / "flow" / flow.FACTS).exists():
+            flow.adopt(models.flow, self.out / "flow")
         if "relevance" in models.sources and style_edits.load_relevance(self.out / "relevance") is None:
             style_edits.save_relevance(models.relevance, self.out / "relevance")
 
@@ -162,6 +183,8 @@ def adoptable(models: zoo.Models) -> dict[str, nn.Module]:
         parts["encoder"] = models.encoder.network
     if "identity" in models.sources:
         parts["identity"] = identity.Recognition(models.identity.network)
+    if "flow" in models.sources and models.flow.names == tuple(flow.TAUGHT):
+        parts["flow"] = models.flow.network
     return parts
 
 
@@ -184,4 +207,6 @@ def measure(
         found["identity"] = scores.identity_scores(models.identity.network, portraits)
     if "mappers" in models.sources:
         found["mappers"] = style_edits.mapper_scores(models.mappers, models.generator, reader)
+    if "flow" in models.sources and "clip" in models.sources:
+        found["flow"] = flow.scores(models.flow, models.generator, models.clip, reader)
     return found

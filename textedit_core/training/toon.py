@@ -90,6 +90,9 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
     def prepare(self, parts: Sequence[str]) -> None:
         """Learn the tokenizer and draw the portraits, if one of these parts needs them, where missing."""
         _ = self.tokenizer
+        parts = [part for part in parts if part not in style_parts.WITHOUT_PORTRAITS]
+        if not parts:
+            return
         if not self.boxed or set(parts) - {example_parts.PART}:
             _ = self.portraits
         elif self._has("vae"):

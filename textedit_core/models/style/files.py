@@ -1,6 +1,6 @@
 """StyleCLIP's models on disk: in a bundle, or the published files; read strictly, as tensors only.
 
-A bundle keeps them in five folders. All weights are safetensors, in half precision where they are floats.
+A bundle keeps them in six folders. All weights are safetensors, in half precision where they are floats.
 
 generator/config.json        the arguments of `Generator`: size, style_dim, n_mlp, channels {"4": 64, ...}
 generator/model.safetensors  its state dict (the public keys), and latent_avg (style_dim,)
@@ -13,6 +13,9 @@ mappers/NAME.pt              the same, as published: read where there is no NAME
 relevance/config.json        generator, clip: `digest` of the networks it was measured with; more is free
 relevance/model.safetensors  relevance (N, D): a row for each channel of the S codes but ToRGB's, in order;
                              mean, std (M,): of every channel of the S codes, ToRGB's among them, in order
+flow/config.json             the arguments of `FlowNetwork` (style_dim, width, layers); attributes: a list of
+                             `flows.Attribute`; generator, clip: as those of a relevance
+flow/model.safetensors       its state dict
 
 A folder may instead hold the published files under their own names: see `PUBLISHED` and
 `PUBLISHED_RELEVANCE`. A generator is found under any name, see `naming`; the relevance that is measured for
@@ -21,7 +24,7 @@ it here is NAME.relevance.safetensors, where NAME is that of its file without it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +36,7 @@ from textedit_core.models.parts import Parts, model_part
 from textedit_core.models.source import Source
 from textedit_core.models.style import naming
 from textedit_core.models.style.encoders import E4e, load_e4e
+from textedit_core.models.style.flows import Attribute, Flow, flow_facts, loaded_flow
 from textedit_core.models.style.identity import IRSE50, load_identity
 from textedit_core.models.style.mapper import load_mapper
 from textedit_core.models.style.models import (
@@ -68,7 +72,7 @@ PUBLISHED = {
 }
 PUBLISHED_RELEVANCE = ("fs3.npy", "S_mean_std")  # the rows, and the statistics beside them
 ENDINGS = (".pt", ".safetensors")  # of mappers; of two files with one name the last in this order is read
-PARTS = ("generator", "encoder", "identity", "relevance")
+PARTS = ("generator", "encoder", "identity", "relevance", "flow")
 PRETRAINED = ("relevance", "mapper")  # what a method's fit makes, and a folder of models may hold
 
 
@@ -116,13 +120,36 @@ class StyleModels(Parts):
             path = source.file(source.weights[0])
             return measured_relevance(path, self.generator, digest(self.clip.model))[0]
         config = source.json("config.json")
-        for part, network in (("generator", self.generator.network), ("clip", self.clip.model)):
-            if config.get(part) != digest(network):
-                raise ValueError(
-                    f"The relevance in {source.repo} was measured with another {part}: measure it again."
-                )
+        if part := self._foreign(config):
+            raise ValueError(
+                f"The relevance in {source.repo} was measured with another {part}: measure it again."
+            )
         state = read(source.file("model.safetensors"))
         return bundled_relevance(state, self.generator, config["generator"], config["clip"])
+
+    @model_part
+    def flow(self) -> Flow:
+        """StyleFlow's flow. ValueError, too, if it was trained with another generator or CLIP."""
+        source = self.source("flow")
+        config = source.json("config.json")
+        with torch.random.fork_rng(devices=[]):  # a new network draws its weights before it is filled
+            network, facts = loaded_flow(config, read(source.file("model.safetensors")))
+        if part := self._foreign(facts):
+            raise ValueError(f"The flow in {source.repo} was trained with another {part}: train it again.")
+        network = network.eval().requires_grad_(False).to(self.device, torch.float32)
+        return Flow(network, **facts, fingerprint=source.fingerprint())
+
+    @property
+    def flow_attributes(self) -> tuple[Attribute, ...]:
+        """What the flow is conditioned on, known without loading it; empty where there is no flow."""
+        if "flow" not in self.sources:
+            return ()
+        return flow_facts(self.source("flow").json("config.json"))["attributes"]
+
+    def _foreign(self, known: Mapping[str, Any]) -> str:
+        """Which of the networks is another than the one of the digest, "" for none."""
+        networks = {"generator": self.generator.network, "clip": self.clip.model}
+        return next((part for part, one in networks.items() if known.get(part) != digest(one)), "")
 
     def pretrained(self, name: str, prompt: str) -> Relevance | StyleMapper | None:
         """One of `PRETRAINED`: the relevance, or the mapper for a prompt; None where the models have none.

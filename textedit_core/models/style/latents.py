@@ -121,6 +121,20 @@ def check_rows(latents: int, settings: int) -> None:
         raise ValueError(f"{latents} latents and {settings} settings make no batch: use one, or as many.")
 
 
+def rows_between(generator: StyleGenerator, first: int, last: int) -> slice:
+    """The rows of W+ from the layer `first` to `last`, which may lie beyond the end.
+
+    Raises ValueError, a sentence, for a first layer that is not there or comes after the last.
+    """
+    if first >= generator.n_latent:
+        raise ValueError(
+            f"First layer: {first} is not there; W+ has the layers 0 to {generator.n_latent - 1}."
+        )
+    if first > last:
+        raise ValueError(f"First layer: {first} is after the last layer, {last}; choose a smaller one.")
+    return slice(first, last + 1)
+
+
 def editable_channels(generator: StyleGenerator) -> Tensor:
     """(M,) of bool: which channels of all layers an edit may touch, those that are not ToRGB's."""
     return torch.cat([torch.full((layer.channels,), not layer.is_rgb) for layer in generator.layers])
