@@ -17,6 +17,7 @@ from demos.imagic import tab as imagic
 from demos.inversion import tab as null_text
 from demos.paint_by_example import tab as paint_by_example
 from demos.shared import safety as safety_runs
+from demos.shared.events import lighten
 from demos.shared.history import History
 from demos.shared.models import Picker
 from demos.shared.panel import BuiltTab
@@ -97,6 +98,7 @@ def create_app(
         named = {tab.METHOD: Place(tab.NAME, built) for tab, built in zip(TABS, built_tabs, strict=True)}
         wire_reuse(tabs, named, panels)
         wire_visit(demo, history, (tabs, picker.name), named, recall.status)
+        lighten(demo)
     ctx.warm()
     return demo.queue(max_size=20)
 

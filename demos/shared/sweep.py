@@ -117,10 +117,14 @@ class SweepPanel:
         """The widgets of the two axes, by keyword."""
         return {"x": self.x, "x_values": self.x_values, "y": self.y, "y_values": self.y_values}
 
-    def wire(self, fitted: list) -> None:
-        """Outlook on every change and after the runs, `fitted` included; runs in the model's lane; clicks."""
+    def wire(self, fitted: list, told: list) -> None:
+        """Outlook on every change and after the runs, `fitted` included; runs in the model's lane; clicks.
+
+        told: changes of what the panel of the preparation shows. With them all that this panel follows is
+        followed here, and the page hears it once for both.
+        """
         inputs = self.tab.inputs | self.axes
-        watched = [w.change for w in inputs.values() if hasattr(w, "change")]
+        watched = [*told, *(w.change for w in inputs.values() if hasattr(w, "change"))]
         runs = [self.wire_run(self.run_button, self.run, "sweep", ABOUT_SWEEP, self.axes, self.problems)]
         if self.view.rank:
             about, more = self.best.__doc__, {"seeds": self.seeds}

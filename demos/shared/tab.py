@@ -221,7 +221,7 @@ class Tab(BuiltTab, MethodPanel):
         if self.seeds:
             self.seeds.use_from(self.result)
         runs = self.wire_runs()
-        self.sweep.wire(runs)
+        self.sweep.wire(runs, [self.fit.shown_key.change] if self.fit else [])
         if self.fit:
             self.follow_fit()
 
