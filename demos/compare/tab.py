@@ -83,6 +83,7 @@ class CompareTab(BuiltTab, MethodPanel):
             elem_id=f"{METHOD}-download",
         )
         self.pair = Pair(METHOD, self.rows)
+        self.ended = gr.State(0)
 
     # --- wiring -------------------------------------------------------------------------------------------
 
@@ -93,7 +94,7 @@ class CompareTab(BuiltTab, MethodPanel):
         self.asking.wire()
         event = self.wire_run()
         # At the end of a comparison too: the weight may have been moved while it ran.
-        moved = [self.weight.change, ended(event)]
+        moved = [self.weight.change, ended(self.ended, event)]
         rank = UNQUEUED | {"api_name": "compare_rank", "api_visibility": "public"}
         follow(moved, self.rank, [self.weight, self.rows], [self.table, self.best], **rank)
         chosen = [self.pair.a, *self.pair.states]
@@ -116,6 +117,7 @@ class CompareTab(BuiltTab, MethodPanel):
                 self.rows,
                 self.asking.painting,
                 self.download,
+                self.ended,
             ],
             validator=validator(
                 self.ctx,
@@ -154,7 +156,7 @@ class CompareTab(BuiltTab, MethodPanel):
 
     # --- handlers -----------------------------------------------------------------------------------------
 
-    @guarded("status")
+    @guarded("status", "ended")
     def compare(self, request: gr.Request, *, weight: float, **values):
         """Run each ticked method on one picture, one after the other, with the same prompt and seed.
 

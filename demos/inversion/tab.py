@@ -177,8 +177,7 @@ the words look."""
         follow([s.change for s in scales], self.say_guidance, scales, self.guidance_note, **HIDDEN)
         names = ("edit_type", "word_weights", "blend_words", "subtract_words", *SHOWN[:2])
         written = {"prompt": self.prompt.text, **{name: self.controls[name] for name in names}}
-        for kind, button in self.offers.items():
-            self.wire_offer(kind, button, written)
+        self.wire_offers(written)
         view = self.result.details
         view.prompts.select(self.show_prompt, view.batch, self.result.outputs, **EVERY_CLICK)
 
@@ -188,10 +187,11 @@ the words look."""
         cleared = super().before_edit(triggers)
         return cleared.then(self.weights.prune, [prompt, field], field, **HIDDEN)
 
-    def wire_offer(self, kind: str, button: gr.Button, written: dict) -> None:
-        """A button that writes a prompt from the source prompt and sets the knobs that suit it."""
+    def wire_offers(self, written: dict) -> None:
+        """Buttons that write a prompt from the source prompt and set the knobs that suit it."""
 
-        def offer(models: str, source_prompt: str, prompt: str) -> list:
+        def offer(pressed: gr.EventData, models: str, source_prompt: str, prompt: str) -> list:
+            kind = next(kind for kind, button in self.offers.items() if button is pressed.target)
             try:
                 known = self.ctx.models(models).unknown_words
                 text, made = rewriting.rewrite(
@@ -202,7 +202,8 @@ the words look."""
             return ["", *(({"prompt": text} | made).get(name) for name in written)]
 
         asked = [self.models, self.source_prompt.text, self.prompt.text]
-        button.click(offer, asked, [self.offer_note, *written.values()], **HIDDEN)
+        pressed = [one.click for one in self.offers.values()]
+        gr.on(pressed, offer, asked, [self.offer_note, *written.values()], **EVERY_CLICK)
 
     def show_used(self, inversion: str) -> list:
         """Show those knobs of `USED_BY_SOME` that the inversion has a use for."""

@@ -2,6 +2,7 @@
 
 import functools
 import operator
+import time
 from collections.abc import Callable
 
 import gradio as gr
@@ -125,11 +126,15 @@ def sentence(error: Exception, memory_hint: str = "") -> str:
     return SORRY
 
 
-def guarded(status: str) -> Callable:
+def guarded(status: str, ended: str = "") -> Callable:
     """Decorate a generator method: an error becomes one sentence in self.<status> and a gr.Error.
 
-    Where memory ran out the sentence ends with `self.memory_hint`, if there is one.
+    Where memory ran out the sentence ends with `self.memory_hint`, if there is one.  ended: the state of
+    `events.ended`, as self.<ended>, where something follows the end of the run.
     """
+
+    def end_of(panel) -> dict:
+        return {operator.attrgetter(ended)(panel): time.monotonic_ns()} if ended else {}
 
     def decorate(handler: Callable) -> Callable:
         @functools.wraps(handler)
@@ -137,10 +142,12 @@ def guarded(status: str) -> Callable:
             try:
                 yield from handler(self, *args, **kwargs)
             except gr.Error:
+                if ended:
+                    yield end_of(self)
                 raise
             except Exception as error:
                 words = sentence(error, getattr(self, "memory_hint", ""))
-                yield {operator.attrgetter(status)(self): note(words, "problem")}
+                yield {operator.attrgetter(status)(self): note(words, "problem")} | end_of(self)
                 raise gr.Error(words, print_exception=False, title="Not done") from None
 
         return run

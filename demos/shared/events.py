@@ -23,16 +23,16 @@ def follow(changes: Sequence, look: Callable | None, inputs=None, outputs=None, 
     return heard.then(look, inputs, outputs, **({"trigger_mode": "always_last"} | options))
 
 
-def ended(*runs) -> Callable:
+def ended(state: gr.State, *runs) -> Callable:
     """A change, for `follow`, that comes when one of these events has ended, with or without an error.
+
+    state: an output of each; `guarded` writes it after an error, of which gradio sends no .then.
 
     A handler chained to each run would be an event of its own beside the one that follows the widgets, and of
     two events the older one may answer last.
     """
-    state = gr.State(0)
     for run in runs:
-        for comes in (run.then, run.failure):  # gradio sends no .then after an error
-            comes(time.monotonic_ns, None, state, **HIDDEN)  # queued: the page is told of no other's changes
+        run.then(time.monotonic_ns, None, state, **HIDDEN)  # queued: the page is told of no other's changes
     return state.change
 
 

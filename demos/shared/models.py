@@ -117,10 +117,11 @@ class Picker:
         self.fetch = gr.Button("Fetch and load", visible=False, size="sm")
         if ctx.folders or ctx.allowed:
             AddBox(ctx, self.name)
+        self.ended = gr.State(0)
         loading = self.fetch.click(
             self.load,
             self.name,
-            [self.card, self.fetch],
+            [self.card, self.fetch, self.ended],
             api_name="load_models",
             show_progress="minimal",
             show_progress_on=self.card,
@@ -128,7 +129,7 @@ class Picker:
         )
         # After a load too: others may have been chosen while it ran.
         told = UNQUEUED | {"api_name": "describe_models", "api_visibility": "public"}
-        changed = [self.name.change, ended(loading)]
+        changed = [self.name.change, ended(self.ended, loading)]
         follow(changed, self.describe, self.name, [self.card, self.fetch], **told)
         self.wire_memory()
 
@@ -168,7 +169,7 @@ class Picker:
         self.ctx.use_memory(level)
         yield {self.card: card(self.ctx, models)}
 
-    @guarded("card")
+    @guarded("card", "ended")
     def load(self, models: str):
         """Fetch (where needed) and load the models called `models`."""
         yield {self.card: bar(0, 1, "Starting to load"), self.fetch: gr.update(interactive=False)}

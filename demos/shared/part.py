@@ -30,11 +30,13 @@ class PartNote:
         words, missing = self.state(ctx.default)
         self.words = gr.HTML(words, label=f"About the models of {title}", elem_id=f"{part}-models")
         self.fetch = gr.Button("Fetch and load", visible=missing, size="sm")
+        self.ended = gr.State(0)
         outputs = [self.words, self.fetch]
         options = {"show_progress": "minimal", "show_progress_on": self.words, "api_visibility": "private"}
-        loading = self.fetch.click(self.load, models, outputs, **options, **MODEL_LANE)
+        loading = self.fetch.click(self.load, models, [*outputs, self.ended], **options, **MODEL_LANE)
         # After a load too: others may have been chosen while it ran.
-        follow([models.change, ended(loading)], self.look, models, outputs, **UNQUEUED)
+        changed = [models.change, ended(self.ended, loading)]
+        follow(changed, self.look, models, outputs, **UNQUEUED)
 
     def state(self, name: str) -> tuple[str, bool]:
         """The sentence as HTML, and whether there is something to fetch."""
@@ -56,7 +58,7 @@ class PartNote:
         words, missing = self.state(name)
         return words, gr.update(visible=missing)
 
-    @guarded("words")
+    @guarded("words", "ended")
     def load(self, name: str):
         """Fetch and load the part."""
         yield {self.words: note("Fetching and loading; this can take minutes on a first use.")}

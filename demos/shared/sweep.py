@@ -1,6 +1,7 @@
 """The sweep panel: any knob on X, another on Y, cells streamed into a grid, scores, downloads."""
 
 import contextlib
+import time
 from dataclasses import asdict
 from typing import Protocol
 
@@ -55,7 +56,7 @@ class SweepPanel:
     def __init__(self, ctx: Context, tab: Swept) -> None:
         self.ctx, self.tab, self.view = ctx, tab, tab.view
         self.memory_hint = f"Sweep fewer cells. {self.view.memory_hint}"
-        self.cells = gr.State([])
+        self.cells, self.ended = gr.State([]), gr.State(0)
         gr.HTML(
             "<h2>Sweep</h2><p class='note'>Everything as set above, over the values of one or two knobs.</p>",
             elem_classes="section",
@@ -130,23 +131,26 @@ class SweepPanel:
             about, more = self.best.__doc__, {"seeds": self.seeds}
             find = (self.tab.problems, knobs.problems(self.view.knobs | {"seeds": SEEDS}))
             runs.append(self.wire_run(self.best_button, self.best, "best_of_seeds", about, more, *find))
-        changes = [*watched, ended(*fitted, *runs)]
+        # The two runs tell their end with the last that they show, which is nothing that the outlook writes.
+        changes = [*watched, ended(self.ended, *fitted)]
         follow(changes, self.say_outlook, inputs_kwargs=inputs, outputs=self.plan, **UNQUEUED)
         wire_stop(self.stop_button, self.ctx.stops, runs, **HIDDEN, **STOP_LANE)
-        for name, axes_for in self.view.offers.items():
-            self.wire_offer(self.offers[name], axes_for)
+        if self.view.offers:
+            self.wire_offers()
         self.grid.select(self.picked.show, self.cells, self.picked.outputs, **EVERY_CLICK)
         sent = self.picked.send.click(self.tab.send, self.picked.picked, self.tab.send_outputs, **HIDDEN)
         sent.then(None, js="() => window.scrollTo({top: 0, behavior: 'smooth'})", **HIDDEN)
 
-    def wire_offer(self, button: gr.Button, axes_for) -> None:
-        """A button that sets both axes to what suits the fields."""
+    def wire_offers(self) -> None:
+        """Buttons that set both axes to what suits the fields."""
+        pressed = [one.click for one in self.offers.values()]
+        asked = {"inputs_kwargs": self.tab.fields, "outputs": list(self.axes.values())}
+        gr.on(pressed, self.offer, **asked, **EVERY_CLICK)
 
-        def offer(**values):
-            return list(asdict(axes_for(values)).values())
-
-        outputs = list(self.axes.values())
-        button.click(offer, inputs_kwargs=self.tab.fields, outputs=outputs, **HIDDEN)
+    def offer(self, pressed: gr.EventData, **values) -> list:
+        """The axes of the button that was pressed."""
+        name = next(name for name, button in self.offers.items() if button is pressed.target)
+        return list(asdict(self.view.offers[name](values)).values())
 
     def wire_run(self, button: gr.Button, handler, name: str, about: str, more: dict, *find):
         """One of the two runs, `more` its inputs beside the tab's; each of `find` judges all inputs."""
@@ -155,7 +159,7 @@ class SweepPanel:
         return button.click(
             may_leave_out(handler, inputs),
             inputs_kwargs=inputs,
-            outputs=[*outputs, self.downloads, self.picked.body],
+            outputs=[*outputs, self.downloads, self.picked.body, self.ended],
             api_name=f"{self.view.name}_{name}",
             api_description=about,
             validator=validator(self.ctx, list(inputs), *find, part=self.view.part),
@@ -209,7 +213,7 @@ class SweepPanel:
             return note(str(error), "problem")
         return note(sweeping.outlook(self.ctx, self.view, asked, axes).words)
 
-    @guarded("status")
+    @guarded("status", "ended")
     def run(self, request: gr.Request, *, x: str, x_values: str, y: str = "", y_values: str = "", **values):
         """Stream a sweep; what it returns stands in ABOUT_SWEEP."""
         axes = sweeping.axes_of(self.view, x, x_values, y, y_values)
@@ -232,7 +236,7 @@ class SweepPanel:
                     drawn = len(state.shown)
                     updates |= self.progress(state, y)
                 yield updates
-            yield self.finished(asked, state, y)
+            yield self.finished(asked, state, y) | {self.ended: time.monotonic_ns()}
 
     def progress(self, state: sweeping.Sweeping, y: str) -> dict:
         """Updates for the cells that have come."""
@@ -262,7 +266,7 @@ class SweepPanel:
             self.downloads: gr.update(visible=True),
         }
 
-    @guarded("status")
+    @guarded("status", "ended")
     def best(self, request: gr.Request, *, seeds: int = 8, **values):
         """Edit with several seeds from the set one on and rank them by CLIP score and likeness."""
         asked = self.view.read(self.ctx, values)
@@ -272,7 +276,8 @@ class SweepPanel:
                 words = f"Preparing, step {step.done} of {step.total}"
                 yield {self.status: bar(step.done, step.total, words)}
                 if stop.is_set() and step.done < step.total:
-                    yield {self.status: note("Stopped while preparing.")}
+                    words = note("Stopped while preparing.")
+                    yield {self.status: words, self.ended: time.monotonic_ns()}
                     return
             fitted = step.value
             cells = []
@@ -287,6 +292,7 @@ class SweepPanel:
                 self.grid: ranking(self.view, cells),
                 self.chart: "",
                 self.cells: cells,
+                self.ended: time.monotonic_ns(),
                 self.downloads: gr.update(visible=False),
                 self.picked.body: gr.update(visible=False),
             }

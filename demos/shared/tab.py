@@ -214,7 +214,8 @@ class Tab(BuiltTab, MethodPanel):
     def wire(self) -> None:
         """Presets as the models change, examples, seeds, then the runs and what follows them."""
         # .input and not .change: Recall sets the models too, and must not lose its knobs to presets.
-        follow([self.models.input], self.use_presets, self.models, self.widgets, **UNQUEUED)
+        suited = [*self.widgets, *self.before_stop.values()]
+        follow([self.models.input], self.suit, self.models, suited, **UNQUEUED)
         if self.examples:
             widgets = self.fields, self.controls, self.from_example, self.models, self.at_first
             self.examples.on_pick(*widgets, self.finished_example, self.shown_again)
@@ -231,7 +232,7 @@ class Tab(BuiltTab, MethodPanel):
         if self.fit:
             inputs = self.inputs | self.before_stop | self.watching
             options = self.run_options("prepare", self.about_prepare, inputs, self.fit.status)
-            outputs = [*self.fit_outputs, self.preview.html]
+            outputs = [*self.fit_outputs, self.preview.html, self.sweep.ended]
             prepare = may_leave_out(self.prepare, inputs)
             events.append(self.fit.button.click(prepare, outputs=outputs, **options))
         inputs = self.inputs | self.extra | self.before_stop | self.watching
@@ -292,7 +293,8 @@ class Tab(BuiltTab, MethodPanel):
     @property
     def run_outputs(self) -> list:
         """What an edit may update."""
-        return [*self.result.outputs, self.edit_status, *self.fit_outputs, self.preview.html]
+        shown = [*self.result.outputs, self.edit_status, self.preview.html]
+        return [*shown, *self.fit_outputs, self.sweep.ended]
 
     @property
     def watching(self) -> dict:
@@ -321,8 +323,6 @@ class Tab(BuiltTab, MethodPanel):
             outputs=[self.fit.status, self.fit.losses, self.fit.shown_key],
             **UNQUEUED,
         )
-        # Other models bring their presets, and those are what counts from then on.
-        follow([self.models.input], lambda: {}, None, self.fit.before_stop, **UNQUEUED)
 
     # --- Recall, sweeps -----------------------------------------------------------------------------------
 
@@ -431,6 +431,10 @@ class Tab(BuiltTab, MethodPanel):
         """The values that suit the chosen models."""
         return knobs.restored(self.knobs, {}, self.ctx.presets(models, self.view.name))
 
+    def suit(self, models: str) -> list:
+        """The same as updates for the page: what a Stop has changed before is of no more interest."""
+        return [*self.use_presets(models), *({} for _ in self.before_stop)]
+
     def at_first(self, models: str) -> dict:
         """The knobs as an example finds them: as suits the models, whatever was set; the seed stays."""
         suited = zip(self.knobs, self.use_presets(models), strict=True)
@@ -468,7 +472,7 @@ class Tab(BuiltTab, MethodPanel):
                 return self.finished_example(number, about.models)
         return {}
 
-    @guarded("edit_status")
+    @guarded("edit_status", "sweep.ended")
     def edit(self, request: gr.Request, **values):
         """Edit, preparing first where that has not been done."""
         with self.ctx.stops.running(request.session_hash) as stop:
@@ -492,7 +496,7 @@ class Tab(BuiltTab, MethodPanel):
         with self.ctx.stops.running(request.session_hash) as stop:
             yield from self.finish(Run.of(asked, stop, values))
 
-    @guarded("fit.status")
+    @guarded("fit.status", "sweep.ended")
     def prepare(self, request: gr.Request, **values):
         """Do the part of the method that is done once for its inputs, and keep it under its content."""
         with self.ctx.stops.running(request.session_hash) as stop:

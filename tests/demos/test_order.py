@@ -1,9 +1,12 @@
 """Which answer the page ends with, where two are under way: the one that was asked last."""
 
+import time
+
 import gradio as gr
 import pytest
 
 from demos.app import create_app
+from demos.shared.checks import guarded
 from textedit_core.models import zoo
 
 
@@ -61,6 +64,31 @@ def test_what_is_asked_again_is_asked_alone(page):
 
 def waits(event) -> bool:
     return event.fn is not None and event.trigger_mode == "always_last"
+
+
+def test_each_run_whose_end_is_followed_tells_of_it(events, page):
+    """By an event chained to it; after an error by itself, for gradio sends nothing then."""
+    told = [one for one in events if one.fn is time.monotonic_ns]
+    assert len(told) > 10
+    for one in told:
+        assert set(one.outputs) <= set(page.fns[one.trigger_after].outputs)
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), gr.Error("no", print_exception=False)])
+def test_a_run_that_fails_tells_its_end(error):
+    class Panel:
+        status, ended = "the status", "the end"
+
+        @guarded("status", "ended")
+        def run(self):
+            yield {"the picture": 1}
+            raise error
+
+    run, found = Panel().run(), {}
+    with pytest.raises(gr.Error):
+        for updates in run:
+            found |= updates
+    assert found.keys() >= {"the picture", "the end"}
 
 
 def test_each_click_on_one_of_several_pictures_counts(events):
