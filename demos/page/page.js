@@ -50,6 +50,9 @@ const named = picture => picture.classList.contains('fixed') ? 'Edited picture'
   : picture.closest('.block').querySelector('label')?.textContent.trim() || 'Picture';
 const name = () => document.querySelectorAll('.block img[alt=""]').forEach(p => p.alt = named(p));
 
+// What says that nothing is there has a label, which needs a role.
+const roles = () => document.querySelectorAll('.empty[aria-label]:not([role])').forEach(one => one.role = 'img');
+
 // Gradio loads pictures when they come near the window: a result is there before it is scrolled to.
 const load = () => document.querySelectorAll('.answer img[loading=lazy]').forEach(p => p.loading = 'eager');
 
@@ -189,6 +192,7 @@ document.addEventListener('keyup', event => {
 
 const refresh = () => {
   name();
+  roles();
   load();
   unfolds();
   followTab();
