@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before any import of a Hugging Face library: nothing is fetched, and nobody's real hub cache is used.
@@ -19,8 +20,8 @@ import torch
 torch.set_num_threads(1)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # around xdist, which reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """With two processes (`-n 2 --dist loadgroup`): the tests in a browser first, all in one of them.
 
     Two browsers on two cores, each with an app beside it, wait for each other. A file is otherwise one group.
@@ -29,6 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         in_browser = item.get_closest_marker("browser") is not None
         item.add_marker(pytest.mark.xdist_group("browser" if in_browser else str(item.path)))
     items.sort(key=lambda item: item.get_closest_marker("browser") is None)  # stable: else as they were
+    return (yield)
 
 
 TOON = Path(__file__).parents[1] / "textedit_core" / "weights" / "toon"
