@@ -13,7 +13,7 @@ run: $(VENV)/.app
 test: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(PY) -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder  # two processes of one thread each; tests/conftest.py groups
+	$(PY) -m pytest -q -n 2 --no-loadscope-reorder  # two processes of one thread each; tests/conftest.py divides
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
@@ -21,7 +21,7 @@ lint: $(VENV)/.dev
 	$(VENV)/bin/mypy
 
 test-lowest: $(LOWEST)/.dev
-	$(LOWEST)/bin/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
+	$(LOWEST)/bin/python -m pytest -q -n 2 --no-loadscope-reorder
 
 $(VENV)/bin/python:
 	python3 -m venv $(VENV)

@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 # Before any import of a Hugging Face library: nothing is fetched, and nobody's real hub cache is used.
@@ -20,17 +19,24 @@ import torch
 torch.set_num_threads(1)
 
 
-@pytest.hookimpl(wrapper=True)  # around xdist, which reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """With two processes (`-n 2 --dist loadgroup`): the tests in a browser first, all in one of them.
-
-    Two browsers on two cores, each with an app beside it, wait for each other. A file is otherwise one group.
-    """
-    for item in items:
-        in_browser = item.get_closest_marker("browser") is not None
-        item.add_marker(pytest.mark.xdist_group("browser" if in_browser else str(item.path)))
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests in a browser first: they take the longest, and one process has them all."""
     items.sort(key=lambda item: item.get_closest_marker("browser") is None)  # stable: else as they were
-    return (yield)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """With two processes (`-n 2 --no-loadscope-reorder`): a file is for one of them, all browsers for one.
+
+    Two browsers on two cores, each with an app beside it, wait for each other.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneBrowser(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::", 1)[0]
+            return "browser" if "/browser/" in file else file
+
+    return OneBrowser(config, log)
 
 
 TOON = Path(__file__).parents[1] / "textedit_core" / "weights" / "toon"

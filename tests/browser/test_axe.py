@@ -8,7 +8,7 @@ import pytest
 pytestmark = pytest.mark.browser
 AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
-LOOK = """rules => axe.run(document, {runOnly: rules, resultTypes: ['violations']}).then(found => found.violations
+LOOK = """rules => axe.run(document, {runOnly: rules, resultTypes: ['violations']}).then(all => all.violations
   .filter(one => ['serious', 'critical'].includes(one.impact))
   .flatMap(one => one.nodes.map(node => `${one.id}: ${node.target} ${node.html.slice(0, 120)}`)))"""
 OUTER = "button[data-tab-id]"
