@@ -16,7 +16,7 @@ from textedit_core.models import zoo
 from textedit_core.record import Record, image_sha, read_png
 
 AGAIN = "run python -m studies.example_results"
-METHODS = ("imagic", "prompt_to_prompt", "paint_by_example")
+METHODS = ("imagic", "prompt_to_prompt", "paint_by_example", "text2live")
 
 
 @pytest.fixture(scope="module")
