@@ -147,5 +147,5 @@ def test_the_outlook_counts_cells_and_what_the_cache_has(tiny_folder, picture):
 
 def test_every_tab_has_one_edit_and_one_sweep_and_no_button_is_numbered(client):
     values = [one["props"].get("value") for one in client.config["components"] if one["type"] == "button"]
-    assert values.count("Edit") == values.count("Sweep") == 9
+    assert values.count("Edit") == values.count("Sweep") == 10
     assert not [one for one in values if one and one[0].isdigit()]
