@@ -71,12 +71,19 @@ class ExampleParts(Training):
             painter = self.painter()
             bundle.write_paint_by_example(folder / PART, painter.unet, painter.encoder, self.known_vae())
 
+    def adopt_example(self, models: zoo.Models) -> None:
+        """Keep the autoencoder that a bundle's model knows, where this folder has none yet."""
+        if PART in models.sources and not (self.out / PART / vae.HELD).exists():
+            vae.hold(models.paint_by_example.vae, self.out / PART)
+
     def known_vae(self) -> AutoencoderKL:
         """The autoencoder whose latents it knows: that of the bundle begun from, until it is trained on.
 
         This training's own where both have the same latents.
         """
-        held, own = vae.held_autoencoder(self.out / "vae", self.size), self.vae()
+        own, held = self.vae(), None
+        for part in (PART, "vae"):  # it may know an older one than the text-to-image model of that bundle
+            held = held or vae.held_autoencoder(self.out / part, self.size)
         begun, now = self.begun_history().get(PART), trained(self.out / PART)
         learned = not begun or not now or begun["steps"] != now["steps"]
         return own if held is None or learned or vae.same_latents(held, own) else held

@@ -161,6 +161,7 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
         (self.out / BEGAN).write_text(str(folder.resolve()))
         (self.out / HISTORY).write_text(json.dumps(history))
         self.adopt_style_edits(models)
+        self.adopt_example(models)
         self.remember("\n".join(models.manifest["command"]))
 
     def vae(self) -> AutoencoderKL:
