@@ -110,7 +110,8 @@ const waiting = bar => {
 
 const labelOf = error => {
   const block = error.closest('.block');
-  const label = block?.querySelector('[data-testid=block-info], [data-testid=block-label], legend, label');
+  const kinds = ['[data-testid=block-info]', '[data-testid=block-label]', 'legend', 'label'];  // innermost first
+  const label = kinds.map(kind => block?.querySelector(kind)).find(Boolean);
   const own = [...(label?.childNodes ?? [])].filter(node => !node.classList?.contains('validation-error'));
   return own.map(node => node.textContent).join('').trim();
 };
@@ -135,14 +136,21 @@ const mistakes = bar => [...(tabOf(bar)?.querySelectorAll('div.validation-error'
 
 // Gradio takes a mistake back whenever anything that was asked earlier answers. Here it stands until the
 // person does something about it.
-const told = new Map();  // the field of the mistake that stands in a bar
+const told = new Map();  // by the bar that a mistake stands in: {field, text, acted}
 for (const kind of ['pointerdown', 'keydown', 'input', 'drop', 'paste'])
-  document.addEventListener(kind, event => event.target.closest?.('.wrong') || told.clear(), {capture: true});
+  document.addEventListener(kind, event => {
+    if (!event.target.closest?.('.wrong')) told.forEach(one => { one.acted = true; });
+  }, {capture: true});
 
 const complain = bar => {
-  const found = mistakes(bar), first = found[0];
-  if (!first) return told.has(bar) ? undefined : void say(bar, 'wrong', '');
-  told.set(bar, first.closest('.block'));
+  const found = mistakes(bar), first = found[0], before = told.get(bar);
+  if (!first) {
+    if (before && !before.acted) return;
+    told.delete(bar);
+    return void say(bar, 'wrong', '');
+  }
+  if (before?.text !== first.textContent)
+    told.set(bar, {field: first.closest('.block'), text: first.textContent, acted: false});
   const more = found.length > 1 ? ` (and ${found.length - 1} more)` : '';
   const label = labelOf(first), text = first.firstChild.textContent.trim();
   const line = say(bar, 'wrong', `${text.startsWith(`${label}:`) ? '' : `${label}: `}${text}${more}`);
@@ -150,7 +158,7 @@ const complain = bar => {
   if (line.querySelector('button')) return;
   const button = Object.assign(document.createElement('button'), {type: 'button', textContent: 'Go there'});
   button.addEventListener('click', () => {
-    const field = mistakes(bar)[0]?.closest('.block') ?? told.get(bar);
+    const field = mistakes(bar)[0]?.closest('.block') ?? told.get(bar)?.field;
     if (field?.isConnected) jump(field);
   });
   line.append(button);

@@ -39,10 +39,15 @@ def at_rest(page, status: str) -> None:
 
 
 def drag(page, label: str, value: float) -> None:
-    """Set a slider by its number box."""
+    """Set a slider by its number box; again where that had only just been drawn, and was drawn once more."""
     box = page.get_by_label(f"number input for {label}")
-    box.fill(str(value))
-    box.press("Tab")
+    for _ in range(5):
+        box.fill(str(value))
+        box.press("Tab")
+        page.wait_for_timeout(150)
+        if box.input_value() == str(value):
+            return
+    raise AssertionError(f"{label} stays {box.input_value()}")
 
 
 def test_a_newcomer_edits_drags_eta_sweeps_and_downloads(visit, picture, tmp_path):
