@@ -28,7 +28,7 @@ def board(rows: Sequence[dict], ranked: Sequence[tuple[dict, float]], waiting: S
     if not rows and not waiting:
         return ""
     places = {row["name"]: (place, value) for place, (row, value) in enumerate(ranked, 1)}
-    order = [row for row, _ in ranked] + [row for row in rows if row["name"] not in places]
+    order = ordered(rows, ranked)
     index = {row["name"]: number for number, row in enumerate(rows)}
     lines = [_line(row, index[row["name"]], places.get(row["name"])) for row in order]
     lines += [_waiting(title) for title in waiting]
@@ -38,6 +38,13 @@ def board(rows: Sequence[dict], ranked: Sequence[tuple[dict, float]], waiting: S
         '<thead><tr><th scope="col"><span class="unseen">Picture</span></th><th scope="col">Method</th>'
         f"{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
     )
+
+
+def ordered(rows: Sequence[dict], ranked: Sequence[tuple[dict, float]]) -> list[dict]:
+    """All rows: the ranked ones first, then the others."""
+    first = [row for row, _ in ranked]
+    names = {row["name"] for row in first}
+    return first + [row for row in rows if row["name"] not in names]
 
 
 def _line(row: dict, index: int, place: tuple[int, float] | None) -> str:

@@ -56,9 +56,7 @@ def _values(row: dict) -> list[Any]:
         return [row["title"], *[None] * (len(COLUMNS) - 2), row["problem"]]
     scores = [row["scores"][key] for key, *_ in FIGURES]
     said = UNCHANGED if row["unchanged"] else None
-    seconds = (
-        row["seconds"] if row["computed"] else None
-    )  # from the cache it cost nothing, which is no measure
+    seconds = row["seconds"] if row["computed"] else None  # what it costs from the cache is no measure
     return [row["title"], Path(row["edit"]).name, seconds, row["rows"], *scores, said]
 
 

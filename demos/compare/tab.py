@@ -194,8 +194,7 @@ class CompareTab(BuiltTab, MethodPanel):
         """Updates with the download of the rows, the best at this weight first."""
         if not rows:
             return {}
-        first = [row for row, _ in runs.ranked(rows, weight)]
-        ordered = first + [row for row in rows if row not in first]
+        ordered = comparison.ordered(rows, runs.ranked(rows, weight))
         title = " → ".join(filter(None, (values["source_prompt"], values["prompt"])))
         return {self.download: gr.update(value=export.write(ordered, folder, title), visible=True)}
 

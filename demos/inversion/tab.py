@@ -10,7 +10,7 @@ from demos.inversion.attention import AttentionView
 from demos.inversion.weights import WeightSliders
 from demos.shared import knobs
 from demos.shared.checks import image_problem, prompt_problem
-from demos.shared.events import follow
+from demos.shared.events import follow, pressed
 from demos.shared.fit import FitPanel
 from demos.shared.marks import EVERY_CLICK, HIDDEN, UNQUEUED, note
 from demos.shared.prompt import PromptBox, source_prompt_box
@@ -190,8 +190,8 @@ the words look."""
     def wire_offers(self, written: dict) -> None:
         """Buttons that write a prompt from the source prompt and set the knobs that suit it."""
 
-        def offer(pressed: gr.EventData, models: str, source_prompt: str, prompt: str) -> list:
-            kind = next(kind for kind, button in self.offers.items() if button is pressed.target)
+        def offer(event: gr.EventData, models: str, source_prompt: str, prompt: str) -> list:
+            kind = pressed(self.offers, event)
             try:
                 known = self.ctx.models(models).unknown_words
                 text, made = rewriting.rewrite(
@@ -202,8 +202,8 @@ the words look."""
             return ["", *(({"prompt": text} | made).get(name) for name in written)]
 
         asked = [self.models, self.source_prompt.text, self.prompt.text]
-        pressed = [one.click for one in self.offers.values()]
-        gr.on(pressed, offer, asked, [self.offer_note, *written.values()], **EVERY_CLICK)
+        clicks = [one.click for one in self.offers.values()]
+        gr.on(clicks, offer, asked, [self.offer_note, *written.values()], **EVERY_CLICK)
 
     def show_used(self, inversion: str) -> list:
         """Show those knobs of `USED_BY_SOME` that the inversion has a use for."""

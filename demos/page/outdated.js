@@ -2,13 +2,10 @@
 
 // Told without asking the host: of each tab, what its widgets held when the result shown was asked for.
 const results = new Map();  // by the run bar: {picture, asked, begun, busy, arrived}
-let touched = 0;  // when the person last did something
-for (const kind of ['pointerdown', 'keydown', 'input', 'drop', 'paste'])
-  document.addEventListener(kind, () => { touched = performance.now(); }, {capture: true});
 for (const kind of ['input', 'change'])
   document.addEventListener(kind, () => soon(), {capture: true});
 
-const ASKED = ['input:not([type=file])', 'textarea', '[id$=-source] img', '[id$=-example] img', '#models input'];
+const ASKED = ['input:not([type=file])', 'textarea', '[id$=-source] img', '[id$=-example] img'];
 const APART = '.runbar, .seeds fieldset, .strip, .gallery';  // what no picture depends on
 const holds = one => one.tagName === 'IMG' ? one.src
   : one.type === 'checkbox' || one.type === 'radio' ? one.checked : one.value;
@@ -45,7 +42,7 @@ const tellOutdated = bar => {
   }
   result.busy = busy;
   // What came without a run, as an example does, may be followed by its settings: until the person does something.
-  if (!result.ran && touched < result.arrived) result.asked = now;
+  if (!result.ran && acted < result.arrived) result.asked = now;
   const outdated = Boolean(picture) && isOutdated(result, now);
   answer.classList.toggle('outdated', outdated);
   say(answer, 'age', outdated ? 'Made with other settings than those set now. Edit makes it anew.' : '');

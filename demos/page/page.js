@@ -136,21 +136,22 @@ const mistakes = bar => [...(tabOf(bar)?.querySelectorAll('div.validation-error'
 
 // Gradio takes a mistake back whenever anything that was asked earlier answers. Here it stands until the
 // person does something about it.
-const told = new Map();  // by the bar that a mistake stands in: {field, text, acted}
+const told = new Map();  // by the bar that a mistake stands in: {field, text, at}
+let acted = 0;  // when the person last did something, but for going to the field of a mistake
 for (const kind of ['pointerdown', 'keydown', 'input', 'drop', 'paste'])
   document.addEventListener(kind, event => {
-    if (!event.target.closest?.('.wrong')) told.forEach(one => { one.acted = true; });
+    if (!event.target.closest?.('.wrong')) acted = performance.now();
   }, {capture: true});
 
 const complain = bar => {
   const found = mistakes(bar), first = found[0], before = told.get(bar);
   if (!first) {
-    if (before && !before.acted) return;
+    if (before && acted < before.at) return;
     told.delete(bar);
     return void say(bar, 'wrong', '');
   }
   if (before?.text !== first.textContent)
-    told.set(bar, {field: first.closest('.block'), text: first.textContent, acted: false});
+    told.set(bar, {field: first.closest('.block'), text: first.textContent, at: performance.now()});
   const more = found.length > 1 ? ` (and ${found.length - 1} more)` : '';
   const label = labelOf(first), text = first.firstChild.textContent.trim();
   const line = say(bar, 'wrong', `${text.startsWith(`${label}:`) ? '' : `${label}: `}${text}${more}`);

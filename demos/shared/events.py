@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -34,6 +34,11 @@ def ended(state: gr.State, *runs) -> Callable:
     for run in runs:
         run.then(time.monotonic_ns, None, state, **HIDDEN)  # queued: the page is told of no other's changes
     return state.change
+
+
+def pressed(buttons: Mapping[str, gr.Button], event: gr.EventData) -> str:
+    """The name of the button, one of several that share an event, which was pressed."""
+    return next(name for name, button in buttons.items() if button is event.target)
 
 
 def lighten(page: gr.Blocks) -> None:

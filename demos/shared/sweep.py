@@ -12,7 +12,7 @@ from demos.shared import charts, knobs, sweeping
 from demos.shared.cells import grid, ranking, status, sweep_problems
 from demos.shared.cellview import CellView
 from demos.shared.checks import guarded, validator
-from demos.shared.events import ended, follow
+from demos.shared.events import ended, follow, pressed
 from demos.shared.leave_out import may_leave_out
 from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, UNQUEUED, bar, note
 from demos.shared.runbar import wire_stop
@@ -143,14 +143,13 @@ class SweepPanel:
 
     def wire_offers(self) -> None:
         """Buttons that set both axes to what suits the fields."""
-        pressed = [one.click for one in self.offers.values()]
+        clicks = [one.click for one in self.offers.values()]
         asked = {"inputs_kwargs": self.tab.fields, "outputs": list(self.axes.values())}
-        gr.on(pressed, self.offer, **asked, **EVERY_CLICK)
+        gr.on(clicks, self.offer, **asked, **EVERY_CLICK)
 
-    def offer(self, pressed: gr.EventData, **values) -> list:
+    def offer(self, event: gr.EventData, **values) -> list:
         """The axes of the button that was pressed."""
-        name = next(name for name, button in self.offers.items() if button is pressed.target)
-        return list(asdict(self.view.offers[name](values)).values())
+        return list(asdict(self.view.offers[pressed(self.offers, event)](values)).values())
 
     def wire_run(self, button: gr.Button, handler, name: str, about: str, more: dict, *find):
         """One of the two runs, `more` its inputs beside the tab's; each of `find` judges all inputs."""

@@ -48,12 +48,8 @@ def read(view: MethodView, ctx: Context, values: Mapping[str, Any]) -> Request:
 def problems(ctx: Context, values: dict) -> dict[str, str]:
     """The sentence for each text or knob that leaves nothing to do; the generator is there."""
     models, technique = ctx.models(values["models"]), values["technique"]
-    if used(technique, "first_layer"):
-        first, rows = values["first_layer"], models.generator.n_latent
-        if first >= rows:
-            return {"first_layer": f"First layer: choose less; these models have the layers 0 to {rows - 1}."}
-        if first > values["last_layer"]:
-            return {"first_layer": "First layer: choose no more than the last layer."}
+    if used(technique, "first_layer") and (wrong := styleclip.layer_problem(models, values)):
+        return {"first_layer": wrong}
     if technique == GANSPACE:
         dim = models.generator.style_dim
         wrong = f"Component: choose at most {dim}; these models have no more." * (values["component"] > dim)

@@ -146,6 +146,14 @@ def batch(request: Request) -> int:
     return 32 if request.models.generator.size <= SMALL else AT_ONCE
 
 
+def layer_problem(models: Any, values: Mapping[str, Any]) -> str:
+    """Why the layers of W+ from `first_layer` to `last_layer` cannot be edited; "" where they can."""
+    first, rows = values["first_layer"], models.generator.n_latent
+    if first >= rows:
+        return f"First layer: choose less; these models have the layers 0 to {rows - 1}."
+    return "First layer: choose no more than the last layer." * (first > values["last_layer"])
+
+
 SHARED = {
     "reader": asked,
     "pictures": pictures,

@@ -35,11 +35,8 @@ def problems(ctx: Context, values: Mapping[str, Any]) -> dict[str, str]:
             found[name] = str(error)
     if not found and not values["attributes"].strip() and not values["accepted"].strip():
         found["attributes"] = "Nothing is to change yet: move the slider of an attribute."
-    first, rows = values["first_layer"], models.generator.n_latent
-    if first >= rows:
-        found["first_layer"] = f"First layer: choose less; these models have the layers 0 to {rows - 1}."
-    elif first > values["last_layer"]:
-        found["first_layer"] = "First layer: choose no more than the last layer."
+    if wrong := styleclip.layer_problem(models, values):
+        found["first_layer"] = wrong
     return found
 
 
@@ -47,9 +44,8 @@ def accept(flow: Flow, shown: Mapping[str, Any]) -> str:
     """The accepted edits with that of a shown result at their end."""
     made = settings_of(shown)
     amounts = read_amounts(flow, made["attributes"])
-    new = {
-        name: max(-MOST, min(MOST, made["strength"] * amount)) for name, amount in amounts.items()
-    }  # an amount of the chain has a strength of 1
+    # An amount of the chain has a strength of 1.
+    new = {name: max(-MOST, min(MOST, made["strength"] * amount)) for name, amount in amounts.items()}
     return "; ".join(filter(None, [made["accepted"].strip(), write_amounts(new)]))
 
 

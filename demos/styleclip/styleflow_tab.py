@@ -40,10 +40,9 @@ settings as JSON, the scores, the source beside the edit, and the source."""
         """The sliders, their text, the chain, and knobs that are seldom changed."""
         name, known = self.view.name, runs.names(self.ctx, self.ctx.default)
         self.names = gr.Textbox(", ".join(known), visible="hidden", elem_id=f"{name}-names")
-        slots = [*known, *[None] * (runs.SLIDERS - len(known))]
         self.sliders = [
-            gr.Slider(-2, 2, 0, step=0.05, elem_id=f"{name}-amount-{k}", **self.slot(one))
-            for k, one in enumerate(slots)
+            gr.Slider(-2, 2, 0, step=0.05, elem_id=f"{name}-amount-{k}", **look)
+            for k, look in enumerate(self.slots(known))
         ]
         self.draw_knobs(["attributes", "accepted"], presets)
         with gr.Row(elem_classes="offers"):
@@ -55,9 +54,10 @@ settings as JSON, the scores, the source beside the edit, and the source."""
             )
 
     @staticmethod
-    def slot(name: str | None) -> dict:
-        """How the slider of an attribute looks; without one it is not shown."""
-        return {"label": name or "Attribute", "visible": True if name else "hidden"}
+    def slots(names: list[str]) -> list[dict]:
+        """How each slider looks, the first with these names; one without an attribute is not shown."""
+        named = [{"label": name, "visible": True} for name in names]
+        return [*named, *[{"label": "Attribute", "visible": "hidden"}] * (runs.SLIDERS - len(names))]
 
     def draw_answer(self) -> ResultPanel:
         """The slider, source and edit."""
@@ -112,8 +112,7 @@ settings as JSON, the scores, the source beside the edit, and the source."""
     def name_sliders(self, models: str) -> list:
         """The names, and a slider for each, at 0."""
         known = runs.names(self.ctx, models)
-        slots = [*known, *[None] * (runs.SLIDERS - len(known))]
-        return [", ".join(known), *(gr.update(value=0, **self.slot(one)) for one in slots)]
+        return [", ".join(known), *(gr.update(value=0, **look) for look in self.slots(known))]
 
     @guarded("edit_status")
     def accept(self, models: str, shown: dict | None):

@@ -2,10 +2,10 @@
 
 import json
 
-import gradio as gr
 import pytest
 from gradio_client import handle_file
 
+from tests.demos import techniques
 from tests.demos.conftest import settings_in
 from tests.demos.test_imagic_tab import named, pixels
 from tests.demos.test_styleclip_tab import SAMPLE, TEXTS
@@ -16,23 +16,12 @@ NAME = "latent_directions"
 
 @pytest.fixture(scope="module")
 def tab(tiny_folder):
-    from demos.context import Context
-    from demos.styleclip import tab as styleclip
-    from textedit_core.models import zoo
-
-    ctx = Context(zoo, str(tiny_folder), "cpu")
-    for part in ("generator", "clip"):
-        ctx.load(ctx.default, part)
-    with gr.Blocks():
-        models = gr.Dropdown([ctx.default], value=ctx.default)
-        return styleclip.build(ctx, models).panels[NAME]
+    return techniques.built(tiny_folder, NAME, "generator", "clip")
 
 
 def asked(tab, **more) -> dict:
-    """The values of every widget of the tab as it is at first."""
-    values = dict(zip(tab.view.knobs, tab.use_presets(tab.ctx.default), strict=True))
-    values |= {"models": tab.ctx.default, "image": None, "sizing": "crop", "origin": "sample"}
-    return values | {"latent_seed": 3, "latent_truncation": 0.7} | TEXTS | more
+    """The values of every widget of the tab as it is at first, with both texts."""
+    return techniques.asked(tab, **TEXTS | more)
 
 
 def edit(client, **more) -> dict:
