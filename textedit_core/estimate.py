@@ -164,10 +164,11 @@ class _Work:
             tokens = rehearsal.training(model, self.latent, "none", rank, recomputes)
             yield _Stage(self.held(tokens.activations, True))
             step = rehearsal.training(model, self.latent, kind, rank, recomputes)
-            merged = 4 * tuning.merged_count(model) if kind == "lora" else 0  # by an edit alone
             casts = step.values // 2 if model.dtype.itemsize < 4 else 0  # those that autocast makes
             yield _Stage(self.held(step.activations, True) + casts, step.trained)
-            yield _Stage(kept=merged or step.values + casts)
+            changes = 0 if kind == "lora" else step.values // 2  # in half precision
+            changed = tuning.merged_count(model) if kind == "lora" else step.values // 4
+            yield _Stage(kept=changes + changed * model.dtype.itemsize)  # an edit merges them
         elif chosen.get("inversion") == "null_text":
             step = rehearsal.training(model, self.latent, "none", 1, recomputes)
             of_tokens = 4 * 3 * model.unet.config.cross_attention_dim * 77

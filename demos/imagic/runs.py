@@ -40,8 +40,7 @@ def stages(settings: Mapping[str, Any]) -> tuple[Stage, ...]:
 
 def keep(asked: Request, step: Step[imagic.ImagicFit]) -> dict:
     """Store a stopped fit in the cache as what it is: the finished fit of fewer steps."""
-    live = step.value  # a live view: its tensors change with the next step, so they are copied
-    fitted = replace(live, e_opt=live.e_opt.clone(), tuned={n: w.clone() for n, w in live.tuned.items()})
+    fitted = imagic.settled(asked.models.diffusion, step.value)
     done = {
         "embedding_steps": len(fitted.embedding_losses),
         "finetune_steps": len(fitted.finetune_losses),

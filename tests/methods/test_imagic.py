@@ -10,6 +10,7 @@ from tests.methods.fits import PROMPT, SHORT, held_out_loss
 from textedit_core import metrics
 from textedit_core.knobs import knobs, method_knobs
 from textedit_core.methods import imagic
+from textedit_core.models.diffusion import tuning
 from textedit_core.models.diffusion.condition import Condition
 from textedit_core.models.diffusion.latent_diffusion import count_rows
 from textedit_core.steps import last
@@ -47,11 +48,12 @@ def test_both_stages_are_the_published_algorithm(model, image):
     torch.testing.assert_close(found.e_tgt.tokens, e_tgt)
     torch.testing.assert_close(found.e_opt.tokens, e.detach(), rtol=1e-3, atol=1e-4)
     assert found.embedding_losses + found.finetune_losses == pytest.approx(losses, rel=1e-3)
-    assert found.tuned.keys() == dict(unet.named_parameters()).keys()
-    apart = [(found.tuned[n] - p.detach()).abs().mean() for n, p in unet.named_parameters()]
+    weights = tuning.merged(model, found.tuned)
+    assert weights.keys() == dict(unet.named_parameters()).keys()
+    apart = [(weights[n] - p.detach()).abs().mean() for n, p in unet.named_parameters()]
     assert max(apart).item() < 2e-4, "an Adam step is 1e-3"
     expected = torch.cat([p.detach().flatten() for p in unet.parameters()])
-    difference = torch.cat([found.tuned[n].flatten() for n, _ in unet.named_parameters()]) - expected
+    difference = torch.cat([weights[n].flatten() for n, _ in unet.named_parameters()]) - expected
     decay = (difference @ expected / (expected @ expected)).item()
     assert abs(decay) < 1e-5, "three steps of AdamW's default decay are 3e-5"
 
@@ -67,7 +69,7 @@ def test_the_defaults_are_the_papers_for_stable_diffusion():
 def test_each_stage_lowers_the_loss_on_noise_it_never_saw(model, image, fitted):
     start = held_out_loss(model, image, fitted.e_tgt, {})
     embedded = held_out_loss(model, image, fitted.e_opt, {})
-    tuned = held_out_loss(model, image, fitted.e_opt, fitted.tuned)
+    tuned = held_out_loss(model, image, fitted.e_opt, tuning.merged(model, fitted.tuned))
     assert tuned < 0.95 * embedded < embedded < start
 
 
@@ -96,7 +98,7 @@ def test_stopping_early_is_a_shorter_fit(model, image, tune):
         if step.done == 5:
             run.close()
     assert (
-        step.value.fingerprint
+        imagic.settled(model, step.value).fingerprint
         == last(imagic.fit(model, image, PROMPT, **SHORT | {"finetune_steps": 2}, tune=tune)).fingerprint
     )
     out = last(imagic.edit(model, step.value, steps=2))
@@ -172,7 +174,7 @@ def test_eta_mixes_from_the_optimised_to_the_target_embedding(model, fitted):
 
 def test_the_tuned_weights_are_used_for_both_rows(model, fitted):
     """Sampling a model that owns the tuned weights, without any, is the same."""
-    owner = dataclasses.replace(model, unet=model.with_weights(fitted.tuned).unet)
+    owner = dataclasses.replace(model, unet=model.with_weights(tuning.merged(model, fitted.tuned)).unet)
     expected = last(imagic.edit(owner, dataclasses.replace(fitted, tuned={}), steps=4))
     found = last(imagic.edit(model, fitted, steps=4))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)

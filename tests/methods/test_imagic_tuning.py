@@ -39,7 +39,7 @@ def assert_same(before, after):
 
 
 def test_attention_tunes_the_attention_alone(model, image):
-    tuned = last(imagic.fit(model, image, PROMPT, **SHORT, tune="attention")).tuned
+    tuned = tuning.merged(model, last(imagic.fit(model, image, PROMPT, **SHORT, tune="attention")).tuned)
     kinds = {name.split(".")[-4 if "to_out" in name else -3] for name in tuned}
     assert kinds == {"attn1", "attn2"}
     own = dict(model.unet.named_parameters())
@@ -72,7 +72,20 @@ def test_low_rank_changes_are_merged_as_they_were_trained(model, image):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(own, expected, rtol=1e-2, atol=1e-3)
     whole = {"conv_out.bias": torch.zeros(4)}
-    assert tuning.merged(model, whole) == whole, "what is no low-rank change stays as it is"
+    assert tuning.merged(model, whole) == whole, "a whole weight stays as it is"
+
+
+def test_a_fit_keeps_changes_in_half_of_the_bytes_and_draws_the_same(model, image):
+    *_, before, end = imagic.fit(model, image, PROMPT, **SHORT)
+    whole, small = before.value.tuned, end.value.tuned  # the live view has gone on to the end
+    bytes_of = [sum(one.nbytes for one in tuned.values()) for tuned in (whole, small)]
+    assert bytes_of[0] == 2 * bytes_of[1]
+    found, expected, untuned = (
+        last(imagic.edit(model, dataclasses.replace(end.value, tuned=one), steps=4))
+        for one in (small, whole, {})
+    )
+    assert (found - expected).abs().max() < 1 / 255, "half a level of eight bits"
+    assert (found - untuned).abs().max() > 0.1
 
 
 def test_lora_without_peft_is_a_sentence_and_its_result_needs_none(model, image, monkeypatch):
@@ -109,8 +122,9 @@ def test_a_model_in_half_precision_is_fitted_in_float32(tiny_folder, model, imag
 
     half = zoo.load(tiny_folder, dtype=torch.bfloat16).diffusion
     found = last(imagic.fit(half, image, PROMPT, embedding_steps=1, finetune_steps=1, finetune_lr=1e-3))
-    weights = [found.e_opt.tokens, found.e_tgt.tokens, *found.tuned.values()]
-    assert {tensor.dtype for tensor in weights} == {torch.float32}
+    assert {tensor.dtype for tensor in (found.e_opt.tokens, found.e_tgt.tokens)} == {torch.float32}
+    steps = torch.cat([change.flatten() for change in found.tuned.values()]).float()
+    assert steps[steps != 0].abs().median() == pytest.approx(1e-3, rel=0.01), "Adam's step"
     edited = last(imagic.edit(half, found, steps=2))
     assert edited.dtype == torch.float32
     full = last(imagic.edit(model, found, steps=2))
@@ -188,7 +202,7 @@ def test_the_cache_takes_the_fit_and_keys_the_edit_by_it(model, image, tmp_path)
 
 
 def test_the_fingerprint_follows_all_that_an_edit_depends_on(fitted):
-    name = "conv_out.weight"
+    name = "conv_out.weight" + tuning.CHANGE
     other = fitted.tuned[name].clone()
     other.view(-1)[-1] += 1e-4
     changes = [
@@ -213,7 +227,7 @@ def test_mixed_precision_learns_the_same_in_float32_weights(model, image, monkey
     assert mixed.embedding_losses == pytest.approx(exact.embedding_losses, rel=0.02)
     assert mixed.finetune_losses == pytest.approx(exact.finetune_losses, rel=0.02)
     assert mixed.embedding_losses != exact.embedding_losses, "nothing ran in half precision"
-    assert {weight.dtype for weight in mixed.tuned.values()} == {torch.float32}
-    assert held_out_loss(model, image, mixed.e_opt, mixed.tuned) == pytest.approx(
-        held_out_loss(model, image, exact.e_opt, exact.tuned), rel=0.02
+    mixed_weights, weights = tuning.merged(model, mixed.tuned), tuning.merged(model, exact.tuned)
+    assert held_out_loss(model, image, mixed.e_opt, mixed_weights) == pytest.approx(
+        held_out_loss(model, image, exact.e_opt, weights), rel=0.02
     )

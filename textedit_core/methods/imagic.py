@@ -41,8 +41,7 @@ class ImagicFit:
 
     e_opt, e_tgt: the optimised embedding and that of the prompt (the paper's target text), one row each,
     float32.  prompt: what the edited image is to show.  size: (H, W) of the image in pixels.
-    tuned: what changed in the UNet, float32, as `tuning.merged` takes it: weights by name, or the factors of
-    low-rank changes; empty before fine-tuning.
+    tuned: what changed in the UNet, as `tuning.merged` takes it; empty before fine-tuning.
     embedding_losses, finetune_losses: the loss of every step of the two stages.
     """
 
@@ -115,9 +114,16 @@ def fit(
         for loss, seen in tuned:
             second.append(loss)
             fitted = ImagicFit(e_opt, e_tgt, prompt, size, copy.weights(), tuple(first), tuple(second))
-            yield Step(embedding_steps + len(second), total, fitted, loss, preview=seen)
+            if len(second) < finetune_steps:
+                yield Step(embedding_steps + len(second), total, fitted, loss, preview=seen)
+        yield Step(total, total, settled(model, fitted), loss, preview=seen)
     if not total:
         yield Step(1, 1, ImagicFit(e_opt, e_tgt, prompt, size))
+
+
+def settled(model: LatentDiffusion, live: ImagicFit) -> ImagicFit:
+    """The fit that a live view shows, in tensors of its own: as `fit` returns it after so many steps."""
+    return replace(live, e_opt=live.e_opt.clone(), tuned=tuning.kept(model, live.tuned))
 
 
 @batches("eta", "guidance_scale", "seed")
@@ -251,6 +257,8 @@ def _optimise(
         scaler.step(adam)
         scaler.update()
         yield loss.item(), clean(model.schedule, z, predicted, t)
+    for parameter in parameters:
+        parameter.grad = None  # what follows needs their memory
 
 
 def _ranked(found: Sequence[RankedSeed]) -> tuple[RankedSeed, ...]:

@@ -14,6 +14,7 @@ from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 KINDS = ("full", "attention", "lora")
 LORA_LAYERS = ["to_q", "to_k", "to_v", "to_out.0"]
 DOWN, UP = ".lora_A", ".lora_B"  # after the name of a layer: its low-rank change is UP @ DOWN
+CHANGE = ".change"  # after the name of a weight: what is to be added to it
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,16 +72,42 @@ def trainable(
     return Trainable(private, list(tuned.values()), lambda: views)
 
 
-def merged(model: LatentDiffusion, tuned: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a tuned UNet by their names in that of `model`, float32: those of `Trainable.weights`.
+@torch.no_grad()
+def kept(model: LatentDiffusion, tuned: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a finished fit keeps of `Trainable.weights`, in tensors of its own that `merged` takes too.
 
-    Low-rank changes are added to the weights that they change, W + B A (arXiv 2106.09685, eq. 3). It is done
-    when an edit begins: kept so, a fit is as small as its factors.
+    Of a weight that is its change from that of `model`, by its name and CHANGE, in float16: half of the
+    bytes, for a change is small and its last bits are lost beside the weight. Low-rank factors stay.
     """
-    found = {name: value for name, value in tuned.items() if not name.endswith((DOWN, UP))}
-    for name in (name.removesuffix(DOWN) for name in tuned if name.endswith(DOWN)):
-        weight = model.unet.get_parameter(f"{name}.weight").detach().float()
-        found[f"{name}.weight"] = weight + (tuned[name + UP] @ tuned[name + DOWN]).to(weight.device)
+    found = {}
+    for name, value in tuned.items():
+        if name.endswith((DOWN, UP)):
+            found[name] = value.clone()
+        else:
+            own = model.unet.get_parameter(name).detach()
+            found[name + CHANGE] = (value - own.to(value.device, value.dtype)).half()
+    return found
+
+
+def merged(model: LatentDiffusion, tuned: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a tuned UNet by their names in that of `model`, of `kept` or `Trainable.weights`.
+
+    What was kept is added to the weights that it changes, in float32, and the sum has their precision: a
+    change as it is, low-rank ones as W + B A (arXiv 2106.09685, eq. 3). It is done when an edit begins:
+    kept so, a fit is as small as its changes.
+    """
+    found: dict[str, Tensor] = {}
+    for name, value in tuned.items():
+        if name.endswith(CHANGE):
+            weight, change = name.removesuffix(CHANGE), value.float()
+        elif name.endswith(DOWN):
+            weight = f"{name.removesuffix(DOWN)}.weight"
+            change = tuned[name.removesuffix(DOWN) + UP] @ value
+        else:
+            found |= {} if name.endswith(UP) else {name: value}
+            continue
+        own = model.unet.get_parameter(weight).detach()
+        found[weight] = (own.float() + change.to(own.device)).to(own.dtype)
     return found
 
 
