@@ -7,7 +7,8 @@ import sys
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 SWITCHES = ("folders", "safety", "public")
-VALUES = ("device", "models", "dtype", "memory", "max-cells", "allow-models", "gpu-seconds")
+VALUES = ("device", "models", "dtype", "memory", "max-cells", "allow-models", "gpu-seconds", "cache-memory",
+          "cache-disk")  # fmt: skip
 ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 if ZERO_GPU:
     import spaces  # before torch, whose CUDA it replaces in this process
@@ -50,11 +51,18 @@ def flags(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--safety", action="store_true", help="refuse what sd's safety checker finds unsafe; fetches 1.2 GB")
     about = "GPU time that one run may ask for on ZeroGPU (default 120)"
     add("--gpu-seconds", type=int, default=120, metavar="N", help=about)
+    about = "memory for results that may be asked for again (default: a 64th of the machine's, 128 to 1024)"
+    add("--cache-memory", type=int, metavar="MB", help=about)
+    about = "disk for those not used for a while (default: half of what is free, up to 8192; 0: none)"
+    add("--cache-disk", type=int, metavar="MB", help=about)
     options = parser.parse_args(environment() + (sys.argv[1:] if arguments is None else arguments))
     for name in ("max_cells", "gpu_seconds"):
         if getattr(options, name) < 1:
             flag = f"--{name.replace('_', '-')}"
             parser.error(f"argument {flag}: {getattr(options, name)} is not a whole number from 1 on")
+    for name in ("cache_memory", "cache_disk"):
+        if (getattr(options, name) or 0) < 0:
+            parser.error(f"argument --{name.replace('_', '-')}: {getattr(options, name)} is below 0")
     return options
 
 
@@ -66,8 +74,11 @@ def main() -> None:
     threads.wait_asleep()
     from demos.app import LAUNCH_KWARGS, create_app
     from demos.context import is_private
+    from demos.shared.keeping import cache_of_host
+    from textedit_core import cache
     from textedit_core.models import zoo
 
+    cache.default = cache_of_host(options.cache_memory, options.cache_disk)
     folders = options.folders or is_private(options.host, options.share, options.public)
     flagged = ("max_cells", "dtype", "memory", "safety", "gpu_seconds")
     limits = {name: getattr(options, name) for name in flagged}

@@ -78,6 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument(
+        "--checked", type=int, default=200, help="edits of the crowd that are compared, at most"
+    )
+    parser.add_argument(
         "--seed", type=int, default=0, help="of the hostile values and the moments of cancels"
     )
     parser.add_argument("--models", help="a folder of models; tiny random ones unless given")
@@ -93,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
             strangers(address, work, tally)
             strange_values(address, work, options.hostile, options.seed, library, tally)
             cancels(address, work, options.cancels, options.seed, library, tally)
-            crowd(address, work, options.clients, options.minutes, library, process, tally)
+            crowd(address, work, options.clients, options.minutes, library, process, tally, options.checked)
         log = (work / "app.log").read_text(errors="replace")
     tracebacks = log.count("Traceback (most recent call last)")
     tally.add("tracebacks in the app's log", str(tracebacks))

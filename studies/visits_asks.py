@@ -22,6 +22,8 @@ METHODS = (
     "styleclip_optimizer",
     "styleclip_mapper",
     "latent_directions",
+    "tedigan",
+    "text2live",
     "compare",
 )
 SWEPT = {
@@ -75,10 +77,12 @@ def plain(api: str, mine: Pictures) -> dict:
             "steps": 2,
         },
         "styleclip_project": {"image": mine.image, "origin": "picture", "projection_steps": 2},
-        "styleclip_directions_edit": {"image": mine.image, "beta": 0.05, "projection_steps": 2},
+        "styleclip_directions_edit": {"image": mine.image, "beta": 0.05},
         "styleclip_optimizer_edit": {"image": mine.image, "prompt": PROMPT, "steps": 2},
         "styleclip_mapper_edit": {"image": mine.image},
         "latent_directions_edit": {"image": mine.image},
+        "tedigan_edit": {"image": mine.image, "prompt": PROMPT, "steps": 2},
+        "text2live_edit": {"image": mine.image, **TEXTS, "steps": 2, "scales": 2, "channels": 8, "views": 2},
         "styleclip_mapper_train": {"train_prompt": PROMPT, "train_steps": 1},
         "compare": {"image": mine.image, **TEXTS, "mask": mine.mask, "exemplar": mine.exemplar}
         | {"methods": ["sdedit"], "sdedit_steps": 2},
@@ -91,13 +95,15 @@ def asked_of(method: str, mine: Pictures, turn: int) -> tuple[str, dict]:
     """An endpoint and its arguments for the visitor's `turn`-th edit by a method: never the same twice."""
     api = "compare" if method == "compare" else f"{method}_edit"
     own = {
-        "imagic": {"fit_seed": mine.number, "seed": turn},
+        "imagic": {"fit_seed": turn, "seed": turn},  # a fit each time
         "prompt_to_prompt": {"cross_replace_steps": (turn % 101) / 100},
         "paint_by_example": {"seed": turn},
-        "styleclip_directions": {"origin": "picture", "projection_steps": 3, "alpha": 1 + (turn % 80) / 10},
+        "styleclip_directions": {"origin": "picture", "alpha": 1 + (turn % 80) / 10},
         "styleclip_optimizer": {"latent_seed": turn, "steps": 3},
         "styleclip_mapper": {"latent_seed": turn},
         "latent_directions": {"latent_seed": turn},
+        "tedigan": {"latent_seed": turn},
+        "text2live": {"seed": turn},
         "compare": {"seed": turn},
     }
     return api, plain(api, mine) | own[method]
@@ -167,6 +173,6 @@ class Library:
             return method, {"latent_seed": found["latent_seed"], "prompt": prompt}
         if method == "latent_directions":
             return method, {"latent_seed": found["latent_seed"]}
-        if method == "styleclip_optimizer":
+        if method in ("styleclip_optimizer", "tedigan"):
             return method, {name: found[name] for name in ("latent_seed", "prompt", "steps")}
         return method, found

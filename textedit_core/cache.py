@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from textedit_core import __version__
-from textedit_core.device import on_device
+from textedit_core.device import give_back_memory, on_device
 from textedit_core.knobs import BoundKnob, knobs
 from textedit_core.steps import Step, closing_steps
 
@@ -33,6 +33,7 @@ _MOVED = {
     "textedit_core.models.style": "textedit_core.models.style.models",
 }
 _STALE_SECONDS = 3600
+_LONG_SECONDS = 1.0  # a computation of so long leaves memory behind that is worth giving back
 _log = logging.getLogger(__name__)
 
 
@@ -59,14 +60,16 @@ def lookup_or_run(store: "Cache", name: str, run: Callable[[], Iterator[Step[Any
     if entry is not None:
         yield Step(entry.total, entry.total, entry.value, entry.loss)
         return
+    began, step = time.monotonic(), None
     with closing_steps(run()) as steps:
-        step = None
         for step in steps:
             if step.done == step.total and step.value is not None:
                 store.put(name, Entry(step.value, step.total, step.loss))
             yield step
     if step is not None and step.done != step.total and step.value is not None:
         store.put(name, Entry(step.value, step.done, step.loss))  # it ended before its announced total
+    if time.monotonic() - began > _LONG_SECONDS:
+        give_back_memory()
 
 
 def key(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
@@ -143,6 +146,7 @@ class Cache:
     In memory the least recently used entries go first, beyond `items` or `memory_bytes`. A value of more than
     `huge_bytes` (a tuned Stable Diffusion UNet) is kept in memory alone, with at most one other of its kind.
     With a `folder` every other entry is also written there, up to `disk_bytes`; a broken file is a miss.
+    `late`: it is written once it leaves memory, so that most never are.
     """
 
     def __init__(
@@ -152,10 +156,11 @@ class Cache:
         huge_bytes: int = 2**29,
         folder: str | os.PathLike[str] | None = None,
         disk_bytes: int = 8 * 2**30,
+        late: bool = False,
     ):
         self.items, self.memory_bytes, self.huge_bytes = items, memory_bytes, min(huge_bytes, memory_bytes)
         self.folder = Path(folder) if folder is not None else None
-        self.disk_bytes = disk_bytes
+        self.disk_bytes, self.late = disk_bytes, late
         self._lock = threading.Lock()
         self._memory: OrderedDict[str, tuple[Entry, int]] = OrderedDict()
         self._huge: OrderedDict[str, tuple[Entry, int]] = OrderedDict()
@@ -176,11 +181,8 @@ class Cache:
         """Store a finished entry. A disk that is full or read-only is logged, and never stops an edit."""
         size = _size(entry.value)
         self._remember(name, entry, size)
-        if self.folder is not None and size <= self.huge_bytes:
-            try:
-                self._write(self.folder, name, entry)
-            except (OSError, TypeError, RuntimeError) as error:
-                _log.warning("This result is not kept on disk: %s", error)
+        if not self.late and size <= self.huge_bytes:
+            self._keep_on_disk(name, entry)
 
     def clear(self) -> None:
         """Forget what is in memory; the folder stays."""
@@ -188,19 +190,37 @@ class Cache:
             self._memory.clear()
             self._huge.clear()
 
+    def _keep_on_disk(self, name: str, entry: Entry) -> None:
+        if self.folder is None:
+            return
+        try:
+            self._write(self.folder, name, entry)
+        except (OSError, TypeError, RuntimeError) as error:
+            _log.warning("This result is not kept on disk: %s", error)
+
     def _remember(self, name: str, entry: Entry, size: int) -> None:
+        for left, gone in self._made_room(name, entry, size):
+            if self.late and self.folder is not None and not (self.folder / f"{left}.pt").exists():
+                self._keep_on_disk(left, gone)
+
+    def _made_room(self, name: str, entry: Entry, size: int) -> list[tuple[str, Entry]]:
+        """Put an entry into memory; those that had to leave for it, but for the huge ones."""
+        gone: list[tuple[str, Entry]] = []
         with self._lock:
             if size > self.huge_bytes:
                 self._huge[name] = (entry, size)
                 self._huge.move_to_end(name)
                 while len(self._huge) > 2:
                     self._huge.popitem(last=False)
-                return
+                return gone
             self._memory[name] = (entry, size)
             self._memory.move_to_end(name)
             total = sum(one for _, one in self._memory.values())
             while len(self._memory) > self.items or total > self.memory_bytes:
-                total -= self._memory.popitem(last=False)[1][1]
+                left, (evicted, bytes_of) = self._memory.popitem(last=False)
+                total -= bytes_of
+                gone.append((left, evicted))
+        return gone
 
     def _read(self, folder: Path, name: str) -> Entry | None:
         path = folder / f"{name}.pt"

@@ -48,6 +48,18 @@ def test_of_huge_values_two_are_kept_in_memory_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["small.pt"]
 
 
+def test_late_only_what_leaves_memory_is_written_and_comes_back(tmp_path):
+    cache = Cache(memory_bytes=10_000, folder=tmp_path, late=True)
+    for number in range(3):
+        cache.put(str(number), Entry(tensors(number), 1))  # 4000 bytes each
+    assert [path.name for path in tmp_path.iterdir()] == ["0.pt"]
+    assert torch.equal(cache.get("0").value, tensors(0))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.pt", "1.pt"], "it took the place of 1"
+    written = (tmp_path / "0.pt").stat().st_ino
+    assert all(cache.get(str(number)).value[0] == number for number in (1, 2, 0))
+    assert (tmp_path / "0.pt").stat().st_ino == written, "what is there already is not written again"
+
+
 def test_the_folder_gives_back_what_it_got(tmp_path):
     record = Record("imagic", "toon", {"prompt": "x"}, {"eta": 0.5})
     value = Step(1, 2, {"w": (tensors(1), None, True), "list": [1, 2.5, "three"], "record": record}, 0.25)
