@@ -93,7 +93,7 @@ def crowd(
         memory.append(process.memory_info().rss / 2**20)
         time.sleep(min(5, max(0.1, minutes / 10)))
     own, compared = 0, seen[:: max(1, -(-len(seen) // checked))]
-    for number, method, place, kind, words, shown in seen:
+    for number, method, place, kind, words, _ in seen:
         if kind != "edit":
             tally.fault(f"client {number}, {method} {place}: {kind}: {words[:300]}")
     for number, method, place, kind, _, shown in compared:

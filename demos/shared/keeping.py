@@ -22,7 +22,7 @@ PREFIX = "textedit-cache-"
 
 
 def cache_of_host(memory_mb: int | None = None, disk_mb: int | None = None) -> Cache:
-    """A cache for an app: from memory what is not used for a while goes to a folder that ends with the process.
+    """A cache for an app: what is not used for a while goes to a folder, which ends with the process.
 
     memory_mb, disk_mb: the most that it takes of either, in MiB; of the disk 0 for nothing. Unless given, a
     64th of the machine's memory, but between 128 and 1024 MiB; and half of the free disk, up to 8 GiB.
