@@ -33,7 +33,6 @@ _MOVED = {
     "textedit_core.models.style": "textedit_core.models.style.models",
 }
 _STALE_SECONDS = 3600
-_LONG_SECONDS = 1.0  # a computation of so long leaves memory behind that is worth giving back
 _log = logging.getLogger(__name__)
 
 
@@ -60,7 +59,7 @@ def lookup_or_run(store: "Cache", name: str, run: Callable[[], Iterator[Step[Any
     if entry is not None:
         yield Step(entry.total, entry.total, entry.value, entry.loss)
         return
-    began, step = time.monotonic(), None
+    step = None
     with closing_steps(run()) as steps:
         for step in steps:
             if step.done == step.total and step.value is not None:
@@ -68,8 +67,7 @@ def lookup_or_run(store: "Cache", name: str, run: Callable[[], Iterator[Step[Any
             yield step
     if step is not None and step.done != step.total and step.value is not None:
         store.put(name, Entry(step.value, step.done, step.loss))  # it ended before its announced total
-    if time.monotonic() - began > _LONG_SECONDS:
-        give_back_memory()
+    give_back_memory()
 
 
 def key(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from textedit_core.steps import Step
+
+GIVE_BACK_SECONDS = 2.0  # it takes some 10 ms
+_given_back = float("-inf")  # when memory was last given back to the system, in seconds
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Value = TypeVar("Value", covariant=True)
@@ -73,11 +77,15 @@ def on_device(
     return run(function, arguments, settings)
 
 
-def give_back_memory() -> None:
-    """Let the system have what this process has freed.
+def give_back_memory(now: Callable[[], float] = time.monotonic) -> None:
+    """Let the system have what this process has freed, at most once in GIVE_BACK_SECONDS.
 
     The allocator of GNU's C library keeps it for itself: after a fit on a CPU hundreds of MB. Others do not.
     """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    global _given_back
+    if sys.platform != "linux" or now() - _given_back < GIVE_BACK_SECONDS:
+        return
+    _given_back = now()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
