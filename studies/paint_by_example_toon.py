@@ -16,7 +16,11 @@ import time
 from studies import sharded
 
 SCALES = (0.0, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0)
-STRUCTURES = (0.25, 0.5, 0.75, 1.0)
+STRUCTURES = {
+    "attention": (0.25, 0.5, 0.75, 1.0),
+    "deep": (0.5, 1.0),
+    "start": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
+}
 SCALE_OF_STRUCTURES = 5.0
 # heading and digits of each measure; the last are of all results of a row together
 MEASURES = {
@@ -82,12 +86,15 @@ def painted(model, image, mask, exemplar, steps: int) -> list[tuple]:
     from textedit_core.models.diffusion.latent_diffusion import count_rows
     from textedit_core.steps import last
 
-    strips = [
+    strips: list[tuple[list[str], dict]] = [
         ([f"lambda {scale:g}" for scale in SCALES], {"guidance_scale": list(SCALES)}),
+    ]
+    strips += [
         (
-            [f"lambda {SCALE_OF_STRUCTURES:g}, structure {share:g}" for share in STRUCTURES],
-            {"guidance_scale": SCALE_OF_STRUCTURES, "structure": list(STRUCTURES)},
-        ),
+            [f"lambda {SCALE_OF_STRUCTURES:g}, structure {share:g} by {by}" for share in shares],
+            {"guidance_scale": SCALE_OF_STRUCTURES, "structure": list(shares), "structure_by": by},
+        )
+        for by, shares in STRUCTURES.items()
     ]
     found = []
     for names, knobs in strips:

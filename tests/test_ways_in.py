@@ -1,15 +1,17 @@
-"""Every method by every way in, on the shipped models at their presets: the same picture.
+"""Every method by every way in, on the shipped models at one preset: the same picture.
 
 The ways share one cache folder: a way that asks for the same thing finds what the first has made, and one
 that asks for anything else makes it anew, which its costs or another picture tell.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.conftest import TOON
 from textedit_core import __main__ as cli
 from textedit_core import cache as caches
 from textedit_core import method
@@ -18,11 +20,20 @@ from textedit_core.bench.item import Item
 from textedit_core.bench.run import work
 from textedit_core.cache import Cache
 from textedit_core.images import to_pil
+from textedit_core.models import zoo
 from textedit_core.record import image_sha, read_png
 from textedit_core.request import request, run
 from textedit_core.steps import last
 
 EXAMPLES = Path(__file__).parents[1] / "demos" / "examples"
+# Of the shipped presets all but these: fewer steps show as well that each way takes what a preset says.
+FEWER = {
+    "imagic": {"embedding_steps": 12, "finetune_steps": 12, "steps": 8},
+    "styleclip_optimizer": {"steps": 10},
+    "tedigan": {"steps": 10},
+    "text2live": {"steps": 12},
+    "projection": {"steps": 15},
+}
 FACE = EXAMPLES / "imagic" / "01.png"
 PAINT = EXAMPLES / "paint_by_example"
 BEFORE, AFTER = "a grimacing person with long blue hair", "a happy person with long blue hair"
@@ -53,7 +64,28 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def drawn(folder, tmp_path_factory):
+def shipped(tmp_path_factory) -> Path:
+    """The shipped models, whose presets have FEWER steps."""
+    place = tmp_path_factory.mktemp("models") / "toon"
+    place.mkdir()
+    for one in TOON.iterdir():
+        (place / one.name).symlink_to(one)
+    presets = json.loads((TOON / "presets.json").read_text())
+    for name, fewer in FEWER.items():
+        assert all(value < presets[name][step] for step, value in fewer.items())
+        presets[name] |= fewer
+    (place / "presets.json").unlink()
+    (place / "presets.json").write_text(json.dumps(presets))
+    return place
+
+
+@pytest.fixture(scope="module")
+def toon(shipped):
+    return zoo.load(shipped)
+
+
+@pytest.fixture(scope="module")
+def drawn(folder, shipped, tmp_path_factory):
     """The picture of each method from the command line, made once: {method: path}."""
     out = tmp_path_factory.mktemp("drawn")
 
@@ -62,7 +94,7 @@ def drawn(folder, tmp_path_factory):
         if not path.exists():
             flags = {"image" if key == "latent" else key: value for key, value in GIVEN[name].items()}
             words = [f"--{key.replace('_', '-')}={value}" for key, value in flags.items()]
-            words += ["--device", "cpu", "--cache", str(folder), "--out", str(path)]
+            words += ["--models", str(shipped), "--device", "cpu", "--cache", str(folder), "--out", str(path)]
             assert cli.main(["edit", name, *words]) == 0
         return path
 
@@ -116,15 +148,14 @@ def test_in_the_bench(name, toon, folder, drawn, tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def page(toon, folder):
+def page(shipped, folder):
     """A client of the page on the shipped models, whose cache is the folder of the other ways."""
     from gradio_client import Client
 
     from demos.app import LAUNCH_KWARGS, create_app
-    from textedit_core.models import zoo
 
     usual, caches.default = caches.default, Cache(folder=folder)
-    demo = create_app(zoo, models="toon", device="cpu")
+    demo = create_app(zoo, models=str(shipped), device="cpu", folders=True)
     _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, _frontend=False, **LAUNCH_KWARGS)
     yield Client(address, verbose=False, httpx_kwargs={"timeout": 300})
     demo.close()
@@ -157,7 +188,7 @@ def asked_on_the_page(name: str) -> dict:
 
 
 @pytest.mark.parametrize("name", GIVEN)
-def test_on_the_page(name, page, drawn):
+def test_on_the_page(name, page, drawn, shipped):
     path, asked = drawn(name), asked_on_the_page(name)
     if name == "sdedit":
         page.predict(**asked, **NOTHING, methods=["sdedit"], api_name="/compare")
@@ -171,4 +202,4 @@ def test_on_the_page(name, page, drawn):
     # Keeping the attention maps for the page rounds otherwise, in the last bit of a pixel.
     assert abs(got - wanted).max() <= (1 if name == "prompt_to_prompt" else 0)
     made = read_png(shown)
-    assert (made.method, made.models) == (name, "toon")
+    assert (made.method, made.models) == (name, str(shipped))

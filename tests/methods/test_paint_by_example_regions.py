@@ -7,8 +7,9 @@ import torch
 
 from textedit_core import masks
 from textedit_core.methods import paint_by_example
+from textedit_core.models.diffusion.attention import Place
 from textedit_core.models.diffusion.latent_diffusion import count_rows
-from textedit_core.models.diffusion.structure import LayoutSource
+from textedit_core.models.diffusion.structure import LayoutSource, SharedSelfAttention
 from textedit_core.noise import noise
 from textedit_core.steps import last
 
@@ -134,9 +135,30 @@ def test_structure_one_guides_every_call_of_plms_too(model, image, mask, exempla
     assert (count.rows, count.calls) == (3 * 5, 5)
 
 
-def test_a_batch_with_structure_is_its_rows_one_by_one(model, image, mask, exemplar):
+def test_deep_structure_lends_on_the_coarse_grids_alone():
+    shared = SharedSelfAttention([1, 1], torch.device("cpu"), largest=2)
+    lent = [shared.source_rows(Place("attn1", side, 2 * side)) for side in (8, 4, 2, 1)]
+    assert [one is not None for one in lent] == [False, False, True, True]
+
+
+def test_structure_by_start_leaves_the_first_steps_out_and_ends_at_the_source(model, image, mask, exemplar):
+    options = {"structure_by": "start", "steps": 4, "structure": [0.0, 0.5, 1.0], "seed": [3, 3, 3]}
+    with count_rows(model) as count:
+        plain, half, whole = last(paint_by_example.edit(model, image, mask, exemplar, **options)).split(1)
+    assert count.rows == 2 * (4 + 2)
+    assert torch.equal(plain, last(paint_by_example.edit(model, image, mask, exemplar, steps=4, seed=3)))
+    region = paint_by_example.prepare(model, image, mask)
+    rebuilt = region.paste(image, model.decode(model.surroundings(region.image, 0 * region.mask)[:, :4]))
+    torch.testing.assert_close(whole, rebuilt, rtol=0, atol=1e-5)
+    assert (half - plain).abs().max() > 1e-2 and (half - whole).abs().max() > 1e-2
+    with pytest.raises(ValueError, match="start needs the sampler ddim"):
+        next(paint_by_example.edit(model, image, mask, exemplar, **options, sampler="plms"))
+
+
+@pytest.mark.parametrize("by", ["attention", "deep", "start"])
+def test_a_batch_with_structure_is_its_rows_one_by_one(model, image, mask, exemplar, by):
     shares, seeds, scales = [0.0, 0.5, 1.0, 1.0], [4, 4, 4, 9], [5.0, 0.0, 1.0, 3.0]
-    options = {"steps": 4}
+    options = {"steps": 4, "structure_by": by}
     together = last(
         paint_by_example.edit(
             model, image, mask, exemplar, structure=shares, seed=seeds, guidance_scale=scales, **options

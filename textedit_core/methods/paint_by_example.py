@@ -44,7 +44,15 @@ Feather = Annotated[
 
 Structure = Annotated[
     float,
-    Knob(0, 1, 0.05, label="Structure", help="share of the steps that keep the source's layout; slower"),
+    Knob(0, 1, 0.05, label="Structure", help="share of the steps that keep the source's layout"),
+]
+StructureBy = Annotated[
+    Literal["attention", "deep", "start"],
+    Knob(
+        label="Structure by",
+        help="attention lends the source's self-attention and is slower, deep on the coarse grids alone; "
+        "start begins later, with the source under noise",
+    ),
 ]
 
 
@@ -64,6 +72,7 @@ def edit(
     context: Context = 2.0,
     feather: Feather = 3.0,
     structure: Structure = 0.0,
+    structure_by: StructureBy = "attention",
     seed: Seed = 0,
 ) -> Iterator[Step[Tensor]]:
     """Repaint the mask (1,1,H,W), 1 = change here, of an image (1,3,H,W) after an exemplar -> (B,3,H,W).
@@ -75,17 +84,23 @@ def edit(
     eps = eps_v + lambda (eps_c - eps_v) for every lambda: 0 ignores the exemplar, 1 is the plain conditional
     model; both cost one UNet row a step, all others two.
 
-    In the first share `structure` of the steps self-attention uses the queries and keys of the source, noised
-    as far (not in the paper; after arXiv 2211.12572): what the region shows follows the exemplar, where it
-    lies the source. That costs one row a step more for every seed; 0 is exactly without.
+    `structure`, a share of the steps from the first on, is not in the paper; 0 is exactly without. With
+    "attention" self-attention uses the queries and keys of the source, noised as far, in these steps (after
+    arXiv 2211.12572): what the region shows follows the exemplar, where it lies the source. "deep" does so on
+    grids up to a quarter of the latents' side alone. Both cost one row a step more for every seed. "start"
+    leaves these steps out and begins with the source, noised as far (SDEdit, arXiv 2108.01073): 1 rebuilds
+    the source.
 
     Guidance, structure and seed may be lists of B values.
     Raises ValueError for an empty mask, one too small for a latent, one that leaves nothing, sizes that
-    differ, a non-square exemplar.
+    differ, a non-square exemplar, "start" with the sampler plms.
     """
     if sampler not in ("ddim", "plms"):
         raise ValueError(f"Sampler: {sampler!r} is neither ddim nor plms.")
     scales, shares, seeds = spread(guidance_scale=guidance_scale, structure=structure, seed=seed)
+    late = structure_by == "start" and any(shares)
+    if late and sampler == "plms":
+        raise ValueError("Structure by: start needs the sampler ddim, for plms looks back at earlier steps.")
     region = prepare(model, image, mask, grow=grow, context=context, feather=feather)
     surroundings = model.surroundings(region.image, region.mask)
     condition = model.encode_exemplar(exemplar)
@@ -96,18 +111,46 @@ def edit(
     asked = plms.timesteps if plms else [t for t, _ in run]
     total = len(asked)
     start, until = z, [int(share * total) for share in shares]
+    if late:
+        z = _begun_later(model, whole, start, asked, until)
     for done, t in enumerate(asked, start=1):
-        layout = _layout_source(model, whole, start, t, [done <= end for end in until], seeds)
-        eps = model.guided_eps(z, t, surroundings, condition, scales, layout)
-        preview = clean(model.schedule, z, eps, t)
-        z = plms.step(z, eps) if plms else ddim_step(model.schedule, z, eps, *run[done - 1])
+        rows = [row for row, end in enumerate(until) if not late or done > end]
+        keeps = [not late and done <= end for end in until]
+        if rows:
+            index = torch.tensor(rows, device=z.device)
+            layout = _layout_source(model, whole, start, t, keeps, seeds, structure_by)
+            of_rows, chosen = [scales[row] for row in rows], z[index]
+            eps = model.guided_eps(chosen, t, surroundings, condition, of_rows, layout)
+            preview = z.index_copy(0, index, clean(model.schedule, chosen, eps, t))
+            moved = plms.step(chosen, eps) if plms else ddim_step(model.schedule, chosen, eps, *run[done - 1])
+            z = z.index_copy(0, index, moved)
         if done < total:
-            yield Step(done, total, preview=preview)
+            yield Step(done, total, preview=preview if rows else None)
     yield Step(total, total, region.paste(image, model.decode(z)))
 
 
+def _begun_later(
+    model: PaintByExample, whole: Tensor | None, start: Tensor, asked: Sequence[int], until: list[int]
+) -> Tensor:
+    """The noise (B,4,h,w) of the seeds and, for rows whose first steps are left out, the source under it."""
+    assert whole is not None
+    source, found = whole[:, :4], start.clone()
+    for row, end in enumerate(until):
+        if end == len(asked):
+            found[row] = source[0]
+        elif end:
+            found[row] = add_noise(model.schedule, source, start[row : row + 1], asked[end])[0]
+    return found
+
+
 def _layout_source(
-    model: PaintByExample, whole: Tensor | None, start: Tensor, t: int, keeps: list[bool], seeds: list[int]
+    model: PaintByExample,
+    whole: Tensor | None,
+    start: Tensor,
+    t: int,
+    keeps: list[bool],
+    seeds: list[int],
+    structure_by: str,
 ) -> LayoutSource | None:
     """The source noised to t by each seed's own noise, for rows that keep its layout; None if none does."""
     needed = list(dict.fromkeys(seed for seed, one in zip(seeds, keeps, strict=True) if one))
@@ -118,6 +161,7 @@ def _layout_source(
         z=add_noise(model.schedule, whole[:, :4], noises, t),
         surroundings=whole,
         rows=tuple(needed.index(s) if one else None for s, one in zip(seeds, keeps, strict=True)),
+        largest=min(start.shape[2:]) // 4 if structure_by == "deep" else None,
     )
 
 
