@@ -42,6 +42,7 @@ NEUTRAL = "a person"
 TEXTS = ("a person with sunglasses", "a surprised person", "a person with pink hair")
 # InterFaceGAN, StyleSpace and GANSpace at the strength of the published tables of this project.
 COMPARED = {"interfacegan": 4.0, "stylespace": 20.0}
+OF_STYLEFLOW = 1.5
 Row = tuple[str, Mapping[str, Tensor]]  # what stands at its left, and its pictures by what stands above
 
 
@@ -162,6 +163,8 @@ def systems(models: zoo.Models, options: argparse.Namespace) -> Iterator[Row]:
             if models.pretrained("mapper", text) is not None:
                 results["mapper"] = made("styleclip_mapper", models, told)
             results["directions"] = made("styleclip_directions", models, both)
+            if models.pretrained("flow", text) is not None:
+                results["StyleFlow"] = made("styleflow", models, told, strength=OF_STYLEFLOW)
             source = results["TediGAN"].source
             yield (
                 f"{text.removeprefix(NEUTRAL).strip()}, {seed}",

@@ -13,7 +13,7 @@ GIB = 2**30
 
 
 def test_the_usual_memory_is_a_share_within_bounds():
-    found = [keeping.usual_memory(total) // keeping.MIB for total in (2 * GIB, 16 * GIB, 32 * GIB, 512 * GIB)]
+    found = [keeping.usual_memory(total) // keeping.MIB for total in (2 * GIB, 24 * GIB, 48 * GIB, 512 * GIB)]
     assert found == [128, 256, 512, 1024]
 
 
