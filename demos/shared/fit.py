@@ -71,7 +71,7 @@ class FitProgress:
 
     @property
     def curves(self) -> list[tuple[str, tuple[float, ...], int]]:
-        """Name, losses so far and before_stop steps of each stage that has losses, for the chart."""
+        """Name, losses so far and planned steps of each stage that has losses, for the chart."""
         drawn, fitted = [stage for stage in self.stages if stage.losses], self.step and self.step.value
         names = [f"{i} {stage.name}" if len(drawn) > 1 else stage.name for i, stage in enumerate(drawn, 1)]
         losses = [s.losses(fitted) if fitted is not None else self.losses.get(s.name, ()) for s in drawn]
@@ -91,11 +91,12 @@ class FitPanel:
     It draws the button; the run bar draws `status`, and the result panel `losses`.
 
     shown_key: the key of the fit that the sentence speaks of, or "" for the invitation.
-    before_stop: {knob: (value before a Stop, value after it)}.
+    unfinished: what is kept of a fit that was stopped, {} for none: "key", that of the whole fit, and "kept",
+    the values of the knobs under which it is a finished one.
     """
 
     def __init__(self, method: str, about: str, invitation: str) -> None:
-        self.about, self.shown_key, self.before_stop = about, gr.State(""), gr.State({})
+        self.about, self.shown_key, self.unfinished = about, gr.State(""), gr.State({})
         self.invitation = note(f"{invitation} Edit does it for you if you skip it.")
         self.button = gr.Button("Prepare only", size="sm", elem_id=f"{method}-prepare")
         self.status = gr.HTML(
@@ -123,8 +124,8 @@ class FitPanel:
             return note(f"{at} An unfinished preparation is of no use, so none of it is kept.")
         if progress.stopped:
             pairs = zip(progress.done, progress.stages, strict=True)
-            did = " and ".join(f"{done} {stage.name}" for done, stage in pairs)
-            return note(f"Stopped after {did} steps. They are kept: Edit uses them.", "done")
+            did = " and ".join(f"{done} of {stage.steps} {stage.name}" for done, stage in pairs)
+            return note(f"Kept {did} steps. Edit uses them.", "done")
         if progress.cached:
             return note(f"Prepared for {self.about}, from the cache.", "done")
         if step.done == step.total:

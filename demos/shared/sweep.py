@@ -40,10 +40,15 @@ class Swept(Protocol):
     def inputs(self) -> dict[str, gr.components.Component]: ...
 
     @property
+    def unfinished(self) -> dict[str, gr.components.Component]: ...
+
+    @property
     def fields(self) -> dict[str, gr.components.Component]: ...
 
     @property
     def send_outputs(self) -> list[gr.components.Component]: ...
+
+    def asked(self, values: dict) -> Request: ...
 
     def problems(self, values: dict) -> dict[str, str]: ...
 
@@ -124,7 +129,7 @@ class SweepPanel:
         told: changes of what the panel of the preparation shows. With them all that this panel follows is
         followed here, and the page hears it once for both.
         """
-        inputs = self.tab.inputs | self.axes
+        inputs = self.tab.inputs | self.tab.unfinished | self.axes
         watched = [*told, *(w.change for w in inputs.values() if hasattr(w, "change"))]
         runs = [self.wire_run(self.run_button, self.run, "sweep", ABOUT_SWEEP, self.axes, self.problems)]
         if self.view.rank:
@@ -153,7 +158,7 @@ class SweepPanel:
 
     def wire_run(self, button: gr.Button, handler, name: str, about: str, more: dict, *find):
         """One of the two runs, `more` its inputs beside the tab's; each of `find` judges all inputs."""
-        inputs = self.tab.inputs | more
+        inputs = self.tab.inputs | self.tab.unfinished | more
         outputs = [self.status, self.grid, self.chart, self.cells, self.sheet, self.archive]
         return button.click(
             may_leave_out(handler, inputs),
@@ -172,6 +177,12 @@ class SweepPanel:
     def placed(self, values: dict, axes: dict[str, list]) -> dict:
         """The values at the first cell: what a knob on an axis is set to does not matter."""
         return values | {name: found[0] for name, found in axes.items()}
+
+    def asked(self, values: dict, axes: dict[str, list]) -> Request:
+        """The request of the first cell, with what is kept of a stopped fit unless an axis is of a fit."""
+        if any(name in self.view.fit_knobs for name in axes):
+            return self.view.read(self.ctx, values)
+        return self.tab.asked(values)
 
     def problems(self, values: dict) -> dict[str, str]:
         """The sentence for each axis that cannot be swept; else for each field, as the first cell has it."""
@@ -196,7 +207,7 @@ class SweepPanel:
             values = self.placed(values, axes)
             ready = self.ctx.ready(values["models"], self.view.part)
             if ready and not any(self.tab.problems(values).values()):
-                return self.outlook_of(self.view.read(self.ctx, values), axes)
+                return self.outlook_of(self.asked(values, axes), axes)
         except (ValueError, OSError):
             pass  # as above: until everything is there the cells are only counted
         count = 1
@@ -218,7 +229,7 @@ class SweepPanel:
         axes = sweeping.axes_of(self.view, x, x_values, y, y_values)
         values = self.placed(values, axes)
         with self.ctx.stops.running(request.session_hash) as stop:
-            asked = self.view.read(self.ctx, values)
+            asked = self.asked(values, axes)
             sweeping.check_room(asked, axes)
             yield {
                 self.status: bar(0, 1, "Starting the sweep"),
@@ -268,7 +279,7 @@ class SweepPanel:
     @guarded("status", "ended")
     def best(self, request: gr.Request, *, seeds: int = 8, **values):
         """Edit with several seeds from the set one on and rank them by CLIP score and likeness."""
-        asked = self.view.read(self.ctx, values)
+        asked = self.tab.asked(values)
         with self.ctx.stops.running(request.session_hash) as stop:
             step = None
             for step in engine.fit(asked):

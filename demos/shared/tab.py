@@ -214,7 +214,7 @@ class Tab(BuiltTab, MethodPanel):
     def wire(self) -> None:
         """Presets as the models change, examples, seeds, then the runs and what follows them."""
         # .input and not .change: Recall sets the models too, and must not lose its knobs to presets.
-        suited = [*self.widgets, *self.before_stop.values()]
+        suited = [*self.widgets, *self.unfinished.values()]
         follow([self.models.input], self.suit, self.models, suited, **UNQUEUED)
         if self.examples:
             widgets = self.fields, self.controls, self.from_example, self.models, self.at_first
@@ -230,12 +230,12 @@ class Tab(BuiltTab, MethodPanel):
         """Prepare and Edit in the model's lane, Stop for both; returns their events."""
         events = []
         if self.fit:
-            inputs = self.inputs | self.before_stop | self.watching
+            inputs = self.inputs | self.unfinished | self.watching
             options = self.run_options("prepare", self.about_prepare, inputs, self.fit.status)
             outputs = [*self.fit_outputs, self.preview.html, self.sweep.ended]
             prepare = may_leave_out(self.prepare, inputs)
             events.append(self.fit.button.click(prepare, outputs=outputs, **options))
-        inputs = self.inputs | self.extra | self.before_stop | self.watching
+        inputs = self.inputs | self.extra | self.unfinished | self.watching
         options = self.run_options("edit", self.about_edit, inputs, self.edit_status)
         started = self.before_edit(self.triggers)
         edit = may_leave_out(self.edit, inputs)
@@ -246,7 +246,7 @@ class Tab(BuiltTab, MethodPanel):
 
     def wire_again(self) -> list:
         """What is let go while an edit runs is edited after it; returns the events."""
-        inputs = self.inputs | self.extra | self.before_stop | {"shown": self.result.shown}
+        inputs = self.inputs | self.extra | self.unfinished | {"shown": self.result.shown}
         options = {"inputs_kwargs": inputs, "outputs": self.run_outputs, "trigger_mode": "always_last"}
         options |= HIDDEN | MODEL_LANE
         return [self.controls[name].release(self.again, **options) for name in self.again_knobs]
@@ -284,11 +284,10 @@ class Tab(BuiltTab, MethodPanel):
 
     @property
     def fit_outputs(self) -> list:
-        """What a fit under way may update; Stop sets the knobs it keeps to what was done."""
+        """What a fit under way may update."""
         if not self.fit:
             return []
-        knobs = [self.controls[name] for name in self.view.keeps]
-        return [self.fit.status, self.fit.losses, *knobs, self.fit.before_stop, self.fit.shown_key]
+        return [self.fit.status, self.fit.losses, self.fit.unfinished, self.fit.shown_key]
 
     @property
     def run_outputs(self) -> list:
@@ -302,24 +301,29 @@ class Tab(BuiltTab, MethodPanel):
         return {"watching": self.bar.watching}
 
     @property
-    def before_stop(self) -> dict:
-        """What Prepare and Edit are asked with too: the values that an earlier Stop has changed."""
-        return {"before_stop": self.fit.before_stop} if self.fit else {}
+    def unfinished(self) -> dict:
+        """What all that uses a fit is asked with too: what is kept of one that was stopped."""
+        return {"unfinished": self.fit.unfinished} if self.fit else {}
+
+    def asked(self, values: dict) -> Request:
+        """The request of the widgets' values; where its fit was stopped, with what was kept of it.
+
+        ValueError, a sentence, for what cannot be used.
+        """
+        asked, unfinished = self.view.read(self.ctx, values), values.get("unfinished")
+        if unfinished and fit_key(asked) == unfinished["key"]:
+            return asked.at(**unfinished["kept"])
+        return asked
 
     def follow_fit(self) -> None:
         """The panel speaks of what is asked now: after every change of it, and of what a run has told."""
         fields, knobs = self.fit_fields.values(), [self.controls[name] for name in self.view.fit_knobs]
-        asked = self.inputs | self.before_stop
-        set_knobs = [self.controls[name] for name in self.view.keeps]
-        if set_knobs:
-            set_back = {"inputs_kwargs": asked, "outputs": [*set_knobs, self.fit.before_stop], **UNQUEUED}
-            follow([one.change for one in fields], self.set_back, **set_back)
         # One event for all of it: the page sends the next only when the last has answered, so that an answer
         # from before the end of a run never comes after one from behind it.
         follow(
             [one.change for one in (*fields, self.models, *knobs, self.fit.shown_key)],
             self.say_fit,
-            inputs_kwargs={**self.inputs, "shown_key": self.fit.shown_key},
+            inputs_kwargs={**self.inputs, **self.unfinished, "shown_key": self.fit.shown_key},
             outputs=[self.fit.status, self.fit.losses, self.fit.shown_key],
             **UNQUEUED,
         )
@@ -331,7 +335,7 @@ class Tab(BuiltTab, MethodPanel):
         """What Recall sets."""
         row = [self.seeds.mode] if self.seeds else []
         sizing = [self.fields["sizing"]] if "sizing" in self.fields else []
-        return [*self.texts.values(), *row, *sizing, *self.widgets, *self.before_stop.values()]
+        return [*self.texts.values(), *row, *sizing, *self.widgets, *self.unfinished.values()]
 
     def restore(self, about) -> list:
         """Updates for `restore_outputs` from a record; a knob it does not have takes its default."""
@@ -344,7 +348,7 @@ class Tab(BuiltTab, MethodPanel):
             *row,
             *(sizing if "sizing" in self.fields else []),
             *knobs.restored(self.knobs, known, {}),
-            *({} for _ in self.before_stop),  # what a Stop has changed is of no more interest
+            *({} for _ in self.unfinished),  # what was kept of a stopped fit is of no more interest
         ]
 
     @property
@@ -432,8 +436,8 @@ class Tab(BuiltTab, MethodPanel):
         return knobs.restored(self.knobs, {}, self.ctx.presets(models, self.view.name))
 
     def suit(self, models: str) -> list:
-        """The same as updates for the page: what a Stop has changed before is of no more interest."""
-        return [*self.use_presets(models), *({} for _ in self.before_stop)]
+        """The same as updates for the page: what was kept of a stopped fit is of no more interest."""
+        return [*self.use_presets(models), *({} for _ in self.unfinished)]
 
     def at_first(self, models: str) -> dict:
         """The knobs as an example finds them: as suits the models, whatever was set; the seed stays."""
@@ -477,7 +481,7 @@ class Tab(BuiltTab, MethodPanel):
         """Edit, preparing first where that has not been done."""
         with self.ctx.stops.running(request.session_hash) as stop:
             yield {self.edit_status: ""}
-            run = Run.of(self.view.read(self.ctx, values), stop, values)
+            run = Run.of(self.asked(values), stop, values)
             if said := memory_note(run.asked):
                 yield {self.edit_status: said}
             yield from self.unwatched(self.finish(run))
@@ -489,7 +493,7 @@ class Tab(BuiltTab, MethodPanel):
         if not shown or not loaded or any(self.problems(values).values()):
             yield {self.edit_status: gr.skip()}
             return
-        asked = self.view.read(self.ctx, values)
+        asked = self.asked(values)
         if asked.has_fit and known_fit(asked) is None:
             yield {self.edit_status: note("Press Edit: these settings have to be prepared first.")}
             return
@@ -565,23 +569,19 @@ class Tab(BuiltTab, MethodPanel):
         )
 
     def fitted(self, run: Run, progress: FitProgress) -> dict:
-        """Updates for a step of a fit; at its end the panel says of what, and a Stop has set knobs."""
-        asked, before_stop = run.asked, run.values.get("before_stop") or {}
+        """Updates for a step of a fit; at its end the panel says of what, of a stopped one what is kept."""
+        asked = run.asked
         if progress.stopped and self.view.keep:
             progress.kept = self.view.keep(asked, progress.step)
         updates = self.fit.show(progress)
         if not progress.ended:
             return updates
-        updates |= self.preview.clear()
         if not progress.stopped:
             progress.remember_pace(self.ctx, self.view, asked.models.name)
-        changed = {}
-        for name, kept in progress.kept.items():
-            before, after = before_stop.get(name, (None, None))
-            changed[name] = (before if after == asked.settings[name] else asked.settings[name], kept)
-            updates[self.controls[name]] = kept
-        updates |= {self.fit.shown_key: fit_key(asked.at(**progress.kept))}
-        return updates | ({self.fit.before_stop: changed} if changed else {})
+        key = fit_key(asked)
+        kept = {"key": key, "kept": progress.kept} if progress.kept else {}
+        shown = fit_key(asked.at(**progress.kept)) if kept else key
+        return updates | self.preview.clear() | {self.fit.shown_key: shown, self.fit.unfinished: kept}
 
     def stopped_words(self, step: Step, progress: FitProgress | None) -> str:
         """What is said of a run that was stopped at this step."""
@@ -593,11 +593,6 @@ class Tab(BuiltTab, MethodPanel):
         return "Stopped. The last result is still shown."
 
     # --- what has been prepared ---------------------------------------------------------------------------
-
-    def set_back(self, *, before_stop: dict, **values) -> dict:
-        """For another image, prompt or latent: the knobs as they were before a Stop, unless set since."""
-        back = {name: before for name, (before, kept) in (before_stop or {}).items() if values[name] == kept}
-        return {self.controls[name]: value for name, value in back.items()} | {self.fit.before_stop: {}}
 
     def say_fit(self, *, shown_key: str, **values) -> dict:
         """Say whether what is asked now has been prepared; `shown_key` is the key of what the panel shows.
@@ -611,14 +606,18 @@ class Tab(BuiltTab, MethodPanel):
         entry = known_fit(asked) if asked else None
         if entry is None:
             return self.fit.invite()
-        return self.fit.show(FitProgress.finished(self.view, asked, entry)) | {self.fit.shown_key: key}
+        planned = self.view.read(self.ctx, values)
+        progress = FitProgress.finished(self.view, planned, entry)
+        if fit_key(planned) != key:
+            progress.stopped, progress.kept = True, values["unfinished"]["kept"]
+        return self.fit.show(progress) | {self.fit.shown_key: key}
 
     def fit_asked(self, values: dict) -> Request | None:
         """What Prepare would be asked with; None while that is not complete, or nothing is in memory."""
         known = values | {name: values[name] or "" for name in self.texts}
         try:
             loaded = all(self.ctx.loaded(values["models"], part) for part in self.parts)
-            return self.view.read(self.ctx, known) if loaded and self.pictured(values) else None
+            return self.asked(known) if loaded and self.pictured(values) else None
         except (ValueError, OSError):
             return None
 

@@ -73,7 +73,7 @@ class PathTab(TechniqueTab):
         """The position too: the slider when it is released, and a click on the strip."""
         events, view, position = super().wire_runs(), self.result.details, self.controls["position"]
         scrubs = {
-            "inputs_kwargs": self.inputs,
+            "inputs_kwargs": self.inputs | self.unfinished,
             "outputs": self.run_outputs,
             "trigger_mode": "always_last",
         }
@@ -91,7 +91,7 @@ class PathTab(TechniqueTab):
         """Show another position of a path that has been optimised; this does not begin a new one."""
         if wrong := next(filter(None, self.problems(values).values()), ""):
             raise ValueError(wrong)
-        asked = self.view.read(self.ctx, values)
+        asked = self.asked(values)
         if known_fit(asked) is None:
             yield {self.edit_status: note("Press Edit first: nothing has been optimised for these settings.")}
             return

@@ -116,14 +116,15 @@ def test_stop_keeps_the_unfinished_fit_under_the_steps_it_has_done(client, pictu
     job = client.submit(**ask(source, embedding_steps=3, finetune_steps=400), api_name="/imagic_prepare")
     wait_for(there.is_set)
     client.predict(api_name="/imagic_stop")
-    status, _, first, second, _ = last_full(job)
-    assert "Stopped after 3 embedding" in status and first == 3 and 3 < second < 400
-    done = dict(counted)
-    settings = {"embedding_steps": first, "finetune_steps": second}
-    edited = client.predict(**ask(source, **settings), api_name="/imagic_edit")
+    status = last_full(job)[0]
+    assert "Kept 3 of 3 embedding and" in status
+    done, asked = dict(counted), {"embedding_steps": 3, "finetune_steps": 400}
+    edited = client.predict(**ask(source, **asked), api_name="/imagic_edit")
     assert counted["fit"] == done["fit"], "the kept fit was fitted again"
+    steps = {name: settings_in(edited[0])["knobs"][name] for name in asked}
+    assert steps["embedding_steps"] == 3 < steps["finetune_steps"] < 400
     cache.default.clear()
-    fresh = client.predict(**ask(source, **settings), api_name="/imagic_edit")
+    fresh = client.predict(**ask(source, **steps), api_name="/imagic_edit")
     assert (pixels(edited[0]) == pixels(fresh[0])).all(), "a stopped fit is the fit of fewer steps"
 
 

@@ -6,7 +6,6 @@ import gradio as gr
 import pytest
 
 from demos.shared.tab import Run
-from textedit_core import cache
 from textedit_core.request import fit
 
 LATENT = {"origin": "sample", "latent_seed": 3, "latent_truncation": 0.7, "image": None, "sizing": "crop"}
@@ -43,10 +42,10 @@ def asked(tab, path: str, **more) -> dict:
     return values | more
 
 
-def prepared(tab, values: dict, stop_at: int | None = None, before_stop: dict | None = None) -> dict:
+def prepared(tab, values: dict, stop_at: int | None = None) -> dict:
     """The updates of a preparation together, stopped after so many of its steps."""
     stop, merged = Event(), {}
-    run = Run.of(tab.view.read(tab.ctx, values), stop, values | {"before_stop": before_stop})
+    run = Run.of(tab.view.read(tab.ctx, values), stop, values)
     for done, updates in enumerate(tab.watch(run, fit(run.asked, costs=run.costs), tab.fit.status), 1):
         merged |= updates
         if stop_at is not None and done + 1 >= stop_at:
@@ -94,50 +93,43 @@ def test_models_that_are_not_in_memory_are_not_loaded_to_say_so(tabs, picture):
     assert said[tab.fit.status] == tab.fit.invitation
 
 
-def test_what_stop_writes_is_no_change_and_another_picture_brings_the_step_counts_back(tabs, picture):
+def test_a_stopped_fit_is_used_and_leaves_the_step_counts_as_they_were(tabs, picture):
     tab = tabs["imagic"]
     values = asked(tab, picture(), finetune_steps=40)
     ended = prepared(tab, values, stop_at=5)
-    kept = {name: ended[tab.controls[name]] for name in tab.view.keeps}
-    assert kept["embedding_steps"] == 3 and 1 <= kept["finetune_steps"] < 40
-    assert "Stopped after 3 embedding" in ended[tab.fit.status]
-    now, told = values | kept, ended[tab.fit.shown_key]
-    assert tab.say_fit(shown_key=told, **now) == {tab.fit.shown_key: told}, (
-        "it still says that it was stopped"
-    )
+    assert not {tab.controls[name] for name in tab.view.keeps} & ended.keys()
+    assert "Kept 3 of 3 embedding and" in ended[tab.fit.status]
+    unfinished, told = ended[tab.fit.unfinished], ended[tab.fit.shown_key]
+    now = values | {"unfinished": unfinished}
+    used = tab.asked(now)
+    assert used.settings["embedding_steps"] == 3 and 1 <= used.settings["finetune_steps"] < 40
+    assert used.settings == tab.sweep.asked(now, {"eta": [0, 1]}).settings
+    assert tab.sweep.asked(now, {"finetune_steps": [2, 4]}).settings["finetune_steps"] == 40
+    assert tab.say_fit(shown_key=told, **now) == {tab.fit.shown_key: told}, "it still says what was kept"
+    assert tab.say_fit(shown_key="", **now)[tab.fit.status] == ended[tab.fit.status], "and says it again"
 
-    before_stop = ended[tab.fit.before_stop]
     other = now | {"image": picture(1)}
-    back = tab.set_back(before_stop=before_stop, **other)
-    assert back[tab.controls["finetune_steps"]] == 40 and back[tab.fit.before_stop] == {}
-    full = other | {name: back.get(tab.controls[name], other[name]) for name in tab.view.keeps}
-    assert tab.say_fit(shown_key=told, **full)[tab.fit.status] == tab.fit.invitation
-    assert tab.view.read(tab.ctx, full).settings["finetune_steps"] == 40
-    by_hand = tab.set_back(before_stop=before_stop, **other | {"finetune_steps": 7})
-    assert tab.controls["finetune_steps"] not in by_hand, "what was set since is left alone"
+    assert tab.say_fit(shown_key=told, **other)[tab.fit.status] == tab.fit.invitation
+    assert tab.asked(other).settings["finetune_steps"] == 40
+    assert tab.asked(now | {"finetune_steps": 7}).settings["finetune_steps"] == 7, "what is set now counts"
 
 
-def test_a_second_stop_remembers_what_was_planned_before_the_first(tabs, picture):
+def test_a_whole_preparation_after_a_stop_takes_its_place(tabs, picture):
     tab = tabs["imagic"]
-    values = asked(tab, picture(), finetune_steps=40)
-    first = prepared(tab, values, stop_at=8)
-    kept = {name: first[tab.controls[name]] for name in tab.view.keeps}
-    cache.default.clear()
-    second = prepared(tab, values | kept, stop_at=5, before_stop=first[tab.fit.before_stop])
-    assert second[tab.controls["finetune_steps"]] < kept["finetune_steps"]
-    assert second[tab.fit.before_stop]["finetune_steps"][0] == 40
+    values = asked(tab, picture(), finetune_steps=6)
+    first = prepared(tab, values, stop_at=5)
+    assert first[tab.fit.unfinished]["kept"]["finetune_steps"] < 6
+    whole = prepared(tab, values | {"unfinished": first[tab.fit.unfinished]})
+    assert whole[tab.fit.unfinished] == {} and "Prepared for" in whole[tab.fit.status]
 
 
 def test_a_stopped_way_is_followed_to_its_end_from_the_next_latent(tabs, picture):
     tab = tabs["styleclip_optimizer"]
     values = asked(tab, picture(), steps=60)
-    ended = prepared(tab, values, stop_at=4)
-    done = ended[tab.controls["stop_after"]]
-    assert 0 < done < 60
-    back = tab.set_back(
-        before_stop=ended[tab.fit.before_stop], **values | {"stop_after": done, "latent_seed": 9}
-    )
-    assert back[tab.controls["stop_after"]] == 0
+    unfinished = prepared(tab, values, stop_at=4)[tab.fit.unfinished]
+    assert 0 < unfinished["kept"]["stop_after"] < 60
+    assert tab.asked(values | {"unfinished": unfinished}).settings["stop_after"] > 0
+    assert tab.asked(values | {"unfinished": unfinished, "latent_seed": 9}).settings["stop_after"] == 0
 
 
 @pytest.mark.parametrize("method", ["imagic", "prompt_to_prompt", "styleclip_optimizer"])
@@ -146,15 +138,12 @@ def test_the_panel_is_wired_to_all_that_a_preparation_is_made_for(tabs, method):
     blocks = tab.fit.status.parent
     while blocks.parent is not None:
         blocks = blocks.parent
-    found = {"set_back": [], "say_fit": []}
+    found = []
     for one in blocks.fns.values():
-        if one.fn is not None and one.fn.__name__ in found and getattr(one.fn, "__self__", None) is tab:
+        if getattr(one.fn, "__name__", "") == "say_fit" and getattr(one.fn, "__self__", None) is tab:
             heard = blocks.fns[one.trigger_after]
-            found[one.fn.__name__].append(
-                {component for component, event in heard.targets if event == "change"}
-            )
+            found.append({component for component, event in heard.targets if event == "change"})
     fields = {one._id for one in tab.fit_fields.values()}
-    assert found["set_back"] == ([fields] if tab.view.keeps else [])
     knobs = {tab.controls[name]._id for name in tab.view.fit_knobs}
     all_at_once = fields | knobs | {tab.models._id, tab.fit.shown_key._id}
-    assert found["say_fit"] == [all_at_once], "two events may answer in another order than they were asked"
+    assert found == [all_at_once], "two events may answer in another order than they were asked"

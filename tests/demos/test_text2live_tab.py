@@ -68,13 +68,12 @@ def test_stop_on_the_page_keeps_the_steps_so_far(client, picture, tiny_folder):
         assert not job.done(), job.result()
         time.sleep(0.02)
     client.predict(api_name="/text2live_stop")
-    status, _, stopped, *_ = job.result(timeout=60)
-    assert "They are kept: Edit uses them." in status
-    done = stopped["value"] if isinstance(stopped, dict) else stopped
-    assert 2 <= done < 3000
-    out = client.predict(**ask(path, steps=3000, stop_after=done), api_name="/text2live_edit")
-    record = settings_in(named(client, "/text2live_edit", out)["Edit"])
-    assert (record["knobs"]["steps"], record["knobs"]["stop_after"]) == (3000, done)
+    status = job.result(timeout=60)[0]
+    assert "Edit uses them." in status
+    out = client.predict(**ask(path, steps=3000), api_name="/text2live_edit")
+    knobs = settings_in(named(client, "/text2live_edit", out)["Edit"])["knobs"]
+    assert knobs["steps"] == 3000 and 2 <= knobs["stop_after"] < 3000
+    assert f"Kept {knobs['stop_after']} of 3000" in status
 
 
 def test_the_live_view_is_layer_opacity_and_result_at_the_size_of_the_layer():
