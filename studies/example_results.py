@@ -54,7 +54,7 @@ def tabs(ctx: Context) -> list[Tab]:
 
 def values_of(tab: Tab, number: int) -> dict:
     """The values of the tab's widgets, by name, after a click on an example."""
-    asked = tab.inputs | tab.extra | tab.before_stop
+    asked = tab.inputs | tab.extra | tab.unfinished
     values = {name: widget.value for name, widget in asked.items()}
     values |= tab.examples.values(number, tab.from_example, tab.at_first(MODELS))
     if "mask" in values:  # the page sends what is painted as files

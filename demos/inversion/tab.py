@@ -138,6 +138,11 @@ the words look."""
         """What is dragged most."""
         return ("cross_replace_steps", "self_replace_steps", "guidance_scale")
 
+    @property
+    def again_events(self) -> list:
+        """The weight of a word too."""
+        return [*super().again_events, self.weights.html.select]
+
     def problems(self, values: dict) -> dict[str, str]:
         """What is wrong with the image, the two prompts, or a setting that does not suit them."""
         models, lines = values["models"], prompts.lines_of(values["prompt"]) or [""]

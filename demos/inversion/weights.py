@@ -11,7 +11,8 @@ from textedit_core.models.diffusion import alignment
 LOWEST, HIGHEST, STEP = -2.0, 4.0, 0.1
 
 # The sliders are one piece of HTML, for any number of words. They write the field in the browser, at once, so
-# that an edit that follows reads what they say; the one in hand is left alone when the field comes back.
+# that an edit that follows reads what they say; the one in hand is left alone when the field comes back. One
+# that is let go tells it as the event "select".
 SLIDERS_JS = """
 const say = slider => { slider.nextElementSibling.textContent = Number(slider.value); };
 element.addEventListener('input', event => {
@@ -21,6 +22,9 @@ element.addEventListener('input', event => {
   const field = document.querySelector(element.querySelector('.weights').dataset.field);
   field.value = turned.map(s => s.dataset.word + '=' + Number(s.value)).join(' ');
   field.dispatchEvent(new Event('input', {bubbles: true}));
+});
+element.addEventListener('change', event => {
+  if (event.target.type === 'range') trigger('select', {word: event.target.dataset.word});
 });
 """
 FOLLOW_JS = """text => {

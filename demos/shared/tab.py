@@ -129,6 +129,11 @@ class Tab(BuiltTab, MethodPanel):
         return ()
 
     @property
+    def again_events(self) -> list:
+        """The events that edit again without a press of Edit."""
+        return [self.controls[name].release for name in self.again_knobs]
+
+    @property
     def extra(self) -> dict:
         """Inputs of an edit that a sweep does not have."""
         return {}
@@ -249,7 +254,7 @@ class Tab(BuiltTab, MethodPanel):
         inputs = self.inputs | self.extra | self.unfinished | {"shown": self.result.shown}
         options = {"inputs_kwargs": inputs, "outputs": self.run_outputs, "trigger_mode": "always_last"}
         options |= HIDDEN | MODEL_LANE
-        return [self.controls[name].release(self.again, **options) for name in self.again_knobs]
+        return [let_go(self.again, **options) for let_go in self.again_events]
 
     def before_edit(self, triggers: list):
         """The event in which a press of Edit clears the status and draws a seed; the edit follows it."""

@@ -37,4 +37,7 @@ def test_a_caption_is_rewritten_weighed_and_edited(visit, picture, width, theme)
     expect(page.locator("body")).to_contain_text(" dB")
     page.get_by_role("tab", name="Settings of this picture").click()
     expect(page.get_by_text("blue=1.3").first).to_be_visible()
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_text("blue=1.4").first).to_be_visible()  # edited again, without a press of Edit
     assert page.evaluate("document.documentElement.scrollWidth") <= width
