@@ -42,7 +42,7 @@ class Asking:
 
     def draw(self) -> None:
         """Source, the two prompts, the methods and what single ones need, the seed."""
-        self.source = SourceBox(METHOD)
+        self.source = SourceBox(self.ctx, METHOD, self.models)
         info = "for the methods that start from it, and for the column Direction"
         self.source_prompt = source_prompt_box(self.ctx, self.models, METHOD, info=info)
         example = "all that the edited picture shows: an angry man with glasses"

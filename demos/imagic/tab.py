@@ -50,7 +50,7 @@ source beside the edit, the source, its reconstruction by the autoencoder, an SD
 
     def draw_asking(self, presets: dict) -> None:
         """Source, prompt, Prepare, eta, seeds, Edit, and the knobs that are seldom changed."""
-        self.source = SourceBox(METHOD)
+        self.source = SourceBox(self.ctx, METHOD, self.models)
         self.examples = self.source.examples
         example = "what the edited picture shows, all of it: an angry man with sunglasses"
         self.prompt = PromptBox(self.ctx, self.models, "Prompt", f"{METHOD}-prompt", placeholder=example)

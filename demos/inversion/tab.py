@@ -57,7 +57,7 @@ the words look."""
 
     def draw_asking(self, presets: dict) -> None:
         """Source and prompts, the inversion, the attention, Edit, and the knobs that are seldom changed."""
-        self.source = SourceBox(METHOD)
+        self.source = SourceBox(self.ctx, METHOD, self.models)
         self.examples = self.source.examples
         self.draw_prompts()
         self.draw_knobs(["inversion"], presets)

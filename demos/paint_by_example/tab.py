@@ -11,11 +11,11 @@ from demos.shared import knobs, painting
 from demos.shared.checks import image_problem, models_problem
 from demos.shared.events import follow
 from demos.shared.examples import ExampleStrip
-from demos.shared.marks import HIDDEN, UNQUEUED, note
+from demos.shared.marks import HIDDEN, UNQUEUED
 from demos.shared.mask import MaskBox, canvas
 from demos.shared.part import PartNote
 from demos.shared.results import ResultPanel
-from demos.shared.source import source_image
+from demos.shared.source import say_image, source_image
 from demos.shared.tab import Run, Tab
 
 NAME, METHOD = "Paint by Example", "paint_by_example"
@@ -177,12 +177,13 @@ beside the edit, the source, what of it was masked, and the exemplar as it is se
     def wire(self) -> None:
         """What Tab wires, and the two previews."""
         super().wire()
-        follow([self.image.change], self.say_image, self.image, self.image_note, **HIDDEN)
+        seen = [self.image.change, self.models.change]
+        follow(seen, self.say_image, [self.image, self.models], self.image_note, **HIDDEN)
         given = [self.image.upload, self.image.clear, self.mask.upload.upload]
         follow(given, lambda: gr.Tabs(selected=MASK), None, self.result.views, **UNQUEUED)
         self.mask.wire(self.image, self.models, {name: self.controls[name] for name in REGION})
         self.exemplar.wire()
 
-    def say_image(self, image: str | None) -> str:
-        """Answer at once an upload that cannot be used."""
-        return note(image_problem(image) if image else "", "problem")
+    def say_image(self, image: str | None, models: str | None) -> str:
+        """Answer at once an upload that cannot be used, or that the models do not know."""
+        return say_image(self.ctx, image, models)[0]

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from demos.shared import safety
+from demos.shared.unfamiliar import SAY_LITTLE, is_unfamiliar
 from demos.shared.view import MethodView
 from textedit_core import images, record
 from textedit_core.costs import Cost
@@ -38,11 +39,14 @@ def present(view: MethodView, result: Result, folder: Path, name: str = "edit") 
     safety.check(result.request.models, result.image)
     scores, pictures = view.score(result), view.pictures(result)
     pictures |= {"source": result.source_shown}  # a pair behind a slider has one size
+    words = view.words(scores, result.costs.get(EDITING, Cost(cached=True)))
+    if scores and is_unfamiliar(result.request.models, result.source):
+        words = f"{words}; {SAY_LITTLE}"
     return {
         "edit": save(result.image, folder, name, result.record),
         "pictures": {key: save_plain(one, folder, key) for key, one in pictures.items()},
         "captions": view.captions(result),
         "record": result.record.to_json(),
         "scores": scores,
-        "words": view.words(scores, result.costs.get(EDITING, Cost(cached=True))),
+        "words": words,
     }

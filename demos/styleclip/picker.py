@@ -172,6 +172,10 @@ class LatentPicker:
 
     # --- wiring -------------------------------------------------------------------------------------------
 
+    def say_image(self, image: str | None, models: str | None) -> tuple:
+        """Answer at once a picture that cannot be used, or that the models do not know."""
+        return say_image(self.ctx, image, models, OWN)
+
     def wire(self) -> None:
         """The choice between seed and picture, the preview, the gallery, the projection."""
         # One lane, one after the other: what is asked last is answered last.
@@ -200,7 +204,8 @@ class LatentPicker:
         self.gallery.select(self.pick, None, [self.seed, self.origin], **EVERY_CLICK)
         self.wire_face()
         noted = [self.image_note, self.sizing]
-        follow([self.image.change], lambda image: say_image(image, OWN), self.image, noted, **HIDDEN)
+        seen = [self.image.change, self.models.change]
+        follow(seen, self.say_image, [self.image, self.models], noted, **HIDDEN)
         follow([self.models.input], self.use_presets, self.models, list(self.projection.values()), **UNQUEUED)
         self.prepared = self.prepare_button.click(
             self.prepare,

@@ -41,7 +41,7 @@ the scores, the source beside the edit, the source, the layer over green, and it
 
     def draw_asking(self, presets: dict) -> None:
         """Source, both prompts, Prepare and its knobs, strength, Edit."""
-        self.source = SourceBox(METHOD, square=False)
+        self.source = SourceBox(self.ctx, METHOD, self.models, square=False)
         self.examples = self.source.examples
         self.source_prompt = source_prompt_box(self.ctx, self.models, METHOD)
         example = "what the edited picture shows, all of it: a happy man with sunglasses"

@@ -33,6 +33,7 @@ from textedit_core.models.diffusion.upscaler import WEIGHTS as UPSCALER_WEIGHTS
 from textedit_core.models.diffusion.upscaler import Upscaler
 from textedit_core.models.diffusion.upscaler import load as load_upscaler
 from textedit_core.models.enlarger import Enlarger, load_enlarger
+from textedit_core.models.familiarity import Familiarity, load_familiarity
 from textedit_core.models.parts import model_part
 from textedit_core.models.source import NO_OBJECT, Source
 from textedit_core.models.style.files import PRETRAINED, PUBLISHED, StyleModels, file_sources, folder_sources
@@ -139,6 +140,11 @@ class Models(StyleModels):
             fingerprint=f"{files}-{self.dtype}",
         )
         return placed(model, self.device, self.memory)
+
+    @model_part
+    def familiarity(self) -> Familiarity:
+        """What tells pictures unlike those they were trained on. Raises ValueError where it is missing."""
+        return load_familiarity(self.source("familiarity"), self.device)
 
     @model_part
     def enlarger(self) -> Enlarger:
@@ -487,6 +493,7 @@ def _folder_sources(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Sour
         "clip": source("clip", ("model",)),
         "paint_by_example": source("paint_by_example", example),
         "enlarger": source("enlarger", ("model",)),
+        "familiarity": source("familiarity", ("model",)),
         "upscaler": upscaler,
     }
     parts = {part: place for part, place in found.items() if (folder / part).is_dir()}

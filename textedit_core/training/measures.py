@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from textedit_core.models import zoo
 from textedit_core.toon.classifier import AttributeClassifier
 from textedit_core.toon.portraits import Portraits, World, held_out_portraits
@@ -96,6 +98,10 @@ def of_set(
         **style_parts.measure(models, reader, held.small, held.world),
         **example_parts.measure(models, reader, samples, held.world),
     }
+    if "familiarity" in models.sources:
+        images = held.small.batch(np.arange(len(held.small)))
+        strange = [not known for known in models.familiarity.knows(models.clip, images)]
+        found["taken_for_strange"] = sum(strange) / len(strange)
     if "enlarger" in models.sources:
         small = held.small.first(len(held.large))
         found["enlarger"] = evaluate.enlarger_psnr(models.enlarger, diffusion, small, held.large)

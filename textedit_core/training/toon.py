@@ -28,6 +28,7 @@ from textedit_core.training import (
     enlarger,
     evaluate,
     example_parts,
+    familiarity,
     latent_reader,
     measures,
     ranks,
@@ -262,6 +263,9 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
         self.write_style(folder)
         self.write_style_edits(folder)
         self.write_example(folder)
+        if not self.boxed:
+            worlds = [self.portraits, *([self.closed_portraits] if self.world == "open" else [])]
+            familiarity.write(folder / "familiarity", zoo.load(folder).clip, worlds)
 
     def _compare(
         self,
