@@ -117,8 +117,7 @@ def write_weights(folder: Path, family: str, dtype: str) -> Path:
     The configurations are those of the published models (`published.CONFIGS`); the tokenizer is one of a few
     words, padded to 77 tokens, which are ids that the text encoder has.
     """
-    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+    from diffusers import DDIMScheduler
 
     from textedit_core.models.diffusion import published
     from textedit_core.training.tokenizer import build_tokenizer
@@ -126,6 +125,25 @@ def write_weights(folder: Path, family: str, dtype: str) -> Path:
     target = folder / f"{family}-{dtype}"
     if (target / "model_index.json").is_file():
         return target
+    for part, network in without_numbers(family):
+        network = fill(network.to_empty(device="cpu").to(getattr(torch, dtype)))
+        network.save_pretrained(target / part)
+        del network
+    for name in ("tokenizer", *(["tokenizer_2"] if "text_encoder_2" in published.CONFIGS[family] else [])):
+        build_tokenizer(sorted({*SOURCE.split(), *PROMPT.split()}), target / name, 77)
+    DDIMScheduler(**published.SCHEDULER, clip_sample=False).save_pretrained(target / "scheduler")
+    kind = "StableDiffusionXLPipeline" if family == "sdxl" else "StableDiffusionPipeline"
+    (target / "model_index.json").write_text(json.dumps({"_class_name": kind}))
+    return target
+
+
+def without_numbers(family: str) -> Iterator[tuple[str, torch.nn.Module]]:
+    """The networks of a family by the names of their parts, one after another, on the device "meta"."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    from textedit_core.models.diffusion import published
+
     configs = published.CONFIGS[family]
     makers: dict[str, Callable[[], Any]] = {
         "unet": lambda: UNet2DConditionModel.from_config(configs["unet"]),
@@ -138,15 +156,7 @@ def write_weights(folder: Path, family: str, dtype: str) -> Path:
     for part, make in makers.items():
         with on_meta():
             network = make()
-        network = fill(network.to_empty(device="cpu").to(getattr(torch, dtype)))
-        network.save_pretrained(target / part)
-        del network
-    for name in ("tokenizer", *(["tokenizer_2"] if "text_encoder_2" in configs else [])):
-        build_tokenizer(sorted({*SOURCE.split(), *PROMPT.split()}), target / name, 77)
-    DDIMScheduler(**published.SCHEDULER, clip_sample=False).save_pretrained(target / "scheduler")
-    kind = "StableDiffusionXLPipeline" if family == "sdxl" else "StableDiffusionPipeline"
-    (target / "model_index.json").write_text(json.dumps({"_class_name": kind}))
-    return target
+        yield part, network
 
 
 @contextmanager
