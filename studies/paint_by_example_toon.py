@@ -18,7 +18,6 @@ from studies import sharded
 SCALES = (0.0, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0)
 STRUCTURES = {
     "attention": (0.25, 0.5, 0.75, 1.0),
-    "deep": (0.5, 1.0),
     "start": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
 }
 SCALE_OF_STRUCTURES = 5.0

@@ -64,7 +64,10 @@ class Record:
 
 
 def _up_to_date(record: Record) -> Record:
-    """The record with its prompts under the names that its method has for them now."""
+    """The record with its prompts under the names that its method has for them now, and its structure kept in
+    the way that was the only one."""
+    if "structure" in record.knobs and "structure_by" not in record.knobs:
+        record = replace(record, knobs={**record.knobs, "structure_by": "attention"})
     if _numbers(record.version) >= _numbers(RENAMED_IN):
         return record
     names = RENAMED.get(record.method, {})

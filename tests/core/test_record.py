@@ -135,3 +135,8 @@ def test_a_name_that_one_method_gave_up_stays_in_the_others():
         {"method": "invented", "models": "toon", "prompts": {"target": "x"}, "version": "0.1.0"}
     )
     assert Record.from_json(older).prompts == {"target": "x"}
+
+
+def test_a_structure_from_when_there_was_one_way_is_kept_in_that_way():
+    old = Record("paint_by_example", "toon", {}, {"structure": 0.5})
+    assert Record.from_json(old.to_json()).knobs == {"structure": 0.5, "structure_by": "attention"}

@@ -7,9 +7,8 @@ import torch
 
 from textedit_core import masks
 from textedit_core.methods import paint_by_example
-from textedit_core.models.diffusion.attention import Place
 from textedit_core.models.diffusion.latent_diffusion import count_rows
-from textedit_core.models.diffusion.structure import LayoutSource, SharedSelfAttention
+from textedit_core.models.diffusion.structure import LayoutSource
 from textedit_core.noise import noise
 from textedit_core.steps import last
 
@@ -123,22 +122,16 @@ def test_without_structure_nothing_is_lent(model, image, mask, exemplar, monkeyp
 )
 def test_structure_costs_a_row_a_step_for_every_seed(model, image, mask, exemplar, structure, seeds, rows):
     with count_rows(model) as count:
-        options = {"structure": structure, "seed": seeds, "steps": 4}
+        options = {"structure": structure, "structure_by": "attention", "seed": seeds, "steps": 4}
         last(paint_by_example.edit(model, image, mask, exemplar, **options))
     assert (count.rows, count.calls) == (rows, 4)
 
 
 def test_structure_one_guides_every_call_of_plms_too(model, image, mask, exemplar):
     with count_rows(model) as count:
-        options = {"structure": 1.0, "sampler": "plms", "steps": 4}
+        options = {"structure": 1.0, "structure_by": "attention", "sampler": "plms", "steps": 4}
         last(paint_by_example.edit(model, image, mask, exemplar, **options))
     assert (count.rows, count.calls) == (3 * 5, 5)
-
-
-def test_deep_structure_lends_on_the_coarse_grids_alone():
-    shared = SharedSelfAttention([1, 1], torch.device("cpu"), largest=2)
-    lent = [shared.source_rows(Place("attn1", side, 2 * side)) for side in (8, 4, 2, 1)]
-    assert [one is not None for one in lent] == [False, False, True, True]
 
 
 def test_structure_by_start_leaves_the_first_steps_out_and_ends_at_the_source(model, image, mask, exemplar):
@@ -158,7 +151,7 @@ def test_structure_by_start_leaves_the_first_steps_out_and_ends_at_the_source(mo
         next(paint_by_example.edit(model, image, mask, exemplar, **options, sampler="plms"))
 
 
-@pytest.mark.parametrize("by", ["attention", "deep", "start"])
+@pytest.mark.parametrize("by", ["attention", "start"])
 def test_a_batch_with_structure_is_its_rows_one_by_one(model, image, mask, exemplar, by):
     shares, seeds, scales = [0.0, 0.5, 1.0, 1.0], [4, 4, 4, 9], [5.0, 0.0, 1.0, 3.0]
     options = {"steps": 4, "structure_by": by}
@@ -209,7 +202,7 @@ def test_cross_attention_to_one_token_asks_for_no_queries(model, image, mask, ex
 @torch.no_grad()
 def test_the_attention_is_as_before_also_after_an_error(model, image, mask, exemplar):
     processors = dict(model.unet.attn_processors)
-    last(paint_by_example.edit(model, image, mask, exemplar, steps=2, structure=1))
+    last(paint_by_example.edit(model, image, mask, exemplar, steps=2, structure=1, structure_by="attention"))
     assert model.unet.attn_processors == processors
 
     def broken(*_):
@@ -218,7 +211,7 @@ def test_the_attention_is_as_before_also_after_an_error(model, image, mask, exem
     handle = model.unet.mid_block.register_forward_hook(broken)
     try:
         with pytest.raises(RuntimeError, match="broken"):
-            last(paint_by_example.edit(model, image, mask, exemplar, steps=2, structure=1))
+            last(paint_by_example.edit(model, image, mask, exemplar, steps=2, structure=1, structure_by="attention"))
     finally:
         handle.remove()
     assert model.unet.attn_processors == processors

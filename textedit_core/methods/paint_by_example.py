@@ -47,11 +47,11 @@ Structure = Annotated[
     Knob(0, 1, 0.05, label="Structure", help="share of the steps that keep the source's layout"),
 ]
 StructureBy = Annotated[
-    Literal["attention", "deep", "start"],
+    Literal["start", "attention"],
     Knob(
         label="Structure by",
-        help="attention lends the source's self-attention and is slower, deep on the coarse grids alone; "
-        "start begins later, with the source under noise",
+        help="start begins later, with the source under noise; attention lends the source's self-attention, "
+        "and is slower",
     ),
 ]
 
@@ -72,7 +72,7 @@ def edit(
     context: Context = 2.0,
     feather: Feather = 3.0,
     structure: Structure = 0.0,
-    structure_by: StructureBy = "attention",
+    structure_by: StructureBy = "start",
     seed: Seed = 0,
 ) -> Iterator[Step[Tensor]]:
     """Repaint the mask (1,1,H,W), 1 = change here, of an image (1,3,H,W) after an exemplar -> (B,3,H,W).
@@ -84,12 +84,11 @@ def edit(
     eps = eps_v + lambda (eps_c - eps_v) for every lambda: 0 ignores the exemplar, 1 is the plain conditional
     model; both cost one UNet row a step, all others two.
 
-    `structure`, a share of the steps from the first on, is not in the paper; 0 is exactly without. With
-    "attention" self-attention uses the queries and keys of the source, noised as far, in these steps (after
-    arXiv 2211.12572): what the region shows follows the exemplar, where it lies the source. "deep" does so on
-    grids up to a quarter of the latents' side alone. Both cost one row a step more for every seed. "start"
+    `structure`, a share of the steps from the first on, is not in the paper; 0 is exactly without. "start"
     leaves these steps out and begins with the source, noised as far (SDEdit, arXiv 2108.01073): 1 rebuilds
-    the source.
+    the source. With "attention" self-attention uses the queries and keys of the source, noised as far, in
+    these steps (after arXiv 2211.12572): what the region shows follows the exemplar, where it lies the
+    source. That costs one row a step more for every seed.
 
     Guidance, structure and seed may be lists of B values.
     Raises ValueError for an empty mask, one too small for a latent, one that leaves nothing, sizes that
@@ -118,7 +117,7 @@ def edit(
         keeps = [not late and done <= end for end in until]
         if rows:
             index = torch.tensor(rows, device=z.device)
-            layout = _layout_source(model, whole, start, t, keeps, seeds, structure_by)
+            layout = _layout_source(model, whole, start, t, keeps, seeds)
             of_rows, chosen = [scales[row] for row in rows], z[index]
             eps = model.guided_eps(chosen, t, surroundings, condition, of_rows, layout)
             preview = z.index_copy(0, index, clean(model.schedule, chosen, eps, t))
@@ -144,13 +143,7 @@ def _begun_later(
 
 
 def _layout_source(
-    model: PaintByExample,
-    whole: Tensor | None,
-    start: Tensor,
-    t: int,
-    keeps: list[bool],
-    seeds: list[int],
-    structure_by: str,
+    model: PaintByExample, whole: Tensor | None, start: Tensor, t: int, keeps: list[bool], seeds: list[int]
 ) -> LayoutSource | None:
     """The source noised to t by each seed's own noise, for rows that keep its layout; None if none does."""
     needed = list(dict.fromkeys(seed for seed, one in zip(seeds, keeps, strict=True) if one))
@@ -161,7 +154,6 @@ def _layout_source(
         z=add_noise(model.schedule, whole[:, :4], noises, t),
         surroundings=whole,
         rows=tuple(needed.index(s) if one else None for s, one in zip(seeds, keeps, strict=True)),
-        largest=min(start.shape[2:]) // 4 if structure_by == "deep" else None,
     )
 
 

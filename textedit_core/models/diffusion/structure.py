@@ -20,24 +20,22 @@ class LayoutSource:
     """S rows that are added to a call, whose queries and keys other rows use.
 
     z (S,4,h,w): their noisy latents.  surroundings (1,5,h,w): the further input channels, without a hole.
-    rows: for each row of the call which of the S it uses, or None for its own.  largest: the shorter side of
-    the largest grid on which they do; None: on all.
+    rows: for each row of the call which of the S it uses, or None for its own.
     """
 
     z: Tensor
     surroundings: Tensor
     rows: tuple[int | None, ...]
-    largest: int | None = None
 
 
 class SharedSelfAttention(Control):
-    """Row k of a call uses the queries and keys of row `rows[k]`, on grids up to a side of `largest`."""
+    """Row k of a call uses the queries and keys of row `rows[k]`."""
 
-    def __init__(self, rows: list[int], device: torch.device, largest: int | None = None):
-        self.rows, self.largest = torch.tensor(rows, device=device), largest
+    def __init__(self, rows: list[int], device: torch.device):
+        self.rows = torch.tensor(rows, device=device)
 
-    def source_rows(self, place: Place) -> Tensor | None:
-        return self.rows if self.largest is None or place.side <= self.largest else None
+    def source_rows(self, place: Place) -> Tensor:
+        return self.rows
 
 
 def shared_self_attention(layout: LayoutSource, rows: Tensor, device: torch.device) -> SharedSelfAttention:
@@ -46,4 +44,4 @@ def shared_self_attention(layout: LayoutSource, rows: Tensor, device: torch.devi
     for place, row in enumerate(rows.tolist()):
         source = layout.rows[row]
         chosen.append(place if source is None else count + source)
-    return SharedSelfAttention([*chosen, *range(count, count + len(layout.z))], device, layout.largest)
+    return SharedSelfAttention([*chosen, *range(count, count + len(layout.z))], device)
