@@ -211,7 +211,11 @@ def test_the_attention_is_as_before_also_after_an_error(model, image, mask, exem
     handle = model.unet.mid_block.register_forward_hook(broken)
     try:
         with pytest.raises(RuntimeError, match="broken"):
-            last(paint_by_example.edit(model, image, mask, exemplar, steps=2, structure=1, structure_by="attention"))
+            last(
+                paint_by_example.edit(
+                    model, image, mask, exemplar, steps=2, structure=1, structure_by="attention"
+                )
+            )
     finally:
         handle.remove()
     assert model.unet.attn_processors == processors
