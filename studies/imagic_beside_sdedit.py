@@ -1,8 +1,9 @@
-"""python -m studies.imagic_beside_sdedit --out DIR: Imagic beside SDEdit, the true answer known.
+"""python -m studies.imagic_beside_sdedit --out DIR: Imagic, SDEdit and Text2LIVE, the true answer known.
 
-For every held-out edit: one Imagic fit, its eta strip, and SDEdit at several strengths; each picture is read
-by the attribute classifier and compared with the rendered true answer. DIR/edits-*.jsonl gets a line per
-edit, so that a stopped run goes on; run it with --shard 0/2 and --shard 1/2 to use two cores.
+For every held-out edit: one Imagic fit and its eta strip, SDEdit at several strengths, and one layer of
+Text2LIVE at several (--methods chooses); each picture is read by the attribute classifier and compared with
+the rendered true answer. DIR/edits-*.jsonl gets a line per edit, so that a stopped run goes on; run it with
+--shard 0/2 and --shard 1/2 to use two cores.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from studies import sharded
 
 ETAS = (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2)
 STRENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+LAYERS = (0.5, 0.75, 1.0)  # strengths of Text2LIVE's layer
 MEASURES = ("asked", "unasked", "psnr_answer", "psnr_source")
 
 
@@ -22,19 +24,29 @@ def main(arguments: list[str] | None = None) -> None:
     parser = sharded.flags(__doc__, limit=40)
     sharded.asked_flag(parser)
     parser.add_argument("--set", action="append", default=[], metavar="KNOB=VALUE", help="an Imagic knob")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     options = sharded.begin(parser, arguments)
+    settings = dict(pair.split("=", 1) for pair in options.set)
     sharded.run_text_edits(
         options,
         tell=lambda edit: {"asked_for": edit.asked, "prompt": edit.prompt},
-        study=partial(study, settings=dict(pair.split("=", 1) for pair in options.set)),
+        study=partial(study, methods=options.methods, settings=settings),
     )
     sys.stdout.write(table(sharded.read_rows(options.out)) + "\n")
 
 
-def study(models, classifier, edit, settings: dict[str, str]) -> list[dict]:
-    """One row per picture: method, setting, the four measures; Imagic's rows carry the seconds of the fit."""
+def study(models, classifier, edit, methods: list[str], settings: dict[str, str]) -> list[dict]:
+    """One row per picture: method, setting, the four measures; the first of a fit carries its seconds."""
+    return [
+        {"method": name} | row
+        for name in methods
+        for row in METHODS[name](models, classifier, edit, settings)
+    ]
+
+
+def by_imagic(models, classifier, edit, settings: dict[str, str]) -> list[dict]:
     from textedit_core.method import load
-    from textedit_core.methods import imagic, sdedit
+    from textedit_core.methods import imagic
     from textedit_core.steps import last
     from textedit_core.toon.edits import score
 
@@ -48,15 +60,44 @@ def study(models, classifier, edit, settings: dict[str, str]) -> list[dict]:
     seconds = time.perf_counter() - started
     sampling = {name: value for name, value in of_edit.items() if name not in ("eta", "seed")}
     pictures = last(imagic.edit(model, fitted, eta=list(ETAS), seed=0, **sampling))
-    rows = [
-        {"method": "imagic", "setting": eta, "fit_seconds": round(seconds, 2)} | values
+    return [
+        {"setting": eta, "fit_seconds": round(seconds, 2)} | values
         for eta, values in zip(ETAS, score(edit, pictures, classifier), strict=True)
     ]
-    baseline = {k: v for k, v in models.presets.get("sdedit", {}).items() if k not in ("strength", "seed")}
+
+
+def by_sdedit(models, classifier, edit, settings: dict[str, str]) -> list[dict]:
+    from textedit_core.methods import sdedit
+    from textedit_core.steps import last
+    from textedit_core.toon.edits import score
+
+    model, image = models.diffusion, edit.source(models.diffusion.size)
+    preset = {k: v for k, v in models.presets.get("sdedit", {}).items() if k not in ("strength", "seed")}
+    rows = []
     for strength in STRENGTHS:
-        picture = last(sdedit.edit(model, image, edit.prompt, strength=strength, seed=0, **baseline))
-        rows.append({"method": "sdedit", "setting": strength} | score(edit, picture, classifier)[0])
+        picture = last(sdedit.edit(model, image, edit.prompt, strength=strength, seed=0, **preset))
+        rows.append({"setting": strength} | score(edit, picture, classifier)[0])
     return rows
+
+
+def by_text2live(models, classifier, edit, settings: dict[str, str]) -> list[dict]:
+    from textedit_core.method import load
+    from textedit_core.methods import text2live
+    from textedit_core.steps import last
+    from textedit_core.toon.edits import score
+
+    of_fit, _ = load("text2live").split(models.presets.get("text2live", {}))
+    image, started = edit.source(models.diffusion.size), time.process_time()
+    fitted = last(text2live.fit(models.clip, image, edit.captions[0], edit.captions[1], **of_fit))
+    seconds = time.process_time() - started
+    pictures = [last(text2live.edit(fitted, strength=strength)) for strength in LAYERS]
+    return [
+        {"setting": strength, "fit_seconds": round(seconds, 2)} | score(edit, picture, classifier)[0]
+        for strength, picture in zip(LAYERS, pictures, strict=True)
+    ]
+
+
+METHODS = {"imagic": by_imagic, "sdedit": by_sdedit, "text2live": by_text2live}
 
 
 def table(rows: list[dict]) -> str:
