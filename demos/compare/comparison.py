@@ -4,7 +4,7 @@ import html
 import math
 from collections.abc import Sequence
 
-from demos.shared.marks import Tile, note, tile
+from demos.shared.marks import Tile, enlargeable, note, tile
 
 # Key of a score, heading, how it is written, what it says.
 FIGURES = (
@@ -33,7 +33,7 @@ def board(rows: Sequence[dict], ranked: Sequence[tuple[dict, float]], waiting: S
     lines = [_line(row, index[row["name"]], places.get(row["name"])) for row in order]
     lines += [_waiting(title) for title in waiting]
     heads = "".join(f'<th scope="col" title="{html.escape(about)}">{name}</th>' for name, about in HEADS)
-    return (
+    return enlargeable(
         '<div class="scroll" tabindex="0" aria-label="Methods compared"><table class="versus">'
         '<thead><tr><th scope="col"><span class="unseen">Picture</span></th><th scope="col">Method</th>'
         f"{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"

@@ -4,7 +4,7 @@ import functools
 import json
 
 from demos.shared import knobs, sweeping
-from demos.shared.marks import Tile, bar, strip, table
+from demos.shared.marks import Tile, bar, enlargeable, strip, table
 from demos.shared.view import MethodView
 from textedit_core.method import load
 
@@ -65,7 +65,13 @@ def grid(
     names = view.labels
     rows = [shown(value) if y else "" for value in ys]
     column = xs.index(marked) if marked is not None else None
-    return table([shown(v) for v in xs], rows, tiles, names[x], names[y] if y else "", column)
+    drawn = table([shown(v) for v in xs], rows, tiles, names[x], names[y] if y else "", column)
+    return enlargeable(drawn, source_of(cells))
+
+
+def source_of(cells: list[dict]) -> str:
+    """The file of the picture that all cells were made of, "" while there is none."""
+    return cells[0]["pictures"]["source"] if cells else ""
 
 
 def place_words(cell: dict) -> str:
@@ -99,4 +105,4 @@ def ranking(view: MethodView, cells: list[dict]) -> str:
         name = f"{place + 1}. {seed}" if place else f"best {seed}"
         name, label = (name, f"{name}, {cell['words']}") if cell["edit"] else (seed, cell["words"])
         tiles.append(Tile(cell["edit"], label, (name, *score_lines(view, cell)), place))
-    return strip(tiles)
+    return enlargeable(strip(tiles), source_of(cells))

@@ -1,6 +1,6 @@
 """A fit under way, and what shows it: Prepare, what is being done, the losses."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import gradio as gr
 
@@ -40,6 +40,10 @@ class FitProgress:
         """A fit that was found in the cache."""
         step = Step(entry.total, entry.total, entry.value, entry.loss)
         return cls(view.stages(asked.settings), step, cached=True)
+
+    def of_kept(self, planned: tuple[Stage, ...], kept: dict) -> "FitProgress":
+        """The same, told as what is kept of a longer fit that was stopped."""
+        return replace(self, stages=planned, stopped=True, kept=kept)
 
     def take(self, step: Step, cost: Cost) -> None:
         """Go on to the next step; `cost`: of the whole fit up to it."""
@@ -91,8 +95,8 @@ class FitPanel:
     It draws the button; the run bar draws `status`, and the result panel `losses`.
 
     shown_key: the key of the fit that the sentence speaks of, or "" for the invitation.
-    unfinished: what is kept of a fit that was stopped, {} for none: "key", that of the whole fit, and "kept",
-    the values of the knobs under which it is a finished one.
+    unfinished: what is kept of a fit that was stopped, {} for none: "key", that of the whole fit, "kept", the
+    values of the knobs under which it is a finished one, and "made", the key of that one.
     """
 
     def __init__(self, method: str, about: str, invitation: str) -> None:

@@ -101,6 +101,16 @@ def strip(items: Sequence[Tile], kind: str = "") -> str:
     return f'<div class="strip {kind}">{"".join(map(tile, items))}</div>' if items else ""
 
 
+def enlargeable(tiles: str, source: str | Path = "") -> str:
+    """Tiles, HTML, that the page opens one at a time and large, after a button or two clicks (page/large.js).
+
+    source: the file of the picture that they were made of, to see in their place.
+    """
+    there = f' data-source="{url(source)}"' if source else ""
+    button = '<button type="button" class="enlarge">Open large</button>' if "data-cell" in tiles else ""
+    return f'<div class="enlargeable"{there}>{button}{tiles}</div>' if tiles else ""
+
+
 def table(
     columns: Sequence[str],
     rows: Sequence[str],

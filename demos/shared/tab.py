@@ -28,7 +28,7 @@ from demos.shared.results import ResultPanel
 from demos.shared.runbar import RunBar
 from demos.shared.seeds import SeedRow
 from demos.shared.sweep import SweepPanel
-from demos.shared.view import MethodView
+from demos.shared.view import MethodView, Stage
 from textedit_core import estimate
 from textedit_core import request as engine
 from textedit_core.choices import SIZINGS
@@ -575,18 +575,24 @@ class Tab(BuiltTab, MethodPanel):
 
     def fitted(self, run: Run, progress: FitProgress) -> dict:
         """Updates for a step of a fit; at its end the panel says of what, of a stopped one what is kept."""
-        asked = run.asked
+        asked, before = run.asked, run.values.get("unfinished") or {}
         if progress.stopped and self.view.keep:
             progress.kept = self.view.keep(asked, progress.step)
+        key = fit_key(asked) if progress.ended else ""
+        if key and key == before.get("made"):  # an edit has used what is kept, and so may the next
+            return self.fit.show(progress.of_kept(self.planned_stages(run.values), before["kept"]))
         updates = self.fit.show(progress)
         if not progress.ended:
             return updates
         if not progress.stopped:
             progress.remember_pace(self.ctx, self.view, asked.models.name)
-        key = fit_key(asked)
-        kept = {"key": key, "kept": progress.kept} if progress.kept else {}
-        shown = fit_key(asked.at(**progress.kept)) if kept else key
-        return updates | self.preview.clear() | {self.fit.shown_key: shown, self.fit.unfinished: kept}
+        made = fit_key(asked.at(**progress.kept)) if progress.kept else key
+        kept = {"key": key, "kept": progress.kept, "made": made} if progress.kept else {}
+        return updates | self.preview.clear() | {self.fit.shown_key: made, self.fit.unfinished: kept}
+
+    def planned_stages(self, values: dict) -> tuple[Stage, ...]:
+        """The stages of the fit as the widgets have it."""
+        return self.view.stages(self.view.read(self.ctx, values).settings)
 
     def stopped_words(self, step: Step, progress: FitProgress | None) -> str:
         """What is said of a run that was stopped at this step."""
@@ -611,10 +617,9 @@ class Tab(BuiltTab, MethodPanel):
         entry = known_fit(asked) if asked else None
         if entry is None:
             return self.fit.invite()
-        planned = self.view.read(self.ctx, values)
-        progress = FitProgress.finished(self.view, planned, entry)
-        if fit_key(planned) != key:
-            progress.stopped, progress.kept = True, values["unfinished"]["kept"]
+        progress, before = FitProgress.finished(self.view, asked, entry), values.get("unfinished") or {}
+        if key == before.get("made"):
+            progress = progress.of_kept(self.planned_stages(values), before["kept"])
         return self.fit.show(progress) | {self.fit.shown_key: key}
 
     def fit_asked(self, values: dict) -> Request | None:

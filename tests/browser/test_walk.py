@@ -88,9 +88,36 @@ def test_a_newcomer_edits_drags_eta_sweeps_and_downloads(visit, picture, tmp_pat
 
     page.get_by_role("button", name=re.compile("^eta 1 · seed 1")).click()
     expect(page.get_by_role("heading", name="eta 1 · seed 1")).to_be_visible()
+    large_cells(page)
     button(page, "Send to the tab").click()
     expect(page.get_by_label("number input for Eta")).to_have_value("1")
     expect(page.locator("#imagic-seed input")).to_have_value("1")
+
+
+def large_cells(page):
+    """Opens the cell that was clicked, the last of 3 by 2, goes to its neighbours, and back to the page."""
+    page.locator("#imagic-sweep-grid").get_by_role("button", name="Open large").click()
+    dialog = page.get_by_role("dialog", name="Cells, large")
+    told, picture = dialog.locator(".told"), dialog.locator("img")
+    for key, name in (
+        (None, "eta 1 · seed 1"),
+        ("ArrowUp", "eta 1 · seed 0"),
+        ("ArrowLeft", "eta 0.5 · seed 0"),
+        ("ArrowDown", "eta 0.5 · seed 1"),
+        ("ArrowDown", "eta 0.5 · seed 1"),  # there is none below
+    ):
+        if key:
+            page.keyboard.press(key)
+        expect(told).to_contain_text(re.compile(f"^{name}"))
+    cell = picture.get_attribute("src")
+    page.keyboard.press("Space")
+    expect(told).to_contain_text("The source of: eta 0.5 · seed 1")
+    assert picture.get_attribute("src") != cell
+    page.keyboard.press("Space")
+    expect(picture).to_have_attribute("src", cell)
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(page.get_by_role("button", name=re.compile("^eta 0.5 · seed 1"))).to_be_focused()
 
 
 def test_stop_ends_a_fit_which_edit_uses_and_leaves_the_step_counts(visit, picture):

@@ -107,6 +107,12 @@ def test_a_stopped_fit_is_used_and_leaves_the_step_counts_as_they_were(tabs, pic
     assert tab.sweep.asked(now, {"finetune_steps": [2, 4]}).settings["finetune_steps"] == 40
     assert tab.say_fit(shown_key=told, **now) == {tab.fit.shown_key: told}, "it still says what was kept"
     assert tab.say_fit(shown_key="", **now)[tab.fit.status] == ended[tab.fit.status], "and says it again"
+    merged, run = {}, Run.of(used, Event(), now)
+    for updates in tab.watch(run, fit(used, costs=run.costs), tab.fit.status):
+        merged |= updates
+    assert merged == {tab.fit.status: ended[tab.fit.status], tab.fit.losses: ended[tab.fit.losses]}, (
+        "an edit that uses it leaves it for the next"
+    )
 
     other = now | {"image": picture(1)}
     assert tab.say_fit(shown_key=told, **other)[tab.fit.status] == tab.fit.invitation
