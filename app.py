@@ -72,6 +72,7 @@ def main() -> None:
     from textedit_core import threads
 
     threads.wait_asleep()
+    threads.share_arenas()
     from demos.app import LAUNCH_KWARGS, create_app
     from demos.context import is_private
     from demos.shared.keeping import cache_of_host

@@ -69,3 +69,30 @@ def test_the_runtime_of_torch_has_read_it():
     if "OMP_WAIT_POLICY" not in ran.stderr:
         pytest.skip("this torch does not say what its OpenMP runtime has read")
     assert "OMP_WAIT_POLICY = 'PASSIVE'" in ran.stderr
+
+
+ARENAS = """
+import threading
+from textedit_core import threads
+if {share}: threads.share_arenas()
+kept, held = [], threading.Barrier(9)
+def work():
+    kept.append([bytes(1000) for _ in range(3000)])
+    held.wait()
+[threading.Thread(target=work).start() for _ in range(8)]
+held.wait()
+starts = (line.split("-")[0] for line in open("/proc/self/maps") if "rw-p" in line and "/" not in line)
+print(sum(int(start, 16) % 2**26 == 0 for start in starts))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of GNU's C library")
+def test_a_host_allocates_in_few_places():
+    found = []
+    for share in (True, False):
+        script = ARENAS.format(share=share)
+        ran = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True
+        )
+        found.append(int(ran.stdout))
+    assert found[0] < threads.ARENAS < found[1], "the first of them is no mapping of its own"
