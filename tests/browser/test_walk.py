@@ -9,6 +9,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from tests.demos.conftest import settings_in
+from textedit_core.methods import imagic
 
 pytestmark = pytest.mark.browser
 PROMPT = "a smiling woman with a red hat"
@@ -120,14 +121,14 @@ def large_cells(page):
     expect(page.get_by_role("button", name=re.compile("^eta 0.5 · seed 1"))).to_be_focused()
 
 
-def test_stop_ends_a_fit_which_edit_uses_and_leaves_the_step_counts(visit, picture):
-    page = visit()
+def test_stop_ends_a_fit_which_edit_uses_and_leaves_the_step_counts(visit, picture, held):
+    page, there = visit(), held(imagic, "fit", 7)
     give(page, picture())
     page.get_by_text("Preparation settings").click()
     drag(page, "Fine-tuning steps", 3000)
     button(page, "Prepare only").click()
     told = page.locator("#imagic-prepare-status")
-    expect(told).to_contain_text("Fine-tuning the model, step")
+    assert there.wait(120)
     button(page, "Stop").click()
     expect(told).to_contain_text(re.compile(r"Kept 3 of 3 embedding and \d+ of 3000 fine-tuning steps"))
     page.locator("#imagic-edit").click()

@@ -93,6 +93,7 @@ def test_a_run_that_fails_tells_its_end(error):
 
 def test_each_click_on_one_of_several_pictures_counts(events):
     clicks = [one for one in events if any(event == "select" for _, event in one.targets)]
+    clicks = [one for one in clicks if name(one) != "Tab.again"]  # a slider that is let go: the last counts
     assert len(clicks) > 10
     assert {name(one) for one in clicks if one.trigger_mode != "multiple"} == set()
 
