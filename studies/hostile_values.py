@@ -92,6 +92,7 @@ KINDS = {
     "Checkboxgroup": BOXES,
     "Image": FILES,
     "Imageeditor": FILES,
+    "File": FILES,
     "Textbox": BLANK + TEXTS,
 }
 PROMPTS = ("prompt", "source_prompt", "target", "neutral", "train_prompt")  # where any short text is fine
@@ -135,7 +136,7 @@ def strange(number: int, endpoints: list[tuple[str, dict[str, str]]], seed: int 
 
 def axis(api: str, fields: dict[str, str], rng: np.random.Generator) -> Wrong:
     """A sweep over values that are none, or over 10,000 cells."""
-    field = ("x_values", "y_values")[int(rng.integers(2))]
+    field = ("x_values", "y_values", "z_values")[int(rng.integers(3))]
     numeric = [name for name, kind in fields.items() if kind == "Slider" and name not in ("steps", "seeds")]
     free = [name for name in numeric if not name.startswith(("projection", "latent", "exemplar", "mask"))]
     knob = free[int(rng.integers(len(free)))]
@@ -146,7 +147,9 @@ def axis(api: str, fields: dict[str, str], rng: np.random.Generator) -> Wrong:
         many["y_values"] = "0-99"
         return Wrong(api, "x_values", many, ("sentence",), ("x_values", "y_values"))
     value = AXES[int(rng.integers(len(AXES)))]
-    asked = {"x": other, "x_values": "1", "y": knob} if field == "y_values" else {"x": knob, "y": ""}
+    asked = {"x": knob, "y": ""}
+    if field != "x_values":
+        asked = {"x": other, "x_values": "1", "y": "", field[0]: knob}
     return Wrong(api, field, asked | {field: value}, ("sentence",), (field,))
 
 
@@ -156,7 +159,7 @@ def beside(api: str, field: str) -> dict:
         return {"origin": "picture"}
     if api == "compare" and field in ("mask", "exemplar"):
         return {"methods": ["paint_by_example"]}
-    return {"y": "", "y_values": ""} if api.endswith("_sweep") and field == "x" else {}
+    return {"y": "", "y_values": "", "z": ""} if api.endswith("_sweep") and field == "x" else {}
 
 
 def answers(api: str, field: str, value: object) -> tuple[str, ...]:
@@ -171,6 +174,8 @@ def answers(api: str, field: str, value: object) -> tuple[str, ...]:
         return edit if value in BLANK else sentence
     if field == "models":
         return both if value is None else sentence
+    if field in ("pictures", "latent_file"):  # what is no list of files is read as none
+        return both
     return sentence
 
 

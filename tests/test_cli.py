@@ -229,7 +229,8 @@ MISTAKES = [
     (["sweep", "sdedit", "--x", "seed"], "NAME=VALUES"),
     (["sweep", "sdedit", "--x", "mood=1"], "no knob called 'mood'"),
     (["sweep", "sdedit", "--x", "strength=0-2 [3]"], "Strength: 2.0 is not a number from 0 to 1."),
-    (["sweep", "sdedit", "--x", "seed=1", "--y", "seed=2"], "--y: 'seed' is on --x already"),
+    (["sweep", "sdedit", "--x", "seed=1", "--y", "seed=2"], "--y: 'seed' is on another axis already"),
+    (["sweep", "sdedit", "--x", "seed=1", "--z", "seed=2"], "--z: 'seed' is on another axis already"),
     (["sweep", "sdedit", "--x", "seed=1", "--batch-size", "0"], "--batch-size: 0"),
     (["edit", "null_text", "--image", "a.png"], "use edit prompt_to_prompt --inversion null_text instead"),
     (["sweep", "direct_inversion"], "use sweep prompt_to_prompt --inversion direct instead"),
@@ -372,3 +373,31 @@ def test_a_saved_picture_gives_the_flags_of_another(tiny_folder, tmp_path, capsy
         == 2
     )
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_pictures_by_prompts_by_seeds_are_one_sweep_and_its_sheet_makes_it_again(
+    tiny_folder, tmp_path, capsys
+):
+    (tmp_path / "photos").mkdir()
+    for name in ("b.png", "a.jpg"):
+        Image.linear_gradient("L").convert("RGB").resize((40, 40)).save(tmp_path / "photos" / name)
+    base = ["--device", "cpu", "--image", str(tmp_path / "photos")]
+    axes = ["--x", "prompt=a man,a cat", "--y", "strength=0.5,0.9", "--z", "seed=1,2"]
+    given = ["sweep", "sdedit", *base, "--models", str(tiny_folder), *axes, "--steps", "2"]
+    assert cli.main([*given, "--out", str(tmp_path / "one")]) == 0
+    told = json.loads((tmp_path / "one" / "sweep.json").read_text())
+    assert len(told["cells"]) == 16 and set(told["images"]) == {"a.jpg", "b.png"}
+    assert len(list((tmp_path / "one").glob("image=b.png*.png"))) == 8
+    assert all((tmp_path / "one" / cell["file"]).is_file() for cell in told["cells"])
+    assert capsys.readouterr().err.count("does not know") <= 2, "words are told once"
+    again = ["sweep", "sdedit", "--like", str(tmp_path / "one" / "sheet.png"), *base]
+    assert cli.main([*again, "--out", str(tmp_path / "two")]) == 0
+    assert json.loads((tmp_path / "two" / "sweep.json").read_text())["axes"] == told["axes"]
+    for cell in told["cells"]:
+        first, second = (Image.open(tmp_path / name / cell["file"]) for name in ("one", "two"))
+        assert first.tobytes() == second.tobytes()
+
+
+def test_a_sweep_needs_a_text_given_or_on_an_axis(run, tmp_path, capsys):
+    code, _, error = run("sweep", "sdedit", "--x", "seed=1", "--out", tmp_path / "out", prompt=None)
+    assert code == 2 and "--prompt: there is no text; give one, or put it on an axis." in error

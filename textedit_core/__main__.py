@@ -24,6 +24,7 @@ MODELS = (
 )
 MEMORY = "how much of the device's memory a diffusion model may take (default auto: as much as is free)"
 DTYPE = "precision of the diffusion models (default auto: float16 on cuda and mps, float32 on a CPU)"
+MORE = "; several, or a folder of them, are swept one after the other"
 COMMANDS = {"edit": "edit one image", "sweep": "edit one image at many values of its knobs"}
 UNFINISHED = ".unfinished"  # in the folder of a sweep: what it has made, until it ends
 # Inversions that were methods of their own in version 0.1, and their names as a knob.
@@ -135,26 +136,38 @@ def _add_flags(parser: _Parser, command: str, name: str) -> None:
     if command == "sweep":
         add("--x", required=True, metavar="KNOB=VALUES", help="columns: eta=0,0.5,1, or eta=0:1:5 for five")
         add("--y", metavar="KNOB=VALUES", help="rows, such as seed=0-3")
+        add("--z", metavar="KNOB=VALUES", help="a third axis, as further rows")
         add("--batch-size", type=int, default=8, metavar="N", help="cells computed at once (default 8)")
         add("--cell-size", type=int, default=192, metavar="PIXELS", help="on the sheet (default 192)")
         add("--out", required=True, metavar="DIR", help="folder for the cells, sheet.png and sweep.json")
     else:
         add("--out", required=True, metavar="PNG", help="the file to write")
+    several: dict[str, Any] = {"nargs": "+"} if command == "sweep" and _takes_pictures(how) else {}
     for one in how.inputs.values():
         if one.kind in FLAGS:
-            add(_flag(one.name), required=one.required, metavar=one.kind.upper(), help=FLAGS[one.kind])
+            # A text that is swept need not be given.
+            needed = one.required and not (command == "sweep" and one.kind == "text")
+            help = FLAGS[one.kind] + MORE * bool(several and one.kind == "image")
+            more = several if one.kind == "image" else {}
+            add(_flag(one.name), required=needed, metavar=one.kind.upper(), help=help, **more)
     if how.latent:
         of_file = "a latent of yours, .pt or .npy: (n, D), (B, n, D) or (B, D), instead of a seed"
         add("--latent", metavar="FILE", help=of_file)
         add("--latent-index", metavar="NUMBER", type=int, help="which of several latents in the file, from 0")
         if command == "edit" and how.edited_latent:
             add("--save-latent", metavar="FILE", help="write the edited latent here, .pt or .npy")
-        add("--image", metavar="IMAGE", help="path of a picture to project, instead of a seed")
+        of_picture = "path of a picture to project, instead of a seed" + MORE * bool(several)
+        add("--image", metavar="IMAGE", help=of_picture, **several)
         of_face = "cut the face out of --image as FFHQ's were: auto, or its eyes and mouth corners, left as"
         add("--face", metavar="POINTS", help=f"{of_face} the picture shows them, 'x,y x,y x,y x,y'")
         if command == "edit":
             add("--paste", metavar="PNG", help="write --image with the edited --face put back here")
     _add_knobs(parser, {**how.knobs, **(SAMPLE if how.latent else {})}, _toon_presets(name))
+
+
+def _takes_pictures(how: Any) -> bool:
+    """Whether several pictures may be swept: not where each would need a mask of its own."""
+    return all(one.kind != "mask" for one in how.inputs.values())
 
 
 def _toon_presets(method: str) -> dict[str, Any]:
@@ -234,18 +247,16 @@ def _paste(path: Path, options: Mapping[str, Any], result: Any) -> None:
 
 
 def _sweep(options: Mapping[str, Any]) -> None:
-    """Edit one image at every point of the axes."""
+    """Edit one image, or each of several, at every point of the axes."""
     from textedit_core import method
     from textedit_core.cache import Cache
     from textedit_core.request import fit
     from textedit_core.steps import last
-    from textedit_core.sweep import parse_axis, sweep
+    from textedit_core.sweep import sweep_pictures
 
     how = method.load(options["method"])
-    axes = [parse_axis(options[flag], how.axes) for flag in ("x", "y") if options[flag]]
+    axes = _axes(options, how)
     values = {axis.name: axis.values for axis in axes}
-    if len(values) < len(axes):
-        raise ValueError(f"--y: '{axes[1].name}' is on --x already; use another knob.")
     for flag in ("batch_size", "cell_size"):
         if not 1 <= options[flag] <= 4096:
             raise ValueError(f"{_flag(flag)}: {options[flag]} is not a whole number from 1 to 4096.")
@@ -253,16 +264,63 @@ def _sweep(options: Mapping[str, Any]) -> None:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out: '{folder}' is a file; name a folder.")
     unfinished = folder / UNFINISHED  # so that a run that was killed goes on
-    asked, cache = request_of(options, values), Cache(folder=options["cache"] or unfinished)
+    asked, cache = _swept(options, how, axes), Cache(folder=options["cache"] or unfinished)
     folder.mkdir(parents=True, exist_ok=True)
-    _tell_memory(asked, options["batch_size"])
+    first = next(iter(asked.values()))
+    _tell_memory(first, options["batch_size"])
     of_fit = {*how.fit_knobs, *how.fit_arguments, *how.weights}
-    if asked.has_fit and not set(values) & of_fit:  # one fit: tell its steps
-        last(_with_progress(fit(asked, cache)))
-    steps = sweep(asked, values, cache, batch_size=options["batch_size"])
+    if len(asked) == 1 and first.has_fit and not set(values) & of_fit:  # one fit: tell its steps
+        last(_with_progress(fit(first, cache)))
+    steps = sweep_pictures(asked, values, cache, batch_size=options["batch_size"])
     _write_sweep(folder, _with_progress(steps, "cells"), axes, options["cell_size"], asked)
     shutil.rmtree(unfinished, ignore_errors=True)
     print(folder)
+
+
+def _axes(options: Mapping[str, Any], how: Any) -> list[Any]:
+    """The axes that the flags name. ValueError, a sentence, for one that is none or is there twice."""
+    from textedit_core.sweep import parse_axis
+
+    axes: dict[str, Any] = {}
+    for flag in ("x", "y", "z"):
+        if options[flag]:
+            axis = parse_axis(options[flag], how.axes)
+            if axis.name in axes:
+                raise ValueError(f"--{flag}: '{axis.name}' is on another axis already; use another knob.")
+            axes[axis.name] = axis
+    return list(axes.values())
+
+
+def _swept(options: Mapping[str, Any], how: Any, axes: Sequence[Any]) -> dict[str, Any]:
+    """The request of each picture that the flags name, by its name; of one alone, or none, as ""."""
+    options = dict(options)
+    for axis in axes:
+        if axis.name in how.texts and options[axis.name] is None:
+            options[axis.name] = axis.values[0]
+    for one in how.inputs.values():
+        if one.kind == "text" and one.required and options[one.name] is None:
+            raise ValueError(f"{_flag(one.name)}: there is no text; give one, or put it on an axis.")
+    swept = {axis.name: axis.values for axis in axes}
+    paths = _pictures(options.get("image")) if _takes_pictures(how) else {"": options.get("image")}
+    asked: dict[str, Any] = {}
+    for name, path in paths.items():
+        earlier = next(iter(asked.values()), None)
+        asked[name] = request_of(options | {"image": path}, swept, earlier)
+    return asked
+
+
+def _pictures(given: Sequence[str] | None) -> dict[str, str | None]:
+    """Pictures by their names, of paths of pictures and of folders; one alone, or none, is named ""."""
+    from textedit_core.images import files_in
+
+    paths: list[Path] = []
+    for one in map(Path, given or ()):
+        paths += files_in(one, "--image") if one.is_dir() else [one]
+    if len(paths) < 2:
+        return {"": str(paths[0]) if paths else None}
+    names = [path.name for path in paths]
+    unique = len(set(names)) == len(names)
+    return {name if unique else str(path): str(path) for name, path in zip(names, paths, strict=True)}
 
 
 def _bench(options: Mapping[str, Any]) -> None:
@@ -308,9 +366,13 @@ def _train(given: list[str]) -> int:
     return 0
 
 
-def request_of(options: Mapping[str, Any], swept: Mapping[str, Any] | None = None) -> Any:
+def request_of(
+    options: Mapping[str, Any], swept: Mapping[str, Any] | None = None, earlier: Any = None
+) -> Any:
     """The request that these flags describe.
 
+    earlier: the request of another picture of the same command: its models are used, and nothing is told of
+    them and of the texts again.
     Writes on stderr what will be fetched, which words of the prompts the models were not trained on, what the
     mask was read as, and that brackets in a prompt are no weights.
     """
@@ -319,13 +381,15 @@ def request_of(options: Mapping[str, Any], swept: Mapping[str, Any] | None = Non
     from textedit_core.models import zoo
     from textedit_core.request import request
 
-    how, models = method.load(options["method"]), _models(options)
+    how = method.load(options["method"])
+    models = _models(options) if earlier is None else earlier.models
+    tell = _note if earlier is None else lambda text: None
     parts = [one.kind for one in how.inputs.values()]
     if "diffusion" in (options["upscale"], *(swept or {}).get("upscale", ())):
         parts.append("upscaler")
     for line in zoo.fetching(options["models"], *parts):
-        _note(line)
-    if models.additions is not None:
+        tell(line)
+    if models.additions is not None and earlier is None:
         _note_additions(how, models)
     opened: dict[str, Any] = {}
     notes: dict[str, Any] = {}
@@ -334,10 +398,10 @@ def request_of(options: Mapping[str, Any], swept: Mapping[str, Any] | None = Non
             opened[one.name] = options[one.name]
             for word, alike in models.unknown_words(options[one.name] or "").items():
                 hint = f"; it knows {', '.join(alike)}" if alike else ""
-                _note(f"{models.name} does not know '{word}'{hint}")
+                tell(f"{models.name} does not know '{word}'{hint}")
             weighs = one.name == "prompt" and "word_weights" in how.knobs
             if said := bracketed.advice(options[one.name] or "", weighs):
-                _note(f"{_flag(one.name)}: {said}")
+                tell(f"{_flag(one.name)}: {said}")
         elif one.kind == "image" and options[one.name]:
             opened[one.name] = open_image(options[one.name], _flag(one.name))
         elif one.kind == "mask" and options[one.name]:
@@ -426,32 +490,37 @@ def _face(photo: Any, asked: str, size: int, notes: dict[str, Any]) -> Any:
     return aligned(photo, square, size)
 
 
-def _write_sweep(folder: Path, steps: Iterator[Any], axes: Sequence[Any], cell_size: int, asked: Any) -> None:
+def _write_sweep(
+    folder: Path, steps: Iterator[Any], axes: Sequence[Any], cell_size: int, asked: Mapping[str, Any]
+) -> None:
     """Each cell as a PNG once it is finished; sheet.png and sweep.json at the end, also of a stopped one."""
+    from textedit_core.axes import written
     from textedit_core.images import to_pil
     from textedit_core.record import save_png
-    from textedit_core.sweep import cell_name, contact_sheet, summary
+    from textedit_core.sweep import PICTURE, cell_name, contact_sheet, pictures_told, summary
 
-    cells, written, record = (), set(), asked.record
+    cells, saved, record = (), set(), next(iter(asked.values())).record
     try:
         for step in steps:
             cells = step.value
             for cell in cells:
                 name = cell_name(cell)
-                if name not in written:
-                    place = {axis: cell.settings[axis] for axis in cell.coords}
-                    of_cell = asked.at(**place).record
+                if name not in saved:
+                    place = {axis.name: cell.settings[axis.name] for axis in axes}
+                    of_cell = asked[cell.coords.get(PICTURE, "")].at(**place).record
                     save_png(to_pil(cell.image)[0], folder / name, of_cell)
-                    written.add(name)
+                    saved.add(name)
     finally:
         if cells:
             title = ", ".join([f"{record.method} on {record.models}", *record.prompts.values()])
-            contact_sheet(cells, *axes, cell_size=cell_size, title=title).save(folder / "sheet.png")
+            sources = {name or "source": one.picture for name, one in asked.items() if one.picture}
+            sheet = contact_sheet(cells, *axes[:2], cell_size=cell_size, title=title, sources=sources)
+            save_png(sheet, folder / "sheet.png", record, {one.name: written(one.values) for one in axes})
             found = {
                 "method": record.method,
                 "models": record.models,
                 "prompts": record.prompts,
-                "image": record.image,
+                **pictures_told(asked),
                 "resize": record.resize,
                 "axes": {axis.name: axis.values for axis in axes},
                 "cells": summary(cells),

@@ -3,7 +3,7 @@
 import csv
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,12 +61,16 @@ def parse_axis(text: str, settings: Mapping[str, BoundKnob]) -> Axis:
 def parse_values(text: str, knob: BoundKnob) -> list[Any]:
     """The distinct values in `text`: "0, 0.5, 1"; five from 0 to 1 as "0-1 [5]" or "0:1:5"; whole ones "0-7".
 
-    A text with a comma in it is put in double quotes. ValueError, a sentence, for anything that is not a
-    value of the knob, and for more than 200 values.
+    A text with a comma in it is put in double quotes, or each text on a line of its own. ValueError, a
+    sentence, for anything that is not a value of the knob, and for more than 200 values.
     """
     check_length(text, knob.label)
+    lines = text.strip().splitlines()
     try:
-        parts = [part.strip() for part in next(csv.reader([text], skipinitialspace=True), [])]
+        if knob.type is str and len(lines) > 1:
+            parts = [line.strip() for line in lines]
+        else:
+            parts = [part.strip() for part in next(csv.reader([text], skipinitialspace=True), [])]
     except csv.Error:
         raise ValueError(f"{knob.label}: write the values in one line, as 0, 0.5, 1 or as 0-1 [5].") from None
     values = [value for part in parts if part for value in _expand(part, knob)]
@@ -75,6 +79,18 @@ def parse_values(text: str, knob: BoundKnob) -> list[Any]:
         raise ValueError(f"{knob.label}: there are no values; write them as 0, 0.5, 1 or as 0-1 [5].")
     _check_count(len(distinct), knob)
     return distinct
+
+
+def written(values: Sequence[Any]) -> str:
+    """Values in a line that `parse_values` reads as these again."""
+    return ", ".join(map(_typed, values))
+
+
+def _typed(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    text = " ".join(str(value).split())
+    return '"' + text.replace('"', '""') + '"' if {",", '"'} & set(text) else text
 
 
 def _expand(part: str, knob: BoundKnob) -> list[Any]:

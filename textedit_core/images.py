@@ -26,6 +26,7 @@ MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 50_000_000
 # Only decoders that work on bitmaps: Pillow would also run Ghostscript on an .eps, for one.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+ENDINGS = {f".{name.lower()}" for name in FORMATS} | {".jpg", ".tif"}
 Fit = Literal["crop", "pad", "native"]
 Opened = TypeVar("Opened")
 _RESAMPLING = Image.Resampling.LANCZOS
@@ -44,6 +45,14 @@ def open_image(source: str | os.PathLike[str] | bytes | Image.Image, field: str 
     `field`, for anything that cannot be opened, and for a picture of which nothing is to be seen.
     """
     return _decode(source, field, _to_rgb)
+
+
+def files_in(folder: str | os.PathLike[str], field: str = "Image") -> list[Path]:
+    """The picture files of a folder, by name. ValueError where there is none."""
+    found = sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in ENDINGS)
+    if not found:
+        raise ValueError(f"{field}: '{folder}' holds no pictures.")
+    return found
 
 
 def open_mask(source: str | os.PathLike[str] | bytes | Image.Image, field: str = "Mask") -> Image.Image:

@@ -25,13 +25,16 @@ def expanded(given: Sequence[str]) -> list[str]:
         raise ValueError(f"{FLAG}: name a picture that was saved here.")
     path = words[place].partition("=")[2] if joined else words[place + 1]
     rest = words[:place] + words[place + (1 if joined else 2) :]
-    return [*rest[:2], *flags(path, rest[1]), *rest[2:]]
+    return [*rest[:2], *flags(path, rest[1], rest[0] == "sweep"), *rest[2:]]
 
 
-def flags(path: str, name: str) -> list[str]:
-    """The flags that make the picture at `path` again by the method `name`, without its source."""
+def flags(path: str, name: str, sweeps: bool = False) -> list[str]:
+    """The flags that make the picture at `path` again by the method `name`, without its source.
+
+    sweeps: whether they are of a sweep, which takes the axes of a contact sheet too.
+    """
     from textedit_core.method import load
-    from textedit_core.record import read_png
+    from textedit_core.record import read_axes, read_png
 
     how = load(name)
     try:
@@ -41,6 +44,9 @@ def flags(path: str, name: str) -> list[str]:
     if record.method != how.name:
         raise ValueError(f"{FLAG}: '{path}' was made by {record.method}, not by {how.name}.")
     told: dict[str, Any] = {"models": record.models, "resize": record.resize}
+    if sweeps:
+        axes = read_axes(path).items()
+        told |= {axis: f"{knob}={values}" for axis, (knob, values) in zip("xyz", axes, strict=False)}
     told |= {text: record.prompts[text] for text in how.texts if text in record.prompts}
     told |= {knob: record.knobs[knob] for knob in how.knobs if knob in record.knobs}
     if how.latent:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, BinaryIO
 
@@ -11,7 +12,7 @@ from PIL import Image, PngImagePlugin
 
 from textedit_core import __version__
 
-_TEXT_KEY = "textedit"
+_TEXT_KEY, _AXES_KEY = "textedit", "textedit-axes"
 # What the prompts of a method were called before this version, and what they are called now.
 RENAMED_IN = "0.2.0"
 RENAMED: dict[str, dict[str, str]] = {
@@ -86,27 +87,57 @@ def image_sha(image: Image.Image) -> str:
     return hashlib.sha256(f"{rgb.width}x{rgb.height}:".encode() + rgb.tobytes()).hexdigest()
 
 
-def save_png(image: Image.Image, path: str | os.PathLike[str] | BinaryIO, record: Record) -> None:
-    """Write `image` as PNG with the record as a text chunk with the key "textedit"."""
+def save_png(
+    image: Image.Image,
+    path: str | os.PathLike[str] | BinaryIO,
+    record: Record,
+    axes: Mapping[str, str] | None = None,
+) -> None:
+    """Write `image` as PNG with the record as a text chunk with the key "textedit".
+
+    axes: of the contact sheet of a sweep, {knob: values as `axes.written` has them}, columns first.
+    """
     text = PngImagePlugin.PngInfo()
     text.add_text(_TEXT_KEY, record.to_json())
+    if axes:
+        text.add_text(_AXES_KEY, json.dumps(dict(axes)))
     image.save(path, format="PNG", pnginfo=text)
 
 
 def read_png(source: str | os.PathLike[str] | bytes) -> Record:
     """The record in a PNG, by path or bytes, without decoding its pixels; ValueError, a sentence, if none."""
-    file = io.BytesIO(source) if isinstance(source, bytes) else source
-    try:
-        with Image.open(file, formats=["PNG"]) as image:
-            text = image.info.get(_TEXT_KEY)
-    except Exception as error:  # a header may break a decoder in any way
-        raise ValueError("Recall: this is not a PNG file; use a PNG that this studio saved.") from error
+    text = _chunks(source).get(_TEXT_KEY)
     if not isinstance(text, str):
         raise ValueError(
             "Recall: this PNG carries no settings; use one that this studio saved "
             "and no other program changed."
         )
     return Record.from_json(text)
+
+
+def read_axes(source: str | os.PathLike[str] | bytes) -> dict[str, str]:
+    """The axes of the contact sheet of a sweep, as `save_png` wrote them; {} of any other PNG.
+
+    ValueError, a sentence, for axes that are not as this studio writes them.
+    """
+    text = _chunks(source).get(_AXES_KEY)
+    try:
+        found = {} if text is None else json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(one, str) for one in found.values()):
+        raise ValueError("Recall: the axes are not as this studio writes them; use a PNG it saved.")
+    return found
+
+
+def _chunks(source: str | os.PathLike[str] | bytes) -> dict[Any, Any]:
+    """The text chunks of a PNG; ValueError, a sentence, for a file that is none."""
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        with Image.open(file, formats=["PNG"]) as image:
+            return dict(image.info)
+    except Exception as error:  # a header may break a decoder in any way
+        raise ValueError("Recall: this is not a PNG file; use a PNG that this studio saved.") from error
 
 
 def _check(found: dict[str, Any]) -> None:

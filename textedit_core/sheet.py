@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -38,11 +38,20 @@ def summary(cells: Sequence[Cell]) -> list[dict[str, Any]]:
 
 
 def contact_sheet(
-    cells: Sequence[Cell], x: str | Axis, y: str | Axis | None = None, cell_size: int = 192, title: str = ""
+    cells: Sequence[Cell],
+    x: str | Axis,
+    y: str | Axis | None = None,
+    cell_size: int = 192,
+    title: str = "",
+    *,
+    lines: Sequence[Sequence[str]] = (),
+    sources: Mapping[str, Image.Image] | None = None,
 ) -> Image.Image:
     """The cells as one RGB picture: axis `x` to the right, `y` downwards, every further axis as further rows.
 
-    Values stand at the columns and rows; `title` and the settings that all cells share stand below. An `Axis`
+    Values stand at the columns and rows; `title` and the settings that all cells share stand below.
+    lines: what stands under each cell, such as its scores, in the order of the cells.  sources: what the
+    cells were made of, by the names that stand under them, above the title. An `Axis`
     instead of a name also leaves places for cells that are not finished, and a cell without an image has its
     place empty. ValueError, a sentence, without any
     cell or for an axis the cells do not have.
@@ -50,8 +59,11 @@ def contact_sheet(
     columns, rows = _places(cells, x, y)
     font = ImageFont.load_default(max(14, cell_size // 13))
     assert isinstance(font, ImageFont.FreeTypeFont)  # Pillow has it wherever FreeType was built in
-    grid = _grid({_spot(cell.coords): cell for cell in cells}, columns, rows, cell_size, font)
+    told = {_spot(cell.coords): tuple(words) for cell, words in zip(cells, lines, strict=False)}
+    grid = _grid({_spot(cell.coords): cell for cell in cells}, told, columns, rows, cell_size, font)
     gap, line = _spacing(cell_size, font)
+    if sources:
+        grid = _above(grid, _strip(sources, grid.width, cell_size, font))
     legend = [part for text in (title, _shared(cells)) for part in _wrapped(text, font, grid.width - 2 * gap)]
     sheet = Image.new("RGB", (grid.width, grid.height + line * len(legend) + gap), _PAPER)
     sheet.paste(grid)
@@ -61,14 +73,49 @@ def contact_sheet(
     return sheet
 
 
+def _strip(
+    pictures: Mapping[str, Image.Image], width: int, cell_size: int, font: ImageFont.FreeTypeFont
+) -> Image.Image:
+    """Pictures with their names under them, as many in a row as fit into the width."""
+    gap, line = _spacing(cell_size, font)
+    pitch, high = cell_size + gap, cell_size + gap + line
+    across = max(1, (width - gap) // pitch)
+    strip = Image.new("RGB", (width, gap + high * -(-len(pictures) // across)), _PAPER)
+    draw = ImageDraw.Draw(strip)
+    for number, (name, picture) in enumerate(pictures.items()):
+        left, top = gap + pitch * (number % across), gap + high * (number // across)
+        strip.paste(_placed(picture, cell_size), (left, top))
+        text = _cut(_label(name), font, cell_size)
+        draw.text((left + cell_size / 2, top + cell_size + gap / 2), text, _INK, font, "ma")
+    return strip
+
+
+def _above(upper: Image.Image, lower: Image.Image) -> Image.Image:
+    """Two pictures of one width as one."""
+    both = Image.new("RGB", (upper.width, upper.height + lower.height), _PAPER)
+    both.paste(upper)
+    both.paste(lower, (0, upper.height))
+    return both
+
+
+def _placed(picture: Image.Image | None, cell_size: int) -> Image.Image:
+    """A square with the picture in its middle; empty without one."""
+    place = Image.new("RGB", (cell_size, cell_size), _EMPTY)
+    if picture is not None:
+        inner = ImageOps.contain(picture.convert("RGB"), place.size, Image.Resampling.BICUBIC)
+        place.paste(inner, ((cell_size - inner.width) // 2, (cell_size - inner.height) // 2))
+    return place
+
+
 def _grid(
     cells: dict[frozenset[Any], Cell],
+    told: Mapping[frozenset[Any], Sequence[str]],
     columns: list[dict[str, Any]],
     rows: list[dict[str, Any]],
     cell_size: int,
     font: ImageFont.FreeTypeFont,
 ) -> Image.Image:
-    """The images in their places, with the names of the axes and the values beside them."""
+    """The images in their places, what is told of each below, and the axes' names and values beside them."""
     gap, line = _spacing(cell_size, font)
     corner = next(iter(rows[0]), "") if len(rows[0]) < 2 else ""
     row_texts = [
@@ -80,7 +127,8 @@ def _grid(
     ]
     gutter = round(max(map(font.getlength, [corner, *itertools.chain(*row_texts)]))) + 3 * gap
     top, pitch = 2 * line + 2 * gap, cell_size + gap
-    grid = Image.new("RGB", (max(gutter + pitch * len(columns), 20 * line), top + pitch * len(rows)), _PAPER)
+    high = pitch + line * max(map(len, told.values()), default=0)
+    grid = Image.new("RGB", (max(gutter + pitch * len(columns), 20 * line), top + high * len(rows)), _PAPER)
     draw = ImageDraw.Draw(grid)
     draw.text((gutter + (pitch * len(columns) - gap) / 2, gap), next(iter(columns[0])), _INK, font, "ma")
     draw.text((gap, gap + line), corner, _INK, font)
@@ -88,16 +136,17 @@ def _grid(
         text = _cut(_label(*column.values()), font, cell_size)
         draw.text((gutter + pitch * across + cell_size / 2, gap + line), text, _INK, font, "ma")
     for down, texts in enumerate(row_texts):
-        middle = top + pitch * down + (cell_size - line * len(texts)) / 2
+        middle = top + high * down + (cell_size - line * len(texts)) / 2
         for number, text in enumerate(texts):
             draw.text((gutter - 2 * gap, middle + line * number), text, _INK, font, "ra")
     for (across, column), (down, row) in itertools.product(enumerate(columns), enumerate(rows)):
-        place = Image.new("RGB", (cell_size, cell_size), _EMPTY)
-        cell = cells.get(_spot(column | row))
-        if cell is not None and cell.image is not None:
-            image = ImageOps.contain(to_pil(cell.image)[0], place.size, Image.Resampling.BICUBIC)
-            place.paste(image, ((cell_size - image.width) // 2, (cell_size - image.height) // 2))
-        grid.paste(place, (gutter + pitch * across, top + pitch * down))
+        spot, left, above = _spot(column | row), gutter + pitch * across, top + high * down
+        cell = cells.get(spot)
+        image = None if cell is None or cell.image is None else to_pil(cell.image)[0]
+        grid.paste(_placed(image, cell_size), (left, above))
+        for number, text in enumerate(told.get(spot, ())):
+            below = above + cell_size + gap / 2 + line * number
+            draw.text((left + cell_size / 2, below), _cut(_label(text), font, cell_size), _INK, font, "ma")
     return grid
 
 

@@ -28,10 +28,14 @@ __all__ = [
     "contact_sheet",
     "parse_axis",
     "parse_values",
+    "pictures_told",
     "plan",
     "summary",
     "sweep",
+    "sweep_pictures",
 ]
+
+PICTURE = "image"  # the name of a cell's picture among its coordinates, where there are several
 
 
 def plan(axes: Mapping[str, Sequence[Any]], method: Method) -> list[dict[str, Any]]:
@@ -113,6 +117,50 @@ def sweep(
     store = caches.default if cache is None else cache
     counted = Costs(request.models.device, request.inputs) if costs is None else costs
     return _Sweep(request, cells, max(1, batch_size), store, keep, counted).steps()
+
+
+def sweep_pictures(
+    pictures: Mapping[str, Request],
+    axes: Mapping[str, Sequence[Any]],
+    cache: caches.Cache | None = None,
+    *,
+    batch_size: int = 8,
+    keep: Callable[[Cell], Cell] = lambda cell: cell,
+) -> Iterator[Step[tuple[Cell, ...]]]:
+    """The sweep of each of several pictures, {name: its request}, one after the other; see `sweep`.
+
+    The name of its picture is the first coordinate of a cell, `PICTURE`; without a name, "", there is none.
+    ValueError, at once, where one of the requests cannot be swept.
+    """
+
+    def of_picture(name: str, asked: Request) -> Iterator[Step[tuple[Cell, ...]]]:
+        def named(cell: Cell) -> Cell:
+            return keep(replace(cell, coords={PICTURE: name, **cell.coords}) if name else cell)
+
+        return sweep(asked, axes, cache, batch_size=batch_size, keep=named)
+
+    sweeps = [of_picture(name, asked) for name, asked in pictures.items()]
+    total = sum(len(plan(axes, asked.method)) for asked in pictures.values())
+    return _one_after_the_other(sweeps, total)
+
+
+def pictures_told(pictures: Mapping[str, Request]) -> dict[str, Any]:
+    """What sweep.json says of the pictures: the `image_sha` of one alone, or of each by its name."""
+    found = {name: asked.record.image for name, asked in pictures.items()}
+    return {"image": found[""]} if "" in found else {"images": found}
+
+
+def _one_after_the_other(
+    sweeps: Sequence[Iterator[Step[tuple[Cell, ...]]]], total: int
+) -> Iterator[Step[tuple[Cell, ...]]]:
+    """The steps of several sweeps as those of one with `total` cells."""
+    finished: tuple[Cell, ...] = ()
+    for steps in sweeps:
+        step = None
+        for step in steps:
+            cells = finished + (step.value or ())
+            yield replace(step, done=len(cells), total=total, value=cells)
+        finished += step.value if step and step.value else ()
 
 
 @dataclass

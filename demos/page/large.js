@@ -17,13 +17,14 @@ let cells = null, at = 0;  // the tiles of the container that is open, those to 
 const pictureOf = tile => tile?.querySelector('[data-cell] img');
 const columnsOf = container =>
   Number(getComputedStyle(container.querySelector('.cells') ?? container).getPropertyValue('--columns')) || 1;
+const sourceOf = tile => tile?.dataset.source ?? cells.source;
 const showLarge = () => {
   const picture = pictureOf(cells.tiles[at]), button = large.querySelector('[data-source]');
   const source = button.getAttribute('aria-pressed') === 'true';
   const told = source ? `The source of: ${picture.alt}` : picture.alt;
-  Object.assign(large.querySelector('img'), {src: source ? cells.source : picture.src, alt: told});
+  Object.assign(large.querySelector('img'), {src: source ? sourceOf(cells.tiles[at]) : picture.src, alt: told});
   large.querySelector('.told').textContent = told;
-  button.hidden = !cells.source;
+  button.hidden = !sourceOf(cells.tiles[at]);
 };
 const goLarge = step => {  // to the next tile that has a picture, `step` tiles on each time
   for (let next = at + step; next >= 0 && next < cells.tiles.length; next += step)

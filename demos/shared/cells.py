@@ -1,13 +1,17 @@
 """The cells of a sweep as HTML: the grid over two axes, the ranking of seeds; and which axes are refused."""
 
 import functools
+import html
+import itertools
 import json
 
 from demos.shared import knobs, sweeping
 from demos.shared.marks import Tile, bar, enlargeable, strip, table
 from demos.shared.view import MethodView
+from textedit_core import sweep
 from textedit_core.method import load
 
+AXES = ("x", "y", "z")
 NO_AXIS = "{} axis: pick a knob of the list."
 
 
@@ -15,17 +19,18 @@ def sweep_problems(view: MethodView, most: int):
     """For `validator`: the sentences for axes that cannot be swept, by field."""
 
     def fits(axis: str, name) -> bool:
-        return isinstance(name, str) and (name in view.sweepable or (axis == "y" and not name))
+        return isinstance(name, str) and (name in view.sweepable or (axis != "x" and not name))
 
     def find(values: dict) -> dict[str, str]:
-        problems, count = knobs.problems(view.knobs)(values), 1
-        if wrong := {name: NO_AXIS.format(name.upper()) for name in "xy" if not fits(name, values[name])}:
+        problems, count = knobs.problems(view.knobs)(values), len(values.get("pictures") or "1")
+        if wrong := {name: NO_AXIS.format(name.upper()) for name in AXES if not fits(name, values[name])}:
             return problems | wrong
-        if values["x"] == values["y"]:
-            problems["y"] = "Choose another knob than X has, or none."
-        for axis in ("x", "y"):
+        for axis, other in (("y", "x"), ("z", "x"), ("z", "y")):
+            if values[axis] and values[axis] == values[other]:
+                problems[axis] = f"Choose another knob than {other.upper()} has, or none."
+        for axis in AXES:
             try:
-                axes = sweeping.axes_of(view, values[axis], values[f"{axis}_values"], "", "")
+                axes = sweeping.axes_of(view, (values[axis], values[f"{axis}_values"]))
                 count *= len(axes.get(values[axis], [0]))
             except ValueError as error:
                 problems[f"{axis}_values"] = str(error)
@@ -52,21 +57,37 @@ def score_lines(view: MethodView, cell: dict) -> tuple[str, ...]:
 
 
 def grid(
-    view: MethodView, axes: dict[str, list], x: str, y: str, cells: list[dict], marked: float | None = None
+    view: MethodView, axes: dict[str, list], x: str, cells: list[dict], marked: float | None = None
 ) -> str:
-    """The grid as HTML: both values on each cell, its scores, grey squares for what is still to come."""
+    """The grid as HTML: both values on each cell, its scores, grey squares for what is still to come.
+
+    x: the columns; the next axis is the rows, and there is a grid for all values of further ones.
+    """
+    names = view.labels | {sweep.PICTURE: "Picture"}
+    y, *others = [name for name in axes if name != x] or [""]
     xs, ys = axes[x], axes.get(y, [None])
-    tiles = {}
-    for index, cell in enumerate(cells):
-        place = place_words(cell)
-        spot = (ys.index(cell["coords"][y]) if y else 0, xs.index(cell["coords"][x]))
-        label = f"{place}, {cell['words']}" if cell["edit"] else cell["words"]
-        tiles[spot] = Tile(cell["edit"], label, (place, *score_lines(view, cell)), index)
-    names = view.labels
     rows = [shown(value) if y else "" for value in ys]
     column = xs.index(marked) if marked is not None else None
-    drawn = table([shown(v) for v in xs], rows, tiles, names[x], names[y] if y else "", column)
+    found: dict[tuple, dict] = {place: {} for place in itertools.product(*(axes[name] for name in others))}
+    for index, cell in enumerate(cells):
+        spot = (ys.index(cell["coords"][y]) if y else 0, xs.index(cell["coords"][x]))
+        tiles = found[tuple(cell["coords"][name] for name in others)]
+        tiles[spot] = cell_tile(view, cell, index, own_source=sweep.PICTURE in axes)
+    drawn = ""
+    for place, tiles in found.items():
+        title = ", ".join(f"{names[name]} {shown(v)}" for name, v in zip(others, place, strict=True))
+        head = f"<h4>{html.escape(title)}</h4>" if title else ""
+        labels = names[x], names[y] if y else ""
+        drawn += head + table([shown(v) for v in xs], rows, tiles, *labels, column)
     return enlargeable(drawn, source_of(cells))
+
+
+def cell_tile(view: MethodView, cell: dict, index: int, own_source: bool) -> Tile:
+    """One cell of the grid; own_source: whether it has another source than its neighbours."""
+    place = place_words(cell)
+    label = f"{place}, {cell['words']}" if cell["edit"] else cell["words"]
+    source = cell["pictures"].get("source", "") if own_source else ""
+    return Tile(cell["edit"], label, (place, *score_lines(view, cell)), index, source)
 
 
 def source_of(cells: list[dict]) -> str:
@@ -83,7 +104,8 @@ def place_words(cell: dict) -> str:
 @functools.cache
 def short_labels(method: str) -> dict[str, str]:
     """The labels of a method's knobs by name, as they stand within a line: "eta", "LoRA rank"."""
-    return {name: in_line(knob.label) for name, knob in load(method).axes.items()}
+    labels = {name: in_line(knob.label) for name, knob in load(method).axes.items()}
+    return labels | {sweep.PICTURE: "picture"}
 
 
 def in_line(label: str) -> str:

@@ -58,13 +58,15 @@ def url(path: str | Path) -> str:
 class Tile:
     """A picture one can click: its file, what a screen reader says, what stands under it, its number.
 
-    Without a file ("") the label stands in its place, and there is nothing to click.
+    Without a file ("") the label stands in its place, and there is nothing to click. source: the file of what
+    it was made of, where its neighbours were made of something else.
     """
 
     path: str
     label: str
     captions: tuple[str, ...] = ()
     index: int = 0
+    source: str = ""
 
 
 def tile(item: Tile | None, waiting: str = "") -> str:
@@ -76,8 +78,9 @@ def tile(item: Tile | None, waiting: str = "") -> str:
     if not item.path:
         told = f'<p class="waiting told">{label}</p>'
         return f'<div class="tile">{told}<div class="caption">{captions}</div></div>'
+    source = f' data-source="{url(item.source)}"' if item.source else ""
     return (
-        f'<div class="tile"><button type="button" data-cell="{item.index}" aria-label="{label}" '
+        f'<div class="tile"{source}><button type="button" data-cell="{item.index}" aria-label="{label}" '
         f'title="{label}" aria-pressed="false"><img src="{url(item.path)}" alt="{label}"></button>'
         f'<div class="caption">{captions}</div></div>'
     )

@@ -62,6 +62,15 @@ class MethodPanel(Protocol):
         """Updates for `restore_outputs` from the settings of a picture; ValueError for a misfit."""
         ...
 
+    @property
+    def axis_outputs(self) -> list[gr.components.Component]:
+        """What `restore_axes` sets."""
+        return []
+
+    def restore_axes(self, axes: dict[str, str]) -> dict[gr.components.Component, Any]:
+        """Updates that set the axes of its sweep; ValueError for a misfit."""
+        return {}
+
 
 class BuiltTab(Protocol):
     """A tab of the page. panels: those in it, by the name of their method."""

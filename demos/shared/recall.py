@@ -25,7 +25,10 @@ class Recall:
     def wire(self, tabs: gr.Tabs, models: gr.Dropdown, panels: dict[str, MethodPanel]) -> None:
         """Set the panel of the picture's method; `panels` has them by the name of the method."""
         # Each once: panels may share widgets.
-        outputs = list(dict.fromkeys(one for panel in panels.values() for one in panel.restore_outputs))
+        known = panels.values()
+        outputs = list(
+            dict.fromkeys(one for panel in known for one in [*panel.restore_outputs, *panel.axis_outputs])
+        )
 
         def recall(file: str | None):
             """Read the settings in a PNG made here. Returns a sentence, the models and every widget."""
@@ -37,6 +40,7 @@ class Recall:
                     raise ValueError(f"Recall: this page has no tab for the method '{about.method}'.")
                 panel = panels[about.method]
                 chosen = dict(zip(panel.restore_outputs, panel.restore(about), strict=True))
+                chosen |= panel.restore_axes(record.read_axes(file))
                 updates = [chosen.get(one, gr.skip()) for one in outputs]
             except ValueError as error:
                 words = f"Recall: {str(error).removeprefix('Recall: ')}"  # a knob names itself alone

@@ -62,3 +62,13 @@ def lenient(model: type[BaseModel]) -> type[BaseModel]:
                 return handler([]) if issubclass(model, RootModel) else cls()  # a list of files, or one
 
     return Upload
+
+
+def files(*value, **look) -> gr.File:
+    """A field for files; the handler gets their paths as a list, of none for what is no file."""
+    field = gr.File(*value, **look)
+    model = lenient(field.data_model)
+    # Each copy of the field sets its own; that is not heard.
+    field = altered(field, data_model=property(lambda self: model, lambda self, other: None))
+    vars(field).pop("data_model", None)
+    return field

@@ -1,6 +1,8 @@
-"""The sweep panel: any knob on X, another on Y, cells streamed into a grid, scores, downloads."""
+"""The sweep panel: knobs and texts on three axes, several pictures, cells as they come, downloads."""
 
 import contextlib
+import itertools
+import math
 import time
 from dataclasses import asdict
 from typing import Protocol
@@ -9,14 +11,14 @@ import gradio as gr
 
 from demos.context import MODEL_LANE, STOP_LANE, Context
 from demos.shared import charts, knobs, sweeping
-from demos.shared.cells import grid, ranking, status, sweep_problems
+from demos.shared.cells import AXES, grid, ranking, score_lines, status, sweep_problems
 from demos.shared.cellview import CellView
 from demos.shared.checks import guarded, validator
 from demos.shared.events import ended, follow, pressed
 from demos.shared.leave_out import may_leave_out
 from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, UNQUEUED, bar, note
 from demos.shared.runbar import wire_stop
-from demos.shared.sent import as_sent
+from demos.shared.sent import as_sent, files
 from demos.shared.view import MethodView
 from textedit_core import request as engine
 from textedit_core.knobs import BoundKnob, Knob
@@ -24,11 +26,19 @@ from textedit_core.request import Request
 
 SEEDS = BoundKnob("seeds", int, 8, Knob(2, 16, 1, label="Seeds to try"))
 INVITATION = "Cells appear here as they come, each with its scores."
-HELP = "0, 0.5, 1 or 0-1 [5] for five values from 0 to 1"
-ABOUT_SWEEP = """Sweep one or two knobs. `x` and `y` name knobs (y may be empty), values are texts.
+HELP = "0, 0.5, 1 or 0-1 [5] for five values from 0 to 1; several prompts with commas, or one a line"
+ABOUT_SWEEP = """Sweep one to three knobs. `x`, `y`, `z` name knobs (y and z may be empty), values are texts.
 
+With `pictures` each of them is swept instead of the one above.
 Streams the grid; at the end returns status, grid and scores as HTML, the contact sheet as PNG and
 a ZIP of the cells (PNG with settings) with sweep.json. Cells made before come from the cache."""
+
+
+ABOUT_PICTURES = (
+    "Every picture here is swept, instead of the one above: with prompts on an axis, each picture with each "
+    "prompt. The ZIP has all of them."
+)
+AXIS_FIELDS = tuple(name for axis in AXES for name in (axis, f"{axis}_values"))
 
 
 class Swept(Protocol):
@@ -52,18 +62,20 @@ class Swept(Protocol):
 
     def problems(self, values: dict) -> dict[str, str]: ...
 
+    def at_picture(self, values: dict, path: str) -> dict: ...
+
     def send(self, cell: dict | None) -> dict: ...
 
 
 class SweepPanel:
-    """The sweep of a tab: two axes, the outlook, the cells as they come, their downloads."""
+    """The sweep of a tab: the axes, the outlook, the cells as they come, their downloads."""
 
     def __init__(self, ctx: Context, tab: Swept) -> None:
         self.ctx, self.tab, self.view = ctx, tab, tab.view
         self.memory_hint = f"Sweep fewer cells. {self.view.memory_hint}"
         self.cells, self.ended = gr.State([]), gr.State(0)
         gr.HTML(
-            "<h2>Sweep</h2><p class='note'>Everything as set above, over the values of one or two knobs.</p>",
+            "<h2>Sweep</h2><p class='note'>Everything as set above, over the values of knobs or texts.</p>",
             elem_classes="section",
         )
         with gr.Row(elem_classes="workbench"):
@@ -85,7 +97,7 @@ class SweepPanel:
         return f"{self.view.name}-{name}"
 
     def draw_axes(self) -> None:
-        """Two axes, the outlook, Run and Stop."""
+        """Three axes, several pictures, the outlook, Run and Stop."""
         first = self.view.axes
         choices = [(label, name) for name, label in self.view.labels.items()]
         with gr.Row(elem_classes="axis"):
@@ -99,6 +111,23 @@ class SweepPanel:
             self.y_values = gr.Textbox(
                 first.y_values, label="Y values", min_width=120, elem_id=self.id("y-values")
             )
+        with gr.Row(elem_classes="axis"):
+            self.z = as_sent(gr.Dropdown(found, value=first.z, label="Z axis", min_width=120))
+            self.z_values = gr.Textbox(
+                first.z_values, label="Z values", min_width=120, elem_id=self.id("z-values")
+            )
+        self.pictures = None
+        if self.view.takes_pictures:
+            with gr.Accordion("Several pictures", open=False):
+                gr.HTML(note(ABOUT_PICTURES))
+                self.pictures = files(
+                    [],
+                    label="Pictures",
+                    file_count="multiple",
+                    file_types=["image"],
+                    height=120,
+                    elem_id=self.id("sweep-pictures"),
+                )
         if self.view.offers:
             with gr.Row(elem_classes="offers"):
                 self.offers = {name: gr.Button(name, size="sm", min_width=90) for name in self.view.offers}
@@ -120,8 +149,24 @@ class SweepPanel:
 
     @property
     def axes(self) -> dict:
-        """The widgets of the two axes, by keyword."""
-        return {"x": self.x, "x_values": self.x_values, "y": self.y, "y_values": self.y_values}
+        """The widgets of the axes, by keyword."""
+        return {name: getattr(self, name) for name in AXIS_FIELDS}
+
+    def restore(self, axes: dict[str, str]) -> dict:
+        """Updates that set the axes as a contact sheet has them, columns first; none where it has none.
+
+        ValueError, a sentence, for axes that are none of this method's.
+        """
+        if not axes:
+            return {}
+        typed = [*axes.items(), *[("", "")] * len(AXES)][: len(AXES)]
+        sweeping.axes_of(self.view, *typed)
+        return dict(zip(self.axes.values(), itertools.chain(*typed), strict=True))
+
+    @property
+    def asking(self) -> dict:
+        """The axes, and the pictures where there may be several."""
+        return self.axes | ({} if self.pictures is None else {"pictures": self.pictures})
 
     def wire(self, fitted: list, told: list) -> None:
         """Outlook on every change and after the runs, `fitted` included; runs in the model's lane; clicks.
@@ -129,9 +174,9 @@ class SweepPanel:
         told: changes of what the panel of the preparation shows. With them all that this panel follows is
         followed here, and the page hears it once for both.
         """
-        inputs = self.tab.inputs | self.tab.unfinished | self.axes
+        inputs = self.tab.inputs | self.tab.unfinished | self.asking
         watched = [*told, *(w.change for w in inputs.values() if hasattr(w, "change"))]
-        runs = [self.wire_run(self.run_button, self.run, "sweep", ABOUT_SWEEP, self.axes, self.problems)]
+        runs = [self.wire_run(self.run_button, self.run, "sweep", ABOUT_SWEEP, self.asking, self.problems)]
         if self.view.rank:
             about, more = self.best.__doc__, {"seeds": self.seeds}
             find = (self.tab.problems, knobs.problems(self.view.knobs | {"seeds": SEEDS}))
@@ -174,48 +219,70 @@ class SweepPanel:
 
     # --- what is asked ------------------------------------------------------------------------------------
 
-    def placed(self, values: dict, axes: dict[str, list]) -> dict:
-        """The values at the first cell: what a knob on an axis is set to does not matter."""
-        return values | {name: found[0] for name, found in axes.items()}
+    def axes_of(self, values: dict) -> dict[str, list]:
+        """The axes as {knob: values}; ValueError, a sentence, for one that cannot be swept."""
+        typed = ((values[axis], values[f"{axis}_values"]) for axis in AXES)
+        return sweeping.axes_of(self.view, *typed)
 
-    def asked(self, values: dict, axes: dict[str, list]) -> Request:
-        """The request of the first cell, with what is kept of a stopped fit unless an axis is of a fit."""
-        if any(name in self.view.fit_knobs for name in axes):
-            return self.view.read(self.ctx, values)
-        return self.tab.asked(values)
+    def placed(self, values: dict, axes: dict[str, list]) -> dict:
+        """The values of the tab's fields at the first cell: a knob on an axis is at its first value.
+
+        So is a text that is empty; one that is not is where the first value is replaced.
+        """
+        firsts = {name: found[0] for name, found in axes.items()}
+        texts = {name: values[name] for name in self.view.method.texts if (values.get(name) or "").strip()}
+        return {name: value for name, value in values.items() if name not in self.asking} | firsts | texts
+
+    def asked(self, values: dict, axes: dict[str, list]) -> dict[str, Request]:
+        """The request of the first cell of each picture by its name, of the tab's own as ""; with what is
+        kept of a stopped fit unless an axis is of a fit."""
+        placed, paths = self.placed(values, axes), sweeping.by_name(values.get("pictures") or ())
+        of_fit = any(name in self.view.fit_knobs for name in axes)
+        read = self.tab.asked if not of_fit else lambda found: self.view.read(self.ctx, found)
+        if not paths:
+            return {"": read(placed)}
+        return {name: read(self.tab.at_picture(placed, path)) for name, path in paths.items()}
 
     def problems(self, values: dict) -> dict[str, str]:
         """The sentence for each axis that cannot be swept; else for each field, as the first cell has it."""
-        asked = {name: values[name] for name in self.axes}
+        axes: dict[str, list] = {}
         with contextlib.suppress(ValueError):  # the last line says it beside the field
-            values = self.placed(values, sweeping.axes_of(self.view, **asked))
-        return self.tab.problems(values) | sweep_problems(self.view, self.ctx.max_cells)(values)
+            axes = self.axes_of(values)
+        of_axes = sweep_problems(self.view, self.ctx.max_cells)(values)
+        if of_axes or not values.get("pictures"):
+            return self.tab.problems(self.placed(values, axes)) | of_axes
+        return self.problems_of_pictures(self.placed(values, axes), values["pictures"])
+
+    def problems_of_pictures(self, placed: dict, paths: list[str]) -> dict[str, str]:
+        """The same where several pictures are swept: what is wrong with one stands beside their field."""
+        for name, path in sweeping.by_name(paths).items():
+            found = self.tab.problems(self.tab.at_picture(placed, path))
+            if wrong := found.pop("image", ""):
+                return found | {"pictures": f"{name}: {wrong}"}
+            if any(found.values()):
+                return found
+        return {}
 
     # --- handlers -----------------------------------------------------------------------------------------
 
-    def say_outlook(self, *, x, x_values, y, y_values, **values) -> str:
+    def say_outlook(self, **values) -> str:
         """The number of cells, and the time they would take where that is known."""
         try:
-            axes = sweeping.axes_of(self.view, x, x_values, y, y_values)
-            if problems := sweep_problems(self.view, self.ctx.max_cells)(
-                {"x": x, "y": y, "x_values": x_values, "y_values": y_values}
-            ):
+            axes, asking = self.axes_of(values), {name: values.get(name) for name in self.asking}
+            if problems := sweep_problems(self.view, self.ctx.max_cells)(asking):
                 return note(next(iter(problems.values())), "problem")
         except (ValueError, OSError):
             return ""  # the field itself says what is wrong when the sweep is started
         try:
-            values = self.placed(values, axes)
             ready = self.ctx.ready(values["models"], self.view.part)
-            if ready and not any(self.tab.problems(values).values()):
+            if ready and not any(self.problems(values).values()):
                 return self.outlook_of(self.asked(values, axes), axes)
         except (ValueError, OSError):
             pass  # as above: until everything is there the cells are only counted
-        count = 1
-        for found in axes.values():
-            count *= len(found)
+        count = math.prod(map(len, axes.values())) * max(1, len(values.get("pictures") or ()))
         return note(sweeping.Outlook(count).words)
 
-    def outlook_of(self, asked: Request, axes: dict[str, list]) -> str:
+    def outlook_of(self, asked: dict[str, Request], axes: dict[str, list]) -> str:
         """The outlook as HTML, or why there is no room for so many cells."""
         try:
             sweeping.check_room(asked, axes)
@@ -224,16 +291,26 @@ class SweepPanel:
         return note(sweeping.outlook(self.ctx, self.view, asked, axes).words)
 
     @guarded("status", "ended")
-    def run(self, request: gr.Request, *, x: str, x_values: str, y: str = "", y_values: str = "", **values):
+    def run(
+        self,
+        request: gr.Request,
+        *,
+        x: str,
+        x_values: str,
+        y: str = "",
+        y_values: str = "",
+        z: str = "",
+        z_values: str = "",
+        **values,
+    ):
         """Stream a sweep; what it returns stands in ABOUT_SWEEP."""
-        axes = sweeping.axes_of(self.view, x, x_values, y, y_values)
-        values = self.placed(values, axes)
+        axes = sweeping.axes_of(self.view, (x, x_values), (y, y_values), (z, z_values))
         with self.ctx.stops.running(request.session_hash) as stop:
             asked = self.asked(values, axes)
             sweeping.check_room(asked, axes)
             yield {
                 self.status: bar(0, 1, "Starting the sweep"),
-                self.grid: grid(self.view, axes, x, y, []),
+                self.grid: grid(self.view, sweeping.all_axes(asked, axes), x, []),
                 self.chart: "",
                 self.cells: [],
                 self.downloads: gr.update(visible=False),
@@ -244,11 +321,11 @@ class SweepPanel:
                 updates = {self.status: status(state)}
                 if len(state.shown) > drawn:
                     drawn = len(state.shown)
-                    updates |= self.progress(state, y)
+                    updates |= self.progress(state)
                 yield updates
-            yield self.finished(asked, state, y) | {self.ended: time.monotonic_ns()}
+            yield self.finished(asked, state) | {self.ended: time.monotonic_ns()}
 
-    def progress(self, state: sweeping.Sweeping, y: str) -> dict:
+    def progress(self, state: sweeping.Sweeping) -> dict:
         """Updates for the cells that have come."""
         view = self.view
         found = sweeping.curves(view, state.axes, state.x, state.shown)
@@ -256,20 +333,21 @@ class SweepPanel:
         titles = tuple(score.title for score in view.scores.values())
         chart = charts.scores(view.labels[state.x], found, titles, marked) if len(found) > 1 else ""
         return {
-            self.grid: grid(view, state.axes, state.x, y, state.shown, marked),
+            self.grid: grid(view, state.axes, state.x, state.shown, marked),
             self.chart: chart,
             self.cells: list(state.shown),
         }
 
-    def finished(self, asked: Request, state: sweeping.Sweeping, y: str) -> dict:
+    def finished(self, asked: dict[str, Request], state: sweeping.Sweeping) -> dict:
         """The last update of a sweep, stopped or complete: downloads for what there is."""
         if not state.shown:
             return {self.status: note("Stopped before the first cell.")}
-        sheet, archive = sweeping.files(asked, state, y)
+        lines = [score_lines(self.view, one) for one in state.shown]
+        sheet, archive = sweeping.files(asked, state, lines)
         words = f"{len(state.shown)} of {state.total} cells" if state.stopped else f"{state.total} cells"
         words += f", {state.refused} refused by the safety checker" if state.refused else ""
         words += ", stopped; what came is kept." if state.stopped else ". Click one to look closer."
-        return self.progress(state, y) | {
+        return self.progress(state) | {
             self.status: note(words, "done"),
             self.sheet: sheet,
             self.archive: archive,

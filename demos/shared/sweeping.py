@@ -2,14 +2,14 @@
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 from PIL import ImageOps
-from PIL.Image import Resampling
+from PIL.Image import Image, Resampling
 from torch import Tensor
 
 from demos.context import Context, duration
@@ -18,7 +18,9 @@ from demos.shared.fit import pace_of
 from demos.shared.present import present
 from demos.shared.view import MethodView
 from textedit_core import cache, images, sweep
+from textedit_core.axes import written
 from textedit_core.costs import Cost, Costs
+from textedit_core.record import save_png
 from textedit_core.request import EDITING, Request, Result, finish, located, source_of
 from textedit_core.steps import Step, last
 
@@ -26,10 +28,13 @@ MOST_PIXELS = 100_000_000  # of all cells of a sweep: their PNGs lie on the disk
 ON_SHEET = (192, 192)  # pixels of a cell on the contact sheet, at most
 
 
-def axes_of(view: MethodView, x: str, x_values: str, y: str, y_values: str) -> dict[str, list]:
-    """The two axes as {knob: values}; ValueError, a sentence, for values that are none of the knob's."""
+def axes_of(view: MethodView, *typed: tuple[str, str]) -> dict[str, list]:
+    """The axes as {knob: values}, of (knob, values as typed) each; one without a knob is left out.
+
+    ValueError, a sentence, for values that are none of the knob's.
+    """
     known, axes = view.sweepable, {}
-    for name, values in ((x, x_values), (y, y_values)):
+    for name, values in typed:
         if name and not (isinstance(name, str) and name in known):
             raise ValueError("Axis: pick a knob of the list.")
         if name:
@@ -37,12 +42,28 @@ def axes_of(view: MethodView, x: str, x_values: str, y: str, y_values: str) -> d
     return axes
 
 
-def check_room(asked: Request, axes: dict[str, list]) -> None:
-    """ValueError, a sentence, for more cells than there may be of pictures as large as this one."""
-    cells = sweep.plan(axes, asked.method)
-    height, width = max((asked.at(**one).shown_size for one in cells), key=lambda size: size[0] * size[1])
-    cells = len(cells)
-    if cells * height * width > MOST_PIXELS:
+def by_name(paths: Sequence[str]) -> dict[str, str]:
+    """Several pictures by their names, which are those of their files; a name that is there gets a number."""
+    found: dict[str, str] = {}
+    for path in paths:
+        name = plain = Path(path).name
+        number = 1
+        while name in found:
+            number += 1
+            name = f"{Path(plain).stem} ({number}){Path(plain).suffix}"
+        found[name] = path
+    return found
+
+
+def check_room(asked: Mapping[str, Request], axes: dict[str, list]) -> None:
+    """ValueError, a sentence, for more cells than there may be of pictures as large as these.
+
+    asked: the request of each picture, by its name; "" where there is one alone.
+    """
+    sizes = [one.at(**cell).shown_size for one in asked.values() for cell in sweep.plan(axes, one.method)]
+    height, width = max(sizes, key=lambda size: size[0] * size[1])
+    cells = len(sizes)
+    if sum(high * wide for high, wide in sizes) > MOST_PIXELS:
         raise ValueError(
             f"Source image: {cells} cells of {width} x {height} pixels are more than the "
             f"{MOST_PIXELS // 10**6} megapixels of one sweep; use at most {MOST_PIXELS // (height * width)} "
@@ -75,8 +96,16 @@ class Outlook:
         return ", ".join(parts) + "."
 
 
-def outlook(ctx: Context, view: MethodView, asked: Request, axes: dict[str, list]) -> Outlook:
+def outlook(ctx: Context, view: MethodView, asked: Mapping[str, Request], axes: dict[str, list]) -> Outlook:
     """Count the cells of a sweep, look which the cache has, and guess the time from the runs so far."""
+    each = [outlook_of(ctx, view, one, axes) for one in asked.values()]
+    seconds = [one.seconds for one in each]
+    counts = {name: sum(getattr(one, name) for one in each) for name in ("cells", "known", "fits")}
+    return Outlook(**counts, seconds=None if None in seconds else sum(seconds))
+
+
+def outlook_of(ctx: Context, view: MethodView, asked: Request, axes: dict[str, list]) -> Outlook:
+    """The outlook of the sweep of one picture."""
     cells, found = sweep.plan(axes, asked.method), located(asked)
     if found is None:  # its picture has not been projected
         return Outlook(len(cells))
@@ -104,8 +133,9 @@ def outlook(ctx: Context, view: MethodView, asked: Request, axes: dict[str, list
 class Sweeping:
     """A sweep under way: axes, folder of its files, and the cells so far, core's and plain data for the page.
 
+    axes: with that of the pictures where there are several.  x: the columns.
     cells: with images no larger than the contact sheet has them; the PNGs have all pixels. One that is
-    refused has none.
+    refused has none.  sources: what they were made of, as small, by the names of the pictures.
     """
 
     x: str
@@ -114,8 +144,14 @@ class Sweeping:
     folder: Path
     cells: list[sweep.Cell] = field(default_factory=list)
     shown: list[dict] = field(default_factory=list)
+    sources: dict[str, Image] = field(default_factory=dict)
     loss: float | None = None
     stopped: bool = False
+
+    @property
+    def y(self) -> str:
+        """The axis of the rows: the first beside x; "" where there is none."""
+        return next((name for name in self.axes if name != self.x), "")
 
     @property
     def refused(self) -> int:
@@ -123,26 +159,39 @@ class Sweeping:
         return sum(not cell["edit"] for cell in self.shown)
 
 
+def all_axes(asked: Mapping[str, Request], axes: dict[str, list]) -> dict[str, list]:
+    """The axes of a sweep, with that of the pictures as the last where there are several."""
+    return axes | ({} if "" in asked else {sweep.PICTURE: list(asked)})
+
+
 def run(
-    ctx: Context, view: MethodView, asked: Request, x: str, axes: dict[str, list], stop: Event
+    ctx: Context, view: MethodView, asked: Mapping[str, Request], x: str, axes: dict[str, list], stop: Event
 ) -> Iterator[Sweeping]:
-    """Compute the cells, writing each as a PNG with its settings; on `stop` what has come is kept."""
-    state, source = Sweeping(x, axes, len(sweep.plan(axes, asked.method)), ctx.folder()), None
+    """Compute the cells, writing each as a PNG with its settings; on `stop` what has come is kept.
+
+    asked: the request of each picture, by its name; "" where there is one alone.
+    """
+    total = sum(len(sweep.plan(axes, one.method)) for one in asked.values())
+    state, sources = Sweeping(x, all_axes(asked, axes), total, ctx.folder()), dict[str, Tensor]()
 
     def keep(cell: sweep.Cell) -> sweep.Cell:
         """Write a cell; only what the contact sheet needs of it stays in memory."""
-        nonlocal source
-        if source is None:
-            source = source_of(located(asked))  # any projection has been made by now
-        name = sweep.cell_name(cell).removesuffix(".png")
-        made = result_of(asked.at(**cell.settings), cell.image, source, cell.seconds, cell.unfinished)
+        picture = cell.coords.get(sweep.PICTURE, "")
+        mine = asked[picture]
+        if picture not in sources:
+            sources.clear()  # the pictures come one after the other
+            sources[picture] = source_of(located(mine))  # any projection has been made by now
+            state.sources[picture] = images.to_pil(small(sources[picture]))[0]
+        source, name = sources[picture], sweep.cell_name(cell).removesuffix(".png")
+        made = result_of(mine.at(**cell.settings), cell.image, source, cell.seconds, cell.unfinished)
         state.shown.append(shown := placed(view, made, cell.coords, state.folder, name))
         state.cells.append(replace(cell, image=small(cell.image) if shown["edit"] else None, unfinished=None))
         steps = view.edit_steps(cell.settings)
-        ctx.pace.observe(asked.models.name, f"{view.name} edit", steps, cell.seconds)
+        ctx.pace.observe(mine.models.name, f"{view.name} edit", steps, cell.seconds)
         return state.cells[-1]
 
-    for step in sweep.sweep(asked, axes, batch_size=view.batch(asked), keep=keep):
+    at_once = min(map(view.batch, asked.values()))
+    for step in sweep.sweep_pictures(asked, axes, batch_size=at_once, keep=keep):
         state.loss = step.loss
         if stop.is_set() and step.done < step.total:
             state.stopped = True
@@ -185,25 +234,33 @@ def curves(view: MethodView, axes: dict[str, list], x: str, shown: list[dict]) -
     return sorted(found)
 
 
-def files(asked: Request, state: Sweeping, y: str) -> tuple[str, str]:
-    """Write the contact sheet, and a ZIP of the cells with sweep.json; returns both paths."""
-    folder, cells = state.folder, state.cells
+def files(
+    asked: Mapping[str, Request], state: Sweeping, lines: Sequence[Sequence[str]] = ()
+) -> tuple[str, str]:
+    """Write the contact sheet, and a ZIP of the cells with sweep.json; returns both paths.
+
+    lines: what stands under each cell of the sheet. The sheet carries the settings and the axes, for Recall.
+    """
+    folder, cells, y, (first, *_) = state.folder, state.cells, state.y, asked.values()
     sheet, archive = folder / "contact-sheet.png", folder / "sweep.zip"
     x_axis = sweep.Axis(state.x, tuple(state.axes[state.x]))
     y_axis = sweep.Axis(y, tuple(state.axes[y])) if y else None
     missing = f" ({state.refused} refused by the safety checker)" if state.refused else ""
-    title = " → ".join(filter(None, asked.prompts.values())) + missing
-    sweep.contact_sheet(cells, x_axis, y_axis, ON_SHEET[0], title).save(sheet)
+    title = " → ".join(filter(None, first.prompts.values())) + missing
+    more = {"lines": lines, "sources": {name or "source": one for name, one in state.sources.items()}}
+    drawn = sweep.contact_sheet(cells, x_axis, y_axis, ON_SHEET[0], title, **more)
+    axes = {name: written(values) for name, values in state.axes.items() if name != sweep.PICTURE}
+    save_png(drawn, sheet, first.record, axes)
     rows = [
         row | (shown["scores"] or {}) | ({} if shown["edit"] else {"file": "", "refused": True})
         for row, shown in zip(sweep.summary(cells), state.shown, strict=True)
     ]
     listing = {
-        "method": asked.method.name,
-        "models": asked.models.name,
-        "prompts": dict(asked.prompts),
+        "method": first.method.name,
+        "models": first.models.name,
+        "prompts": dict(first.prompts),
         "axes": state.axes,
-        "image": asked.record.image,
+        **sweep.pictures_told(asked),
         "complete": not state.stopped,
         "cells": rows,
     }

@@ -357,6 +357,15 @@ class Tab(BuiltTab, MethodPanel):
         ]
 
     @property
+    def axis_outputs(self) -> list:
+        """The axes of the sweep."""
+        return list(self.sweep.axes.values())
+
+    def restore_axes(self, axes: dict[str, str]) -> dict:
+        """Updates that set the axes of the sweep."""
+        return self.sweep.restore(axes)
+
+    @property
     def send_outputs(self) -> list:
         """What "Send to the tab" sets: knobs, swept texts, models for a swept weight, the result panel."""
         row = [self.seeds.mode] if self.seeds else []
@@ -423,6 +432,10 @@ class Tab(BuiltTab, MethodPanel):
         """What an example with its result sets, and a result from the history."""
         shown = [*self.result.outputs, self.edit_status, self.preview.html]
         return list(dict.fromkeys([*self.restore_outputs, *self.source_outputs, *shown]))
+
+    def at_picture(self, values: dict, path: str) -> dict:
+        """The values of the fields with this picture as the source, as one of several that are swept."""
+        return values | {"image": path}
 
     @property
     def source_outputs(self) -> list:

@@ -38,12 +38,14 @@ MOST_WEIGHTS = 2  # of LoRAs, in the menus of the axes
 
 @dataclass(frozen=True)
 class Axes:
-    """What stands in the sweep panel at first: two knobs and their values as typed; y may be empty."""
+    """What stands in the sweep panel at first: three knobs, their values as typed; y and z may be empty."""
 
     x: str
     x_values: str
     y: str = ""
     y_values: str = ""
+    z: str = ""
+    z_values: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,12 @@ class MethodView:
     def method(self) -> Method:
         """The engine's method of this name."""
         return method.load(self.name)
+
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether a sweep may go over several pictures: not where each would need a mask of its own."""
+        kinds = {one.kind for one in self.method.inputs.values()}
+        return "mask" not in kinds and bool(kinds & {"image", "latent"})
 
     @property
     def has_fit(self) -> bool:

@@ -8,7 +8,7 @@ from demos.shared.checks import guarded, image_problem, validator
 from demos.shared.events import follow
 from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, UNQUEUED, Tile, bar, figures, note, strip, tile
 from demos.shared.runbar import wire_stop
-from demos.shared.sent import altered, as_sent, lenient
+from demos.shared.sent import as_sent, files
 from demos.shared.source import say_image, sizing_radio, source_image
 from demos.shared.tab import STOPPED_PROJECTING, step_words
 from demos.styleclip import faces
@@ -341,16 +341,6 @@ class LatentPicker:
                     yield {self.status: note(STOPPED_PROJECTING)}
                     return
         yield self.beside(step.value)
-
-
-def files(*value, **look) -> gr.File:
-    """A field for files; the handler gets their paths as a list, of none for what is no file."""
-    field = gr.File(*value, **look)
-    model = lenient(field.data_model)
-    # Each copy of the field sets its own; that is not heard.
-    field = altered(field, data_model=property(lambda self: model, lambda self, other: None))
-    vars(field).pop("data_model", None)
-    return field
 
 
 def tiles(found: list[str], first: int) -> str:

@@ -90,6 +90,10 @@ class TechniqueTab(Tab):
             known["face_points"] = face
         return {name: value for name, value in known.items() if name != "face"}
 
+    def at_picture(self, values: dict, path: str) -> dict:
+        """The values of the fields with this picture to project, all of it."""
+        return values | {"image": path, "origin": runs.PICTURE, "face": ""}
+
     @property
     def source_outputs(self) -> list:
         """What "Use as source" sets: those of the picker."""

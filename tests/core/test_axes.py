@@ -6,7 +6,7 @@ from typing import Annotated
 import pytest
 
 from tests.core import fakes
-from textedit_core.axes import Axis, parse_axis, parse_values
+from textedit_core.axes import Axis, parse_axis, parse_values, written
 from textedit_core.knobs import Knob, knobs, method_knobs
 
 
@@ -52,6 +52,13 @@ def test_values(name, text, values):
     found = parse_values(text, SETTINGS[name])
     assert found == values
     assert all(type(value) is SETTINGS[name].type for value in found)
+    assert parse_values(written(found), SETTINGS[name]) == found, "what is written is read as the same"
+
+
+def test_texts_may_stand_on_lines_of_their_own():
+    typed = 'a cat, wet\n\n  a "dog"\n'
+    assert parse_values(typed, SETTINGS["words"]) == ["a cat, wet", 'a "dog"']
+    assert written(["a cat, wet", 'a "dog"', "ox"]) == '"a cat, wet", "a ""dog""", ox'
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,15 @@ def test_images_of_any_shape_keep_their_proportions():
     assert red.any(0).sum() == 64 and red.any(1).sum() == 32
 
 
+def test_sources_and_what_is_told_of_each_cell_are_on_it(monkeypatch):
+    lines, source = [(f"CLIP {number}",) for number in range(6)], Image.new("RGB", (9, 9), (1, 2, 3))
+    texts = drawn_texts(monkeypatch, grid(), "eta", "seed", cell_size=64, lines=lines, sources={"me": source})
+    assert {f"CLIP {number}" for number in range(6)} | {"me"} <= set(texts)
+    picture = contact_sheet(grid(), "eta", "seed", cell_size=32, lines=lines, sources={"me": source})
+    assert blocks(picture, 32)[:2] == blocks(contact_sheet(grid(), "eta", "seed", cell_size=32), 32)
+    assert blocks(picture, 32)[2] == [(1, 2, 3)]
+
+
 def test_no_cell_and_no_such_axis_are_sentences():
     with pytest.raises(ValueError, match="no cell is finished"):
         contact_sheet([], "eta")

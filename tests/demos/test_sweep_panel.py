@@ -5,11 +5,13 @@ import threading
 import zipfile
 
 import pytest
+from gradio_client import handle_file
 from PIL import Image
 
 from tests.demos.conftest import settings_in
 from tests.demos.test_imagic_tab import ask, wait_for
 from textedit_core.methods import imagic
+from textedit_core.record import read_axes
 
 
 def sweep(client, path: str, **axes):
@@ -48,7 +50,55 @@ def test_a_text_can_be_an_axis_and_its_cell_carries_the_whole_of_it(client, pict
     assert "2 cells" in status and "prompt cat" in grid
     listing, _ = unpacked(file_of(archive))
     told = [cell["settings"]["prompt"] for cell in listing["cells"]]
-    assert told[1] == told[0].removesuffix(first) + "cat" and listing["axes"] == {"prompt": [first, "cat"]}
+    whole = ask(picture())["prompt"]
+    assert told == [whole, whole.removesuffix(first) + "cat"] and whole != first
+    assert listing["axes"] == {"prompt": [first, "cat"]}
+
+
+def test_prompts_stand_on_lines_of_their_own_and_the_prompt_may_be_empty(client, picture):
+    prompts = "a man, with a hat\na cat"
+    *_, archive = client.predict(
+        **ask(picture()) | {"prompt": ""}, x="prompt", x_values=prompts, y="", api_name="/imagic_sweep"
+    )
+    listing, _ = unpacked(file_of(archive))
+    assert listing["axes"] == {"prompt": prompts.splitlines()}
+
+
+def test_a_third_axis_makes_a_grid_for_each_of_its_values(client, picture, tmp_path):
+    axes = {"z": "guidance_scale", "z_values": "1, 3"}
+    status, drawn, _, sheet, archive = sweep(client, picture(), **axes, x_values="0, 1").result()
+    assert "8 cells" in status and drawn.count('class="cells"') == 2
+    assert "Guidance λ 1</h4>" in drawn and "Guidance λ 3</h4>" in drawn
+    assert drawn.count("eta 1 · seed 1 · guidance λ 3") >= 1
+    assert len(unpacked(file_of(archive))[0]["cells"]) == 8
+    told = client.predict(handle_file(file_of(sheet)), api_name="/recall")
+    assert "Settings restored" in told[0]
+    assert read_axes(file_of(sheet)) == {"eta": "0, 1", "seed": "0, 1", "guidance_scale": "1, 3"}
+    assert {"0, 1", "1, 3"} <= {one for one in told if isinstance(one, str)}
+
+
+def test_several_pictures_are_swept_each_with_each_prompt(client, picture, counted):
+    files = [handle_file(picture(seed)) for seed in (1, 2)]
+    told = ask(picture()) | {"image": None, "prompt": "a man"}
+    axes = {"x": "prompt", "x_values": "man, cat", "y": "", "pictures": files}
+    status, drawn, _, _, archive = client.predict(**told, **axes, api_name="/imagic_sweep")
+    listing, names = unpacked(file_of(archive))
+    assert "4 cells" in status and drawn.count("data-source=") >= 4
+    assert [cell["coords"]["prompt"] for cell in listing["cells"]] == ["man", "cat"] * 2
+    pictures = [cell["coords"]["image"] for cell in listing["cells"]]
+    assert pictures[0] == pictures[1] != pictures[2] == pictures[3]
+    assert set(listing["images"]) == set(listing["axes"]["image"]) == set(pictures)
+    assert len({listing["images"][name] for name in pictures}) == 2
+    assert sum(name.startswith("image=") for name in names) == 4, "the pictures are in the names of the files"
+
+
+def test_a_picture_that_cannot_be_used_is_named(client, picture, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    files = [handle_file(picture()), handle_file(str(tmp_path / "broken.png"))]
+    with pytest.raises(Exception, match=r"pictures: broken\.png: Source image: "):
+        client.predict(
+            **ask(picture()), pictures=files, x="eta", x_values="1", y="", api_name="/imagic_sweep"
+        )
 
 
 def test_a_wider_sweep_computes_only_its_new_cells(client, picture, counted):
@@ -134,13 +184,13 @@ def test_the_outlook_counts_cells_and_what_the_cache_has(tiny_folder, picture):
     values = {"models": ctx.default, "image": picture(), "sizing": "crop", "prompt": "a red hat"}
     values |= ctx.presets(ctx.default, "imagic")
     ask_ = runs.VIEW.read(ctx, values)
-    axes = sweeping.axes_of(runs.VIEW, "eta", "0-1 [3]", "seed", "0, 1")
-    assert sweeping.outlook(ctx, runs.VIEW, ask_, axes) == sweeping.Outlook(6, 0, 1, None)
+    axes = sweeping.axes_of(runs.VIEW, ("eta", "0-1 [3]"), ("seed", "0, 1"))
+    assert sweeping.outlook(ctx, runs.VIEW, {"": ask_}, axes) == sweeping.Outlook(6, 0, 1, None)
     with gr.Blocks():
         tab = build(ctx, gr.Dropdown([ctx.default], value=ctx.default))
     run = Run.of(ask_.at(eta=0.5), threading.Event(), {"sdedit": False})
     list(tab.finish(run))
-    after = sweeping.outlook(ctx, runs.VIEW, ask_, axes)
+    after = sweeping.outlook(ctx, runs.VIEW, {"": ask_}, axes)
     assert (after.cells, after.known, after.fits) == (6, 1, 0) and after.seconds > 0
     assert after.words.startswith("6 cells, 1 already made, about ")
 

@@ -76,7 +76,7 @@ def test_the_larger_the_picture_the_fewer_at_once(ctx, tmp_path):
 
 def test_a_sweep_keeps_of_a_large_cell_what_the_contact_sheet_needs(ctx, tmp_path):
     ask, axes = asked(ctx, (400, 280), tmp_path), {"guidance_scale": [1.0, 3.0]}
-    *_, state = sweeping.run(ctx, VIEW, ask, "guidance_scale", axes, Event())
+    *_, state = sweeping.run(ctx, VIEW, {"": ask}, "guidance_scale", axes, Event())
     assert [tuple(cell.image.shape) for cell in state.cells] == [(1, 3, 134, 192)] * 2
     whole = [images.native_tensor(Image.open(cell["edit"])) for cell in state.shown]
     assert all(one.shape[-2:] == ask.inputs["image"].shape[-2:] for one in whole)
@@ -88,9 +88,9 @@ def test_a_sweep_keeps_of_a_large_cell_what_the_contact_sheet_needs(ctx, tmp_pat
 def test_more_pixels_than_there_is_room_for_are_refused_with_what_to_lower(ctx, tmp_path):
     ask = asked(ctx, (40, 32), tmp_path)
     large = with_image(ask, torch.empty(1).expand(1, 3, 4000, 5000))
-    sweeping.check_room(large, {"seed": [0, 1, 2, 3, 4]})
+    sweeping.check_room({"": large}, {"seed": [0, 1, 2, 3, 4]})
     with pytest.raises(ValueError, match=r"6 cells of 5000 x 4000 .* at most 5 cells, or a smaller picture"):
-        sweeping.check_room(large, {"seed": [0, 1, 2], "guidance_scale": [1.0, 2.0]})
+        sweeping.check_room({"": large}, {"seed": [0, 1, 2], "guidance_scale": [1.0, 2.0]})
 
 
 def test_the_time_told_of_a_seed_is_measured(ctx, picture, monkeypatch):
@@ -119,16 +119,16 @@ class EverySecond:
 def test_a_refused_cell_is_marked_and_the_others_go_on(tiny_folder, tmp_path):
     ctx = Context(zoo, str(tiny_folder), "cpu", checker=EverySecond())
     ask, axes = asked(ctx, (40, 32), tmp_path), {"guidance_scale": [1.0, 3.0, 5.0]}
-    *_, state = sweeping.run(ctx, VIEW, ask, "guidance_scale", axes, Event())
+    *_, state = sweeping.run(ctx, VIEW, {"": ask}, "guidance_scale", axes, Event())
     assert [bool(cell["edit"]) for cell in state.shown] == [True, False, True] and state.refused == 1
     refused = state.shown[1]
     assert refused["coords"] == {"guidance_scale": 3.0} and refused["scores"] is None
     assert refused["words"] == "The safety checker of this host refuses this picture, so it is not shown."
-    drawn = grid(VIEW, axes, "guidance_scale", "", state.shown)
+    drawn = grid(VIEW, axes, "guidance_scale", state.shown)
     assert re.findall(r'data-cell="(\d)"', drawn) == ["0", "2"] and drawn.count("<img") == 2
     assert drawn.count(refused["words"]) == 1 and "waiting told" in drawn
     assert [x for x, *_ in sweeping.curves(VIEW, axes, "guidance_scale", state.shown)] == [1.0, 5.0]
-    _, archive = sweeping.files(ask, state, "")
+    _, archive = sweeping.files({"": ask}, state)
     written = {Path(cell["edit"]).name for cell in state.shown if cell["edit"]}
     assert {one.name for one in state.folder.glob("guidance*.png")} == written and len(written) == 2
     with zipfile.ZipFile(archive) as pack:
@@ -137,7 +137,7 @@ def test_a_refused_cell_is_marked_and_the_others_go_on(tiny_folder, tmp_path):
     assert [one.get("refused", False) for one in listing["cells"]] == [False, True, False]
     with gr.Blocks():
         panel = paint_tab(ctx, gr.Dropdown(value=ctx.default)).sweep
-    ended = panel.finished(ask, state, "")
+    ended = panel.finished({"": ask}, state)
     assert (
         "3 cells, 1 refused by the safety checker." in ended[panel.status]
         and ended[panel.downloads]["visible"]
@@ -148,8 +148,8 @@ def test_a_refused_cell_is_marked_and_the_others_go_on(tiny_folder, tmp_path):
 def test_a_sweep_of_refused_cells_alone_still_ends_with_its_files(tiny_folder, tmp_path):
     ctx = Context(zoo, str(tiny_folder), "cpu", checker=EverySecond(1))
     ask, axes = asked(ctx, (40, 32), tmp_path), {"seed": [0, 1]}
-    *_, state = sweeping.run(ctx, VIEW, ask, "seed", axes, Event())
-    sheet, archive = sweeping.files(ask, state, "")
+    *_, state = sweeping.run(ctx, VIEW, {"": ask}, "seed", axes, Event())
+    sheet, archive = sweeping.files({"": ask}, state)
     assert state.refused == 2 and Path(sheet).is_file()
     with zipfile.ZipFile(archive) as pack:
         assert set(pack.namelist()) == {"sweep.json", "sheet.png"}
@@ -185,7 +185,7 @@ def test_what_a_knob_on_an_axis_is_set_to_does_not_matter(tiny_folder):
     texts = {"neutral": "a man", "prompt": "a smiling man", "models": ctx.default}
     values |= texts | {"beta": 1.0, "samples": 1}
     assert "No channel is left" in tab.problems(values)["beta"]
-    axes = {"x": "beta", "x_values": "0, 0.01", "y": "", "y_values": ""}
+    axes = {"x": "beta", "x_values": "0, 0.01"} | {"y": "", "y_values": "", "z": "", "z_values": ""}
     assert not any(panel.problems(values | axes).values())
     assert "No channel is left" in panel.problems(values | axes | {"x": "alpha"})["beta"]
     assert "2 cells" in panel.say_outlook(**values, **axes)
@@ -194,8 +194,8 @@ def test_what_a_knob_on_an_axis_is_set_to_does_not_matter(tiny_folder):
 def test_the_outlook_needs_the_part_of_its_own_tab_only(ctx, tmp_path, monkeypatch):
     asked_for = []
     monkeypatch.setattr(Context, "ready", lambda self, name, part="diffusion": asked_for.append(part))
-    panel = SimpleNamespace(view=VIEW, ctx=ctx, tab=None)
-    panel.placed = lambda values, axes: values
-    axes = {"x": "seed", "x_values": "0, 1", "y": "", "y_values": ""}
+    axes = {"x": "seed", "x_values": "0, 1"} | {"y": "", "y_values": "", "z": "", "z_values": ""}
+    panel = SimpleNamespace(view=VIEW, ctx=ctx, tab=None, asking=axes)
+    panel.axes_of = lambda values: SweepPanel.axes_of(panel, values)
     assert "2 cells" in SweepPanel.say_outlook(panel, models=ctx.default, **axes)
     assert asked_for == ["paint_by_example"]

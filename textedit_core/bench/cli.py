@@ -70,13 +70,14 @@ def run(options: Mapping[str, Any], say: Callable[[str], None], note: Callable[[
 
 
 def _bench(options: Mapping[str, Any], out: Path, say: Callable[..., Any], note: Callable[..., Any]) -> None:
-    from textedit_core.bench import choose, page, sets
+    from textedit_core.bench import choose, page
     from textedit_core.bench.run import Share, work
+    from textedit_core.images import files_in
 
     # Mistakes are told before the work, not after it.
     reference = Path(options["reference"]) if options["reference"] else None
     if reference:
-        sets.pictures_in(reference)
+        files_in(reference, "--reference")
     aim = choose.Aim.parse(options["choose"]) if options["choose"] else None
     share = Share.of_environment()
     bench = _planned(options, out, note)

@@ -12,6 +12,7 @@ from textedit_core.bench import sets
 from textedit_core.bench.item import Item
 from textedit_core.bench.measure import MEASURES
 from textedit_core.bench.plan import Bench, Contestant
+from textedit_core.images import files_in
 
 COSTS = {"fit_seconds": "fit, s", "edit_seconds": "edit, s", "fit_rows": "fit, UNet rows",
          "edit_rows": "edit, UNet rows"}  # fmt: skip
@@ -150,7 +151,7 @@ def _with_sets(
     shown = {item.name: record["pictures"] for item, _, record in records if "cells" in record}
     true = "answer" if shown and all("answer" in files for files in shown.values()) else "image"
     if folder:
-        files, words = sets.pictures_in(folder), f"the pictures of {folder.name}"
+        files, words = files_in(folder, "--reference"), f"the pictures of {folder.name}"
     else:
         files = [bench.out / pictures[true] for pictures in shown.values()]
         words = "the true answers" if true == "answer" else "the sources"

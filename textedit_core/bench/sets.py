@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from textedit_core.images import FORMATS, Fit, open_image, square_tensor
+from textedit_core.images import Fit, open_image, square_tensor
 from textedit_core.metrics import (
     Mixture,
     clip_embeddings,
@@ -20,7 +20,6 @@ from textedit_core.metrics import (
 )
 from textedit_core.models.clip import Clip
 
-ENDINGS = {f".{name.lower()}" for name in FORMATS} | {".jpg", ".tif"}
 BATCH = 32
 
 
@@ -59,14 +58,6 @@ def measure_set(
         "frechet": frechet_distance(features, against.features) if enough else None,
         "qs": quality_score(against.mixture, features) if against.mixture else None,
     }
-
-
-def pictures_in(folder: Path) -> list[Path]:
-    """The picture files of a folder, by name. ValueError where there is none."""
-    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in ENDINGS)
-    if not found:
-        raise ValueError(f"--reference: '{folder}' holds no pictures.")
-    return found
 
 
 def features_of(clip: Clip, files: Sequence[Path], resize: Fit) -> Tensor:
