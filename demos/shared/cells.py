@@ -76,10 +76,9 @@ def grid(
     drawn = ""
     for place, tiles in found.items():
         title = ", ".join(f"{names[name]} {shown(v)}" for name, v in zip(others, place, strict=True))
-        head = f"<h4>{html.escape(title)}</h4>" if title else ""
-        labels = names[x], names[y] if y else ""
-        drawn += head + table([shown(v) for v in xs], rows, tiles, *labels, column)
-    return enlargeable(drawn, source_of(cells))
+        one = table([shown(v) for v in xs], rows, tiles, names[x], names[y] if y else "", column)
+        drawn += f"<section><h4>{html.escape(title)}</h4>{one}</section>" if title else one
+    return enlargeable(f'<div class="grids">{drawn}</div>' if others else drawn, source_of(cells))
 
 
 def cell_tile(view: MethodView, cell: dict, index: int, own_source: bool) -> Tile:
