@@ -25,6 +25,7 @@ from demos.shared.recall import Recall
 from demos.shared.reopen import Reopen
 from demos.shared.reuse import Place, wire_reuse
 from demos.shared.visit import Visit
+from demos.shared.visitors import MOST_VISITORS, keep_little
 from demos.styleclip import tab as styleclip
 from demos.text2live import tab as text2live
 from demos.theme import CSS, JS, THEME
@@ -40,6 +41,7 @@ LAUNCH_KWARGS = {
     "run_history": False,
     "footer_links": ["api", "settings"],
     "show_error": True,
+    "state_session_capacity": MOST_VISITORS,
 }
 
 BRAND = """<div class="brand"><h1>TextEdit Studio</h1>
@@ -62,6 +64,7 @@ def create_app(
     gpu: on ZeroGPU the decorator `spaces.GPU`, else None.  gpu_seconds: of GPU time, the most that one
     computation may ask for there.  limits: other fields of `Context`, dtype, folders and allowed.
     """
+    keep_little()
     if gpu:
         device = "cpu"  # of this process; `gpu` has the other
     zoo.describe(models)  # a wrong --models is one sentence at start, not an empty page

@@ -12,7 +12,7 @@ from demos.shared.checks import image_problem, models_problem
 from demos.shared.events import follow
 from demos.shared.examples import ExampleStrip
 from demos.shared.marks import HIDDEN, UNQUEUED
-from demos.shared.mask import MaskBox, canvas
+from demos.shared.mask import MaskBox, canvas, strokes
 from demos.shared.part import PartNote
 from demos.shared.results import ResultPanel
 from demos.shared.source import say_image, source_image
@@ -161,6 +161,20 @@ beside the edit, the source, what of it was masked, and the exemplar as it is se
     def saved(self) -> dict:
         """What shapes mask and exemplar too."""
         return super().saved | self.shapes
+
+    @property
+    def beside(self) -> dict:
+        """The mask and the exemplar."""
+        return {"mask": self.mask.editor, "exemplar": self.exemplar.image}
+
+    def files_beside(self, image: str, values: dict) -> dict[str, str]:
+        """The exemplar as it was uploaded, and what is painted as a file of its own."""
+        mask = strokes(image, values["mask"])
+        found = {"exemplar": values["exemplar"]} if values["exemplar"] else {}
+        if mask is not None:
+            mask.save(path := self.ctx.folder() / "mask.png")
+            found["mask"] = str(path)
+        return found
 
     @property
     def restore_outputs(self) -> list:

@@ -81,6 +81,16 @@ def canvas(source: str | None, mask: str | Image.Image | None = None) -> dict | 
     return {"background": background, "layers": layers, "composite": None}
 
 
+def strokes(source: str, layers: list[str | bytes]) -> Image.Image | None:
+    """What is painted on a source, white on black; None for nothing, and for what is no mask of it."""
+    try:
+        size = opened(source).size
+        found = painting.painted(layers, size, size)
+    except ValueError:
+        return None
+    return found if found.getbbox() else None
+
+
 def empty_canvas(image: str | None) -> dict | None:
     """The editor's value for a new source, nothing painted on it."""
     try:

@@ -6,6 +6,7 @@ A page that gets an update for each widget of every tab is busy for seconds, eve
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import gradio as gr
@@ -14,6 +15,8 @@ from demos.context import Context
 from demos.shared.marks import HIDDEN
 from demos.shared.panel import MethodPanel
 from textedit_core.record import Record
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Reopen:
@@ -51,15 +54,17 @@ class Reopen:
         about: Record | None = None,
         models: str = "",
         source: str | None = None,
+        beside: Mapping[str, str] = NOTHING,
         key: str = "",
         words: str = "",
         whole: bool = True,
     ) -> dict:
         """Updates that set a panel.
 
-        models: those of an example.  source: the path of a picture of this app.  key: of a kept result;
-        without it, that of an example with these settings.  words: HTML for the status.  whole: whether the
-        part of a tab is opened that the panel stands in.
+        models: those of an example.  source: the path of a picture of this app.  beside: those of what lies
+        beside it, by the names of the panel.  key: of a kept result; without it, that of an example with
+        these settings.  words: HTML for the status.  whole: whether the part of a tab is opened that the
+        panel stands in.
         """
         if about is None:
             return panel.first_example(models)
@@ -67,7 +72,8 @@ class Reopen:
         found = {one: value for one, value in found.items() if whole or not isinstance(one, gr.Tabs)}
         if source and Path(source).is_file():
             # What the record says of it counts: where a latent is from, where the face is.
-            found |= {one: value for one, value in panel.with_source(source).items() if one not in found}
+            brought = panel.with_source(source, **beside) if beside else panel.with_source(source)
+            found |= {one: value for one, value in brought.items() if one not in found}
         kept = self.ctx.shelf.get(key)
         if isinstance(kept, dict):
             return found | panel.finished(kept["shown"] | {"kept": key}, words)

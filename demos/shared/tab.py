@@ -431,7 +431,8 @@ class Tab(BuiltTab, MethodPanel):
     def shown_again(self) -> list:
         """What an example with its result sets, and a result from the history."""
         shown = [*self.result.outputs, self.edit_status, self.preview.html]
-        return list(dict.fromkeys([*self.restore_outputs, *self.source_outputs, *shown]))
+        sources = [*self.source_outputs, *self.beside.values()]
+        return list(dict.fromkeys([*self.restore_outputs, *sources, *shown]))
 
     def at_picture(self, values: dict, path: str) -> dict:
         """The values of the fields with this picture as the source, as one of several that are swept."""
@@ -442,9 +443,19 @@ class Tab(BuiltTab, MethodPanel):
         """What "Use as source" sets: the picture, and what lies on it."""
         return [self.fields[name] for name in ("image", "mask") if name in self.fields]
 
-    def with_source(self, path: str) -> dict:
-        """Updates that make this picture the source."""
-        values = self.from_example({"image": path})
+    @property
+    def beside(self) -> dict:
+        """The widgets of what lies beside the source and is found again after a reload, by the names under
+        which `with_source` takes their files; other tabs have none."""
+        return {}
+
+    def files_beside(self, image: str, values: dict) -> dict[str, str]:
+        """The paths of the files that hold the values of `beside`, by name; those that are empty left out."""
+        raise NotImplementedError
+
+    def with_source(self, path: str, **beside: str) -> dict:
+        """Updates that make this picture the source, with the files of what lies beside it."""
+        values = self.from_example({"image": path} | beside)
         return {self.fields[name]: value for name, value in values.items()}
 
     # --- handlers -----------------------------------------------------------------------------------------

@@ -70,18 +70,31 @@ class Visit:
 
     def wire_tab(self, name: str, tab: Tab) -> None:
         """Keep the source of a tab, and write the link of what it shows."""
-        source, shown = source_of(tab), tab.result.shown
-        follow([source.change], self.keeper(name), [source, self.sources], self.sources, **UNQUEUED)
+        shown, pictures = tab.result.shown, {"image": source_of(tab)} | tab.beside
+        # A stroke on a canvas is an input; the first of them is no change.
+        beside = [getattr(one, kind) for one in tab.beside.values() for kind in ("change", "input")]
+        follow(
+            [pictures["image"].change, *beside],
+            self.keeper(name, tab),
+            inputs_kwargs={"stored": self.sources, **pictures},
+            outputs=self.sources,
+            **UNQUEUED,
+        )
         follow([shown.change], self.linker(name, tab), shown, self.link, **UNQUEUED)
 
     # --- what is stored -----------------------------------------------------------------------------------
 
-    def keeper(self, name: str):
-        """The handler that puts the source of a tab on the shelf, and its key into what is stored."""
+    def keeper(self, name: str, tab: Tab):
+        """The handler that puts the source of a tab, and what lies beside it, on the shelf, and their keys
+        into what is stored: under the name of the tab, and under that and the field."""
 
-        def keep(path: str | None, stored: Any, request: gr.Request) -> dict:
-            others = stored if isinstance(stored, dict) else {}
-            return others | {name: self.keep(path, request.session_hash or "")}
+        def keep(request: gr.Request, *, stored: Any, image: str | None, **beside: Any) -> dict:
+            found, session = stored if isinstance(stored, dict) else {}, request.session_hash or ""
+            keys = {name: self.keep(image, session)}
+            paths = tab.files_beside(image, beside) if keys[name] and beside else {}
+            for field in tab.beside:
+                keys[f"{name}/{field}"] = self.keep(paths.get(field), session)
+            return found | keys
 
         return keep
 
@@ -120,7 +133,7 @@ class Visit:
                 updates |= self.from_link(name, tab, asked)
             elif self.is_touched(tab, values.get(name), source) and (about := tab.read_saved(values[name])):
                 about = replace(about, models=models or self.ctx.default)
-                updates |= self.found(name, about, source, listed)
+                updates |= self.found(name, about, sources, listed)
             elif number == 0:
                 updates |= self.reopen.order(name, models=models or self.ctx.default)
         if asked.tab:
@@ -147,17 +160,23 @@ class Visit:
         about = Record(name, models, dict(asked.prompts), tab.usual(models) | dict(asked.knobs))
         return self.reopen.order(name, about, words=note(FROM_LINK))
 
-    def found(self, name: str, about: Record, source: Any, listed: Any) -> dict:
+    def found(self, name: str, about: Record, sources: Mapping[str, Any], listed: Any) -> dict:
         """Updates that have a tab set as it was left: settings, source, the last result made in it."""
-        path = found if isinstance(found := self.ctx.shelf.get(source), str) else None
+        source, path = sources.get(name), self.kept(sources.get(name))
+        beside = {field: self.kept(sources.get(f"{name}/{field}")) for field in self.tabs[name].beside}
         words = note(SOURCE_GONE, "hint") if source and not path else ""
         made = [one.key for one in entries(listed) if self.method_of(one.key) == name]
         more = {
             "source": path,
+            "beside": {field: found for field, found in beside.items() if found},
             "key": made[0] if made else "",
             "words": words,
         }
         return self.reopen.order(name, about, whole=False, **more)
+
+    def kept(self, key: Any) -> str | None:
+        """The path of a picture that is on the shelf under this key."""
+        return found if isinstance(found := self.ctx.shelf.get(key), str) else None
 
     def method_of(self, key: str) -> str:
         """The method of a kept result; "" where it is gone."""

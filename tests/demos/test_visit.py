@@ -1,12 +1,15 @@
 """What is found again after a reload or by a link: settings, source, result; and hostile values of either."""
 
+from io import BytesIO
 from types import SimpleNamespace
 from urllib.parse import parse_qsl
 
 import gradio as gr
+import numpy as np
 import pytest
+from PIL import Image
 
-from demos.shared import link
+from demos.shared import link, painting
 from demos.shared.shelf import is_key
 from demos.shared.visit import FROM_LINK, SOURCE_GONE
 from textedit_core.record import Record
@@ -52,7 +55,7 @@ def test_a_page_that_was_never_touched_opens_as_at_first(page):
 
 def test_settings_and_source_are_found_again(page, picture):
     tab, path = page.visit.tabs["imagic"], picture()
-    sources = page.visit.keeper("imagic")(path, {"other": 1}, NOBODY)
+    sources = page.visit.keeper("imagic", tab)(NOBODY, stored={"other": 1}, image=path)
     key = sources.pop("imagic")
     assert is_key(key) and sources == {"other": 1}
     values = saved(tab, prompt="a sad man", eta=0.3, embedding_steps=7, seed=11)
@@ -60,6 +63,30 @@ def test_settings_and_source_are_found_again(page, picture):
     assert updates[tab.prompt.text] == "a sad man" and updates[tab.controls["eta"]] == 0.3
     assert updates[tab.controls["embedding_steps"]] == 7 and updates[tab.controls["seed"]] == 11
     assert updates[tab.fields["image"]] == path and page.tabs not in updates
+
+
+def test_mask_and_exemplar_are_found_again(page, picture):
+    tab, path, other = page.visit.tabs["paint_by_example"], picture(size=(50, 40)), picture(7)
+    mask = Image.new("L", (50, 40))
+    mask.paste(255, (10, 5, 30, 25))
+    _, layers = painting.on_canvas(Image.open(path), mask)
+    file = BytesIO()
+    layers[0].save(file, "PNG")
+    keep = page.visit.keeper("paint_by_example", tab)
+    sources = keep(NOBODY, stored={}, image=path, mask=[file.getvalue()], exemplar=other)
+    assert len(sources) == 3 and all(map(is_key, sources.values()))
+    stored = {"paint_by_example": saved(tab, guidance_scale=2.0)}
+    updates = followed(page, page.visit.opened(NOBODY, [], {}, stored, sources))
+    assert updates[tab.image] == path and updates[tab.exemplar.image] == other
+    found = updates[tab.mask.editor]["layers"][0]
+    again, painted = (np.asarray(one.getchannel("A")) > 0 for one in (found, layers[0]))
+    assert (again & painted).sum() / (again | painted).sum() > 0.97
+    emptied = keep(NOBODY, stored=sources, image=path, mask=[], exemplar=None)
+    assert emptied["paint_by_example"] and not emptied["paint_by_example/mask"]
+    updates = followed(page, page.visit.opened(NOBODY, [], {}, stored, emptied))
+    assert not updates[tab.mask.editor]["layers"] and tab.exemplar.image not in updates
+    wrong = keep(NOBODY, stored=sources, image=path, mask=[b"no picture"], exemplar="/etc/none")
+    assert not wrong["paint_by_example/mask"] and not wrong["paint_by_example/exemplar"]
 
 
 @pytest.mark.parametrize("stored", [None, "text", 7, [1]])
