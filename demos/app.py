@@ -17,6 +17,7 @@ from demos.imagic import tab as imagic
 from demos.inversion import tab as null_text
 from demos.paint_by_example import tab as paint_by_example
 from demos.shared import safety as safety_runs
+from demos.shared.checks import say_full
 from demos.shared.events import lighten
 from demos.shared.history import History
 from demos.shared.models import Picker
@@ -42,6 +43,7 @@ LAUNCH_KWARGS = {
     "footer_links": ["api", "settings"],
     "show_error": True,
     "state_session_capacity": MOST_VISITORS,
+    "app_kwargs": {"exception_handlers": {OSError: say_full}},
 }
 
 BRAND = """<div class="brand"><h1>TextEdit Studio</h1>

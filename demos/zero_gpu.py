@@ -33,6 +33,11 @@ from textedit_core.steps import Step
 SMALL, HUGE = 2**22, 2**26  # bytes: what is sent with every step, and what is not sent to a worker twice
 # Of GPU time: before a pace is known, at most unless a host says otherwise; on the pace, and to get ready.
 FIRST_SECONDS, MOST_SECONDS, MARGIN, START = 60, 120, 1.5, 10
+ABORTED = "task aborted"  # as the package calls it that a worker is gone
+ENDED = (
+    "The process on the GPU ended before the picture was made, most often because memory or time ran out "
+    "there. Press Edit again, with fewer steps or a smaller picture if it ends again."
+)
 
 
 @dataclass(frozen=True)
@@ -309,7 +314,7 @@ class ZeroGpu:
             if isinstance(last, Mistake) and last.kind == "lost":
                 last = yield from self.steps(self.job(function, arguments, settings, whole=True))
         except gr.Error as error:  # of the package: no GPU was free, the visitor's quota is spent
-            raise ValueError(str(error)) from None
+            raise ValueError(ENDED if ABORTED in str(error) else str(error)) from None
         if isinstance(last, RemoteStep):
             self.ctx.pace.observe(models, kind, units, last.seconds)
         elif isinstance(last, Mistake):

@@ -4,7 +4,9 @@ Starts app.py on tiny random models (or --models) and, as its clients: sends mal
 that takes a file, and hostile texts and values to every other field of every tab, each of which must be
 answered with a sentence that names the field (or an edit, where the value is fine); cancels runs of every tab
 at random moments, each followed by an edit that must equal one made by the library alone; lets several
-clients work at once, each of whom must only ever see pictures of its own; and watches the memory of the app.
+clients work at once, each of whom must only ever see pictures of its own, also where two share a cookie;
+watches the memory of the app; follows strange links, and hands the page's own handlers values that no page
+has stored; at last fills the disk of an app, and kills another one.
 Prints a Markdown table; ends with 1 if anything was not as it must be.
 """
 
@@ -18,10 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-from gradio_client import Client, handle_file
+from gradio_client import handle_file
 
 from studies import hostile, hostile_values
-from studies.trust_crowd import cancels, crowd
+from studies.trust_crowd import cancels, crowd, same_cookie
+from studies.trust_host import full_disk, killed
+from studies.trust_page import links, stored_by_anybody
 from studies.visits import INNER, answer, endpoints, running_app, visitor
 from studies.visits_asks import METHODS, Library, Pictures, picture_of, plain
 
@@ -46,6 +50,10 @@ PLACES = (
     ("imagic_sweep", "image", "source image", {}),
     ("paint_by_example_sweep", "mask", "mask", {}),
     ("imagic_best_of_seeds", "image", "source image", {}),
+    ("text2live_edit", "image", "source image", {}),
+    ("imagic_sweep", "pictures", "pictures", {}),
+    ("tedigan_edit", "image", "own picture", OWN),
+    ("styleflow_edit", "image", "own picture", OWN),
 )
 LEFT_OUT = ("compare_pair",)  # a key that is not on its shelf gives way: there is nothing to refuse
 
@@ -83,6 +91,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--seed", type=int, default=0, help="of the hostile values and the moments of cancels"
     )
+    parser.add_argument("--same", type=int, default=10, help="edits each of two clients of one cookie")
+    parser.add_argument("--links", type=int, default=100, help="links with strange settings")
+    parser.add_argument("--stored", type=int, default=300, help="calls of the page's own handlers")
+    parser.add_argument(
+        "--host",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="a full disk and a killed app, in apps of their own",
+    )
     parser.add_argument("--models", help="a folder of models; tiny random ones unless given")
     options = parser.parse_args(arguments)
     tally = Tally()
@@ -97,11 +114,14 @@ def main(arguments: list[str] | None = None) -> int:
             strange_values(address, work, options.hostile, options.seed, library, tally)
             cancels(address, work, options.cancels, options.seed, library, tally)
             crowd(address, work, options.clients, options.minutes, library, process, tally, options.checked)
-        log = (work / "app.log").read_text(errors="replace")
-    tracebacks = log.count("Traceback (most recent call last)")
-    tally.add("tracebacks in the app's log", str(tracebacks))
-    if tracebacks:
-        tally.fault(log[log.index("Traceback (most recent call last)") :][:3000])
+            same_cookie(address, work, options.same, library, tally)
+            no_tracebacks(work, tally)
+            links(address, work, options.links, options.seed, tally)
+            stored_by_anybody(address, options.stored, options.seed, tally)
+            still_serves(address, work, library, tally, "after strange links and stored values")
+        if options.host:
+            full_disk(folder, work, library, tally)
+            killed(folder, work, library, tally)
     sys.stdout.write(f"\n{len(tally.faults)} faults.\n")
     return 1 if tally.faults else 0
 
@@ -122,7 +142,7 @@ def uploads(address: str, work: Path, count: int, library: Library, tally: Tally
             path = hostile.lying_record(turn // 2 + len(hostile.RECORDS) // 2 * (api == "recall"), work)
         else:
             path = hostile.malformed(number, work)
-        sent = handle_file(str(path))
+        sent = [handle_file(str(path))] if name == "pictures" else handle_file(str(path))
         sent = {"background": None, "layers": [sent], "composite": None} if name == "mask" else sent
         asked = plain(api, mine) | more | {name: sent}
         if name == "file" and api == "compare_add":
@@ -133,7 +153,7 @@ def uploads(address: str, work: Path, count: int, library: Library, tally: Tally
             tally.fault(f"upload {path.name} as {name} of {api}: {kind}: {words[:300]}")
         path.unlink()
     tally.add(f"{count} malformed uploads in {len(PLACES)} fields", told(found))
-    still_serves(client, work, library, tally, "after the uploads")
+    still_serves(address, work, library, tally, "after the uploads")
 
 
 def strangers(address: str, work: Path, tally: Tally) -> None:
@@ -169,12 +189,21 @@ def strange_values(address: str, work: Path, count: int, seed: int, library: Lib
             value = str(wrong.asked[wrong.field])[:60]
             tally.fault(f"{wrong.api}, {wrong.field}={value!r}: {kind}: {words[:300]}")
     tally.add(f"{count} hostile texts and values at {len(known)} endpoints", told(found))
-    still_serves(client, work, library, tally, "after the hostile values")
+    still_serves(address, work, library, tally, "after the hostile values")
 
 
-def still_serves(client: Client, work: Path, library: Library, tally: Tally, when: str) -> None:
+def no_tracebacks(work: Path, tally: Tally) -> None:
+    """Nothing that the app was asked by its API has surprised it."""
+    log = (work / "app.log").read_text(errors="replace")
+    tracebacks = log.count("Traceback (most recent call last)")
+    tally.add("tracebacks in the app's log", str(tracebacks))
+    if tracebacks:
+        tally.fault(log[log.index("Traceback (most recent call last)") :][:3000])
+
+
+def still_serves(address: str, work: Path, library: Library, tally: Tally, when: str) -> None:
     """One plain edit by every method."""
-    mine, right = Pictures(work, 2), 0
+    client, mine, right = visitor(address, work), Pictures(work, 2), 0
     for method in METHODS:
         kind, words, shown = picture_of(client, method, mine, 6)
         if kind == "edit" and (shown == library.edit(method, mine, 6)).all():

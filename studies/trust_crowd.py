@@ -106,6 +106,49 @@ def crowd(
     memory_of(memory, minutes, tally)
 
 
+def same_cookie(address: str, work: Path, edits: int, library: Library, tally) -> None:
+    """Two clients at once with one cookie, then two that call themselves the same visit.
+
+    With one cookie each must see pictures of its own. Two of one visit share its line of messages, so that
+    some get lost; but what comes must be their own.
+    """
+    cookie = {"Cookie": "session=one; access-token=one"}
+    with_cookie = [visitor(address, work, headers=cookie) for _ in range(2)]
+    own, lost = _two_at_once(with_cookie, work, edits, library, tally)
+    tally.add(f"{2 * edits} edits of two clients with one cookie", f"{own} its own to the byte")
+    if lost:
+        tally.fault(f"{lost} edits of two clients with one cookie were not answered")
+    of_one = [visitor(address, work) for _ in range(2)]
+    of_one[1].session_hash = of_one[0].session_hash
+    own, lost = _two_at_once(of_one, work, edits, library, tally)
+    tally.add(f"{2 * edits} edits of two that call themselves one visit", f"{own} its own, {lost} unanswered")
+
+
+def _two_at_once(clients: list, work: Path, edits: int, library: Library, tally) -> tuple[int, int]:
+    """How many edits of two clients were their own, and how many had no picture for an answer."""
+    found, lock = {"own": 0, "lost": 0}, threading.Lock()
+
+    def visit(number: int) -> None:
+        mine = Pictures(work, 500 + number)
+        for turn in range(edits):
+            method, place = METHODS[(3 * number + turn) % len(METHODS)], 50_000 + 1000 * number + turn
+            kind, _, shown = picture_of(clients[number], method, mine, place)
+            with lock:  # the library's models are of one thread at a time
+                if kind != "edit":
+                    found["lost"] += 1
+                elif (shown == library.edit(method, mine, place)).all():
+                    found["own"] += 1
+                else:
+                    tally.fault(f"client {number} of two, {method}: not its own picture")
+
+    threads = [threading.Thread(target=visit, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found["own"], found["lost"]
+
+
 def memory_of(memory: list[float], minutes: float, tally) -> None:
     """What the app held over the minutes, in MB: twelve moments, and whether it went on growing."""
     moments = [memory[round(k * (len(memory) - 1) / 11)] for k in range(12)]

@@ -14,6 +14,7 @@ import urllib.request
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -34,13 +35,14 @@ STARTS, START_SECONDS, ANSWER_SECONDS = 5, 600, 300
 
 
 @contextmanager
-def running_app(folder: Path, work: Path):
+def running_app(folder: Path, work: Path, **environment: str):
     """app.py in a process of its own: its address, and the process to watch; its output goes to app.log.
 
+    environment: variables of that process.
     On a machine that is too busy gradio gives up on its own page while it starts: it is started again then.
     """
     for _ in range(STARTS):
-        process, address = _started(folder, work)
+        process, address = _started(folder, work, environment)
         end = time.monotonic() + START_SECONDS
         while process.poll() is None and time.monotonic() < end:
             if LAUNCHED in (work / "app.log").read_text(errors="replace") and _answers(address):
@@ -57,7 +59,7 @@ def running_app(folder: Path, work: Path):
         process.wait(30)
 
 
-def _started(folder: Path, work: Path) -> tuple[subprocess.Popen, str]:
+def _started(folder: Path, work: Path, environment: dict[str, str]) -> tuple[subprocess.Popen, str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -65,7 +67,9 @@ def _started(folder: Path, work: Path) -> tuple[subprocess.Popen, str]:
     own |= {"GRADIO_TEMP_DIR": str(work / "files"), "TEXTEDIT_HOME": str(work / "home")}
     command = [sys.executable, "app.py", "--models", str(folder), "--port", str(port), "--device", "cpu"]
     with (work / "app.log").open("w") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ | own)
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=log, stderr=log, env=os.environ | own | environment
+        )
     return process, f"http://127.0.0.1:{port}"
 
 
@@ -78,10 +82,11 @@ def _answers(address: str) -> bool:
         return False
 
 
-def visitor(address: str, work: Path) -> Client:
+def visitor(address: str, work: Path, **more: Any) -> Client:
     """A client with a session of its own, patient with a busy machine; what it fetches lies in `work`."""
     patient = {"timeout": ANSWER_SECONDS}
-    return Client(address, verbose=False, httpx_kwargs=patient, download_files=str(work / "fetched"))
+    fetched = str(work / "fetched")
+    return Client(address, verbose=False, httpx_kwargs=patient, download_files=fetched, **more)
 
 
 def endpoints(client: Client) -> list[tuple[str, dict[str, str]]]:

@@ -42,7 +42,7 @@ class Gpu:
         ended = False
         try:
             while True:
-                kind, value = worker.answers.get()
+                kind, value = worker.answer()
                 if kind == "end":
                     ended = True
                     return
@@ -56,8 +56,9 @@ class Gpu:
                     raise
         finally:
             while not ended:  # as the package does, until the process says that it is done
-                ended = worker.answers.get()[0] in ("end", "error")
-            self.idle = worker if self.reuse else worker.end()
+                ended = worker.answer()[0] in ("end", "error")
+            alive = worker.process.is_alive()
+            self.idle = worker if self.reuse and alive else worker.end()
 
     def end(self) -> None:
         """End the processes."""
@@ -73,6 +74,13 @@ class Process:
         self.stop, self.task = FORK.Event(), task
         self.process = FORK.Process(target=self.serve, daemon=True)
         self.process.start()
+
+    def answer(self) -> tuple[str, object]:
+        """Its next answer; of one that was killed the package's error."""
+        while not self.answers._reader.poll(0.05):
+            if not self.process.is_alive() and not self.answers._reader.poll(0.05):
+                return "error", gr.Error("GPU task aborted")
+        return self.answers.get()
 
     def serve(self) -> None:
         """What runs in the process."""

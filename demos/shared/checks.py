@@ -1,5 +1,6 @@
 """Mistakes told beside their field, hints for unknown words, and what a handler says of an error."""
 
+import errno
 import functools
 import operator
 import time
@@ -7,6 +8,8 @@ from collections.abc import Callable
 
 import gradio as gr
 import torch
+from fastapi import Request
+from fastapi.responses import JSONResponse
 from transformers import CLIPTokenizer
 
 from demos.context import Context, log
@@ -23,6 +26,10 @@ MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "
 SIZING = BoundKnob("sizing", str, "crop", Knob(label="How it is made square", choices=SIZINGS))
 ORIGIN = BoundKnob("origin", str, "sample", Knob(label="Start from", choices=("sample", "picture", "file")))
 MODELS = BoundKnob("models", str, "", Knob(label="Models"))
+FULL = (
+    "The disk of this host is full, so nothing can be saved on it now. Inputs and the last result are kept; "
+    "try again later, or tell whoever runs it."
+)
 SORRY = "Something went wrong on the server. Inputs and the last result are kept; its log has the details."
 
 
@@ -105,6 +112,19 @@ def word_hint(ctx: Context, models: str, prompt: str) -> str:
     return note(f"The {name} model does not know {', '.join(hints[:3])}.", "hint") if hints else ""
 
 
+def is_full(error: Exception) -> bool:
+    """Whether an exception says that there is no room on a disk."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+async def say_full(request: Request, error: Exception) -> JSONResponse:
+    """The answer to an upload that no disk has room for; every other error stays what it is."""
+    if not is_full(error):
+        raise error
+    log.warning("the disk is full: %s", error)
+    return JSONResponse({"detail": FULL}, status_code=507)  # Insufficient Storage
+
+
 def is_memory(error: Exception) -> bool:
     """Whether an exception says that memory ran out."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
@@ -122,6 +142,9 @@ def sentence(error: Exception, memory_hint: str = "") -> str:
             torch.cuda.empty_cache()
         log.warning("out of memory: caches dropped")
         return f"Memory ran out, so the caches were dropped. {memory_hint}".strip()
+    if is_full(error):
+        log.warning("the disk is full: %s", error)
+        return FULL
     log.exception("unexpected error in a handler", exc_info=error)
     return SORRY
 

@@ -1,5 +1,7 @@
 """ZeroGPU: every method in a worker process that shares nothing, by a stand-in for the package `spaces`."""
 
+import os
+import signal
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -176,6 +178,17 @@ def test_mistakes_and_accidents_are_the_sentences_they_are_here(ctx, gpu, caplog
 def broken(model):
     yield Step(1, 2)
     raise TypeError("nobody expected this")
+
+
+def killed():
+    yield Step(1, 2)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_is_killed_is_told_and_the_next_run_gets_another(ctx, gpu):
+    with pytest.raises(ValueError, match=r"process on the GPU ended .* Press Edit again"):
+        last(device.on_device(killed, (), {}))
+    assert last(run(asked(ctx, "sdedit"), Cache())).image.shape[1] == 3 and len(gpu.workers) == 2
 
 
 def too_large():
