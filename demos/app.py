@@ -24,7 +24,8 @@ from demos.shared.models import Picker
 from demos.shared.panel import BuiltTab
 from demos.shared.recall import Recall
 from demos.shared.reopen import Reopen
-from demos.shared.reuse import Place, wire_reuse
+from demos.shared.reuse import Place, wire_one_source, wire_reuse
+from demos.shared.sent import as_sent
 from demos.shared.visit import Visit
 from demos.shared.visitors import MOST_VISITORS, keep_little
 from demos.styleclip import tab as styleclip
@@ -87,6 +88,7 @@ def create_app(
                 recall = Recall(ctx)
             with gr.Column(scale=1, min_width=120, elem_classes="past"):
                 history = History(ctx, recall.known_models)
+                one_source = as_sent(gr.Checkbox(label="One source for all tabs", elem_id="one-source"))
         built_tabs: list[BuiltTab] = []
         with gr.Tabs() as tabs:
             for tab in TABS:
@@ -102,6 +104,7 @@ def create_app(
         recall.wire(tabs, picker.name, panels)
         named = {tab.METHOD: Place(tab.NAME, built) for tab, built in zip(TABS, built_tabs, strict=True)}
         wire_reuse(tabs, named, panels)
+        wire_one_source(one_source, named)
         wire_visit(demo, history, (tabs, picker.name), named, recall.status)
         lighten(demo)
     ctx.warm()

@@ -123,7 +123,7 @@ def present_all(results: list[Result], edited: prompt_to_prompt.Edited, folder: 
 
 def presented(result: Result, edited: prompt_to_prompt.Edited, row: int, folder: Path) -> dict:
     """The result of one row of a batch, with attention and mask. Refused where that is so."""
-    shown = present(VIEW, result, folder, f"edit-{row + 1}")
+    shown = present(VIEW, result, folder, f"number {row + 1}" if len(edited.edit_types) > 1 else "")
     shown["words"] = f"{edited.edit_types[row].capitalize()}, {shown['words']}"
     seen = {
         "source_prompt": (result.source, edited.maps[0]),

@@ -99,10 +99,14 @@ def scores(
         )
     parts.append(polyline(list(zip(xs, first, strict=True)), x_range, left_range, box, "line first dots"))
     parts.append(polyline(list(zip(xs, second, strict=True)), x_range, right_range, box, "line second dots"))
-    for value, y in ((left_range[1], top + 8), (left_range[0], top + tall)):
-        parts.append(text(left - 10, y, f"{value:.2f}", "end", "number first"))
-    for value, y in ((right_range[1], top + 8), (right_range[0], top + tall)):
-        parts.append(text(left + room + 10, y, f"{value:.2f}", "start", "number second"))
+    # At the ends of each scale what was measured; the scale itself goes on a little, where no score may be.
+    for values, scale, x, anchor, kind in (
+        (first, left_range, left - 10, "end", "first"),
+        (second, right_range, left + room + 10, "start", "second"),
+    ):
+        for value in dict.fromkeys((max(values), min(values))):
+            y = top + 4 + tall * (1 - (value - scale[0]) / (scale[1] - scale[0]))
+            parts.append(text(x, y, f"{value:.2f}", anchor, f"number {kind}"))
     for value in dict.fromkeys(xs):
         at = left + room * (value - x_range[0]) / ((x_range[1] - x_range[0]) or 1)
         parts.append(text(at, top + tall + 18, f"{value:g}", "middle", "number"))

@@ -15,7 +15,7 @@ from torch import Tensor
 from demos.context import Context, duration
 from demos.shared import safety
 from demos.shared.fit import pace_of
-from demos.shared.present import present
+from demos.shared.present import file_name, present
 from demos.shared.view import MethodView
 from textedit_core import cache, images, sweep
 from textedit_core.axes import written
@@ -242,7 +242,8 @@ def files(
     lines: what stands under each cell of the sheet. The sheet carries the settings and the axes, for Recall.
     """
     folder, cells, y, (first, *_) = state.folder, state.cells, state.y, asked.values()
-    sheet, archive = folder / "contact-sheet.png", folder / "sweep.zip"
+    named = file_name(first.record, "sweep of " + " ".join(state.axes))
+    sheet, archive = folder / f"{named}.png", folder / f"{named}.zip"
     x_axis = sweep.Axis(state.x, tuple(state.axes[state.x]))
     y_axis = sweep.Axis(y, tuple(state.axes[y])) if y else None
     missing = f" ({state.refused} refused by the safety checker)" if state.refused else ""
@@ -252,7 +253,10 @@ def files(
     axes = {name: written(values) for name, values in state.axes.items() if name != sweep.PICTURE}
     save_png(drawn, sheet, first.record, axes)
     rows = [
-        row | (shown["scores"] or {}) | ({} if shown["edit"] else {"file": "", "refused": True})
+        row
+        | {"file": Path(shown["edit"]).name if shown["edit"] else ""}
+        | (shown["scores"] or {})
+        | ({} if shown["edit"] else {"refused": True})
         for row, shown in zip(sweep.summary(cells), state.shown, strict=True)
     ]
     listing = {

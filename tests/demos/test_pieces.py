@@ -1,7 +1,10 @@
 """The pieces of the page that need no server: charts, grids, examples, hints, pace, stops, flags."""
 
+import asyncio
+import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -10,6 +13,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from demos.shared import checks
+from textedit_core.record import Record
 
 ROOT = Path(__file__).parents[2]
 
@@ -127,6 +133,9 @@ def test_charts_place_the_extremes_and_the_suggested_value():
         and "left and right against Eta" in drawn
         and 'class="rule"' in drawn
     )
+    assert re.findall(r'number (?:first|second)">([^<]+)<', drawn) == ["26.00", "20.00", "0.90", "0.50"]
+    level = charts.scores("Eta", [(0, 1.0, 1.0), (1, 1.0, 1.0)], ("left", "right"))
+    assert level.count(">1.00<") == 2, "similarity is never above 1"
     assert charts.running_mean([4, 2, 6], 1.0) == [4, 3, 4]
 
 
@@ -195,3 +204,29 @@ def test_a_program_may_leave_out_what_is_empty_on_a_fresh_page():
     assert all(one["parameter_has_default"] for one in about["parameters"])
     assert about["description"] == "Says what it was given."
     assert list(run(None, weight=1, image=None)) == ["{'image': None}"]
+
+
+@pytest.mark.parametrize(
+    ("method", "prompts", "knobs", "more", "name"),
+    [
+        ("imagic", {"prompt": "a man, with a hat"}, {"seed": 3}, "", "imagic, a man with a hat, seed 3"),
+        ("imagic", {"prompt": "a man"}, {"seed": 3}, "eta=0.5", "imagic, a man, eta=0.5"),
+        ("tedigan", {"prompt": "x/../y: é*?"}, {"latent_seed": 0}, "", "tedigan, x y, seed 0"),
+        ("sdedit", {"prompt": "λ"}, {}, "", "sdedit"),
+        ("paint_by_example", {}, {"seed": 1}, "", "paint_by_example, seed 1"),
+    ],
+)
+def test_a_file_is_called_by_method_prompt_and_seed(method, prompts, knobs, more, name):
+    from demos.shared.present import file_name
+
+    assert file_name(Record(method, "toon", prompts, knobs), more) == name
+    assert len(file_name(Record(method, "toon", {"prompt": "long " * 100}, knobs), more)) < 100
+
+
+def test_a_full_disk_is_a_sentence_and_other_errors_of_an_upload_stay(caplog):
+    full, other = OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EACCES, "no")
+    assert checks.sentence(full) == checks.FULL and checks.sentence(other) == checks.SORRY
+    answer = asyncio.run(checks.say_full(None, full))
+    assert answer.status_code == 507 and json.loads(answer.body) == {"detail": checks.FULL}
+    with pytest.raises(OSError, match="no"):
+        asyncio.run(checks.say_full(None, other))

@@ -89,7 +89,8 @@ def test_several_pictures_are_swept_each_with_each_prompt(client, picture, count
     assert pictures[0] == pictures[1] != pictures[2] == pictures[3]
     assert set(listing["images"]) == set(listing["axes"]["image"]) == set(pictures)
     assert len({listing["images"][name] for name in pictures}) == 2
-    assert sum(name.startswith("image=") for name in names) == 4, "the pictures are in the names of the files"
+    assert sum(name.startswith("imagic, a man, image=picture") for name in names) == 2, "prompt and picture"
+    assert {cell["file"] for cell in listing["cells"]} < set(names)
 
 
 def test_a_picture_that_cannot_be_used_is_named(client, picture, tmp_path):
