@@ -24,7 +24,7 @@ from demos.shared.models import Picker
 from demos.shared.panel import BuiltTab
 from demos.shared.recall import Recall
 from demos.shared.reopen import Reopen
-from demos.shared.reuse import Place, wire_one_source, wire_reuse
+from demos.shared.reuse import Place, wire_reuse
 from demos.shared.sent import as_sent
 from demos.shared.visit import Visit
 from demos.shared.visitors import MOST_VISITORS, keep_little
@@ -79,16 +79,7 @@ def create_app(
     with gr.Blocks(
         title="TextEdit Studio", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
     ) as demo:
-        with gr.Row(elem_classes="masthead"):
-            with gr.Column(scale=3, min_width=260):
-                gr.HTML(BRAND)
-            with gr.Column(scale=5, min_width=300, elem_classes="picker"):
-                picker = Picker(ctx)
-            with gr.Column(scale=2, min_width=200, elem_classes="recall"):
-                recall = Recall(ctx)
-            with gr.Column(scale=1, min_width=120, elem_classes="past"):
-                history = History(ctx, recall.known_models)
-                one_source = as_sent(gr.Checkbox(label="One source for all tabs", elem_id="one-source"))
+        picker, recall, history, one_source = draw_header(ctx)
         built_tabs: list[BuiltTab] = []
         with gr.Tabs() as tabs:
             for tab in TABS:
@@ -103,12 +94,28 @@ def create_app(
             built.connect(panels)
         recall.wire(tabs, picker.name, panels)
         named = {tab.METHOD: Place(tab.NAME, built) for tab, built in zip(TABS, built_tabs, strict=True)}
-        wire_reuse(tabs, named, panels)
-        wire_one_source(one_source, named)
+        wire_reuse(tabs, named, panels, one_source)
         wire_visit(demo, history, (tabs, picker.name), named, recall.status)
         lighten(demo)
     ctx.warm()
     return demo.queue(max_size=20)
+
+
+def draw_header(ctx: Context) -> tuple[Picker, Recall, History, gr.Checkbox]:
+    """The row above the tabs: the name, the models, Recall, the history, and whether all have one source."""
+    with gr.Row(elem_classes="masthead"):
+        with gr.Column(scale=3, min_width=260):
+            gr.HTML(BRAND)
+        with gr.Column(scale=5, min_width=300, elem_classes="picker"):
+            picker = Picker(ctx)
+        with gr.Column(scale=2, min_width=200, elem_classes="recall"):
+            recall = Recall(ctx)
+        with gr.Column(scale=1, min_width=120, elem_classes="past"):
+            history = History(ctx, recall.known_models)
+            one_source = as_sent(
+                gr.Checkbox(label="One source for all tabs", container=False, elem_id="one-source")
+            )
+    return picker, recall, history, one_source
 
 
 def wire_visit(

@@ -22,8 +22,14 @@ class Place:
     built: BuiltTab
 
 
-def wire_reuse(tabs: gr.Tabs, places: Mapping[str, Place], panels: Mapping[str, MethodPanel]) -> None:
-    """Wire the button of every result; `places` by the id of their gr.Tab, `panels` by their method."""
+def wire_reuse(
+    tabs: gr.Tabs, places: Mapping[str, Place], panels: Mapping[str, MethodPanel], one_source: gr.Checkbox
+) -> None:
+    """Wire the button of every result, and the box of one source for all tabs.
+
+    places: by the id of their gr.Tab.  panels: by their method.
+    """
+    wire_one_source(one_source, places)
     outputs = [tabs, *dict.fromkeys(one for place in places.values() for one in place.built.source_outputs)]
     for panel in panels.values():
         if panel.result is None:
