@@ -51,7 +51,7 @@ def flags(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--safety", action="store_true", help="refuse what sd's safety checker finds unsafe; fetches 1.2 GB")
     about = "GPU time that one run may ask for on ZeroGPU (default 120)"
     add("--gpu-seconds", type=int, default=120, metavar="N", help=about)
-    about = "memory for results that may be asked for again (default: a 96th of the machine's, 128 to 1024)"
+    about = "memory for results that may be asked for again (default: a 192nd part of all, 128 to 1024)"
     add("--cache-memory", type=int, metavar="MB", help=about)
     about = "disk for those not used for a while (default: half of what is free, up to 8192; 0: none)"
     add("--cache-disk", type=int, metavar="MB", help=about)

@@ -16,7 +16,7 @@ from textedit_core.cache import Cache
 from textedit_core.models.diffusion.memory import device_bytes
 
 MIB = 2**20
-SHARE, LEAST, MOST = 1 / 96, 128 * MIB, 1024 * MIB  # of the machine's memory; between these
+SHARE, LEAST, MOST = 1 / 192, 128 * MIB, 1024 * MIB  # of the machine's memory; between these
 DISK_SHARE, DISK_MOST = 1 / 2, 8 * 2**30  # of what is free on the disk of temporary files
 PREFIX = "textedit-cache-"
 
@@ -25,7 +25,7 @@ def cache_of_host(memory_mb: int | None = None, disk_mb: int | None = None) -> C
     """A cache for an app: what is not used for a while goes to a folder, which ends with the process.
 
     memory_mb, disk_mb: the most that it takes of either, in MiB; of the disk 0 for nothing. Unless given, a
-    96th of the machine's memory, but between 128 and 1024 MiB; and half of the free disk, up to 8 GiB.
+    192nd part of the machine's memory, but between 128 and 1024 MiB; and half of the free disk, up to 8 GiB.
     """
     memory = memory_mb * MIB if memory_mb is not None else usual_memory(device_bytes(torch.device("cpu"))[1])
     if disk_mb == 0:

@@ -43,9 +43,9 @@ def page(tiny_folder):
             found.visit = self
             super().wire(*args)
 
-    def wire_reuse(tabs, places, panels):
+    def wire_reuse(tabs, places, panels, one_source):
         vars(found).update(tabs=tabs, places=places, panels=panels)
-        app_wires(tabs, places, panels)
+        app_wires(tabs, places, panels, one_source)
 
     app_wires = app.wire_reuse
     with pytest.MonkeyPatch.context() as patch:

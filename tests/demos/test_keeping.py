@@ -14,7 +14,7 @@ GIB = 2**30
 
 def test_the_usual_memory_is_a_share_within_bounds():
     found = [keeping.usual_memory(total) // keeping.MIB for total in (2 * GIB, 24 * GIB, 48 * GIB, 512 * GIB)]
-    assert found == [128, 256, 512, 1024]
+    assert found == [128, 128, 256, 1024]
 
 
 def test_a_host_sets_both_amounts(tmp_path, monkeypatch):
