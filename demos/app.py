@@ -22,6 +22,7 @@ from demos.shared.events import lighten
 from demos.shared.history import History
 from demos.shared.models import Picker
 from demos.shared.panel import BuiltTab
+from demos.shared.programs import answer_programs
 from demos.shared.recall import Recall
 from demos.shared.reopen import Reopen
 from demos.shared.reuse import Place, wire_reuse
@@ -97,6 +98,7 @@ def create_app(
         wire_reuse(tabs, named, panels, one_source)
         wire_visit(demo, history, (tabs, picker.name), named, recall.status)
         lighten(demo)
+        answer_programs(demo)
     ctx.warm()
     return demo.queue(max_size=20)
 
