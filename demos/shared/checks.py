@@ -109,7 +109,7 @@ def word_hint(ctx: Context, models: str, prompt: str) -> str:
         return ""
     hints = [f"'{word}'" + (f" (close: {', '.join(near)})" if near else "") for word, near in strange.items()]
     name = "toon" if models == "toon" else "chosen"
-    return note(f"The {name} model does not know {', '.join(hints[:3])}.", "hint") if hints else ""
+    return note(f"The {name} model does not know {', '.join(hints)}.", "hint") if hints else ""
 
 
 def is_full(error: Exception) -> bool:

@@ -371,16 +371,24 @@ class SweepPanel:
             cells = []
             for step, cells in sweeping.best(self.ctx, self.view, asked, fitted, int(seeds), stop):  # noqa: B007
                 yield {self.status: bar(step.done, step.total, f"Trying {int(seeds)} seeds")}
-            words = "Stopped before the first seeds were done."
-            if cells:
-                words = f"{len(cells)} seeds, best first. Click one to look closer."
-                words = f"Stopped; what came is kept: {words}" if step.done < step.total else words
-            yield {
-                self.status: note(words, "done"),
-                self.grid: ranking(self.view, cells),
-                self.chart: "",
-                self.cells: cells,
-                self.ended: time.monotonic_ns(),
-                self.downloads: gr.update(visible=False),
-                self.picked.body: gr.update(visible=False),
+            yield self.ranked(asked, cells, stopped=step.done < step.total) | {
+                self.ended: time.monotonic_ns()
             }
+
+    def ranked(self, asked: Request, cells: list[dict], stopped: bool) -> dict:
+        """The last update of a search for the best seed, stopped or complete."""
+        words = "Stopped before the first seeds were done."
+        downloads = {self.downloads: gr.update(visible=bool(cells))}
+        if cells:
+            words = f"{len(cells)} seeds, best first. Click one to look closer."
+            words = f"Stopped; what came is kept: {words}" if stopped else words
+            lines = [score_lines(self.view, one) for one in cells]
+            sheet, archive = sweeping.files_of_ranking(self.ctx, asked, cells, lines)
+            downloads |= {self.sheet: sheet, self.archive: archive}
+        return downloads | {
+            self.status: note(words, "done"),
+            self.grid: ranking(self.view, cells),
+            self.chart: "",
+            self.cells: cells,
+            self.picked.body: gr.update(visible=False),
+        }

@@ -294,7 +294,8 @@ def best(
             alone = located(asked.at(seed=one.seed))
             done = last(finish(alone, fitted, one.image, costs=costs))
             made = result_of(alone, done.image, source, seconds, done.unfinished)
-            shown[one.seed] = placed(view, made, {"seed": one.seed}, folder, f"seed={one.seed}")
+            cell = placed(view, made, {"seed": one.seed}, folder, f"seed={one.seed}")
+            shown[one.seed] = cell | {"seconds": seconds}
         if new:
             spent = costs.seconds(EDITING)
         yield step, sorted((shown[one.seed] for one in ranked), key=lambda cell: not cell["edit"])
@@ -302,3 +303,18 @@ def best(
             return
     edit_steps = seeds * view.edit_steps(asked.settings)
     ctx.pace.observe(asked.models.name, f"{view.name} edit", edit_steps, spent)
+
+
+def files_of_ranking(
+    ctx: Context, asked: Request, cells: list[dict], lines: Sequence[Sequence[str]]
+) -> tuple[str, str]:
+    """The contact sheet and the ZIP of ranked seeds, best first; see `files`."""
+    state = Sweeping("seed", {"seed": [cell["coords"]["seed"] for cell in cells]}, len(cells), ctx.folder())
+    for cell in cells:
+        image = small(images.native_tensor(images.open_image(cell["edit"]))) if cell["edit"] else None
+        settings = json.loads(cell["record"])["knobs"]
+        state.cells.append(sweep.Cell(cell["coords"], settings, image, cell["seconds"]))
+    state.shown = cells
+    if source := next((cell["pictures"]["source"] for cell in cells if cell["edit"]), None):
+        state.sources[""] = images.to_pil(small(images.native_tensor(images.open_image(source))))[0]
+    return files({"": asked}, state, lines)

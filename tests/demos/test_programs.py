@@ -48,12 +48,13 @@ def test_only_the_page_calls_itself_so(sender, name, program):
 def test_a_stream_tells_all_that_it_has_told(sender):
     with gr.Blocks():
         words, button, row, held, knob = gr.HTML(), gr.DownloadButton(), gr.Row(), gr.State(1), gr.Slider()
+        done = gr.HTML("done")
     outputs = [words, button, row, held, knob]
 
     def handler():
         yield {words: "so far"}
         yield {button: gr.update(value="a.png", visible=True), row: gr.update(visible=False)}
-        yield [gr.HTML("done"), gr.skip(), gr.skip(), 5, 0.5]
+        yield [done, gr.skip(), gr.skip(), 5, 0.5]
 
     plain = [list(handler()), list(with_values(handler, outputs)())]
     assert str(plain[0]) == str(plain[1]), "the page gets what it got"

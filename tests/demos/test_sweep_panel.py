@@ -164,7 +164,12 @@ def test_axes_that_cannot_be_swept_are_answered_beside_the_field(client, picture
 
 
 def test_the_best_of_several_seeds_come_ranked(client, picture):
-    status, grid, *_ = client.predict(**ask(picture(), seed=5), seeds=4, api_name="/imagic_best_of_seeds")
+    answer = client.predict(**ask(picture(), seed=5), seeds=4, api_name="/imagic_best_of_seeds")
+    status, grid, _, sheet, archive = answer
+    listing, names = unpacked(archive)
+    ranked = [cell["coords"]["seed"] for cell in listing["cells"]]
+    assert sorted(ranked) == [5, 6, 7, 8] and f"best seed {ranked[0]}" in grid
+    assert {cell["file"] for cell in listing["cells"]} < set(names) and settings_in(sheet)["knobs"]["seed"]
     assert "4 seeds, best first" in status
     assert all(f"seed {seed}" in grid for seed in (5, 6, 7, 8)) and grid.index("best seed") < grid.index(
         "2. seed"
