@@ -195,7 +195,10 @@ def test_the_functions_that_the_architecture_page_walks_through_are_there():
 
 @pytest.mark.parametrize("page", ["README.md", "docs/command-line.md", "docs/bench.md", "docs/studies.md"])
 def test_the_commands_of_a_page_have_flags_that_are_there(page, monkeypatch):
-    monkeypatch.setattr(like, "flags", lambda path, name: ["--prompt", "what the picture was made of"])
+    def flags_of(path: str, name: str, sweeps: bool) -> list[str]:
+        return ["--prompt", "what it was made of", *(["--x", "eta=0"] if "sheet" in path else [])]
+
+    monkeypatch.setattr(like, "flags", flags_of)
     text = (ROOT / page).read_text(encoding="utf-8")
     blocks = "\n".join(re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
     lines = [*blocks.splitlines(), *re.findall(r"`(textedit (?:edit|sweep|bench) [^`]*)`", text)]
