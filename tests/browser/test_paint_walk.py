@@ -74,6 +74,13 @@ def test_a_stroke_is_previewed_and_repainted(visit, picture, tmp_path):
     assert edited.size == (200, 200)
     assert edited.getpixel((5, 5)) == source.getpixel((5, 5)), "far from the stroke it is the source"
     assert edited.getpixel((100, 100)) != source.getpixel((100, 100))
+    told = page.locator("#paint_by_example-mask-hint").text_content()
+    page.wait_for_timeout(1500)  # a person pauses; then the page stores what it holds
+    page.reload()
+    expect(page.locator("#paint_by_example-example img").first).to_be_visible()
+    page.locator("#paint_by_example-views").get_by_role("tab", name="Mask").click()
+    expect(page.locator("#paint_by_example-mask-hint")).to_have_text(told)  # the same share is repainted
+    expect(page.locator("#paint_by_example-repainted img")).to_be_visible()
 
 
 @pytest.mark.parametrize("theme", ["dark"])
