@@ -11,7 +11,8 @@ from demos.shared.panel import MethodPanel
 from demos.shared.pictures import before_after
 from demos.shared.results import pin_captions
 from demos.shared.sent import as_sent
-from textedit_core import images, record
+from textedit_core import images, method, record
+from textedit_core.knobs import quoted
 
 SOURCE = "source"
 MOST_ADDED = 12
@@ -131,6 +132,8 @@ class Pair:
         """Offer a PNG that the studio saved as A and B, and show it as B."""
         try:
             about = record.read_png(file)
+            if about.method not in method.names():
+                raise ValueError(f"PNG: this studio has no method {quoted(about.method)}, which made it.")
             images.open_image(file, "PNG")
         except ValueError as error:
             words = str(error).replace("Recall:", "PNG:", 1)

@@ -33,7 +33,7 @@ class AddBox:
         self.button.click(self.use, inputs, [models, self.words], api_name="add_to_models", **QUIET)
         follow([models.change], self.look, models, [self.files, self.words], **UNQUEUED)
 
-    def use(self, models: str, files: str = ""):
+    def use(self, models: str, files: str | None = None):
         """Put `files`, one a line, behind the name of the models. Returns that name, or a sentence."""
         try:
             plain, _ = additions.split(self.ctx.named(models))

@@ -14,6 +14,7 @@ from tests.demos.conftest import settings_in
 from tests.demos.test_imagic_tab import named, pixels, wait_for
 from textedit_core import cache
 from textedit_core.methods import prompt_to_prompt
+from textedit_core.record import Record, save_png
 from textedit_core.request import run
 from textedit_core.steps import last
 
@@ -323,3 +324,11 @@ def test_recall_of_an_sdedit_picture_opens_this_tab(client, asked):
     out = client.predict(handle_file(saved), api_name="/recall")
     assert "Settings restored" in out[0]
     assert 0.35 in [one.get("value") if isinstance(one, dict) else one for one in out]
+
+
+def test_a_png_of_a_method_that_there_is_not_is_refused(client, picture, tmp_path):
+    path = tmp_path / "other.png"
+    save_png(Image.open(picture()), path, Record("x" * 500, "toon"))
+    answer = client.predict(handle_file(str(path)), None, None, api_name="/compare_add")
+    said = named(client, "/compare_add", answer)["About the PNG"]
+    assert "PNG: this studio has no method" in said and len(said) < 300
