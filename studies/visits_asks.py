@@ -34,6 +34,9 @@ SWEPT = {
     "styleclip_optimizer": {"x": "position", "x_values": "0, 1"},
     "styleclip_mapper": {"x": "strength", "x_values": "0, 0.1"},
     "latent_directions": {"x": "strength", "x_values": "0, 2"},
+    "tedigan": {"x": "position", "x_values": "0, 1"},
+    "styleflow": {"x": "strength", "x_values": "0, 1"},
+    "text2live": {"x": "strength", "x_values": "0, 1"},
 }
 
 
