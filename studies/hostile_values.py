@@ -95,8 +95,19 @@ KINDS = {
     "File": FILES,
     "Textbox": BLANK + TEXTS,
 }
+# Fields that count with others alone, which a plain ask leaves as they are.
+UNUSED = ("face", "channel")
 PROMPTS = ("prompt", "source_prompt", "target", "neutral", "train_prompt")  # where any short text is fine
-OPTIONAL = ("word_weights", "word_steps", "blend_words", "subtract_words", "layers", "templates", "accepted")
+OPTIONAL = (
+    "word_weights",
+    "word_steps",
+    "blend_words",
+    "subtract_words",
+    "layers",
+    "templates",
+    "accepted",
+    "files",
+)
 
 
 @dataclass(frozen=True)
@@ -138,7 +149,8 @@ def axis(api: str, fields: dict[str, str], rng: np.random.Generator) -> Wrong:
     """A sweep over values that are none, or over 10,000 cells."""
     field = ("x_values", "y_values", "z_values")[int(rng.integers(3))]
     numeric = [name for name, kind in fields.items() if kind == "Slider" and name not in ("steps", "seeds")]
-    free = [name for name in numeric if not name.startswith(("projection", "latent", "exemplar", "mask"))]
+    apart = ("projection", "latent", "exemplar", "mask", "keep_details")
+    free = [name for name in numeric if not name.startswith(apart)]
     knob = free[int(rng.integers(len(free)))]
     known = ("steps", "alpha", "eta", "strength", "beta", "coarse")
     other = next(name for name in known if name in fields and name != knob)
@@ -150,7 +162,8 @@ def axis(api: str, fields: dict[str, str], rng: np.random.Generator) -> Wrong:
     asked = {"x": knob, "y": ""}
     if field != "x_values":
         asked = {"x": other, "x_values": "1", "y": "", field[0]: knob}
-    return Wrong(api, field, asked | {field: value}, ("sentence",), (field,))
+    fine = ("sentence", "edit") if value.startswith("1, 1") else ("sentence",)  # one value, many times
+    return Wrong(api, field, asked | {field: value}, fine, (field,))
 
 
 def beside(api: str, field: str) -> dict:
@@ -175,6 +188,8 @@ def answers(api: str, field: str, value: object) -> tuple[str, ...]:
     if field == "models":
         return both if value is None else sentence
     if field in ("pictures", "latent_file"):  # what is no list of files is read as none
+        return both
+    if field in UNUSED or (field == "region_text" and value in BLANK):
         return both
     return sentence
 

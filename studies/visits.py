@@ -110,7 +110,7 @@ def answer(client: Client, api: str, asked: dict, *names: str) -> tuple[str, str
     except Exception as error:
         words = _words(error)
         return _kind(words, names), words or "(nothing)", ()
-    if found := PROBLEM.search(out[0] if isinstance(out[0], str) else ""):
+    if found := PROBLEM.search("\n".join(one for one in out if isinstance(one, str))):
         words = html.unescape(found[1])
         return _kind(words, names), words, ()
     return "edit", "", out

@@ -90,7 +90,15 @@ def plain(api: str, mine: Pictures) -> dict:
         "compare": {"image": mine.image, **TEXTS, "mask": mine.mask, "exemplar": mine.exemplar}
         | {"methods": ["sdedit"], "sdedit_steps": 2},
     }
-    asks |= {f"{name}_prepare": asks[f"{name}_edit"] for name in METHODS[:2] + METHODS[4:7:2]}
+    prepared = (
+        "imagic",
+        "prompt_to_prompt",
+        "styleclip_optimizer",
+        "latent_directions",
+        "tedigan",
+        "text2live",
+    )
+    asks |= {f"{name}_prepare": asks[f"{name}_edit"] for name in prepared}
     return asks.get(api, {})
 
 

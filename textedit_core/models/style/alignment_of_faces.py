@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageFilter
 from torch import Tensor
 
+from textedit_core.knobs import quoted
+
 Point = tuple[float, float]
 OVERSAMPLING = 4  # the crop is drawn so much larger first, as in FFHQ: 4096 pixels for 1024
 LARGE = 0.2  # a difference, of 2 from black to white, from which on a pixel counts as edited
@@ -83,7 +85,7 @@ def read_points(text: str) -> tuple[Point, Point, Point, Point]:
             raise ValueError
     except ValueError:
         raise ValueError(
-            f"The face: '{text[:80]}' are not four points as x,y x,y x,y x,y: both eyes, both mouth corners."
+            f"The face: {quoted(text)} are not four points as x,y x,y x,y x,y: both eyes, both mouth corners."
         ) from None
     found = [(x, y) for x, y in points]
     return found[0], found[1], found[2], found[3]
