@@ -1,5 +1,6 @@
 """CLIP's preprocessing and features against transformers' own processor and model."""
 
+import threading
 import warnings
 
 import numpy as np
@@ -54,6 +55,30 @@ def test_padding_does_not_change_a_text(tiny):
     pooled = tiny.clip.model.text_model(input_ids=tokens).pooler_output
     expected = torch.nn.functional.normalize(tiny.clip.model.text_projection(pooled), dim=-1)
     torch.testing.assert_close(tiny.clip.text_features(["a red hat"]), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_texts_that_are_counted_meanwhile_change_no_padding(tiny):
+    """Two visitors at once: the prompt of one is checked while that of the other is encoded."""
+    tokenizer, ended = tiny.clip.tokenizer, threading.Event()
+
+    def count():
+        while not ended.is_set():
+            token_count(tokenizer, "a man in a red hat")
+
+    counting = threading.Thread(target=count)
+    counting.start()
+    try:
+        shapes = {tuple(tokenize(tokenizer, ["a man", ""]).shape) for _ in range(300)}
+    finally:
+        ended.set()
+        counting.join()
+    assert shapes == {(2, tokenizer.model_max_length)}
+
+
+def test_tokens_are_padded_as_the_tokenizer_itself_does(tiny):
+    texts = ["a man in a red hat", "", "zebra, man"]
+    own = tiny.clip.tokenizer(texts, padding="max_length", return_tensors="pt").input_ids
+    assert torch.equal(tokenize(tiny.clip.tokenizer, texts), own) and own.dtype == torch.int64
 
 
 def test_tokens_are_padded_never_cut_and_counted_without_noise(tiny):

@@ -87,6 +87,8 @@ def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
     """B texts -> (B,L) token ids, padded to the tokenizer's length L, never cut.
 
     Raises ValueError, with the count and the limit, for a text of more than L - 2 tokens.
+    It is padded here: a tokenizer that is asked to pad keeps that as a state of its own, and what another
+    thread counts meanwhile takes it back.
     """
     if isinstance(texts, str):
         raise ValueError("Texts must be a list of texts, not one text.")
@@ -94,7 +96,9 @@ def tokenize(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
     for text in texts:
         if (count := token_count(tokenizer, text)) > limit:
             raise ValueError(f"The prompt has {count} tokens and this model reads at most {limit}: {text!r}.")
-    return tokenizer(list(texts), padding="max_length", return_tensors="pt").input_ids
+    length, end = tokenizer.model_max_length, tokenizer.pad_token_id
+    rows = [list(tokenizer(text, verbose=False).input_ids) for text in texts]
+    return torch.tensor([row + [end] * (length - len(row)) for row in rows])
 
 
 def token_count(tokenizer: CLIPTokenizer, text: str) -> int:
