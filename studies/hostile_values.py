@@ -200,6 +200,7 @@ def names(field: str) -> tuple[str, ...]:
         "templates": ("templates", "prompt"),  # they are one sentence in the end
         "mapper": ("mapper",),
         "models": ("model",),
+        "files": ("file",),
         "weight": ("weight", "best of"),
         "subtract_words": ("subtract_words", "blend_words"),
     }
