@@ -92,16 +92,25 @@ def clicked(page: Any, method: str, presses: list) -> float:
     place = page.locator(shown_in(method)).last
     before = place.get_attribute("src") if place.count() else None
     begun = time.monotonic()
-    for one in presses:
+    for number, one in enumerate(presses):
+        source = page.locator(f"#{method}-source img")
+        shown = source.first.get_attribute("src") if number + 1 < len(presses) and source.count() else None
         one.click()
+        if number + 1 < len(presses):  # nobody presses the button before the picture is there
+            changed(page, f"#{method}-source img", shown)
+    changed(page, shown_in(method), before)
+    return time.monotonic() - begun
+
+
+def changed(page: Any, place: str, before: str | None) -> None:
+    """Wait until another picture than that of this address has been drawn in a place, the last of its kind."""
     page.wait_for_function(
         """([place, before]) => {
           const all = [...document.querySelectorAll(place)], last = all[all.length - 1];
           return last && last.getAttribute('src') !== before && last.complete && last.naturalWidth > 0;
         }""",
-        arg=[shown_in(method), before],
+        arg=[place, before],
     )
-    return time.monotonic() - begun
 
 
 def in_view(page: Any, selector: str) -> bool:
