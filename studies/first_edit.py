@@ -103,7 +103,7 @@ def clicked(page: Any, method: str, presses: list) -> float:
 
 
 def changed(page: Any, place: str, before: str | None) -> None:
-    """Wait until another picture than that of this address has been drawn in a place, the last of its kind."""
+    """Wait until another picture than that of this address has been drawn in a place."""
     page.wait_for_function(
         """([place, before]) => {
           const all = [...document.querySelectorAll(place)], last = all[all.length - 1];
