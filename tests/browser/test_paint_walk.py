@@ -46,8 +46,9 @@ def stroke(page) -> None:
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(x - 60, y)
     page.mouse.down()
-    page.mouse.move(x, y + 10, steps=8)
-    page.mouse.move(x + 60, y, steps=8)
+    for across, down in ((-30, 5), (0, 10), (30, 5), (60, 0)):
+        page.mouse.move(x + across, y + down, steps=4)
+        page.wait_for_timeout(100)  # a busy page that is moved over at once sees the last place alone
     page.mouse.up()
     expect(page.locator("#paint_by_example-repainted img")).to_be_visible()
 
