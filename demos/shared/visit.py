@@ -71,10 +71,10 @@ class Visit:
     def wire_tab(self, name: str, tab: Tab) -> None:
         """Keep the source of a tab, and write the link of what it shows."""
         shown, pictures = tab.result.shown, {"image": source_of(tab)} | tab.beside
-        # A stroke on a canvas is an input; the first of them is no change.
-        beside = [getattr(one, kind) for one in tab.beside.values() for kind in ("change", "input")]
+        # Not at each stroke: a canvas is long in handing over what is on it, and the brush waits meanwhile.
+        paused = [self.save.click] if tab.beside else []
         follow(
-            [pictures["image"].change, *beside],
+            [pictures["image"].change, *paused],
             self.keeper(name, tab),
             inputs_kwargs={"stored": self.sources, **pictures},
             outputs=self.sources,
