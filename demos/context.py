@@ -17,11 +17,13 @@ from types import ModuleType
 
 import torch
 from gradio.utils import get_upload_folder
+from PIL import Image
 
 from demos.shared.shelf import OWN_FOLDERS, Shelf
 from textedit_core.models import additions
 from textedit_core.models.diffusion.memory import check
 from textedit_core.models.diffusion.safety import SafetyChecker
+from textedit_core.record import image_sha
 
 log = logging.getLogger("textedit")
 MODEL_LANE = {"concurrency_id": "model", "concurrency_limit": 1}
@@ -230,6 +232,15 @@ class Context:
             return dict(self.models(name).presets.get(method, {}))
         except (ValueError, OSError):
             return {}
+
+    def kept_file(self, picture: Image.Image, name: str) -> str:
+        """The path of a picture's file, NAME.png in a folder named by what is in it: written once, however
+        often it is asked for."""
+        path = Path(get_upload_folder()) / f"{OWN_FOLDERS}{image_sha(picture)}" / f"{name}.png"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path)
+        return str(path)
 
     def folder(self) -> Path:
         """A fresh folder for one request's files, under a name nobody can guess; old ones are removed."""

@@ -172,8 +172,7 @@ beside the edit, the source, what of it was masked, and the exemplar as it is se
         mask = strokes(image, values["mask"])
         found = {"exemplar": values["exemplar"]} if values["exemplar"] else {}
         if mask is not None:
-            mask.save(path := self.ctx.folder() / "mask.png")
-            found["mask"] = str(path)
+            found["mask"] = self.ctx.kept_file(mask, "mask")
         return found
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.context import LocalContext
+from gradio.utils import is_prop_update
 
 SENDER, PAGE = "x-gradio-user", "app"  # the header that says who asks, and what gradio's page calls itself
 
@@ -53,11 +54,11 @@ def with_values(handler: Callable, outputs: Sequence[gr.blocks.Block]) -> Callab
 
 def values_in(answer: Any, outputs: Sequence[gr.blocks.Block]) -> dict:
     """The values that an answer has, by widget: of a dict, a list, or the one value there is."""
-    if isinstance(answer, dict) and not is_update(answer):
+    if isinstance(answer, dict) and not is_prop_update(answer):
         found = answer
     elif len(outputs) == 1:
         found = {outputs[0]: answer}
-    elif is_update(answer):
+    elif is_prop_update(answer):
         found = {}
     else:
         found = dict(zip(outputs, answer, strict=True))
@@ -65,7 +66,7 @@ def values_in(answer: Any, outputs: Sequence[gr.blocks.Block]) -> dict:
     for widget, value in found.items():
         if isinstance(value, gr.blocks.Block):
             value = value.constructor_args | {"__type__": "update"}
-        if not is_update(value):
+        if not is_prop_update(value):
             values[widget] = value
         elif "value" in value:
             values[widget] = value["value"]
@@ -82,8 +83,3 @@ def is_shown(widget: gr.blocks.Block) -> bool:
     """Whether a widget shows something, rather than to ask for it, to hold it, or to hold other widgets."""
     asks = isinstance(widget, gr.components.FormComponent)
     return isinstance(widget, gr.components.Component) and not widget.stateful and not asks
-
-
-def is_update(value: Any) -> bool:
-    """Whether this is what `gr.update` or `gr.skip` gives."""
-    return isinstance(value, dict) and value.get("__type__") == "update"

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 from gradio.context import LocalContext
+from gradio.utils import is_prop_update
 from gradio_client import Client, handle_file
 
-from demos.shared.programs import by_program, is_update, with_values
+from demos.shared.programs import by_program, with_values
 from tests.demos.test_imagic_tab import ask
 
 
@@ -33,7 +34,7 @@ def test_no_answer_of_an_edit_or_a_sweep_is_an_update(client: Client, picture):
     compare = client.predict(**compared, methods=["sdedit"], sdedit_steps=2, api_name="/compare")
     pair = client.predict(a="source", b="sdedit", api_name="/compare_pair")
     for answer in (edit, sweep, compare):
-        assert not any(map(is_update, answer)), answer
+        assert not any(map(is_prop_update, answer)), answer
     assert edit[0].endswith(".png") and sweep[3].endswith(".png") and sweep[4].endswith(".zip")
     assert compare[-1].endswith(".zip") and pair[-1].endswith(".png")
 

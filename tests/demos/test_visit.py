@@ -75,6 +75,8 @@ def test_mask_and_exemplar_are_found_again(page, picture):
     keep = page.visit.keeper("paint_by_example", tab)
     sources = keep(NOBODY, stored={}, image=path, mask=[file.getvalue()], exemplar=other)
     assert len(sources) == 3 and all(map(is_key, sources.values()))
+    again = keep(NOBODY, stored=sources, image=path, mask=[file.getvalue()], exemplar=other)
+    assert again == sources, "at each pause: what has not changed takes no more of the shelf"
     stored = {"paint_by_example": saved(tab, guidance_scale=2.0)}
     updates = followed(page, page.visit.opened(NOBODY, [], {}, stored, sources))
     assert updates[tab.image] == path and updates[tab.exemplar.image] == other
