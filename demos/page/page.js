@@ -143,12 +143,20 @@ for (const kind of ['pointerdown', 'keydown', 'input', 'drop', 'paste'])
     if (!event.target.closest?.('.wrong')) acted = performance.now();
   }, {capture: true});
 
+// What is taken back leaves its place empty until the next run: whoever is painting by then would see the
+// canvas beside it move under the hand.
+const clear = bar => {
+  const height = bar.querySelector(':scope > .wrong')?.offsetHeight;
+  const kept = height && !bar.querySelector('.progress');
+  say(bar, 'wrong', '').style.height = kept ? `${height}px` : '';
+};
+
 const complain = bar => {
   const found = mistakes(bar), first = found[0], before = told.get(bar);
   if (!first) {
     if (before && acted < before.at) return;
     told.delete(bar);
-    return void say(bar, 'wrong', '');
+    return void clear(bar);
   }
   if (before?.text !== first.textContent)
     told.set(bar, {field: first.closest('.block'), text: first.textContent, at: performance.now()});
