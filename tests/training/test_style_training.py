@@ -7,7 +7,7 @@ from torch import nn
 
 from tests.training.scenes import values_of_scenes
 from textedit_core.toon import latent_world
-from textedit_core.toon.portraits import face_weights, held_out_portraits
+from textedit_core.toon.portraits import face_weights, held_out_portraits, training_portraits
 from textedit_core.toon.world import Scene, scene_of_seed
 from textedit_core.training import encoder, generator, identity, loop, mapping, style_scores
 from textedit_core.training.loop import Budget
@@ -120,6 +120,29 @@ def test_the_encoder_comes_to_name_what_it_sees(portraits, network, tmp_path, mo
     guess = (latent_world.mean_code()[:, None] - code[:, None]).square().mean()
     assert found.shape == (8, network.n_latent, latent_world.STYLE_DIM)
     assert (found - code[:, None]).square().mean() < 0.8 * guess
+
+
+def test_the_encoder_learns_portraits_that_no_code_names(portraits, network, tmp_path, monkeypatch):
+    monkeypatch.setattr(encoder, "BATCH", 4)
+    others = training_portraits(8, SIZE, tmp_path / "data", workers=1, world="open")
+    for name, weight in network.named_parameters():
+        if "rgb" in name and name.endswith("conv.weight"):
+            nn.init.normal_(weight, std=0.3)  # untrained it draws gray, whatever the code
+
+    def error(name: str, more) -> float:
+        folder = tmp_path / name
+        found = encoder.fit(portraits, network, folder, Budget(60), 0, "cpu", open_portraits=more)
+        image = others.batch(np.arange(8))
+        with torch.no_grad():
+            return float((network(found.encode(image)) - image).square().mean())
+
+    assert error("both", others) < 0.95 * error("closed", None)
+
+
+def test_the_delta_loss_is_the_variance_of_the_layers():
+    assert encoder.delta(torch.ones(2, 3, 4)) == 0
+    apart = torch.tensor([-1.0, 1.0])[None, :, None].expand(1, 2, 4)
+    assert encoder.delta(apart) == 1
 
 
 def test_a_person_stays_the_same_on_another_occasion():

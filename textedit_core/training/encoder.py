@@ -1,4 +1,9 @@
-"""Train the toon e4e: portrait -> W+ code, by the exact codes of a rendered world and by the image."""
+"""Train the toon e4e: portrait -> W+ code, by the exact codes of a rendered world and by the image.
+
+No code names a portrait of the open world, whose colours and poses lie between the words. Such portraits are
+met by the image alone; e4e's delta loss (arXiv 2102.02766, section 3.2.1) keeps the layers of their codes
+alike, for codes whose layers differ much rebuild better and edit worse.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +26,8 @@ BATCH = 16
 DRAWN = 4  # rows of a batch that go through the generator too; that costs more than all the rest
 LEARNING_RATE = 2e-3
 CODE_WEIGHT = 2.0
+OPEN_DRAWN = 6  # portraits of the open world beside a batch, all through the generator
+DELTA_WEIGHT = 0.05
 
 
 class Shape(TypedDict):
@@ -45,11 +52,18 @@ def build(size: int) -> E4e:
 
 
 def fit(
-    portraits: Portraits, generator: Generator, folder: Path, budget: Budget, seed: int, device: str
+    portraits: Portraits,
+    generator: Generator,
+    folder: Path,
+    budget: Budget,
+    seed: int,
+    device: str,
+    open_portraits: Portraits | None = None,
 ) -> E4e:
     """MSE to the code of the scene in every layer, and `picture_loss` of what the generator makes of it.
 
-    What cannot be seen, like a bald man's hair colour, is met on average alone.
+    What cannot be seen, like a bald man's hair colour, is met on average alone. open_portraits: others, which
+    no code names; each batch has OPEN_DRAWN of them.
     """
     network = build(generator.size).to(device)
     generator = generator.to(device).requires_grad_(False)
@@ -66,6 +80,19 @@ def fit(
         some = torch.from_numpy(randomness.numpy.permutation(len(rows))[:DRAWN]).to(device)
         drawn = picture_loss(generator(found[some]), image[some], face)
         loss = drawn["loss"] + CODE_WEIGHT * error
-        return {"loss": loss, "code": error.detach(), "psnr": drawn["psnr"]}
+        told = {"code": error.detach(), "psnr": drawn["psnr"]}
+        if open_portraits is not None:
+            rows = randomness.numpy.integers(len(open_portraits), size=ranks.share(OPEN_DRAWN))
+            image = open_portraits.batch(rows, device)
+            found = network.encode(image)
+            drawn = picture_loss(generator(found), image, face)
+            loss = loss + drawn["loss"] + DELTA_WEIGHT * delta(found)
+            told["open_psnr"] = drawn["psnr"]
+        return {"loss": loss, **told}
 
     return train(folder, network, optimizer, loss_of_batch, budget, seed=seed, device=device)
+
+
+def delta(codes: Tensor) -> Tensor:
+    """The mean variance of the rows of W+ codes (B,n,D) about their mean, a scalar."""
+    return (codes - codes.mean(dim=1, keepdim=True)).square().mean()

@@ -45,8 +45,11 @@ GROWN = 10**6  # portraits: a generator from a bundle has done with small images
 class StyleParts(Training):
     """What a Studio does for the parts of PARTS; a bundle holds those of them that are trained.
 
-    They learn from the closed world: a code holds one value of each attribute, and no colour between two.
+    They learn from the closed world: a code holds one value of each attribute, and no colour between two. The
+    encoder alone learns to find the open one too, which it meets by mixed codes.
     """
+
+    world: World = "closed"  # that the training portraits are of
 
     @property
     @abstractmethod
@@ -67,7 +70,8 @@ class StyleParts(Training):
             style = self.generator().style if adopted else self.mapping()
             generator.fit(self.closed_portraits, style, self.size, on_save=self._preview_style, **common)
         elif part == "encoder":
-            encoder.fit(self.closed_portraits, self.generator(), **common)
+            more = self.portraits if self.world == "open" else None
+            encoder.fit(self.closed_portraits, self.generator(), open_portraits=more, **common)
         elif part == "identity":
             identity.fit(self.closed_portraits, **common)
         elif not ranks.rank():  # one process is enough

@@ -53,7 +53,6 @@ LARGER = enlarger.SHAPE["scale"]
 class Studio(style_parts.StyleParts, example_parts.ExampleParts):
     """A toon training in a folder: OUT/PART/state.pt for every part, OUT/data, OUT/tokenizer."""
 
-    world: World = "closed"  # that the training portraits are of
     large: int = 6_000  # how many of them are drawn at LARGER times the size too
     rate: float = 1.0
     keep_latents: bool = False  # of the autoencoder only the decoder learns
