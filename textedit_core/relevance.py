@@ -49,9 +49,10 @@ def measure(models: zoo.Models, settings: Mapping[str, Any] | None = None) -> It
     assert how.fit is not None
     generator, clip, chosen = models.generator, models.clip, _settings(models, how, settings or {})
     kept = {name: value for name, value in chosen.items() if name != UNTOLD}
-    start = _start(models, path, kept)
-    batches = -(-chosen["samples"] // chosen[UNTOLD])
-    sampling = -(-max(chosen["count"], chosen["samples"]) // CODES_AT_ONCE)
+    start, whole = _start(models, path, kept), chosen["measured_by"] == "covariance"
+    images = chosen["images" if whole else "samples"]
+    batches = -(-images // chosen[UNTOLD])
+    sampling = -(-max(chosen["count"], images) // CODES_AT_ONCE)
     saved = start.measured if start else 0
     found, begun = start, batches * saved
     total = 0.0  # of work, from where the pace is measured
@@ -63,7 +64,8 @@ def measure(models: zoo.Models, settings: Mapping[str, Any] | None = None) -> It
         with closing(measuring) as steps:
             for step in steps:
                 found, place, left = step.value or found, step.done - sampling - begun, None
-                rest = work_left(generator, clip, batches, begun + max(place, 0))
+                at = begun + max(place, 0)
+                rest = float(batches - at) if whole else work_left(generator, clip, batches, at)
                 if place <= 1:  # the first one also prepares what later ones find ready
                     first, total = time.monotonic(), rest
                 else:
@@ -100,6 +102,8 @@ def _start(models: zoo.Models, path: Path, settings: Mapping[str, Any]) -> Relev
     if not path.is_file():
         return None
     start, before = measured_relevance(path, models.generator, digest(models.clip.model))
+    knobs = method.load(METHOD).knobs
+    before = {name: knobs[name].default for name in settings} | before  # an older file may lack new ones
     if before != settings:
         changed = ", ".join(name for name in settings if before.get(name) != settings[name])
         raise ValueError(f"{path} was measured with another {changed}: give the same, or move the file.")

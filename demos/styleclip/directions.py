@@ -78,9 +78,9 @@ def touched(result: Result) -> dict:
     rows = [
         (f"{index}", layer.size, count)
         for index, (layer, count) in enumerate(zip(generator.layers, found.counts, strict=True))
-        if not layer.is_rgb
+        if not layer.is_rgb or relevance.channels(generator).all()
     ]
-    return {"layers": rows, "of": sum(layer.channels for layer in generator.layers if not layer.is_rgb)}
+    return {"layers": rows, "of": len(relevance.relevance)}
 
 
 def pictures(result: Result) -> dict[str, Tensor]:

@@ -1,11 +1,13 @@
 """A person's own StyleGAN2 checkpoint, under any name: found, read strictly, measured, and edited."""
 
 import argparse
+import json
 import shutil
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from textedit_core import __main__ as cli
 from textedit_core import relevance
@@ -153,6 +155,21 @@ def test_a_stopped_measurement_goes_on_and_ends_the_same(folder):
     assert torch.equal(zoo.load(folder).relevance.relevance, whole.relevance)
     with pytest.raises(ValueError, match=r"measured with another amplitude, seed: give the same"):
         last(relevance.measure(models, QUICK | {"amplitude": 2.0, "seed": 1}))
+
+
+def test_a_covariance_is_measured_and_an_older_file_lacks_its_settings(folder):
+    models, path = zoo.load(folder), folder / "550000.relevance.safetensors"
+    last(relevance.measure(models, QUICK))
+    state, about = load_file(path), json.loads(safe_open(path, "pt").metadata()["settings"])
+    assert about.pop("measured_by") == "perturbation" and about.pop("images") == 2000
+    digests = {name: safe_open(path, "pt").metadata()[name] for name in ("generator", "clip")}
+    save_file(state, path, digests | {"settings": json.dumps(about)})
+    last(relevance.measure(models, QUICK))  # taken for what it is: measured by perturbation
+    path.unlink()
+    steps = list(relevance.measure(models, QUICK | {"measured_by": "covariance", "images": 9}))
+    assert all(step.value.left is None or step.value.left >= 0 for step in steps)
+    found = zoo.load(folder).relevance
+    assert len(found.relevance) == found.measured == sum(models.generator.channel_counts)
 
 
 def test_relevance_of_another_generator_is_refused(folder):

@@ -11,12 +11,14 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.models.golden import small_generator
+from textedit_core.methods import styleclip_directions
 from textedit_core.methods.styleclip_directions import fit as measure
 from textedit_core.models import zoo
 from textedit_core.models.style import latents
 from textedit_core.models.style.layers import ModulatedConv
 from textedit_core.models.style.models import StyleGenerator, digest
 from textedit_core.models.style.relevance import PINNINGS, as_saved, convolutions, multiply_adds
+from textedit_core.models.style.relevance_files import measured_relevance, write_relevance
 from textedit_core.models.style.stylegan2 import Generator
 from textedit_core.steps import last
 
@@ -226,3 +228,46 @@ def test_what_cannot_be_is_told(generator, clip, found):
     other = replace(found, clip="another")
     with pytest.raises(ValueError, match="another generator or CLIP"):
         last(measure(generator, clip, **FEW, start=other))
+
+
+WHOLE = {"measured_by": "covariance", "images": 12, "count": 50, "seed": 3, "codes_at_once": 5}
+
+
+@torch.no_grad()
+def test_the_covariance_is_that_of_all_channels_with_what_clip_sees(generator, clip):
+    steps = list(measure(generator, clip, **WHOLE))
+    found = steps[-1].value
+    assert [step.done for step in steps] == [1, 2, 3, 4] and not any(step.value for step in steps[:-1])
+    z = torch.randn(1000, generator.style_dim, generator=torch.Generator().manual_seed(3))[:12]
+    w = generator.network.truncate(generator.network.map(z.to(generator.dtype)), 0.7, generator.latent_avg)
+    codes = generator.styles(generator.network.widen(w))
+    features = clip.image_features(as_saved(generator.render(codes), clip.size)).float()
+    standard = latents.join_channels(codes).float().cpu() / found.std
+    rows = torch.stack([torch.cov(torch.stack([*features.T, s]), correction=0)[-1, :-1] for s in standard.T])
+    expected = rows / rows.norm(dim=1).max()
+    torch.testing.assert_close(found.relevance, expected, rtol=1e-3, atol=1e-4)
+    assert found.measured == len(found.relevance) == sum(generator.channel_counts)
+    assert found.channels(generator).all()
+
+
+@torch.no_grad()
+def test_a_covariance_moves_torgb_too_and_the_published_relevance_never(generator, clip, found):
+    whole = last(measure(generator, clip, **WHOLE))
+    rgb = ~latents.editable_channels(generator)
+    for relevance, moved in ((whole, True), (found, False)):
+        towards = F.normalize(torch.ones(relevance.relevance.shape[1]), dim=0)
+        change = styleclip_directions.direction(generator, relevance, towards, 0.0)
+        assert bool(change.offset[rgb].any()) == moved
+    assert next(iter(measure(generator, clip, **WHOLE, start=whole))).value is whole, "nothing to go on with"
+
+
+def test_a_covariance_is_kept_in_a_file_and_found_again(generator, clip, tmp_path):
+    whole = last(measure(generator, clip, **WHOLE))
+    write_relevance(whole, tmp_path / "some.relevance.safetensors", {"seed": 3})
+    read, settings = measured_relevance(tmp_path / "some.relevance.safetensors", generator, whole.clip)
+    assert torch.equal(read.relevance, whole.relevance) and read.measured == whole.measured
+    assert settings == {"seed": 3}
+    with pytest.raises(ValueError, match="belongs to another generator"):
+        short = replace(whole, measured=whole.measured - 1)
+        write_relevance(short, tmp_path / "short.relevance.safetensors", {})
+        measured_relevance(tmp_path / "short.relevance.safetensors", generator, whole.clip)

@@ -22,24 +22,21 @@ def models(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    few = style_edits.RelevanceSettings(samples=2, count=20, amplitude=5.0)
+    few = style_edits.RelevanceSettings(images=20, count=20)
     monkeypatch.setattr(style_edits, "RELEVANCE", few)
     monkeypatch.setattr(style_edits, "MAPPER", style_edits.MapperSettings(lr=0.5, images_a_step=1))
     monkeypatch.setattr(style_edits, "PROMPTS", {"sad": ("a sad man", "mood", "sad")})
 
 
-def test_relevance_goes_on_where_it_stopped(models, tmp_path, monkeypatch):
+def test_relevance_is_measured_of_all_channels_and_kept(models, tmp_path):
     generator, clip = models.generator, models.clip
-    whole = style_edits.fit_relevance(generator, clip, tmp_path / "whole")
-    assert style_edits.is_of(whole, generator, clip)
-    half = dataclasses.replace(whole, relevance=whole.relevance.clone(), measured=16)
-    half.relevance[16:] = 0
+    found = style_edits.fit_relevance(generator, clip, tmp_path)
+    assert style_edits.is_of(found, generator, clip)
+    assert len(found.relevance) == sum(generator.channel_counts), "ToRGB's too"
+    kept = style_edits.load_relevance(tmp_path)
+    assert torch.equal(kept.relevance, found.relevance) and torch.equal(kept.std, found.std)
+    half = dataclasses.replace(found, measured=16)
     assert not style_edits.is_of(half, generator, clip)
-    style_edits.save_relevance(half, tmp_path / "half")
-    ended = style_edits.fit_relevance(generator, clip, tmp_path / "half")
-    assert torch.equal(ended.relevance, whole.relevance)
-    found = style_edits.load_relevance(tmp_path / "half")
-    assert found.measured == len(found.relevance) and torch.equal(found.std, whole.std)
 
 
 def test_relevance_of_another_generator_is_measured_anew(models, tmp_path):

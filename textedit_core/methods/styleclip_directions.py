@@ -21,6 +21,7 @@ from textedit_core.models.style.relevance import (
     CODES_AT_ONCE,
     Perturbation,
     begin,
+    measure_covariance,
     measure_layers,
     sample_s_codes,
 )
@@ -52,6 +53,15 @@ Pinning = Annotated[
     ),
 ]
 Samples = Annotated[int, Knob(1, 1000, 1, label="Images a channel", help="each with it up and with it down")]
+MeasuredBy = Annotated[
+    Literal["perturbation", "covariance"],
+    Knob(
+        label="Measured by",
+        help="moving one channel at a time, as published; or its covariance with what CLIP sees in random "
+        "images, for all channels at once and for ToRGB's too",
+    ),
+]
+Images = Annotated[int, Knob(2, 100_000, 100, label="Images for the covariance")]
 Count = Annotated[int, Knob(1, 1_000_000, 1000, label="Samples for the statistics")]
 Truncation = Annotated[float, Knob(0, 1, 0.05, label="Truncation of the samples")]
 Amplitude = Annotated[
@@ -71,6 +81,8 @@ def fit(
     amplitude: Amplitude = 5.0,
     pinning: Pinning = "cumulative",
     codes_at_once: CodesAtOnce = 8,
+    measured_by: MeasuredBy = "perturbation",
+    images: Images = 2000,
     seed: Seed = 0,
     start: Relevance | None = None,
 ) -> Iterator[Step[Relevance]]:
@@ -79,11 +91,17 @@ def fit(
     First the mean and deviation of each channel over `count` samples. Then for each channel and each of the
     first `samples` two images, the channel at its mean -+ `amplitude` deviations (`Perturbation` has the
     other ways), and the difference of their CLIP features (`measure_layers`).
-    start: an earlier value under the same settings, to go on from.
+    measured_by: "covariance" renders `images` samples instead, and moves nothing (`measure_covariance`).
+    start: an earlier value under the same settings, to go on from; a covariance is whole or not there.
 
-    One Step for each thousand samples, then one for each channel and batch; the value grows by a layer at a
-    time. Raises ValueError for an unknown pinning, or a start of another generator or CLIP.
+    One Step for each thousand samples, then one for each channel and batch, or for each batch of images; the
+    value grows by a layer at a time, a covariance is there at the end.
+    Raises ValueError for an unknown pinning, or a start of another generator or CLIP.
     """
+    if measured_by == "covariance":
+        given = generator, clip, images, count, truncation, codes_at_once, seed
+        yield from [Step(1, 1, start)] if start else _fit_covariance(*given)
+        return
     perturbation, count = Perturbation(amplitude, pinning, codes_at_once), max(count, samples)
     batches_each, channels = -(-samples // codes_at_once), int(latents.editable_channels(generator).sum())
     total, done = -(-count // CODES_AT_ONCE) + batches_each * channels, 0
@@ -97,6 +115,27 @@ def fit(
         if done < total:
             yield Step(done, total, found)
     yield Step(total, total, found)
+
+
+def _fit_covariance(
+    generator: StyleGenerator,
+    clip: Clip,
+    images: int,
+    count: int,
+    truncation: float,
+    codes_at_once: int,
+    seed: int,
+) -> Iterator[Step[Relevance]]:
+    """What `fit` does by covariance: Steps of samples, then of batches of images."""
+    count = max(count, images)
+    sampling, done = -(-count // CODES_AT_ONCE), 0
+    total = sampling + -(-images // codes_at_once)
+    for sampled in sample_s_codes(generator, images, count, truncation, seed):  # noqa: B007, the last is used
+        done += 1
+        yield Step(done, total)
+    for measured in measure_covariance(generator, clip, sampled, codes_at_once):
+        done += 1
+        yield Step(done, total, measured)
 
 
 @dataclass(frozen=True)
@@ -146,7 +185,8 @@ def edit(
 
     neutral: what the image shows.  prompt: what it is to show.
     ds is r / max |r| times each channel's deviation; r is the relevance of a channel to the texts where |r|
-    is at least beta, and 0 elsewhere and in ToRGB: alpha is the most relevant channel's change in deviations.
+    is at least beta, and 0 elsewhere: alpha is the most relevant channel's change in deviations. ToRGB stays
+    as it is unless the relevance was measured for its channels too.
     At alpha 0, with beta above all |r|, or from a text to itself the image is the source's.
     accepted: edits made before this one, on the same source, as `write_chain` writes them.
     Alpha and beta may be lists of B values, for a latent of one image or of B.
@@ -212,13 +252,12 @@ def direction(
 
     Scores are divided by the largest of all layers, whichever of them `layers` allows.
     """
-    allowed, editable = read_layers(layers, generator), latents.editable_channels(generator)
-    r = relevance.scores(towards)
-    relevance.check(generator)
+    allowed, r = read_layers(layers, generator), relevance.scores(towards)
+    measured = relevance.channels(generator)
     r = torch.where(r.abs() >= beta, r, 0)
     highest = r.abs().max()
-    full = torch.zeros(len(editable))
-    full[editable] = r / highest if highest > 0 else r
+    full = torch.zeros(len(measured))
+    full[measured] = r / highest if highest > 0 else r
     parts = enumerate(latents.split_channels(full, generator))
     offset = torch.cat([one if k in allowed else torch.zeros_like(one) for k, one in parts]) * relevance.std
     counts = [int(one.count_nonzero()) for one in latents.split_channels(offset, generator)]
@@ -237,7 +276,7 @@ def beta_for(relevance: Relevance, towards: Tensor, channels: int) -> float:
 
 
 def read_layers(text: str, generator: StyleGenerator) -> set[int]:
-    """The S codes that a text like "0-5 8" names, all for an empty one; ToRGB's never change.
+    """The S codes that a text like "0-5 8" names, all for an empty one; ToRGB's change only where measured.
 
     Raises ValueError for a text of any other form, and for a layer that is not there.
     """

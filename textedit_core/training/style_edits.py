@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from textedit_core.models.clip import Clip
 from textedit_core.models.style.latents import Latent
 from textedit_core.models.style.models import FaceIdentity, Relevance, StyleGenerator, StyleMapper, digest
 from textedit_core.noise import noise
+from textedit_core.steps import last
 from textedit_core.toon.classifier import AttributeClassifier
 from textedit_core.toon.world import ATTRIBUTES
 from textedit_core.training.loop import LOG_EVERY_SECONDS, SAVE_EVERY_SECONDS, Budget
@@ -29,16 +30,17 @@ log = logging.getLogger(__name__)
 class RelevanceSettings:
     """The knobs of `styleclip_directions.fit` that suit the toon generator.
 
-    Fewer samples than the published 100 and 100,000: the toon channels are few and each changes a lot. Each
-    channel moves around its own value, as the paper says, but by 2 deviations: 5 bring a generator that was
-    trained without a discriminator to images unlike any it was trained on, and at equal strength the
-    directions found with 2 made 1.6 times as many edits.
+    By covariance, and over whole images: this generator spreads a word over many channels, and has half of
+    what tells two portraits apart, colours above all, in ToRGB's styles, which the published measurement
+    leaves alone. The true difference of the codes with and without a value, as a direction, makes .81 of six
+    edits; without ToRGB .44; what moving channels one by one finds makes .20.
     """
 
-    samples: int = 8
+    measured_by: Literal["perturbation", "covariance"] = "covariance"
+    images: int = 4_000
     count: int = 20_000
-    amplitude: float = 2.0
-    pinning: Literal["cumulative", "channel", "none"] = "none"
+    truncation: float = 1.0
+    codes_at_once: int = 100
 
 
 @dataclass(frozen=True)
@@ -73,33 +75,9 @@ SCORED = 60  # latents
 
 
 def fit_relevance(generator: StyleGenerator, clip: Clip, folder: Path) -> Relevance:
-    """Measure the relevance, or go on with what the folder holds of it for these very networks.
-
-    It takes as long as it takes: there is no budget.
-    """
-    digests = digest(generator.network), digest(clip.model)
-    found = load_relevance(folder)
-    if found and (found.generator, found.clip) != digests:
-        found = None
-    measured = found.measured if found else 0
-    regularly = _every(LOG_EVERY_SECONDS)
-    steps = styleclip_directions.fit(
-        generator,
-        clip,
-        samples=RELEVANCE.samples,
-        count=RELEVANCE.count,
-        amplitude=RELEVANCE.amplitude,
-        pinning=RELEVANCE.pinning,
-        start=found,
-    )
-    for step in steps:
-        found = step.value or found
-        if regularly():
-            log.info("relevance: %d of %d", step.done, step.total)
-        if found and found.measured > measured:
-            measured = found.measured
-            save_relevance(found, folder)
-    assert found is not None  # the last step has it
+    """Measure the relevance and keep it in a folder. It takes as long as it takes: there is no budget."""
+    found = last(styleclip_directions.fit(generator, clip, **asdict(RELEVANCE)))
+    save_relevance(found, folder)
     return found
 
 
@@ -110,7 +88,7 @@ def is_of(found: Relevance, generator: StyleGenerator, clip: Clip) -> bool:
 
 
 def load_relevance(folder: Path) -> Relevance | None:
-    """What `fit_relevance` has measured so far in a folder, None if nothing."""
+    """What `fit_relevance` measured in a folder, None if nothing."""
     path = folder / "relevance.pt"
     if not path.exists():
         return None

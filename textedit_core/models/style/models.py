@@ -158,7 +158,8 @@ class StyleMapper:
 class Relevance:
     """What each channel of the S codes does to CLIP's image features (section 6 of the paper).
 
-    relevance: (N,D) float32, a unit row (or zeros) for each channel of the S codes but ToRGB's, in order.
+    relevance: (N,D) float32, a row for each channel of the S codes but ToRGB's, in order, or for each of all:
+    a unit row or zeros where channels were moved one by one, of any length up to 1 where it is a covariance.
     mean, std: (M,) float32, of every channel of the S codes, ToRGB's among them, in order.
     measured: how many of the rows are known, from the first on; the others are zero.
     generator, clip: `digest` of the networks it was measured with, "" where that is not known.
@@ -178,7 +179,7 @@ class Relevance:
         return found.hexdigest()
 
     def scores(self, direction: Tensor) -> Tensor:
-        """How far each channel but ToRGB's moves images along a unit vector (D,) of CLIP: (N,) in [-1,1].
+        """How far each channel of the rows moves images along a unit vector (D,) of CLIP: (N,) in [-1,1].
 
         Raises ValueError for a vector of another CLIP's space.
         """
@@ -190,9 +191,20 @@ class Relevance:
 
     def check(self, generator: StyleGenerator) -> None:
         """Raise ValueError for a generator with other channels than those that were measured."""
-        editable = [layer.channels for layer in generator.layers if not layer.is_rgb]
-        if (len(self.relevance), len(self.std)) != (sum(editable), sum(generator.channel_counts)):
+        self.channels(generator)
+
+    def channels(self, generator: StyleGenerator) -> Tensor:
+        """(M,) of bool: which of a generator's channels the rows are of, all or all but ToRGB's.
+
+        Raises ValueError for a generator with other channels than those that were measured.
+        """
+        every = len(self.relevance) == sum(generator.channel_counts)
+        found = torch.cat(
+            [torch.full((layer.channels,), every or not layer.is_rgb) for layer in generator.layers]
+        )
+        if (len(self.relevance), len(self.std)) != (int(found.sum()), len(found)):
             raise ValueError("The relevance was measured with another generator: measure it again.")
+        return found
 
 
 def digest(network: nn.Module) -> str:

@@ -1,4 +1,5 @@
-"""Measuring what single StyleSpace channels do to CLIP's features (arXiv 2103.17249, section 6.2)."""
+"""Measuring what StyleSpace channels do to CLIP's features: one by one (arXiv 2103.17249, section 6.2), or by
+their covariance with the features over random images, which is ours."""
 
 from __future__ import annotations
 
@@ -113,6 +114,30 @@ def measure_layers(
                     found = replace(found, relevance=rows, measured=end)
                 yield found
         at = end
+
+
+def measure_covariance(
+    generator: StyleGenerator, clip: Clip, sampled: SampledCodes, batch_size: int
+) -> Iterator[Relevance | None]:
+    """The covariance of every channel, ToRGB's too, with CLIP's image features: None for a batch, then all.
+
+    R_c = mean over the codes of (s_c - mean s_c) / std_c (f - mean f), f the unit features of the image; all
+    rows are then divided by the length of the longest, so that a channel's relevance to a text is in [-1,1].
+    Where a generator spreads what a word means over many channels, each of them alone does next to nothing;
+    together they vary as the images do. Gradients are to be off.
+    """
+    codes, features = latents.join_channels(sampled.s_codes).cpu(), []
+    for some in zip(*(code.split(batch_size) for code in sampled.s_codes), strict=True):
+        seen = as_saved(generator.render(list(some)), clip.size)
+        features.append(clip.image_features(seen).float().cpu())
+        if sum(map(len, features)) < len(codes):
+            yield None
+    f = torch.cat(features)
+    standard = (codes.float() - codes.float().mean(dim=0)) / sampled.std.clamp(min=torch.finfo().eps)
+    rows = standard.T @ (f - f.mean(dim=0)) / len(f)
+    longest = rows.norm(dim=1).max().clamp(min=torch.finfo().tiny)
+    digests = digest(generator.network), digest(clip.model)
+    yield Relevance(rows / longest, sampled.mean, sampled.std, len(rows), *digests)
 
 
 def perturbed_images(

@@ -102,7 +102,10 @@ def _is_array(code: object) -> bool:
 
 
 def _checked(rows: Tensor, mean: Tensor, std: Tensor, generator: StyleGenerator, *digests: str) -> Relevance:
-    """In float32, the rows padded with zeros to all channels. ValueError where the counts do not fit."""
+    """In float32: padded with zeros to all channels but ToRGB's, or as they are for rows of all channels.
+
+    ValueError where the counts do not fit.
+    """
     widths = generator.channel_counts
     channels = sum(layer.channels for layer in generator.layers if not layer.is_rgb)
     if rows.ndim != 2 or not _is_prefix(len(rows), generator):
@@ -115,12 +118,12 @@ def _checked(rows: Tensor, mean: Tensor, std: Tensor, generator: StyleGenerator,
             f"The statistics are of {len(mean)} and {len(std)} channels, where this generator has "
             f"{sum(widths)}: they belong to another generator."
         )
-    full = torch.zeros(channels, rows.shape[1], dtype=torch.float32)
+    full = torch.zeros(max(channels, len(rows)), rows.shape[1], dtype=torch.float32)
     full[: len(rows)] = rows
     return Relevance(full, mean.float(), std.float(), len(rows), *digests)
 
 
 def _is_prefix(count: int, generator: StyleGenerator) -> bool:
-    """Whether so many rows are those of the first layers, as a whole."""
+    """Whether so many rows are those of the first layers, as a whole, or of all channels with ToRGB's."""
     ends = accumulate(layer.channels for layer in generator.layers if not layer.is_rgb)
-    return count in ends
+    return count in (*ends, sum(generator.channel_counts))

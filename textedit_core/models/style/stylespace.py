@@ -34,8 +34,8 @@ def channels(
 
     The paper ranks channels by example images or a classifier; here, as in StyleCLIP's global directions, by
     how far each moves an image from the neutral text towards the prompt in CLIP's space, which the relevance
-    says. ToRGB's channels belong to the paper's S too and have their deviations; the relevance does not
-    measure them, so that they have no rank. Without a CLIP, a relevance or a prompt no channel has one.
+    says. ToRGB's channels belong to the paper's S too and have their deviations; where the relevance does not
+    measure them they have no rank. Without a CLIP, a relevance or a prompt no channel has one.
 
     One Step for each thousand codes. Raises ValueError as `distinct_text_direction`, and for a relevance
     that was measured with other models.
@@ -52,9 +52,8 @@ def channels(
 
 
 def _rank(generator: StyleGenerator, relevance: Relevance, direction: Tensor) -> tuple[Tensor, Tensor]:
-    """Indices of the channels that are not ToRGB's, the most relevant first, and 1 or -1 for up or down."""
+    """Indices of the measured channels, the most relevant first, and 1 or -1 for up or down."""
     scores = relevance.scores(direction)
-    relevance.check(generator)
-    indices = latents.editable_channels(generator).nonzero()[:, 0]
+    indices = relevance.channels(generator).nonzero()[:, 0]
     order = scores.abs().argsort(descending=True, stable=True)
     return indices[order], torch.where(scores[order] < 0, -1.0, 1.0)
