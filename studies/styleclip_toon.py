@@ -21,7 +21,7 @@ from studies import sharded
 
 NEUTRAL = "a person"
 STRENGTHS = {"interfacegan": (1.0, 2.0, 4.0, 6.0), "stylespace": (2.0, 5.0, 10.0, 20.0)}
-ALPHAS, BETAS = (1.0, 2.0, 4.0, 8.0), (0.0, 0.05, 0.1, 0.15, 0.2)
+ALPHAS, BETAS = (1.0, 2.0, 3.0, 4.0, 6.0), (0.0, 0.1, 0.2, 0.3)
 MEASURES = ("asked", "kept", "clip_direction", "identity", "seconds")
 SHOWN = 10
 

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from textedit_core.training.toon import Studio
 
 PARTS = ("classifier", "vae", "enlarger", "text", "clip", "reader", "unet", "mapping", "generator", "encoder",
-         "identity", "paint_by_example", "relevance", "mappers", "flow")  # fmt: skip
+         "identity", "paint_by_example", "upscaler", "relevance", "mappers", "flow")  # fmt: skip
 SHIPPED = ("classifier", "vae", "clip", "unet")  # a bundle holds these, and of the others those it can
 # How the minutes are shared, and the steps of a full training without a limit.
 SHARE = {"classifier": 0.03, "vae": 0.10, "enlarger": 0.06, "text": 0.02, "clip": 0.12, "reader": 0.02,
          "unet": 0.46, "mapping": 0.01, "generator": 0.15, "encoder": 0.05, "identity": 0.04,
-         "paint_by_example": 0.30, "relevance": 0.02, "mappers": 0.05,
+         "paint_by_example": 0.30, "upscaler": 0.10, "relevance": 0.02, "mappers": 0.05,
          "flow": 0.03}  # fmt: skip
 STEPS = {"classifier": 8_000, "vae": 40_000, "enlarger": 30_000, "text": 2_000, "clip": 20_000,
          "reader": 3_000, "unet": 60_000, "mapping": 5_000, "generator": 60_000, "encoder": 15_000,
-         "identity": 8_000, "paint_by_example": 30_000, "relevance": 1, "mappers": 600,
+         "identity": 8_000, "paint_by_example": 30_000, "upscaler": 30_000, "relevance": 1, "mappers": 600,
          "flow": 2_000}  # fmt: skip
 
 DRAWING = ("dicebear", "resvg_py")  # the modules that draw a portrait

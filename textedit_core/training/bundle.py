@@ -18,6 +18,7 @@ from transformers import CLIPModel, CLIPTokenizer, PreTrainedModel
 from textedit_core.models.towers import long_names
 from textedit_core.toon.captions import vocabulary
 from textedit_core.toon.classifier import load_classifier
+from textedit_core.training import upscaler
 from textedit_core.training.clip import MEAN, STD
 from textedit_core.training.diffusion import build_scheduler
 
@@ -42,6 +43,17 @@ STABLE_DIFFUSION = {
     "tokenizer": ("transformers", "CLIPTokenizer"),
     "unet": ("diffusers", "UNet2DConditionModel"),
     "vae": ("diffusers", "AutoencoderKL"),
+}
+UPSCALER = {
+    "feature_extractor": None,
+    "low_res_scheduler": ("diffusers", "DDPMScheduler"),
+    "safety_checker": None,
+    "scheduler": ("diffusers", "DDIMScheduler"),
+    "text_encoder": ("transformers", "CLIPTextModel"),
+    "tokenizer": ("transformers", "CLIPTokenizer"),
+    "unet": ("diffusers", "UNet2DConditionModel"),
+    "vae": ("diffusers", "AutoencoderKL"),
+    "watermarker": None,
 }
 PAINT_BY_EXAMPLE = {
     "feature_extractor": ("transformers", "CLIPImageProcessor"),
@@ -90,6 +102,16 @@ def write_paint_by_example(folder: Path, unet: Any, encoder: Any, vae: Any) -> N
         _save_half(module, folder / name)
     _write_preprocessor(folder / "feature_extractor", encoder.config.image_size)
     write_model_index(folder, "PaintByExamplePipeline", PAINT_BY_EXAMPLE)
+
+
+def write_upscaler(folder: Path, tokenizer: CLIPTokenizer, text_encoder: Any, vae: Any, unet: Any) -> None:
+    """The folder of Stable Diffusion's x4 upscaler, which diffusers' StableDiffusionUpscalePipeline reads."""
+    tokenizer.save_pretrained(folder / "tokenizer")
+    upscaler.build_scheduler().save_pretrained(folder / "scheduler")
+    upscaler.build_low_res().save_pretrained(folder / "low_res_scheduler")
+    for name, module in (("text_encoder", text_encoder), ("vae", vae), ("unet", unet)):
+        _save_half(module, folder / name)
+    write_model_index(folder, "StableDiffusionUpscalePipeline", UPSCALER)
 
 
 def write_model_index(folder: Path, pipeline: str, parts: Mapping[str, tuple[str, str] | None]) -> None:

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from torch import nn
 
 from textedit_core.models import zoo
@@ -17,7 +16,7 @@ from textedit_core.toon.exemplar_data import Boxed, Folder, draw
 from textedit_core.toon.parts import held_out_part_edits, part_boxes
 from textedit_core.toon.portraits import World
 from textedit_core.training import bundle, evaluate, exemplar_scores, paint_by_example, vae
-from textedit_core.training.loop import Budget, trained
+from textedit_core.training.loop import Budget
 from textedit_core.training.shared import Training
 
 log = logging.getLogger(__name__)
@@ -69,24 +68,12 @@ class ExampleParts(Training):
         """The folder paint_by_example/ of a bundle, where it is trained, with the autoencoder it knows."""
         if (self.out / PART / "state.pt").exists():
             painter = self.painter()
-            bundle.write_paint_by_example(folder / PART, painter.unet, painter.encoder, self.known_vae())
+            bundle.write_paint_by_example(folder / PART, painter.unet, painter.encoder, self.known_vae(PART))
 
     def adopt_example(self, models: zoo.Models) -> None:
         """Keep the autoencoder that a bundle's model knows, where this folder has none yet."""
         if PART in models.sources and not (self.out / PART / vae.HELD).exists():
             vae.hold(models.paint_by_example.vae, self.out / PART)
-
-    def known_vae(self) -> AutoencoderKL:
-        """The autoencoder whose latents it knows: that of the bundle begun from, until it is trained on.
-
-        This training's own where both have the same latents.
-        """
-        own, held = self.vae(), None
-        for part in (PART, "vae"):  # it may know an older one than the text-to-image model of that bundle
-            held = held or vae.held_autoencoder(self.out / part, self.size)
-        begun, now = self.begun_history().get(PART), trained(self.out / PART)
-        learned = not begun or not now or begun["steps"] != now["steps"]
-        return own if held is None or learned or vae.same_latents(held, own) else held
 
     @torch.no_grad()
     def _preview_example(self, painter: paint_by_example.Painter, step: int) -> None:

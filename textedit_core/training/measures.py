@@ -17,7 +17,7 @@ import numpy as np
 from textedit_core.models import zoo
 from textedit_core.toon.classifier import AttributeClassifier
 from textedit_core.toon.portraits import Portraits, World, held_out_portraits
-from textedit_core.training import bundle, evaluate, example_parts, style_parts
+from textedit_core.training import bundle, evaluate, example_parts, style_parts, upscaler_part
 
 LARGE = 200  # of the portraits are measured at four times the size too: each takes sixteen times as long
 MOST_FALL = {"dB": 0.5, "share": 0.01}  # on the closed set, of what a bundle may still be written with
@@ -37,6 +37,7 @@ JUDGES = {
     "paint_by_example.lambda 5.asked": "paint_by_example",
     "enlarger.exact.psnr_db": "enlarger",
     "enlarger.rebuilt.psnr_db": "enlarger",
+    "upscaler.psnr_db": "upscaler",
     "generator.psnr_db": "generator",
     "encoder.psnr_db": "encoder",
     "identity.auc": "identity",
@@ -97,6 +98,7 @@ def of_set(
         "sample_settings": {"steps": evaluate.SAMPLING_STEPS, "guidance_scale": evaluate.GUIDANCE_SCALE},
         **style_parts.measure(models, reader, held.small, held.world),
         **example_parts.measure(models, reader, samples, held.world),
+        **upscaler_part.measure(models, held.small, held.large),
     }
     if "familiarity" in models.sources:
         images = held.small.batch(np.arange(len(held.small)))

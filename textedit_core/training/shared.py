@@ -10,8 +10,9 @@ from diffusers import AutoencoderKL
 from transformers import CLIPModel, CLIPTokenizer
 
 from textedit_core.toon.portraits import Portraits
+from textedit_core.training import vae
 from textedit_core.training.diffusion import TextToLatent
-from textedit_core.training.loop import Budget, Network
+from textedit_core.training.loop import Budget, Network, trained
 
 
 class Common(TypedDict):
@@ -55,6 +56,18 @@ class Training(ABC):
     def begun_history(self) -> dict[str, dict[str, int]]:
         """{"steps", "seconds"} of every part of the bundle that this training began from; {} of none."""
         return {}
+
+    def known_vae(self, part: str) -> AutoencoderKL:
+        """The autoencoder whose latents a part knows: that of the bundle begun from, until it is trained on.
+
+        This training's own where both have the same latents.
+        """
+        own, held = self.vae(), None
+        for place in (part, "vae"):  # it may know an older one than the text-to-image model of that bundle
+            held = held or vae.held_autoencoder(self.out / place, self.size)
+        begun, now = self.begun_history().get(part), trained(self.out / part)
+        learned = not begun or not now or begun["steps"] != now["steps"]
+        return own if held is None or learned or vae.same_latents(held, own) else held
 
     @property
     @abstractmethod

@@ -34,6 +34,7 @@ from textedit_core.training import (
     ranks,
     style_parts,
     text,
+    upscaler_part,
     vae,
 )
 from textedit_core.training.loop import Budget, Network, begin_from, load_ema, trained
@@ -50,7 +51,7 @@ MAX_LENGTH = 32
 LARGER = enlarger.SHAPE["scale"]
 
 
-class Studio(style_parts.StyleParts, example_parts.ExampleParts):
+class Studio(style_parts.StyleParts, example_parts.ExampleParts, upscaler_part.UpscalerPart):
     """A toon training in a folder: OUT/PART/state.pt for every part, OUT/data, OUT/tokenizer."""
 
     large: int = 6_000  # how many of them are drawn at LARGER times the size too
@@ -120,6 +121,8 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
         elif part == "enlarger":
             small, large = self.portraits.first(len(self.large_portraits)), self.large_portraits
             enlarger.fit(small, large, self.vae(), **common)
+        elif part == upscaler_part.PART:
+            self.train_upscaler(**common)
         elif part == "reader":
             latent_reader.fit(self.latents, self.portraits, **common)
         elif part == example_parts.PART:
@@ -149,6 +152,7 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
             **bundle.adoptable(folder, self.size),
             **style_parts.adoptable(models),
             **example_parts.adoptable(models),
+            **upscaler_part.adoptable(models),
         }
         models.diffusion.tokenizer.save_pretrained(self.out / "tokenizer")
         for part, module in parts.items():
@@ -162,6 +166,7 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
         (self.out / HISTORY).write_text(json.dumps(history))
         self.adopt_style_edits(models)
         self.adopt_example(models)
+        self.adopt_upscaler(models)
         self.remember("\n".join(models.manifest["command"]))
 
     def vae(self) -> AutoencoderKL:
@@ -262,6 +267,7 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
         self.write_style(folder)
         self.write_style_edits(folder)
         self.write_example(folder)
+        self.write_upscaler(folder)
         if not self.boxed:
             worlds = [self.portraits, *([self.closed_portraits] if self.world == "open" else [])]
             familiarity.write(folder / "familiarity", zoo.load(folder).clip, worlds)
@@ -314,6 +320,9 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts):
         """The same of the bundle that this training began from; {} where it began anew."""
         path = self.out / HISTORY
         return json.loads(path.read_text()) if path.exists() else {}
+
+    def _empty_text_encoder(self) -> CLIPTextModel:
+        return diffusion.build_text_encoder(self._empty_clip())
 
     def _empty_clip(self) -> CLIPModel:
         return clip.build(self.size, len(self.tokenizer), MAX_LENGTH)
