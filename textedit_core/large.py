@@ -21,6 +21,8 @@ from textedit_core.models.enlarger import Enlarger
 from textedit_core.models.style.latents import Latent
 from textedit_core.models.style.models import StyleGenerator
 from textedit_core.steps import Step
+from textedit_core.upscaler_tuning import KNOBS as TUNING_KNOBS
+from textedit_core.upscaler_tuning import UpscalerTuning
 
 SCALE = 4  # how many times the side a picture is made by `upscale`
 
@@ -53,6 +55,7 @@ def finish(
     upscaler: Upscaler | None = None,
     prompt: str = "",
     seed: int = 0,
+    tuned: UpscalerTuning | None = None,
     *,
     keep_details: KeepDetails = 0.0,
     upscale: Upscale = "none",
@@ -65,6 +68,7 @@ def finish(
     rec, source, box: as in `details.with_details`; needed where details are kept.  enlarger: of the models,
     None where they have none; then Lanczos enlarges.  scale: how many times the side `upscale` makes it.
     upscaler, prompt, seed: what draws it under "diffusion", under which text, and with which noise.
+    tuned: what the upscaler learned of the source before.
 
     With details the result is the whole source with the edit in it, at the source's own size; with `upscale`
     too, a source that is smaller than the enlarged edit is enlarged with it.
@@ -77,7 +81,7 @@ def finish(
         assert upscaler is not None
         small = resized(edit, (round(size[0] / SCALE), round(size[1] / SCALE)))
         for step in upscaled(
-            upscaler,
+            tuned.applied(upscaler) if tuned else upscaler,
             small,
             prompt,
             steps=upscaler_steps,
@@ -110,7 +114,9 @@ def _as_large(source: Tensor, box: Box, height: int, enlarge: Enlarge | None) ->
     return resized(source, larger, enlarge if times > SCALE / 2 else None), (left, top, right, bottom)
 
 
-KNOBS = knobs(finish)
+OF_FINISH = tuple(knobs(finish))
+KNOBS = knobs(finish) | TUNING_KNOBS
+OF_TUNING = tuple(TUNING_KNOBS)
 OF_DIFFUSION = tuple(name for name in KNOBS if name.startswith("upscaler_"))
 
 

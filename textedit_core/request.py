@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from textedit_core import cache as caches
-from textedit_core import details, images, large, masks, method
+from textedit_core import details, images, large, masks, method, upscaler_tuning
 from textedit_core.costs import Cost, Costs
 from textedit_core.device import on_device
 from textedit_core.knobs import BoundKnob, knobs
@@ -36,7 +36,7 @@ from textedit_core.steps import Step
 
 MULTIPLE = 8  # pixels, of which both sides of a picture are multiples that is worked on at its own aspect
 # The stages, in their order.
-PROJECTING, FITTING, EDITING, FINISHING = "projection", "fit", "edit", "finish"
+PROJECTING, FITTING, EDITING, TUNING, FINISHING = "projection", "fit", "edit", "upscaler", "finish"
 # The settings of a picked and of a projected latent, by their names in a record and on the command line.
 SAMPLE = {f"latent_{name}": knob for name, knob in knobs(latents.from_seed).items()}
 PROJECTION = {f"projection_{name}": knob for name, knob in knobs(projection.fit).items()}
@@ -208,8 +208,10 @@ class Request:
     def finishing(self) -> dict[str, Any]:
         """The settings of what is done with a finished edit; {} where it is shown as it is."""
         chosen = {name: self.settings[name] for name in self.method.finish_knobs}
-        if chosen["upscale"] != "diffusion":
-            chosen = {name: value for name, value in chosen.items() if name not in large.OF_DIFFUSION}
+        unused: tuple[str, ...] = () if chosen["upscale"] == "diffusion" else large.OF_DIFFUSION
+        if not chosen.get("upscaler_tuning_steps"):
+            unused += large.OF_TUNING
+        chosen = {name: value for name, value in chosen.items() if name not in unused}
         return chosen if chosen["upscale"] != "none" or chosen.get("keep_details") else {}
 
     def rebuild_call(self, fitted: Any = None) -> Call:
@@ -221,8 +223,30 @@ class Request:
             return Call(large.rendered, (self.models.generator, self.inputs[how.latent.name]), {})
         return Call(large.autoencoded, (self.inputs["model"], self.inputs["image"]), {})
 
-    def finish_call(self, edit: Tensor, rec: Tensor | None) -> Call:
-        """What is done with an edit (1,3,h,w); rec: of `rebuild_call`, needed where details are kept."""
+    @property
+    def tunes_upscaler(self) -> bool:
+        """Whether the upscaler learns the source before it draws."""
+        return "upscaler_tuning_steps" in self.finishing
+
+    def tuning_call(self, edit: Tensor) -> Call:
+        """What the upscaler learns of the source, for edits of this size (1,3,h,w)."""
+        height, width = (
+            round(side * self._scale(*edit.shape[-2:]) / large.SCALE) for side in edit.shape[-2:]
+        )
+        own = self.own_picture
+        left, top, right, bottom = self._seen(own.shape[3], own.shape[2])
+        multiple = self.models.upscaler.multiple
+        sides = (large.SCALE * (side - side % multiple) for side in (height, width))
+        seen = details.resized(own[..., top:bottom, left:right], tuple(sides))
+        finishing = self.finishing
+        arguments = self.models.upscaler, seen, self.prompts["prompt"], finishing["upscaler_noise"]
+        return Call(upscaler_tuning.tune, arguments, {name: finishing[name] for name in large.OF_TUNING})
+
+    def finish_call(self, edit: Tensor, rec: Tensor | None, tuned: Any = None) -> Call:
+        """What is done with an edit (1,3,h,w).
+
+        rec: of `rebuild_call`, needed where details are kept.  tuned: of `tuning_call`, where there is one.
+        """
         own = self.own_picture if rec is not None else None
         box = None if own is None else self._seen(own.shape[3], own.shape[2])
         enlarger = optional_part(self.models, "enlarger", fetch=False)
@@ -230,8 +254,9 @@ class Request:
         drawing: tuple[Any, ...] = ()
         if self.finishing.get("upscale") == "diffusion":
             seed = self.settings.get("seed", 0)
-            drawing = self.models.upscaler, self.prompts.get("prompt", ""), seed
-        return Call(large.finish, (edit, rec, own, box, enlarger, scale, *drawing), self.finishing)
+            drawing = self.models.upscaler, self.prompts.get("prompt", ""), seed, tuned
+        settings = {name: value for name, value in self.finishing.items() if name in large.OF_FINISH}
+        return Call(large.finish, (edit, rec, own, box, enlarger, scale, *drawing), settings)
 
     @property
     def own_picture(self) -> Tensor:
@@ -394,6 +419,8 @@ def request(
     opened = picture if isinstance(picture, Image.Image) else None
     if chosen["upscale"] == "diffusion":
         _check_upscaler(models, fetch)
+        if chosen.get("upscaler_tuning_steps"):
+            _check_tuning(given, prompts, opened)
     latent = given[how.latent.name] if how.latent else None
     if chosen.get("keep_details") and not isinstance(latent, Projected | None) and opened is None:
         raise ValueError(_NO_DETAILS)
@@ -424,6 +451,21 @@ def _check_upscaler(models: zoo.Models, fetch: bool) -> None:
         raise ValueError(
             f"Upscale: {source.repo} ({source.gigabytes():.2g} GB, {source.license}) is not on this machine; "
             "an edit on the command line with --upscale diffusion fetches it."
+        )
+
+
+def _check_tuning(given: Mapping[str, Any], prompts: Mapping[str, str], picture: Image.Image | None) -> None:
+    """ValueError where there is nothing larger than the edit to learn from, or no text to learn it under."""
+    if "prompt" not in prompts:
+        raise ValueError(
+            "Upscaler tuning steps: this method has no prompt to learn your picture under; set 0."
+        )
+    side = large.SCALE * _model_size(given)
+    if picture is None or min(picture.size) < side / 2:
+        size = "it is a latent" if picture is None else f"yours has {picture.width} x {picture.height} pixels"
+        raise ValueError(
+            f"Upscaler tuning steps: the upscaler learns from a picture of about {side} x {side} pixels, and "
+            f"{size}; add a larger one, or set 0."
         )
 
 
@@ -654,7 +696,10 @@ def finished(
     rec = None
     if found.finishing.get("keep_details"):
         rec, _ = yield from _stage(FINISHING, found.rebuild_call(fitted), cache, costs)
-    image, _ = yield from _stage(FINISHING, found.finish_call(edit, rec), cache, costs)
+    tuned = None
+    if found.tunes_upscaler:
+        tuned, _ = yield from _stage(TUNING, found.tuning_call(edit), cache, costs)
+    image, _ = yield from _stage(FINISHING, found.finish_call(edit, rec, tuned), cache, costs)
     return image
 
 
@@ -679,7 +724,7 @@ def _stage(
     is_known = store.get(key) is not None
     for step in costs.watch(stage, caches.lookup_or_run(store, key, call.steps), is_known):
         last = step
-        if stage not in (EDITING, FINISHING):
+        if stage not in (EDITING, TUNING, FINISHING):
             yield replace(step, stage=stage)
         elif step.done < step.total:
             yield replace(step, value=None, stage=stage)

@@ -30,7 +30,8 @@ FIRST_STEPS = (
     "Press Compare: a row appears as each method ends.",
 )
 
-DOING = {engine.PROJECTING: "projecting", engine.FITTING: "preparing", engine.EDITING: "editing"}
+DOING = {engine.PROJECTING: "projecting", engine.FITTING: "preparing", engine.EDITING: "editing",
+         engine.TUNING: "tuning the upscaler", engine.FINISHING: "enlarging"}  # fmt: skip
 WEIGHING = (
     "weighs CLIP similarity against CLIP direction (without a source prompt the CLIP score), each from the "
     "worst row (0) to the best (1)"

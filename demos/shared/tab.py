@@ -35,7 +35,17 @@ from textedit_core.choices import SIZINGS
 from textedit_core.costs import Costs
 from textedit_core.device import value_elsewhere
 from textedit_core.record import Record
-from textedit_core.request import EDITING, FINISHING, FITTING, PROJECTING, Request, Result, known_fit, located
+from textedit_core.request import (
+    EDITING,
+    FINISHING,
+    FITTING,
+    PROJECTING,
+    TUNING,
+    Request,
+    Result,
+    known_fit,
+    located,
+)
 from textedit_core.steps import Step
 
 GLIMPSES = {
@@ -576,6 +586,8 @@ class Tab(BuiltTab, MethodPanel):
                 elif step.stage == EDITING:
                     drawn += 1
                     yield {status: bar(step.done, step.total, step_words("Editing", step))}
+                elif step.stage == TUNING:
+                    yield {status: bar(step.done, step.total, step_words("Tuning the upscaler", step))}
                 elif step.stage == FINISHING:
                     yield {status: bar(step.done, step.total, step_words("Enlarging", step))}
                 if stopped:

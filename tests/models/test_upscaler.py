@@ -7,13 +7,16 @@ import torch
 from PIL import Image
 
 from tests.bundles import write_tiny_upscaler
+from textedit_core import images
 from textedit_core.cache import Cache
 from textedit_core.details import resized, with_details
 from textedit_core.models.diffusion import upscaler
+from textedit_core.models.diffusion.ddim import add_noise
 from textedit_core.models.source import Source
 from textedit_core.noise import noise
-from textedit_core.request import FINISHING, request, run
+from textedit_core.request import FINISHING, TUNING, request, run
 from textedit_core.steps import last
+from textedit_core.upscaler_tuning import tune
 
 PROMPT = "a man with red hat"
 
@@ -135,3 +138,43 @@ def test_models_without_one_say_so_before_any_work(tiny):
     given = {"image": Image.new("RGB", (40, 40)), "prompt": PROMPT}
     with pytest.raises(ValueError, match=r"Upscale: some/upscaler \(3\.5 GB, MIT\) is not on this machine"):
         request("sdedit", remote, given, {"upscale": "diffusion"}, fetch=False)
+
+
+def test_what_is_tuned_is_drawn_nearer_to_the_picture_and_the_model_stays(model):
+    large = Image.radial_gradient("L").resize((64, 64)).convert("RGB")
+    picture = images.native_tensor(large)
+    before = {name: one.clone() for name, one in model.unet.state_dict().items()}
+    learned = last(tune(model, picture, PROMPT, 0, upscaler_tuning_steps=60, upscaler_tuning_lr=2e-3))
+    assert all(torch.equal(one, before[name]) for name, one in model.unet.state_dict().items())
+    assert sum(learned.losses[-10:]) < 0.9 * sum(learned.losses[:10])
+    z, text = model.encode(picture), model.encode_text([PROMPT])
+    less = torch.nn.functional.interpolate(picture, scale_factor=1 / 4, mode="bicubic", antialias=True)
+
+    def error(one) -> float:
+        eps = noise(tuple(z.shape), 9)
+        noisy = add_noise(one.schedule, z, eps, 500)
+        return float((one.eps(noisy, 500, less.clamp(-1, 1), 0, text) - eps).square().mean())
+
+    assert error(learned.applied(model)) < error(model)
+    nothing = last(tune(model, picture, PROMPT, 0))
+    assert nothing.losses == () and not any(one.any() for one in nothing.tuned.values())
+
+
+def test_edits_of_every_seed_share_one_tuning_and_the_record_tells_it(models):
+    tuning = {"upscaler_tuning_steps": 3, "upscaler_tuning_lr": 1e-3}
+    store, steps = Cache(), []
+    found = [last(run(asked(models, tuning | {"seed": seed}), store)) for seed in (1, 2)]
+    assert TUNING in found[0].costs and found[1].costs[TUNING].cached
+    plain = last(run(asked(models, {"seed": 1}), store))
+    assert TUNING not in plain.costs and not torch.equal(plain.image, found[0].image)
+    assert found[0].record.knobs["upscaler_tuning_steps"] == 3
+    assert "upscaler_tuning_steps" not in plain.record.knobs
+    for step in run(asked(models, tuning | {"upscaler_tuning_steps": 4}), store):
+        steps += [step.done] if step.stage == TUNING else []
+    assert steps == [1, 2, 3], "the last one is not shown: the upscaler draws next"
+
+
+def test_a_small_picture_or_no_prompt_teaches_an_upscaler_nothing(models):
+    with pytest.raises(ValueError, match=r"about 128 x 128 pixels, and yours has 40 x 30 pixels"):
+        asked(models, {"upscaler_tuning_steps": 3}, (40, 30))
+    assert not asked(models, {"upscaler_tuning_steps": 3, "upscale": "fast"}, (40, 30)).tunes_upscaler

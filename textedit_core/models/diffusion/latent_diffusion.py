@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -103,27 +101,6 @@ class LatentDiffusion(LatentModel):
             return self.eps(z, t, text)
         rows = zip(z.split(1), text.split(), strict=True)
         return torch.cat([self.eps(row, t, of_row) for row, of_row in rows])
-
-    def with_weights(
-        self, weights: Mapping[str, Tensor], dtype: torch.dtype | None = None
-    ) -> LatentDiffusion:
-        """The same model with these UNet weights in place of its own; the others are shared, not copied.
-
-        The copy has its own module tree, parameters and hooks, so that nothing done to it reaches this model;
-        only values that are shared must not be written in place. dtype: of the given weights, this model's
-        unless given; the others keep theirs. Raises ValueError for a name or shape the UNet does not have.
-        """
-        self.bring(self.unet)
-        own, device, dtype = dict(self.unet.named_parameters()), self.device, dtype or self.dtype
-        for name, value in weights.items():
-            if name not in own or own[name].shape != value.shape:
-                raise ValueError(f"The weight {name} {tuple(value.shape)} does not belong to this UNet.")
-        replaced = {id(buffer): buffer for buffer in self.unet.buffers()}
-        for name, parameter in own.items():
-            given = weights.get(name)
-            value = parameter.detach() if given is None else given.detach().to(device, dtype)
-            replaced[id(parameter)] = nn.Parameter(value, requires_grad=False)
-        return dataclasses.replace(self, unet=copy.deepcopy(self.unet, replaced), fingerprint=None)
 
 
 @dataclass

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import copy
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +92,29 @@ class LatentModel:
         if self.schedule.prediction_type == "v_prediction":
             return velocity_to_eps(self.schedule, output, z, t)
         return output
+
+    def with_weights(self, weights: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> Self:
+        """The same model with these UNet weights in place of its own; the others are shared, not copied.
+
+        The copy has its own module tree, parameters and hooks, so that nothing done to it reaches this model;
+        only values that are shared must not be written in place. dtype: of the given weights, this model's
+        unless given; the others keep theirs. Raises ValueError for a name or shape the UNet does not have.
+        """
+        self.bring(self.unet)
+        own, device, dtype = dict(self.unet.named_parameters()), self.device, dtype or self.dtype
+        for name, value in weights.items():
+            if name not in own or own[name].shape != value.shape:
+                raise ValueError(f"The weight {name} {tuple(value.shape)} does not belong to this UNet.")
+        replaced = {id(buffer): buffer for buffer in self.unet.buffers()}
+        for name, parameter in own.items():
+            given = weights.get(name)
+            value = parameter.detach() if given is None else given.detach().to(device, dtype)
+            replaced[id(parameter)] = nn.Parameter(value, requires_grad=False)
+        # The classes that have these fields are those below this one.
+        found: Self = dataclasses.replace(
+            cast(Any, self), unet=copy.deepcopy(self.unet, replaced), fingerprint=None
+        )
+        return found
 
     def _added(self, condition: Condition, z: Tensor) -> dict[str, Any]:
         """What SDXL's UNet is given beside the tokens of B rows; nothing for all others.

@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
+from textedit_core.models.diffusion.latent_model import LatentModel
+
+Model = TypeVar("Model", bound=LatentModel)
 
 KINDS = ("full", "attention", "lora")
 LORA_LAYERS = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -18,7 +21,7 @@ CHANGE = ".change"  # after the name of a weight: what is to be added to it
 
 
 @dataclass(frozen=True, eq=False)
-class Trainable:
+class Trainable(Generic[Model]):
     """A model with a UNet of its own, in the precision it had but for what is trained.
 
     parameters: the tensors to train, float32.  weights: a function that returns what is trained, for
@@ -26,7 +29,7 @@ class Trainable:
     change, by its name and DOWN or UP. They follow further training.
     """
 
-    model: LatentDiffusion
+    model: Model
     parameters: list[Tensor]
     weights: Callable[[], dict[str, Tensor]]
 
@@ -41,12 +44,12 @@ def check_kind(tune: str) -> None:
 
 @torch.no_grad()
 def trainable(
-    model: LatentDiffusion,
+    model: Model,
     tune: str,
     lora_rank: int = 8,
     gradient_checkpointing: bool = False,
     draw: torch.Generator | None = None,
-) -> Trainable:
+) -> Trainable[Model]:
     """Copy a model so that its UNet can be trained and the original stays as it is.
 
     tune: "none" (a frozen copy, for what is trained around it) or one of KINDS. Weights that are not trained
@@ -73,7 +76,7 @@ def trainable(
 
 
 @torch.no_grad()
-def kept(model: LatentDiffusion, tuned: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def kept(model: LatentModel, tuned: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What a finished fit keeps of `Trainable.weights`, in tensors of its own that `merged` takes too.
 
     Of a weight that is its change from that of `model`, by its name and CHANGE, in float16: half of the
@@ -89,7 +92,7 @@ def kept(model: LatentDiffusion, tuned: Mapping[str, Tensor]) -> dict[str, Tenso
     return found
 
 
-def merged(model: LatentDiffusion, tuned: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def merged(model: LatentModel, tuned: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a tuned UNet by their names in that of `model`, of `kept` or `Trainable.weights`.
 
     What was kept is added to the weights that it changes, in float32, and the sum has their precision: a
@@ -111,7 +114,7 @@ def merged(model: LatentDiffusion, tuned: Mapping[str, Tensor]) -> dict[str, Ten
     return found
 
 
-def merged_count(model: LatentDiffusion) -> int:
+def merged_count(model: LatentModel) -> int:
     """How many weights change under "lora": those that its low-rank changes are merged into."""
     layers = tuple(f".{name}.weight" for name in LORA_LAYERS)
     return sum(one.numel() for name, one in model.unet.named_parameters() if name.endswith(layers))
