@@ -17,12 +17,12 @@ from textedit_core.knobs import Knob, knobs
 from textedit_core.masks import Box
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.models.diffusion.upscaler import Upscaler, upscaled
+from textedit_core.models.diffusion.upscaler_tuning import KNOBS as TUNING_KNOBS
+from textedit_core.models.diffusion.upscaler_tuning import UpscalerTuning
 from textedit_core.models.enlarger import Enlarger
 from textedit_core.models.style.latents import Latent
 from textedit_core.models.style.models import StyleGenerator
 from textedit_core.steps import Step
-from textedit_core.upscaler_tuning import KNOBS as TUNING_KNOBS
-from textedit_core.upscaler_tuning import UpscalerTuning
 
 SCALE = 4  # how many times the side a picture is made by `upscale`
 

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from textedit_core import cache as caches
-from textedit_core import details, images, large, masks, method, upscaler_tuning
+from textedit_core import details, images, large, masks, method
 from textedit_core.costs import Cost, Costs
 from textedit_core.device import on_device
 from textedit_core.knobs import BoundKnob, knobs
@@ -28,6 +28,7 @@ from textedit_core.method import Input, Method
 from textedit_core.methods import projection
 from textedit_core.models import zoo
 from textedit_core.models.additions import WEIGHTS
+from textedit_core.models.diffusion import upscaler_tuning
 from textedit_core.models.diffusion.latent_diffusion import LatentDiffusion
 from textedit_core.models.style import latents
 from textedit_core.models.style.latents import Latent

@@ -12,11 +12,11 @@ from textedit_core.cache import Cache
 from textedit_core.details import resized, with_details
 from textedit_core.models.diffusion import upscaler
 from textedit_core.models.diffusion.ddim import add_noise
+from textedit_core.models.diffusion.upscaler_tuning import tune
 from textedit_core.models.source import Source
 from textedit_core.noise import noise
 from textedit_core.request import FINISHING, TUNING, request, run
 from textedit_core.steps import last
-from textedit_core.upscaler_tuning import tune
 
 PROMPT = "a man with red hat"
 

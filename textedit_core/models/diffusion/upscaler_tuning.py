@@ -67,9 +67,9 @@ def tune(
 ) -> Iterator[Step[UpscalerTuning]]:
     """Tune the UNet on a picture (1,3,H,W) in [-1,1] whose sides `SCALE` and the model's `multiple` divide.
 
-    Adam on E over t, eps of ||eps - f(z_t, t, small, prompt)||^2, where `small` is the picture at a quarter of
-    its side with the noise of `noise_level`; all is drawn from the seed 0, so that edits of every seed share
-    one tuning. The model stays as it is.
+    Adam on E over t, eps of ||eps - f(z_t, t, small, prompt)||^2, where `small` is the picture at a quarter
+    of its side with the noise of `noise_level`; all is drawn from the seed 0, so that edits of every seed
+    share one tuning. The model stays as it is.
     Raises ValueError for a prompt that is too long.
     """
     z0, text = model.encode(large.to(model.device)), model.encode_text([prompt])
