@@ -51,7 +51,7 @@ def run(options: argparse.Namespace):
     classifier = sharded.classifier_of(models, painter.size)
     sharded.run(
         options,
-        held_out_part_edits(options.limit, painter.size),
+        held_out_part_edits(options.limit, painter.size, options.world),
         tell=lambda edit: {"part": edit.part},
         study=lambda edit: study(painter, models.clip, classifier, edit, options.steps),
     )
