@@ -67,12 +67,14 @@ def by_imagic(models, classifier, edit, settings: dict[str, str]) -> list[dict]:
 
 
 def by_sdedit(models, classifier, edit, settings: dict[str, str]) -> list[dict]:
+    from textedit_core.method import load
     from textedit_core.methods import sdedit
     from textedit_core.steps import last
     from textedit_core.toon.edits import score
 
     model, image = models.diffusion, edit.source(models.diffusion.size)
-    preset = {k: v for k, v in models.presets.get("sdedit", {}).items() if k not in ("strength", "seed")}
+    preset = load("sdedit").split(models.presets.get("sdedit", {}))[1]
+    preset = {k: v for k, v in preset.items() if k not in ("strength", "seed")}
     rows = []
     for strength in STRENGTHS:
         picture = last(sdedit.edit(model, image, edit.prompt, strength=strength, seed=0, **preset))

@@ -87,7 +87,8 @@ def study(
         row = {"method": kind, "psnr_rebuilt": psnr(plain, image), "losses": fitted.losses}
         row |= more(edit, picture, plain) if more else {}
         rows.append(row | of_first | of_second | judged(picture))
-    baseline = {k: v for k, v in models.presets.get("sdedit", {}).items() if k not in ("strength", "seed")}
+    baseline = load("sdedit").split(models.presets.get("sdedit", {}))[1]
+    baseline = {k: v for k, v in baseline.items() if k not in ("strength", "seed")}
     for strength in STRENGTHS if "sdedit" in methods else ():
         steps = sdedit.edit(model, image, target, strength=strength, seed=0, **baseline)
         picture, cost = costed("edit", model, steps)

@@ -32,6 +32,7 @@ def test_every_preset_names_knobs_of_its_method(toon):
 def test_a_shipped_mapper_edits_from_the_command_line(toon, name, tmp_path, capsys):
     prompt, out = toon.mappers[name].prompt, tmp_path / "out.png"
     given = ["--prompt", prompt, "--latent-seed", "0", "--device", "cpu", "--out", str(out)]
+    given += ["--upscale", "none"]  # the method alone
     assert cli.main(["edit", "styleclip_mapper", *given]) == 0
     assert "fit" not in capsys.readouterr().err, "the mapper is there: nothing is trained"
     latent = latents.from_seed(toon.generator, seed=0)

@@ -56,7 +56,7 @@ class Asking:
         with gr.Accordion("Settings of SDEdit", open=False):
             self.sdedit = SDEDIT_KNOBS.widgets(self.ctx.presets(self.ctx.default, "sdedit"))
         with gr.Accordion("Size and details of the results", open=False):
-            self.large = LARGE.widgets({})
+            self.large = LARGE.widgets(self.ctx.presets(self.ctx.default, "sdedit"))
 
     def draw_painting(self) -> None:
         """Mask and exemplar; all other settings are those that the Paint by Example tab has at first.
@@ -185,7 +185,7 @@ class Asking:
         follow([self.methods.change], self.open_painting, self.methods, self.painting, **HIDDEN)
         offers = [self.methods, self.painting]
         follow([self.models.change], self.use_models, [self.models, self.methods], offers, **HIDDEN)
-        follow([self.models.input], self.use_presets, self.models, list(self.sdedit.values()), **UNQUEUED)
+        follow([self.models.input], self.use_presets, self.models, self.preset, **UNQUEUED)
         self.mask_box.wire(self.source.image, self.models, {})
 
     def open_painting(self, ticked: list[str]) -> dict:
@@ -204,4 +204,10 @@ class Asking:
 
     def use_presets(self, models: str) -> list:
         """SDEdit's settings as they suit the chosen models."""
-        return list(SDEDIT_KNOBS.values(self.ctx.presets(models, "sdedit")).values())
+        found = self.ctx.presets(models, "sdedit")
+        return [*SDEDIT_KNOBS.values(found).values(), *LARGE.values(found).values()]
+
+    @property
+    def preset(self) -> list:
+        """The widgets that take the models' presets."""
+        return [*self.sdedit.values(), *self.large.values()]

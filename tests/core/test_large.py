@@ -149,7 +149,7 @@ def test_a_projection_is_compared_with_itself_and_the_picture_comes_back(toon):
     """StyleCLIP at alpha 0 is the projection: the result is one's own picture, whole."""
     texts = {"neutral": "a person", "prompt": "a person with sunglasses"}
     picture = photograph(300, 200)
-    settings = {"alpha": 0, "keep_details": 1}
+    settings = {"alpha": 0, "keep_details": 1, "upscale": "none"}
     asking = request("styleclip_directions", toon, texts | {"latent": picture}, settings)
     chosen = asking.inputs["latent"]
     quick = Projected(chosen.image, dict(chosen.settings) | {"steps": 2})

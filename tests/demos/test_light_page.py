@@ -9,7 +9,7 @@ from textedit_core.models import zoo
 
 # What a browser does before the page can be used grows with both: for each of its components gradio's page
 # looks at every target of every event, and for each target it searches all components.
-MOST_EVENTS, MOST_TARGETS = 456, 733
+MOST_EVENTS, MOST_TARGETS = 456, 751
 
 
 def followed(page: gr.Blocks) -> dict:
