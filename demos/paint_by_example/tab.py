@@ -140,6 +140,11 @@ beside the edit, the source, what of it was masked, and the exemplar as it is se
             found |= painting.mask_problems(values)
         return found | (painting.exemplar_problems(values) if usable else {})
 
+    @property
+    def drawn_late(self) -> tuple:
+        """The canvas: seconds, where there is no graphics card."""
+        return (self.mask.editor,)
+
     def from_example(self, values: dict) -> dict:
         """An example's mask becomes strokes on its picture."""
         return values | {"mask": canvas(values["image"], values.get("mask"))}

@@ -36,12 +36,14 @@ class ExampleStrip:
         at_first: Callable[[str | None], dict] = lambda models: {},
         show: Callable[[int, str | None], dict] | None = None,
         shown: Collection[gr.components.Component] = (),
+        late: Collection[gr.components.Component] = (),
     ) -> None:
         """A click writes the picture into fields["image"], and what else the example has by name.
 
         convert: makes the values of the widgets from those of the example.  at_first(models): values by name
         for what the example says nothing of; what neither has stays as it is.  show(number, models): updates
         that show its finished result, {} where there is none; `shown` are the components it may update.
+        late: widgets that a browser draws slowly, a canvas: written once the rest is on the page.
         """
         known, widgets = models or gr.State(None), fields | controls
 
@@ -53,8 +55,14 @@ class ExampleStrip:
         def pick(chosen: str | None, event: gr.EventData):
             return fill(int(event._data["index"]), chosen)
 
+        def pick_in_turn(chosen: str | None, event: gr.EventData):
+            updates = fill(int(event._data["index"]), chosen)
+            after = {widget: updates.pop(widget) for widget in late if widget in updates}
+            yield updates
+            yield after
+
         outputs = list(dict.fromkeys([*widgets.values(), *shown]))
-        self.strip.select(pick, known, outputs, **EVERY_CLICK)
+        self.strip.select(pick_in_turn if late else pick, known, outputs, **EVERY_CLICK)
         self.fill, self.models, self.outputs = fill, known, outputs
 
     def values(self, number: int, convert: Callable[[dict], dict], at_first: dict) -> dict:

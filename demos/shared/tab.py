@@ -185,6 +185,11 @@ class Tab(BuiltTab, MethodPanel):
         """What the line below Edit says of a finished edit, as HTML."""
         return ""
 
+    @property
+    def drawn_late(self) -> tuple:
+        """The widgets that a browser draws slowly; an example fills them in last."""
+        return ()
+
     def from_example(self, values: dict) -> dict:
         """What an example writes into the widgets, by name; override it for one that is no plain value."""
         return values
@@ -233,7 +238,7 @@ class Tab(BuiltTab, MethodPanel):
         follow([self.models.input], self.suit, self.models, suited, **UNQUEUED)
         if self.examples:
             widgets = self.fields, self.controls, self.from_example, self.models, self.at_first
-            self.examples.on_pick(*widgets, self.finished_example, self.shown_again)
+            self.examples.on_pick(*widgets, self.finished_example, self.shown_again, self.drawn_late)
         if self.seeds:
             self.seeds.use_from(self.result)
         runs = self.wire_runs()
