@@ -77,14 +77,14 @@ def test_a_broken_link_is_found(tmp_path):
     assert broken_links(page) == ["#none", "none.md"]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
-def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("page", "side"), [("README.md", 256), ("docs/architecture.md", 64)])
+def test_the_code_of_a_page_runs(page, side, tmp_path, monkeypatch):
     (tmp_path / "demos").symlink_to(ROOT / "demos")
     monkeypatch.chdir(tmp_path)
     (block,) = code(ROOT / page)
     exec(compile(block, page, "exec"), {})
     with Image.open("edit.png") as image:
-        assert image.size == (64, 64)
+        assert image.size == (side, side)
 
 
 def test_the_method_of_contributing_is_one(tiny, tmp_path, monkeypatch):
