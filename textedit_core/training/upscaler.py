@@ -27,7 +27,7 @@ BATCH = 8
 LEARNING_RATE = 1e-3
 MOST_NOISE = 300  # the highest noise level of the small picture, a timestep of `build_low_res`
 CHUNK = 16
-WIDTHS = (48, 96, 96)
+WIDTHS = (64, 96, 128)
 
 
 class TextUpscaler(nn.Module):
@@ -59,7 +59,7 @@ def build(text_encoder: CLIPTextModel) -> TextUpscaler:
         block_out_channels=WIDTHS,
         down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-        layers_per_block=1,
+        layers_per_block=2,  # with 48 and one at the full side it stayed 2 dB below bicubic after 34 minutes
         cross_attention_dim=text_encoder.config.hidden_size,
         attention_head_dim=4,
         norm_num_groups=16,
