@@ -4,7 +4,7 @@ Held-out edits of both worlds, each with its source and its true answer drawn at
 64 px, made large by bicubic enlargement, the enlarger and the upscaler; then the edit by Direct inversion and
 Prompt-to-Prompt at the preset, kept to the source: by the same, each also with the source's own details
 (`textedit_core.details`), and by the upscaler after it has learned the source at 256 px under the edit's
-prompt (Imagic's third stage, --tuning-steps). dB to the true answer, over all and outside of the change,
+prompt (Imagic's third stage, --tuning-steps), where the models have an upscaler. dB to the true answer, over all and outside of the change,
 processor seconds, and how far the mean colour lies off. DIR/edits-*.jsonl gets a line per edit, so that a
 stopped run goes on; DIR/table.md has the means.
 """
@@ -85,8 +85,10 @@ def ways(models, edit, picture, tuning: dict | None = None) -> dict[str, Callabl
     found = {
         "bicubic": lambda: bicubic(picture, LARGE // picture.shape[-1]).clamp(-1, 1),
         "enlarger": lambda: models.enlarger.enlarge(picture),
-        "upscaler": lambda: last(upscaler.upscaled(models.upscaler, picture, edit.prompt, **DRAWN)),
     }
+    if "upscaler" not in models.sources:
+        return found
+    found["upscaler"] = lambda: last(upscaler.upscaled(models.upscaler, picture, edit.prompt, **DRAWN))
     return found | ({"upscaler, tuned": tuned} if tuning else {})
 
 
