@@ -4,9 +4,9 @@ Held-out edits of both worlds, each with its source and its true answer drawn at
 64 px, made large by bicubic enlargement, the enlarger and the upscaler; then the edit by Direct inversion and
 Prompt-to-Prompt at the preset, kept to the source: by the same, each also with the source's own details
 (`textedit_core.details`), and by the upscaler after it has learned the source at 256 px under the edit's
-prompt (Imagic's third stage, --tuning-steps), where the models have an upscaler. dB to the true answer, over all and outside of the change,
-processor seconds, and how far the mean colour lies off. DIR/edits-*.jsonl gets a line per edit, so that a
-stopped run goes on; DIR/table.md has the means.
+prompt (Imagic's third stage, --tuning-steps); upscalers only where the models have one. dB to the true
+answer, over all and outside of the change, processor seconds, and how far the mean colour lies off.
+DIR/edits-*.jsonl gets a line per edit, so that a stopped run goes on; DIR/table.md has the means.
 """
 
 from __future__ import annotations
