@@ -1,5 +1,8 @@
 """Training of the toon upscaler: its pairs, what it learns, and the folder that a bundle gets."""
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -97,9 +100,12 @@ def test_it_learns_and_the_folder_it_leaves_draws_at_four_times_the_side(toon, s
     assert learned < error(lambda noisy: noisy), "better than to take all that is seen for noise"
 
 
-def test_scores_are_there_only_with_an_upscaler(toon, small, large):
-    if "upscaler" not in toon.sources:
-        assert upscaler_part.measure(toon, small, large) == {}
-        return
-    found = upscaler_part.measure(toon, small.first(2), large.first(2))["upscaler"]
-    assert set(found) == {"psnr_db", "bicubic_db"}
+def test_scores_are_there_only_with_an_upscaler(toon, small, large, tmp_path):
+    assert upscaler_part.measure(replace(toon, sources={}), small, large) == {}
+    own = toon.diffusion
+    network = upscaler.build(copy.deepcopy(own.text_encoder))
+    bundle.write_upscaler(tmp_path, own.tokenizer, network.text_encoder, own.vae, network.unet)
+    source = Source(str(tmp_path), "", drawing.WEIGHTS)
+    models = replace(toon, sources={**toon.sources, "upscaler": source})
+    found = upscaler_part.measure(models, small.first(2), large.first(2))["upscaler"]
+    assert set(found) == {"psnr_db", "bicubic_db"} and found["bicubic_db"] > found["psnr_db"], "untrained"
