@@ -82,9 +82,7 @@ def asked(count: int) -> Iterator[tuple[ToonEdit, str]]:
         attribute, value, prompt = ASKED[found % len(ASKED)]
         if found == count:
             return
-        if not is_library(portrait.look) or attribute not in portrait.named:
-            continue
-        if getattr(portrait.scene, attribute) == value:
+        if not is_library(portrait.look) or getattr(portrait.scene, attribute) == value:
             continue
         after = changed(portrait, **{attribute: value})
         yield ToonEdit(portrait.scene, after.scene, attribute, prompt, (portrait, after)), PART[attribute]
@@ -135,7 +133,13 @@ def repainted(edit: ToonEdit, part: str) -> dict[str, Image.Image]:
     mask.paste(255, box)
     value = getattr(edit.wanted, edit.asked)
     others = map(portrait_of_seed, HELD_OUT["closed"])
-    other = next(one for one in others if getattr(one.scene, edit.asked) == value)
+    plain = {name: "none" for name in ("glasses", "beard") if name != edit.asked}
+    other = next(
+        one
+        for one in others
+        if getattr(one.scene, edit.asked) == value
+        and all(getattr(one.scene, name) == wanted for name, wanted in plain.items())
+    )
     return {"mask": mask, "exemplar": cut_out(other.look, parts(other.look, LARGE)[part][0], LARGE)}
 
 
