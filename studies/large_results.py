@@ -15,7 +15,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 
 from studies import inversions_beside, sharded
 
@@ -93,7 +93,7 @@ def ways(models, edit, picture, tuning: dict | None = None) -> dict[str, Callabl
 
 
 def with_details(plain: dict[str, Callable], picture, rebuilt, source) -> dict[str, Callable]:
-    """Every way, followed by the same with the source's own details where the edit changed nothing."""
+    """Every way, followed by the same with the source's own details, whose seconds are those of the details."""
     from textedit_core import details
 
     def detailed(make: Callable):
@@ -101,6 +101,7 @@ def with_details(plain: dict[str, Callable], picture, rebuilt, source) -> dict[s
 
     both: dict[str, Callable] = {}
     for way, make in plain.items():
+        make = cache(make)  # noqa: PLW2901, each is drawn once
         both |= {way: make, f"{way} and details": partial(detailed, make)}
     return both
 
