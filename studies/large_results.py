@@ -93,7 +93,7 @@ def ways(models, edit, picture, tuning: dict | None = None) -> dict[str, Callabl
 
 
 def with_details(plain: dict[str, Callable], picture, rebuilt, source) -> dict[str, Callable]:
-    """Every way, followed by the same with the source's own details, whose seconds are those of the details."""
+    """Every way, and the same with the source's own details, whose seconds are those of the details."""
     from textedit_core import details
 
     def detailed(make: Callable):
@@ -101,8 +101,8 @@ def with_details(plain: dict[str, Callable], picture, rebuilt, source) -> dict[s
 
     both: dict[str, Callable] = {}
     for way, make in plain.items():
-        make = cache(make)  # noqa: PLW2901, each is drawn once
-        both |= {way: make, f"{way} and details": partial(detailed, make)}
+        once = cache(make)
+        both |= {way: once, f"{way} and details": partial(detailed, once)}
     return both
 
 
