@@ -25,7 +25,7 @@ def space():
 
 
 def test_every_cell_runs_in_order(space):
-    assert space["result"].image.shape == (1, 3, 64, 64)
+    assert space["result"].image.shape == (1, 3, 256, 256), "as toon shows its pictures"
     assert space["result"].request.method.name == "imagic"
     assert [cell.coords["alpha"] for cell in space["cells"]] == [0, 0, 2, 2, 4, 4, 6, 6]
 
