@@ -57,7 +57,7 @@ def test_an_example_is_edited_dragged_swept_and_downloaded(visit, tmp_path):
     download.value.save_as(tmp_path / "edit.png")
     made = settings_in(tmp_path / "edit.png")
     assert (made["models"], made["prompts"], made["knobs"]["eta"]) == ("toon", {"prompt": PROMPT}, 0.9)
-    assert Image.open(tmp_path / "edit.png").size == (64, 64)
+    assert Image.open(tmp_path / "edit.png").size == (256, 256), "as toon shows its pictures"
 
     values = page.locator("#imagic-x-values textarea, #imagic-x-values input")
     values.fill("0.3, 0.9")

@@ -1,12 +1,18 @@
 """The page opens with a finished edit, and one click on an example shows another, without the models."""
 
+import json
 import re
 import time
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
+import textedit_core
+from demos import examples
+
 pytestmark = pytest.mark.browser
+TOON = Path(textedit_core.__file__).parent / "weights" / "toon"
 SMALL = {"width": 1366, "height": 768}
 
 
@@ -50,7 +56,12 @@ def tile(page, method: str, number: int):
     return page.locator(f"#{method}-examples [data-cell='{number}']")
 
 
+def toon_preset(method: str) -> dict:
+    return json.loads((TOON / "presets.json").read_text())[method]
+
+
 def test_the_page_opens_finished_and_one_click_shows_another_result(toon, chromium, runs):
+    shown = examples.read("imagic")
     with chromium.new_context(viewport=SMALL) as context:
         page = context.new_page()
         page.goto(toon)
@@ -61,12 +72,12 @@ def test_the_page_opens_finished_and_one_click_shows_another_result(toon, chromi
         opened = time.monotonic() - start
         expect(page.locator(".compare:visible")).to_be_in_viewport()
         expect(page.locator("#imagic-edit-status")).to_contain_text("came with the example")
-        expect(page.locator("#imagic-prompt textarea")).to_have_value("a person with sunglasses")
+        expect(page.locator("#imagic-prompt textarea")).to_have_value(shown[0].fields["prompt"])
         start = time.monotonic()
         page.locator("#imagic-examples .tile").nth(4).locator(".caption").click()  # as its picture
         expect(edited).to_have_attribute("src", re.compile("05-edit"))
         clicked = time.monotonic() - start
-        expect(page.get_by_label("number input for Eta")).to_have_value("0.7")
+        expect(page.get_by_label("number input for Eta")).to_have_value(f"{toon_preset('imagic')['eta']:g}")
         for name, method in (
             ("Null-text + P2P", "prompt_to_prompt"),
             ("Paint by Example", "paint_by_example"),
