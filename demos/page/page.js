@@ -146,7 +146,7 @@ for (const kind of ['pointerdown', 'keydown', 'input', 'drop', 'paste'])
 // What is taken back leaves its place empty until the next run: whoever is painting by then would see the
 // canvas beside it move under the hand.
 const clear = bar => {
-  const height = bar.querySelector(':scope > .wrong')?.offsetHeight;
+  const height = bar.querySelector(':scope > .wrong')?.getBoundingClientRect().height;
   const kept = height && !bar.querySelector('.progress');
   say(bar, 'wrong', '').style.height = kept ? `${height}px` : '';
 };
