@@ -109,7 +109,7 @@ def left_alone(asked: Request, edit: Tensor, rec: Tensor, source: Tensor) -> Ten
     """Where the source is to stand, (1,1,H,W) of bool: nothing changed around, or nothing was seen."""
     apart = (edit - rec).abs().amax(dim=1, keepdim=True)
     apart = F.max_pool2d(apart, 11, stride=1, padding=5)  # as far as Lanczos sees, which enlarges both
-    left, top, right, bottom = asked._seen(source.shape[3], source.shape[2])
+    left, top, right, bottom = asked.seen(source.shape[3], source.shape[2])
     large = F.interpolate(apart, (bottom - top, right - left), mode="nearest") <= NOTHING
     found = torch.ones(1, 1, *source.shape[2:], dtype=torch.bool)
     rows = slice(max(top, 0), min(bottom, source.shape[2]))
@@ -122,7 +122,7 @@ def left_alone(asked: Request, edit: Tensor, rec: Tensor, source: Tensor) -> Ten
 
 def edge(image: Tensor, asked: Request, source: Tensor) -> float:
     """The mean step across the edges of what the models saw that lie inside the picture, in 255ths."""
-    left, top, right, bottom = asked._seen(source.shape[3], source.shape[2])
+    left, top, right, bottom = asked.seen(source.shape[3], source.shape[2])
     steps = [
         (image[..., x] - image[..., x - 1]).abs().mean() for x in (left, right) if 0 < x < image.shape[3]
     ]

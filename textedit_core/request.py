@@ -235,7 +235,7 @@ class Request:
             round(side * self._scale(*edit.shape[-2:]) / large.SCALE) for side in edit.shape[-2:]
         )
         own = self.own_picture
-        left, top, right, bottom = self._seen(own.shape[3], own.shape[2])
+        left, top, right, bottom = self.seen(own.shape[3], own.shape[2])
         multiple = self.models.upscaler.multiple
         sides = (large.SCALE * (side - side % multiple) for side in (height, width))
         seen = details.resized(own[..., top:bottom, left:right], tuple(sides))
@@ -249,7 +249,7 @@ class Request:
         rec: of `rebuild_call`, needed where details are kept.  tuned: of `tuning_call`, where there is one.
         """
         own = self.own_picture if rec is not None else None
-        box = None if own is None else self._seen(own.shape[3], own.shape[2])
+        box = None if own is None else self.seen(own.shape[3], own.shape[2])
         enlarger = optional_part(self.models, "enlarger", fetch=False)
         scale = self._scale(*edit.shape[-2:])
         drawing: tuple[Any, ...] = ()
@@ -277,11 +277,11 @@ class Request:
         height, width = round(height * scale), round(width * scale)
         if not self.settings.get("keep_details") or self.picture is None:
             return height, width
-        _, top, _, bottom = self._seen(self.picture.width, self.picture.height)
+        _, top, _, bottom = self.seen(self.picture.width, self.picture.height)
         times = max(1.0, height / (bottom - top)) if scale > 1 else 1.0
         return round(self.picture.height * times), round(self.picture.width * times)
 
-    def _seen(self, width: int, height: int) -> masks.Box:
+    def seen(self, width: int, height: int) -> masks.Box:
         """The part of its picture of this size that the models see."""
         image = self.inputs.get("image")
         shape = (1, 1) if image is None else (image.shape[2], image.shape[3])

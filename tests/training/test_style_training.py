@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from tests.training.scenes import values_of_scenes
+from textedit_core.models.style import latents
 from textedit_core.toon import latent_world
 from textedit_core.toon.portraits import face_weights, held_out_portraits, training_portraits
 from textedit_core.toon.world import Scene, scene_of_seed
@@ -140,9 +141,9 @@ def test_the_encoder_learns_portraits_that_no_code_names(portraits, network, tmp
 
 
 def test_the_delta_loss_is_the_variance_of_the_layers():
-    assert encoder.delta(torch.ones(2, 3, 4)) == 0
+    assert latents.spread(torch.ones(2, 3, 4)) == 0
     apart = torch.tensor([-1.0, 1.0])[None, :, None].expand(1, 2, 4)
-    assert encoder.delta(apart) == 1
+    assert latents.spread(apart) == 1
 
 
 def test_a_person_stays_the_same_on_another_occasion():

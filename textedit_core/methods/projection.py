@@ -141,7 +141,7 @@ class _Terms:
 
     def loss(self, w_plus: Tensor, made: Tensor) -> Tensor:
         """The weighted sum for one code and its image, a scalar."""
-        total = self.spread_lambda * (w_plus - w_plus.mean(dim=1, keepdim=True)).square().mean()
+        total = self.spread_lambda * latents.spread(w_plus)
         if self.l2_lambda:
             total = total + self.l2_lambda * pyramid_difference(made, self.source)
         if self.clip is not None and self.features is not None:

@@ -44,15 +44,8 @@ STABLE_DIFFUSION = {
     "unet": ("diffusers", "UNet2DConditionModel"),
     "vae": ("diffusers", "AutoencoderKL"),
 }
-UPSCALER = {
-    "feature_extractor": None,
+UPSCALER = {name: part for name, part in STABLE_DIFFUSION.items() if name != "image_encoder"} | {
     "low_res_scheduler": ("diffusers", "DDPMScheduler"),
-    "safety_checker": None,
-    "scheduler": ("diffusers", "DDIMScheduler"),
-    "text_encoder": ("transformers", "CLIPTextModel"),
-    "tokenizer": ("transformers", "CLIPTokenizer"),
-    "unet": ("diffusers", "UNet2DConditionModel"),
-    "vae": ("diffusers", "AutoencoderKL"),
     "watermarker": None,
 }
 PAINT_BY_EXAMPLE = {
@@ -67,11 +60,16 @@ PAINT_BY_EXAMPLE = {
 
 def write_diffusion(folder: Path, tokenizer: CLIPTokenizer, text_encoder: Any, vae: Any, unet: Any) -> None:
     """The folder of a Stable Diffusion repository, which diffusers' StableDiffusionPipeline reads."""
-    tokenizer.save_pretrained(folder / "tokenizer")
     build_scheduler().save_pretrained(folder / "scheduler")
+    _write_by_text(folder, tokenizer, text_encoder, vae, unet)
+    write_model_index(folder, "StableDiffusionPipeline", STABLE_DIFFUSION)
+
+
+def _write_by_text(folder: Path, tokenizer: CLIPTokenizer, text_encoder: Any, vae: Any, unet: Any) -> None:
+    """What every model that draws under a text has: its tokenizer and its networks."""
+    tokenizer.save_pretrained(folder / "tokenizer")
     for name, module in (("text_encoder", text_encoder), ("vae", vae), ("unet", unet)):
         _save_half(module, folder / name)
-    write_model_index(folder, "StableDiffusionPipeline", STABLE_DIFFUSION)
 
 
 def write_clip(folder: Path, tokenizer: CLIPTokenizer, clip: CLIPModel) -> None:
@@ -106,11 +104,9 @@ def write_paint_by_example(folder: Path, unet: Any, encoder: Any, vae: Any) -> N
 
 def write_upscaler(folder: Path, tokenizer: CLIPTokenizer, text_encoder: Any, vae: Any, unet: Any) -> None:
     """The folder of Stable Diffusion's x4 upscaler, which diffusers' StableDiffusionUpscalePipeline reads."""
-    tokenizer.save_pretrained(folder / "tokenizer")
     upscaler.build_scheduler().save_pretrained(folder / "scheduler")
     upscaler.build_low_res().save_pretrained(folder / "low_res_scheduler")
-    for name, module in (("text_encoder", text_encoder), ("vae", vae), ("unet", unet)):
-        _save_half(module, folder / name)
+    _write_by_text(folder, tokenizer, text_encoder, vae, unet)
     write_model_index(folder, "StableDiffusionUpscalePipeline", UPSCALER)
 
 

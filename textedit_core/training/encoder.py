@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from textedit_core.models.style import latents
 from textedit_core.models.style.encoders import E4e
 from textedit_core.models.style.stylegan2 import Generator
 from textedit_core.toon import latent_world
@@ -86,13 +87,8 @@ def fit(
             image = open_portraits.batch(rows, device)
             found = network.encode(image)
             drawn = picture_loss(generator(found), image, face)
-            loss = loss + drawn["loss"] + DELTA_WEIGHT * delta(found)
+            loss = loss + drawn["loss"] + DELTA_WEIGHT * latents.spread(found)
             told["open_psnr"] = drawn["psnr"]
         return {"loss": loss, **told}
 
     return train(folder, network, optimizer, loss_of_batch, budget, seed=seed, device=device)
-
-
-def delta(codes: Tensor) -> Tensor:
-    """The mean variance of the rows of W+ codes (B,n,D) about their mean, a scalar."""
-    return (codes - codes.mean(dim=1, keepdim=True)).square().mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -61,16 +62,22 @@ def paired_crops(
     exact: np.ndarray, rebuilt: np.ndarray, large: np.ndarray, rows: np.ndarray, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """Crops of SIDE of the small pictures (N,h,w,3) and the same places of the large ones, in [-1,1]."""
-    scale, side = large.shape[1] // exact.shape[1], exact.shape[1]
+    scale = large.shape[1] // exact.shape[1]
     sources, answers = [], []
+    for row, y, x, source in small_crops(exact, rebuilt, rows, rng):
+        sources.append(source)
+        answers.append(large[row, scale * y : scale * (y + SIDE), scale * x : scale * (x + SIDE)])
+    return as_tensor(sources), as_tensor(answers)
+
+
+def small_crops(
+    exact: np.ndarray, rebuilt: np.ndarray, rows: np.ndarray, rng: np.random.Generator
+) -> Iterator[tuple[int, int, int, np.ndarray]]:
+    """(row, top, left, crop of SIDE) of small pictures (N,h,w,3), exact or rebuilt by chance."""
     for row in rows:
-        y, x = rng.integers(side - SIDE + 1, size=2)
+        y, x = rng.integers(exact.shape[1] - SIDE + 1, size=2)
         picture = rebuilt if rng.random() < REBUILT else exact
-        sources.append(picture[row, y : y + SIDE, x : x + SIDE])
-        answers.append(
-            large[row, scale * y : scale * (y + SIDE), scale * x : scale * (x + SIDE)]
-        )  # fmt: skip
-    return _tensor(np.stack(sources)), _tensor(np.stack(answers))
+        yield row, y, x, picture[row, y : y + SIDE, x : x + SIDE]
 
 
 @torch.no_grad()
@@ -86,5 +93,6 @@ def rebuild_all(portraits: Portraits, vae: AutoencoderKL, device: str) -> np.nda
     return np.concatenate(rebuilt)
 
 
-def _tensor(pictures: np.ndarray) -> Tensor:
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+def as_tensor(pictures: Sequence[np.ndarray]) -> Tensor:
+    """Pictures (h,w,3) of one size in 8 bits as (B,3,h,w) in [-1,1]."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)

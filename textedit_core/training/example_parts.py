@@ -15,7 +15,7 @@ from textedit_core.toon.classifier import AttributeClassifier
 from textedit_core.toon.exemplar_data import Boxed, Folder, draw
 from textedit_core.toon.parts import held_out_part_edits, part_boxes
 from textedit_core.toon.portraits import World
-from textedit_core.training import bundle, evaluate, exemplar_scores, paint_by_example, vae
+from textedit_core.training import bundle, evaluate, exemplar_scores, paint_by_example
 from textedit_core.training.loop import Budget
 from textedit_core.training.shared import Training
 
@@ -69,11 +69,6 @@ class ExampleParts(Training):
         if (self.out / PART / "state.pt").exists():
             painter = self.painter()
             bundle.write_paint_by_example(folder / PART, painter.unet, painter.encoder, self.known_vae(PART))
-
-    def adopt_example(self, models: zoo.Models) -> None:
-        """Keep the autoencoder that a bundle's model knows, where this folder has none yet."""
-        if PART in models.sources and not (self.out / PART / vae.HELD).exists():
-            vae.hold(models.paint_by_example.vae, self.out / PART)
 
     @torch.no_grad()
     def _preview_example(self, painter: paint_by_example.Painter, step: int) -> None:

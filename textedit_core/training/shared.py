@@ -9,6 +9,7 @@ from typing import TypedDict
 from diffusers import AutoencoderKL
 from transformers import CLIPModel, CLIPTokenizer
 
+from textedit_core.models.zoo import Models
 from textedit_core.toon.portraits import Portraits
 from textedit_core.training import vae
 from textedit_core.training.diffusion import TextToLatent
@@ -56,6 +57,11 @@ class Training(ABC):
     def begun_history(self) -> dict[str, dict[str, int]]:
         """{"steps", "seconds"} of every part of the bundle that this training began from; {} of none."""
         return {}
+
+    def adopt_known_vae(self, models: Models, part: str) -> None:
+        """Keep the autoencoder that a part of a bundle knows, where this folder has none of that part yet."""
+        if part in models.sources and not (self.out / part / vae.HELD).exists():
+            vae.hold(getattr(models, part).vae, self.out / part)
 
     def known_vae(self, part: str) -> AutoencoderKL:
         """The autoencoder whose latents a part knows: that of the bundle begun from, until it is trained on.

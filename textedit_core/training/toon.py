@@ -165,8 +165,8 @@ class Studio(style_parts.StyleParts, example_parts.ExampleParts, upscaler_part.U
         (self.out / BEGAN).write_text(str(folder.resolve()))
         (self.out / HISTORY).write_text(json.dumps(history))
         self.adopt_style_edits(models)
-        self.adopt_example(models)
-        self.adopt_upscaler(models)
+        for part in (example_parts.PART, upscaler_part.PART):
+            self.adopt_known_vae(models, part)
         self.remember("\n".join(models.manifest["command"]))
 
     def vae(self) -> AutoencoderKL:

@@ -19,7 +19,7 @@ from textedit_core.models.diffusion.upscaler import CHANNELS, SCALE
 from textedit_core.toon.portraits import Portraits
 from textedit_core.training import ranks
 from textedit_core.training.diffusion import EMPTY_CAPTIONS, spread_timesteps
-from textedit_core.training.enlarger import REBUILT, SIDE, rebuild_all
+from textedit_core.training.enlarger import SIDE, as_tensor, rebuild_all, small_crops
 from textedit_core.training.loop import Budget, Randomness, train
 from textedit_core.training.text import tokens
 
@@ -139,13 +139,10 @@ def paired_crops(
 ) -> tuple[Tensor, Tensor]:
     """Crops of SIDE of small pictures (N,h,w,3), in [-1,1], and the same places of the latents (N,4,h,w)."""
     sources, answers = [], []
-    for row in rows:
-        y, x = rng.integers(exact.shape[1] - SIDE + 1, size=2)
-        picture = rebuilt if rng.random() < REBUILT else exact
-        sources.append(picture[row, y : y + SIDE, x : x + SIDE])
+    for row, y, x, source in small_crops(exact, rebuilt, rows, rng):
+        sources.append(source)
         answers.append(z[row, :, y : y + SIDE, x : x + SIDE])
-    small = torch.from_numpy(np.stack(sources)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
-    return small, torch.stack(answers).float()
+    return as_tensor(sources), torch.stack(answers).float()
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from textedit_core.models.diffusion import upscaler as drawing
 from textedit_core.models.enlarger import bicubic
 from textedit_core.steps import last
 from textedit_core.toon.portraits import Portraits
-from textedit_core.training import bundle, upscaler, vae
+from textedit_core.training import bundle, upscaler
 from textedit_core.training.shared import Common, Training
 
 PART = "upscaler"
@@ -46,11 +46,6 @@ class UpscalerPart(Training):
             model = self._load(PART, upscaler.build(self._empty_text_encoder()))
             parts = self.tokenizer, model.text_encoder, self.known_vae(PART), model.unet
             bundle.write_upscaler(folder / PART, *parts)
-
-    def adopt_upscaler(self, models: zoo.Models) -> None:
-        """Keep the autoencoder that a bundle's upscaler knows, where this folder has none yet."""
-        if PART in models.sources and not (self.out / PART / vae.HELD).exists():
-            vae.hold(models.upscaler.vae, self.out / PART)
 
     @abstractmethod
     def _empty_text_encoder(self) -> CLIPTextModel:

@@ -135,6 +135,12 @@ def rows_between(generator: StyleGenerator, first: int, last: int) -> slice:
     return slice(first, last + 1)
 
 
+def spread(w_plus: Tensor) -> Tensor:
+    """How far the layers of W+ codes (B,n,D) lie apart: the variance of their rows about their mean, a scalar
+    (the delta loss of e4e, arXiv 2102.02766)."""
+    return (w_plus - w_plus.mean(dim=1, keepdim=True)).square().mean()
+
+
 def editable_channels(generator: StyleGenerator) -> Tensor:
     """(M,) of bool: which channels of all layers an edit may touch, those that are not ToRGB's."""
     return torch.cat([torch.full((layer.channels,), not layer.is_rgb) for layer in generator.layers])
