@@ -101,3 +101,16 @@ def test_edit_makes_the_result_anew(toon, chromium):
         page.locator("#paint_by_example-edit").click()
         expect(edited).not_to_have_attribute("src", re.compile("02-edit"))
         expect(page.locator("#paint_by_example-edit-status")).not_to_contain_text("came with")
+
+
+def test_a_busy_page_gets_all_of_an_example(toon, chromium):
+    with chromium.new_context(viewport=SMALL) as context:
+        page = context.new_page()
+        page.goto(toon)
+        page.get_by_role("tab", name="Paint by Example", exact=True).click()
+        expect(page.locator("#imagic-edited img")).to_have_attribute("src", re.compile("01-edit"))
+        with page.expect_request(lambda request: "/queue/join" in request.url):
+            tile(page, "paint_by_example", 1).click()
+        page.evaluate("() => { const end = performance.now() + 5000; while (performance.now() < end); }")
+        edited = page.locator("#paint_by_example-edited img")
+        expect(edited).to_have_attribute("src", re.compile("02-edit"))
