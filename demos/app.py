@@ -18,7 +18,7 @@ from demos.inversion import tab as null_text
 from demos.paint_by_example import tab as paint_by_example
 from demos.shared import safety as safety_runs
 from demos.shared.checks import say_full
-from demos.shared.events import lighten
+from demos.shared.events import answer_whole, lighten
 from demos.shared.history import History
 from demos.shared.models import Picker
 from demos.shared.panel import BuiltTab
@@ -69,6 +69,7 @@ def create_app(
     computation may ask for there.  limits: other fields of `Context`, dtype, folders and allowed.
     """
     keep_little()
+    answer_whole()
     if gpu:
         device = "cpu"  # of this process; `gpu` has the other
     zoo.describe(models)  # a wrong --models is one sentence at start, not an empty page

@@ -14,6 +14,7 @@ NAMES = [path.relative_to(ROOT).as_posix() for path in FILES]
 BASE = {
     "batch",
     "bracketed",
+    "building",
     "device",
     "images",
     "knobs",
@@ -124,7 +125,7 @@ def random_faults(name: str, tree: ast.AST) -> list[str]:
     forked = {
         id(node)
         for block in ast.walk(tree)
-        if isinstance(block, ast.With) and "fork_rng" in ast.unparse(block.items[0])
+        if isinstance(block, ast.With) and any("fork_rng" in ast.unparse(item) for item in block.items)
         for node in ast.walk(block)
     }
     faults = []

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
+from gradio import utils
 
 from demos.shared.marks import HIDDEN
 
@@ -39,6 +40,21 @@ def ended(state: gr.State, *runs) -> Callable:
 def pressed(buttons: Mapping[str, gr.Button], event: gr.EventData) -> str:
     """The name of the button, one of several that share an event, which was pressed."""
     return next(name for name, button in buttons.items() if button is event.target)
+
+
+def answer_whole() -> None:
+    """From now on have gradio send a later answer of a generator whole wherever it differs from the earlier.
+
+    As it comes, gradio sends only what has changed within an answer, and its page writes that into the
+    earlier answer itself. Where a widget is still being loaded, it has that very answer to show: a picture
+    that the later answer leaves alone is emptied before it was ever seen.
+    """
+    utils.diff = changed  # looked up in its module for each answer
+
+
+def changed(old: Any, new: Any) -> list:
+    """The change from one answer to another as gradio writes it: none, or the new one in place of the old."""
+    return [] if old == new else [["replace", [], new]]
 
 
 def lighten(page: gr.Blocks) -> None:

@@ -1,4 +1,4 @@
-"""Which answer the page ends with, where two are under way: the one that was asked last."""
+"""Which answer the page ends with, where two are under way: the one asked last; and how answers are sent."""
 
 import time
 
@@ -169,3 +169,16 @@ def test_a_click_means_what_was_clicked_and_not_what_stands_there_by_then(tiny_f
         view = CellView()
     assert 'data-cell="24"' in tiles(["x.png"], 24) and picker.pick(clicked(24))[0] == 24
     assert view.show([], clicked(3)) == [gr.skip()] * len(view.outputs), "a sweep that has given way"
+
+
+def test_a_later_answer_of_a_generator_is_sent_whole(page, events):
+    """A change within the earlier one would be written into what a widget is yet to show."""
+    event = next(one for one in events if len(one.outputs) == 1)
+    picture, nothing = {"path": "a.png", "url": "/a.png"}, {"__type__": "update"}
+
+    def sent(answer: dict) -> list:
+        return page.handle_streaming_diffs(event, [answer], "a visit", "a run", final=False)[0]
+
+    assert sent(picture) == picture
+    assert sent(nothing) == [["replace", [], nothing]]
+    assert sent(nothing) == []

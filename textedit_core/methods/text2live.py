@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from textedit_core.batch import spread
+from textedit_core.building import building
 from textedit_core.knobs import Knob, Seed, batches, takes_any_size
 from textedit_core.models.clip import Clip, token_count
 from textedit_core.models.clip_views import recoloured
@@ -144,8 +145,7 @@ def fit(
     whole = _at_most(source, layer_side) / 2 + 0.5
     _check_size(whole, scales)
     region = relevance_map(clip, whole * 2 - 1, texts[3])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with building(seed):
         network = LayerNetwork(scales, channels).to(device)
     adam = torch.optim.Adam(network.parameters(), lr=lr)
     losses: list[float] = []

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from textedit_core.building import building
+
 Distance = Callable[[Tensor, Tensor], Tensor]
 NAMES = ("lpips", "dino")
 DINO = "facebook/dino-vitb8"
@@ -52,7 +54,8 @@ def load_lpips(fetch: bool = False) -> Distance:
         )
     import lpips
 
-    network = lpips.LPIPS(net="squeeze", verbose=False).eval().requires_grad_(False)
+    with building():
+        network = lpips.LPIPS(net="squeeze", verbose=False).eval().requires_grad_(False)
 
     @torch.no_grad()
     def distance(a: Tensor, b: Tensor) -> Tensor:
@@ -69,7 +72,8 @@ def load_dino(fetch: bool = False) -> nn.Module:
     from transformers import ViTModel
 
     try:
-        network = ViTModel.from_pretrained(DINO, local_files_only=not fetch, add_pooling_layer=False)
+        with building():
+            network = ViTModel.from_pretrained(DINO, local_files_only=not fetch, add_pooling_layer=False)
         return network.eval().requires_grad_(False)
     except OSError as error:
         raise ValueError(

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from textedit_core.building import building
 from textedit_core.models.checkpoint import fill, read
 from textedit_core.models.source import Source
 
@@ -70,7 +71,7 @@ class Enlarger:
 def load_enlarger(source: Source, device: torch.device, dtype: torch.dtype) -> Enlarger:
     """The enlarger of a bundle's `enlarger/`: config.json, the arguments of `EnlargerNetwork`, and its
     model.safetensors. ValueError where a file is missing or does not fit."""
-    with torch.random.fork_rng(devices=[]):  # a new network draws its weights before it is filled
+    with building():
         try:
             network = EnlargerNetwork(**source.json("config.json"))
         except TypeError as error:

@@ -8,14 +8,23 @@ from typing import Any, TypeVar
 
 import torch
 
+from textedit_core.building import ONE_AT_A_TIME
 from textedit_core.models.clip import Clip
 from textedit_core.models.source import Source
 
 T = TypeVar("T")
 
 
-class model_part(cached_property[T]):
-    """A part of the models, loaded when it is first asked for.
+class own_part(cached_property[T]):
+    """A part of the models, loaded when it is first asked for, while no other network is made."""
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        with ONE_AT_A_TIME:
+            return super().__get__(instance, owner)
+
+
+class model_part(own_part[T]):
+    """One that models share with those that something is added to.
 
     Models to whose text-to-image part something is added have the other parts of those without it (`base`),
     so that none is in memory twice.

@@ -34,7 +34,7 @@ from textedit_core.models.diffusion.upscaler import Upscaler
 from textedit_core.models.diffusion.upscaler import load as load_upscaler
 from textedit_core.models.enlarger import Enlarger, load_enlarger
 from textedit_core.models.familiarity import Familiarity, load_familiarity
-from textedit_core.models.parts import model_part
+from textedit_core.models.parts import model_part, own_part
 from textedit_core.models.source import NO_OBJECT, Source
 from textedit_core.models.style.files import PRETRAINED, PUBLISHED, StyleModels, file_sources, folder_sources
 from textedit_core.models.style.naming import ENDINGS, is_generator
@@ -106,7 +106,7 @@ class Models(StyleModels):
     base: Models | None = None
     additions: Additions | None = None
 
-    @cached_property
+    @own_part
     def diffusion(self) -> LatentDiffusion:
         """The text-to-image model, with what is added. Raises ValueError where it is missing, incomplete or
         not reachable, and where a file that is added does not fit it."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from textedit_core.building import building
 from textedit_core.toon.world import ATTRIBUTES
 
 CHANNELS = (24, 48, 96, 128)
@@ -52,7 +53,8 @@ def load_classifier(folder: Path, size: int = 64) -> AttributeClassifier:
         raise ValueError(
             f"The bundle has no attribute classifier ({path} is missing): train with --only classifier."
         )
-    model = AttributeClassifier(size)
+    with building():
+        model = AttributeClassifier(size)
     model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()})
     return model.eval()
 

@@ -73,7 +73,7 @@ def paired_crops(
 def small_crops(
     exact: np.ndarray, rebuilt: np.ndarray, rows: np.ndarray, rng: np.random.Generator, share: float = REBUILT
 ) -> Iterator[tuple[int, int, int, np.ndarray]]:
-    """(row, top, left, crop of SIDE) of small pictures (N,h,w,3), of which this share is rebuilt, by chance."""
+    """(row, top, left, crop of SIDE) of small pictures (N,h,w,3), this share of them rebuilt, by chance."""
     for row in rows:
         y, x = rng.integers(exact.shape[1] - SIDE + 1, size=2)
         picture = rebuilt if rng.random() < share else exact

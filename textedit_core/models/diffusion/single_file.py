@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from textedit_core.building import ONE_AT_A_TIME
 from textedit_core.models import checkpoint, towers
 from textedit_core.models.diffusion import families, published
 from textedit_core.models.diffusion.ddim import Schedule
@@ -128,7 +129,8 @@ def _network(
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     config = published.CONFIGS[family][part]
-    with init_empty_weights(include_buffers=False):  # no time and no random number for what is replaced
+    # No time and no random number for what is replaced.
+    with ONE_AT_A_TIME, init_empty_weights(include_buffers=False):
         if part == "unet":
             network: nn.Module = UNet2DConditionModel.from_config(config)
         elif part == "vae":

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from textedit_core.building import ONE_AT_A_TIME
 from textedit_core.models.diffusion.latent_model import LatentModel
 
 Model = TypeVar("Model", bound=LatentModel)
@@ -131,7 +132,7 @@ def _add_lora(
     from peft import LoraConfig, inject_adapter_in_model
     from peft.tuners.lora import LoraLayer
 
-    with torch.random.fork_rng():
+    with ONE_AT_A_TIME, torch.random.fork_rng():
         inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=LORA_LAYERS), unet)
     factors: dict[str, Tensor] = {}
     for path, layer in unet.named_modules():

@@ -31,6 +31,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from textedit_core.building import building
 from textedit_core.models.checkpoint import fill, options, read
 from textedit_core.models.parts import Parts, model_part
 from textedit_core.models.source import Source
@@ -132,7 +133,7 @@ class StyleModels(Parts):
         """StyleFlow's flow. ValueError, too, if it was trained with another generator or CLIP."""
         source = self.source("flow")
         config = source.json("config.json")
-        with torch.random.fork_rng(devices=[]):  # a new network draws its weights before it is filled
+        with building():
             network, facts = loaded_flow(config, read(source.file("model.safetensors")))
         if part := self._foreign(facts):
             raise ValueError(f"The flow in {source.repo} was trained with another {part}: train it again.")
@@ -190,7 +191,7 @@ class StyleModels(Parts):
         """The network of a part, in place, and its fingerprint."""
         source = self.source(part)
         name = source.weights[0]
-        with torch.random.fork_rng(devices=[]):  # a new network draws its weights before it is filled
+        with building():
             if "." in name:
                 network = published(source.file(name))
             else:

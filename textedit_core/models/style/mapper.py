@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from textedit_core.building import building
 from textedit_core.models.checkpoint import fill, part, read
 from textedit_core.models.style.layers import mapping
 from textedit_core.models.style.stylegan2 import Generator
@@ -91,8 +92,7 @@ def new_mapper(generator: Generator, kind: str, levels: Sequence[str], seed: int
     """
     if kind not in KINDS:
         raise ValueError(f"Kind: {kind!r} is none of {', '.join(KINDS)}.")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with building(seed):
         if kind == "levels":
             return LevelsMapper(levels, generator.style_dim)
         if kind == "single":
@@ -115,7 +115,7 @@ def load_mapper(source: str | Path | Mapping[str, Any], title: str = "the mapper
     if not state or set(firsts) != tops or any(weight.ndim != 2 for weight in firsts.values()):
         raise ValueError(f"The weights of {title} are not those of a StyleCLIP mapper.")
     widths = {top: weight.shape[0] for top, weight in firsts.items()}
-    with torch.random.fork_rng(devices=[]):  # a new network draws its weights before it is filled
+    with building():
         network = _empty(tops, widths)
     fill(network, state, title)
     return network.eval().requires_grad_(False)
