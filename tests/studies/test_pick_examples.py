@@ -23,3 +23,19 @@ def test_candidates_are_of_both_worlds_and_differ():
         told = pick_examples.inputs(edit, "prompt_to_prompt")
         assert told["image"].size == (pick_examples.PIXELS,) * 2 and told["source_prompt"] != told["prompt"]
         assert set(pick_examples.inputs(edit, "imagic")) == {"image", "prompt"}
+
+
+def test_the_share_of_a_change_that_is_made():
+    for edit in pick_examples.candidates(8):
+        source, answer = edit.source(), edit.answer()
+        assert pick_examples.share_made(edit, answer) == 1
+        assert pick_examples.share_made(edit, source) == 0
+        assert 0.74 < pick_examples.share_made(edit, (source + answer) / 2) < 0.76
+        assert pick_examples.share_made(edit, 2 * source - answer) < 0
+
+
+def test_the_best_of_every_attribute_comes_first():
+    edits = list(pick_examples.candidates(32))
+    a, b = ([one for one in edits if one.asked == asked][:2] for asked in ("glasses", "pose"))
+    found = [(a[0], 0.5), (a[1], 0.9), (b[0], 0.6), (b[1], 0.4)]
+    assert pick_examples.best_first(found) == [a[1], b[0], a[0], b[1]]
