@@ -22,6 +22,7 @@ from textedit_core.training import (
     encoder,
     evaluate,
     exemplar_scores,
+    flow,
     generator,
     identity,
     loop,
@@ -29,6 +30,7 @@ from textedit_core.training import (
     style_edits,
     text,
     toon,
+    upscaler_part,
 )
 from textedit_core.training.loop import Budget, load_ema, train, trained
 from textedit_core.training.readers import attribute_loss
@@ -185,6 +187,8 @@ def test_the_command_trains_and_writes_a_bundle_that_loads(tmp_path, caplog, mon
         few = dict(zip(names, sampler.__defaults__, strict=True)) | {"steps": 3}
         monkeypatch.setattr(sampler, "__defaults__", tuple(few.values()))
     monkeypatch.setattr(toon, "PREVIEW_CAPTIONS", 12)  # one row of the grid
+    monkeypatch.setattr(flow, "SAMPLES", 100)
+    monkeypatch.setattr(upscaler_part, "STEPS", 2)
     small = ["--scenes", "40", "--held-out", "8", "--samples", "4", "--threads", "1"]
     command.main(["toon", "--out", str(out), "--only", "vae", *small])
     assert "no bundle yet" in caplog.text
