@@ -3,9 +3,10 @@
 Held-out edits of the closed and the open world in turn, each made as a click on it and on Edit makes it: at
 the models' preset and seed 0. One is kept where the attribute classifier reads what is asked, at least 8 in
 10 of the other attributes read as they should, the identity network knows the person, the picture comes
-near the true answer, and the eye sees it: where the true answer differs from the source, a good part of the
-difference is made. At most a few of one attribute, so that the examples differ, and the best of each before
-all others. The label says the edit in words. Compare offers those of Prompt-to-Prompt that Imagic makes too.
+near the true answer, and the eye sees it: of what the true answer changes a good part is changed, and by more
+than a few levels. At most a few of one attribute, so that the examples differ: one of each, what is worn and
+shapes before colours, then the others. The label says the edit in words. Compare offers those of
+Prompt-to-Prompt that Imagic makes too.
 
 The folder of a method is written anew. `python -m studies.example_results` then makes the finished results.
 """
@@ -38,7 +39,8 @@ COUNTS = {"imagic": 12, "prompt_to_prompt": 8, "text2live": 4}
 TOLD = ("prompt_to_prompt", "text2live")  # those that take a source prompt
 COMPARED = 4
 LEAST_UNASKED, LEAST_IDENTITY, LEAST_PSNR = 0.8, 0.5, 17.0  # shares, a cosine, dB to the true answer
-LEAST_MADE = 0.4  # of the change, see `share_made`; glasses that only the classifier sees are below it
+LEAST_MADE, LEAST_SEEN = 0.3, 4.0  # see `change_made`; glasses that only the classifier sees are below
+FIRST = ("glasses", "beard", "top", "pose", "mood", "hair_color", "clothes_color", "background")
 REMOVED = {"glasses": "Remove the glasses", "beard": "Shave the beard"}
 WORDS = {
     "mood": "Make them {}",
@@ -98,27 +100,26 @@ def pick(
     count: int,
     options: argparse.Namespace,
 ) -> list[ToonEdit]:
-    """The first `count` candidates that the method makes, in the order of `best_first`."""
+    """The first `count` candidates that the method makes, in the order of `one_of_each`."""
     found: list[tuple[ToonEdit, float]] = []
     for edit in candidates(options.candidates):
         if len(found) == count:
             break
         if sum(one.asked == edit.asked for one, _ in found) < options.each:
             made = tried(models, classifier, method, edit)
-            log.info("%s, %s: %s", method, label(edit), f"kept, {made:.2f}" if made else "left")
+            log.info("%s, %s: %s", method, label(edit), f"kept, {made:.1f}" if made else "left")
             found += [(edit, made)] if made else []
-    return best_first(found)
+    return one_of_each(found)
 
 
-def best_first(found: list[tuple[ToonEdit, float]]) -> list[ToonEdit]:
-    """By the share of the change that is made; the best edit of every attribute before all second ones."""
-    ranked = sorted(found, key=lambda one: -one[1])
+def one_of_each(found: list[tuple[ToonEdit, float]]) -> list[ToonEdit]:
+    """The edit of every attribute that is seen best, in the order of FIRST, then the second ones."""
     seen: Counter[str] = Counter()
-    rounds = []
-    for edit, _ in ranked:
-        rounds.append((seen[edit.asked], len(rounds), edit))
+    places = []
+    for edit, _ in sorted(found, key=lambda one: -one[1]):
+        places.append((seen[edit.asked], FIRST.index(edit.asked), edit))
         seen[edit.asked] += 1
-    return [edit for _, _, edit in sorted(rounds, key=lambda one: one[:2])]
+    return [edit for *_, edit in sorted(places, key=lambda one: one[:2])]
 
 
 def inputs(edit: ToonEdit, method: str) -> dict[str, Any]:
@@ -129,33 +130,40 @@ def inputs(edit: ToonEdit, method: str) -> dict[str, Any]:
 
 
 def tried(models: zoo.Models, classifier: AttributeClassifier, method: str, edit: ToonEdit) -> float | None:
-    """The share of the change that the method makes at its preset and seed 0; None where that does not work,
-    or loses the rest or the person."""
+    """How much of the change is seen, in levels of 255, at the method's preset and seed 0; None where it is
+    not made, or not seen, or the rest or the person is lost."""
     picture = last(run(request(method, models, inputs(edit, method)))).edited
     side = models.diffusion.size
     if picture.shape[-1] != side:  # a method that works at the picture's own size
         picture = picture.unflatten(2, (side, -1)).unflatten(4, (side, -1)).mean(dim=(3, 5))
     (found,) = score(edit, picture, classifier)
-    same, made = models.identity.similarity(picture, edit.source(side)).item(), share_made(edit, picture)
+    same, (made, seen) = (
+        models.identity.similarity(picture, edit.source(side)).item(),
+        change_made(edit, picture),
+    )
     works = (
         found["asked"]
         and found["unasked"] >= LEAST_UNASKED
         and found["psnr_answer"] >= LEAST_PSNR
         and same >= LEAST_IDENTITY
         and made >= LEAST_MADE
+        and seen >= LEAST_SEEN
     )
-    return made if works else None
+    return seen if works else None
 
 
-def share_made(edit: ToonEdit, picture: Tensor) -> float:
-    """How much of the way from the source to the true answer a picture (1,3,H,W) goes, where they differ.
+def change_made(edit: ToonEdit, picture: Tensor) -> tuple[float, float]:
+    """How far a picture (1,3,H,W) goes from the source in the direction of the true answer.
 
-    1 - squared error of the picture / that of the source; below 0 where the source itself is nearer.
+    The share of that way, where the two differ, 1 for the answer itself: by the scalar product, since a
+    thing that is drawn beside its place is far from the answer and yet seen. And that share of their mean
+    difference there, in levels of 255: black glasses on black skin are hardly seen when all of it is made.
     """
     side = picture.shape[-1]
-    region, answer = edit.changed(side) > 0.5, edit.answer(side)
-    left, whole = (((one - answer).square() * region).sum() for one in (picture, edit.source(side)))
-    return 1 - float(left / whole)
+    source, region = edit.source(side), (edit.changed(side) > 0.5).float()
+    wanted, made = (edit.answer(side) - source) * region, picture - source
+    share = float((wanted * made).sum() / wanted.square().sum())
+    return share, share * float(wanted.abs().sum() / region.sum() / 3) * 127.5
 
 
 def label(edit: ToonEdit) -> str:

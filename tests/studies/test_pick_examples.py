@@ -1,5 +1,7 @@
 """The examples are told in words, and are asked as the page asks them."""
 
+import pytest
+
 from studies import pick_examples
 from textedit_core.toon.edits import ASKED, held_out_edits
 from textedit_core.toon.world import ATTRIBUTES
@@ -25,17 +27,20 @@ def test_candidates_are_of_both_worlds_and_differ():
         assert set(pick_examples.inputs(edit, "imagic")) == {"image", "prompt"}
 
 
-def test_the_share_of_a_change_that_is_made():
+def test_the_change_that_is_made_and_seen():
     for edit in pick_examples.candidates(8):
         source, answer = edit.source(), edit.answer()
-        assert pick_examples.share_made(edit, answer) == 1
-        assert pick_examples.share_made(edit, source) == 0
-        assert 0.74 < pick_examples.share_made(edit, (source + answer) / 2) < 0.76
-        assert pick_examples.share_made(edit, 2 * source - answer) < 0
+        whole, levels = pick_examples.change_made(edit, answer)
+        assert whole == pytest.approx(1, abs=1e-5) and 1 < levels < 255
+        assert pick_examples.change_made(edit, source) == (0, 0)
+        half, seen = pick_examples.change_made(edit, (source + answer) / 2)
+        assert half == pytest.approx(0.5, abs=1e-5) and seen == pytest.approx(levels / 2, rel=1e-4)
+        assert pick_examples.change_made(edit, 2 * source - answer)[0] < 0
 
 
-def test_the_best_of_every_attribute_comes_first():
+def test_one_edit_of_every_attribute_comes_before_all_second_ones():
     edits = list(pick_examples.candidates(32))
     a, b = ([one for one in edits if one.asked == asked][:2] for asked in ("glasses", "pose"))
-    found = [(a[0], 0.5), (a[1], 0.9), (b[0], 0.6), (b[1], 0.4)]
-    assert pick_examples.best_first(found) == [a[1], b[0], a[0], b[1]]
+    found = [(b[0], 60.0), (a[0], 5.0), (a[1], 9.0), (b[1], 4.0)]
+    assert pick_examples.one_of_each(found) == [a[1], b[0], a[0], b[1]]
+    assert set(pick_examples.FIRST) == set(ASKED)
