@@ -6,7 +6,9 @@ import gradio as gr
 
 CSS = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 # One function, which the page calls; its files see each other's names.
-_SCRIPTS = [Path(__file__).parent / "page" / name for name in ("page.js", "outdated.js", "large.js")]
+_SCRIPTS = [
+    Path(__file__).parent / "page" / name for name in ("statuses.js", "page.js", "outdated.js", "large.js")
+]
 JS = "() => {" + "\n".join(one.read_text(encoding="utf-8") for one in _SCRIPTS) + "}"
 
 ACCENT = gr.themes.Color(

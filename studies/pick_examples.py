@@ -5,8 +5,8 @@ the models' preset and seed 0. One is kept where the attribute classifier reads 
 10 of the other attributes read as they should, the identity network knows the person, the picture comes
 near the true answer, and the eye sees it: of what the true answer changes a good part is changed, and by more
 than a few levels. At most a few of one attribute, so that the examples differ: one of each, what is worn and
-shapes before colours, then the others. The label says the edit in words. Compare offers those of
-Prompt-to-Prompt that Imagic makes too.
+shapes before colours, then the others. The label says the edit in words. Compare offers some of
+Prompt-to-Prompt's, those that Imagic makes too before the others.
 
 The folder of a method is written anew. `python -m studies.example_results` then makes the finished results.
 """
@@ -191,16 +191,20 @@ def write(method: str, edits: list[ToonEdit], folder: Path) -> None:
 
 
 def write_compared(models: zoo.Models, classifier: AttributeClassifier, out: Path) -> None:
-    """Of Prompt-to-Prompt's examples those that Imagic makes too, by the pictures that lie there."""
+    """Of Prompt-to-Prompt's examples, by the pictures that lie there, COMPARED: those that Imagic makes too
+    before the others."""
     told = {row["label"]: row for row in json.loads((out / "prompt_to_prompt" / "index.json").read_text())}
-    rows: list[dict[str, Any]] = []
+    made: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
     for edit in candidates(64):
         row = told.get(label(edit))
         mine = row and row["fields"] == {k: v for k, v in inputs(edit, TOLD[0]).items() if k != "image"}
-        if row and mine and len(rows) < COMPARED and tried(models, classifier, "imagic", edit):
+        if row and mine and len(made) < COMPARED:
+            rows = made if tried(models, classifier, "imagic", edit) else others
             rows.append(row | {"image": f"../prompt_to_prompt/{row['image']}"})
     (out / "compare").mkdir(parents=True, exist_ok=True)
-    (out / "compare" / "index.json").write_text(json.dumps(rows, indent=1) + "\n")
+    found = [*made, *others][:COMPARED]
+    (out / "compare" / "index.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
