@@ -5,7 +5,7 @@ import gradio as gr
 from demos.shared.cells import place_words
 from demos.shared.knobs import settings_of
 from demos.shared.marks import note
-from demos.shared.pictures import before_after
+from demos.shared.pictures import EDIT_FIRST, before_after
 
 
 class CellView:
@@ -15,7 +15,7 @@ class CellView:
         self.picked = gr.State(None)
         with gr.Row(visible=False, elem_classes="picked") as self.body:
             with gr.Column(scale=3, min_width=260):
-                self.compare = before_after("Source and this cell", 420)
+                self.compare = before_after("Source and this cell", 420, slider_position=EDIT_FIRST)
             with gr.Column(scale=2, min_width=220):
                 self.words = gr.HTML()
                 self.send = gr.Button("Send to the tab", size="sm")

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from textedit_core import images
 
+EDIT_FIRST = 25  # percent from the left that show the source: in the middle, half of the edit would be hidden
 SHOWN = {"format": "png", "type": "filepath", "interactive": False, "buttons": ["fullscreen"]}
 
 

@@ -10,7 +10,7 @@ import gradio as gr
 
 from demos.shared.cells import short_labels, shown
 from demos.shared.marks import EVERY_CLICK, HIDDEN, SELECT_JS, Tile, note, strip
-from demos.shared.pictures import before_after, picture
+from demos.shared.pictures import EDIT_FIRST, before_after, picture
 from demos.shared.view import MethodView
 
 
@@ -57,7 +57,9 @@ class ResultPanel:
         with gr.Column(visible=False) as self.body:
             with gr.Row(elem_classes="result"):
                 with gr.Column(scale=3, min_width=260):
-                    self.compare = before_after("Source and edit", 620, elem_classes="compare")
+                    self.compare = before_after(
+                        "Source and edit", 620, elem_classes="compare", slider_position=EDIT_FIRST
+                    )
                 if not captioned:
                     with gr.Column(scale=1, min_width=120, elem_classes="pictures"):
                         self.draw_pictures(view, pictures, captioned)

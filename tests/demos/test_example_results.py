@@ -39,6 +39,17 @@ def test_every_example_has_a_result_of_these_weights_presets_and_prompts(tabs, m
         assert record.knobs == asked.record.knobs, AGAIN
 
 
+def test_a_picture_of_another_method_is_shown_with_the_words_of_that_method():
+    """Its pictures are numbered anew when they are picked anew; another one would then have the old words."""
+    borrowed = []
+    for folder in sorted(path.parent for path in examples.HERE.glob("*/index.json")):
+        for one in examples.read(folder.name):
+            if one.image.parent != folder:
+                borrowed.append(one)
+                assert one in examples.read(one.image.parent.name), (folder.name, one.label)
+    assert borrowed, "Compare borrows"
+
+
 def test_a_result_is_what_these_weights_draw(tabs):
     number = 1
     shipped = finished.read("paint_by_example").results[number]
