@@ -73,5 +73,11 @@ def test_random_numbers_of_the_process_are_as_they_were_and_the_lock_is_given_ba
     assert torch.equal(torch.random.get_rng_state(), before)
     with building(7):
         assert torch.equal(torch.rand(2), first)
+
+    def free() -> bool:
+        if found := ONE_AT_A_TIME.acquire(timeout=1):
+            ONE_AT_A_TIME.release()  # by the thread that has it: it would be held for ever
+        return found
+
     with ThreadPoolExecutor() as threads:
-        assert threads.submit(ONE_AT_A_TIME.acquire, timeout=1).result()
+        assert threads.submit(free).result()
