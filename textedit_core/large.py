@@ -39,7 +39,8 @@ UpscaleGuidance = Annotated[
     float, Knob(1, 20, 0.5, label="Upscaler guidance", help="how strongly the prompt pulls; 1 is none")
 ]
 NoiseLevel = Annotated[
-    int, Knob(0, 350, 5, label="Upscaler noise", help="added to the small picture: more is freer, less exact")
+    int,
+    Knob(0, 350, 5, label="Upscaler noise", help="added to the small picture: more is freer; 0 holds to it"),
 ]
 
 

@@ -45,6 +45,28 @@ def small(height: int = 16, width: int = 24) -> torch.Tensor:
     return noise((1, 3, height, width), 3).mul(0.4).clamp(-1, 1)
 
 
+def test_a_picture_that_agrees_is_the_small_one_again_when_made_small():
+    small, drawn = noise((1, 3, 8, 8), 1).mul(0.2), noise((1, 3, 32, 32), 2).mul(0.2)
+    shown = torch.nn.functional.avg_pool2d(upscaler.agreeing(drawn + 0.3, small), upscaler.SCALE)
+    before = torch.nn.functional.avg_pool2d(drawn + 0.3, upscaler.SCALE)
+    assert (shown - small).abs().mean() < 0.25 * (before - small).abs().mean()
+    flat = torch.full((1, 3, 8, 8), 0.25)
+    assert torch.allclose(
+        upscaler.agreeing(torch.full((1, 3, 32, 32), -0.5), flat), torch.tensor(0.25), atol=1e-6
+    )
+    own = upscaler.agreeing(drawn, torch.nn.functional.avg_pool2d(drawn, upscaler.SCALE))
+    assert torch.allclose(own, drawn, atol=1e-5), "what agrees already stays"
+
+
+def test_it_agrees_with_the_small_picture_at_noise_level_0_alone(model):
+    gaps, seen = {}, small(16, 16)
+    for level in (0, 20):
+        settings = {"steps": 2, "guidance_scale": 1.0, "noise_level": level, "seed": 3}
+        drawn = last(upscaler.upscaled(model, seen, PROMPT, **settings))
+        gaps[level] = float((torch.nn.functional.avg_pool2d(drawn, upscaler.SCALE) - seen).abs().mean())
+    assert gaps[0] < 0.5 * gaps[20]
+
+
 @pytest.mark.parametrize(("scale", "level"), [(9.0, 20), (1.0, 20), (3.0, 250)])
 def test_it_is_the_pipeline_of_diffusers(model, folder, scale, level, monkeypatch):
     """With the same noise, to 1e-4 of the largest value, latents and pictures alike."""

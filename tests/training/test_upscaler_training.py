@@ -109,3 +109,27 @@ def test_scores_are_there_only_with_an_upscaler(toon, small, large, tmp_path):
     models = replace(toon, sources={**toon.sources, "upscaler": source})
     found = upscaler_part.measure(models, small.first(2), large.first(2))["upscaler"]
     assert set(found) == {"psnr_db", "bicubic_db"} and found["bicubic_db"] > found["psnr_db"], "untrained"
+
+
+def test_what_it_shares_with_the_text_to_image_model_is_not_written_twice(toon, small, tmp_path):
+    """A bundle whose upscaler has neither text model nor autoencoder draws what the whole folder draws."""
+    own, place = toon.diffusion, torch.device("cpu")
+    network = upscaler.build(copy.deepcopy(own.text_encoder))
+    parts = own.tokenizer, network.text_encoder, own.vae, network.unet
+    bundle.write_diffusion(tmp_path / "diffusion", *parts[:3], own.unet)
+    bundle.write_upscaler(tmp_path / "upscaler", *parts)
+    whole = drawing.load(Source(str(tmp_path / "upscaler"), "", drawing.WEIGHTS), place, torch.float32)
+    settings = {"steps": 1, "guidance_scale": 1.0, "noise_level": 0}
+    picture = small.batch(np.array([0]))[..., :32, :32]
+    drawn = last(drawing.upscaled(whole, picture, "a person", **settings))
+    bundle.drop_copies(tmp_path / "upscaler", tmp_path / "diffusion")
+    left = {path.name for path in (tmp_path / "upscaler").iterdir()}
+    assert left == {"unet", "scheduler", "low_res_scheduler"}
+    models = zoo.load(tmp_path)
+    assert torch.equal(last(drawing.upscaled(models.upscaler, picture, "a person", **settings)), drawn)
+    bundle.write_upscaler(tmp_path / "upscaler", *parts)
+    (tmp_path / "diffusion" / "tokenizer" / "vocab.json").unlink(missing_ok=True)
+    (tmp_path / "diffusion" / "tokenizer" / "tokenizer.json").unlink(missing_ok=True)
+    bundle.drop_copies(tmp_path / "upscaler", tmp_path / "diffusion")
+    left = {path.name for path in (tmp_path / "upscaler").iterdir()}
+    assert left == {"unet", "scheduler", "low_res_scheduler", "tokenizer", "text_encoder"}

@@ -154,7 +154,8 @@ class Models(StyleModels):
     @model_part
     def upscaler(self) -> Upscaler:
         """What draws results at four times the side, by diffusion. Raises ValueError as `diffusion`."""
-        return load_upscaler(self.source("upscaler"), self.device, self.dtype)
+        own, beside = self.source("upscaler"), self.sources.get("diffusion")
+        return load_upscaler(own, self.device, self.dtype, beside)
 
     def with_memory(self, level: str) -> Models:
         """The same models at another level of memory; what is loaded stays loaded. Raises ValueError."""
@@ -494,7 +495,7 @@ def _folder_sources(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Sour
         "paint_by_example": source("paint_by_example", example),
         "enlarger": source("enlarger", ("model",)),
         "familiarity": source("familiarity", ("model",)),
-        "upscaler": upscaler,
+        "upscaler": replace(upscaler, weights=_held(folder / "upscaler", UPSCALER_WEIGHTS)),
     }
     parts = {part: place for part, place in found.items() if (folder / part).is_dir()}
     parts |= folder_sources(folder, source)
@@ -506,6 +507,11 @@ def _folder_sources(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Sour
     if "clip" not in parts and "generator" in parts and not parts["generator"].prefix:
         parts["clip"] = HUB["sd"]["clip"]  # the one that StyleCLIP is published with
     return parts
+
+
+def _held(folder: Path, weights: Sequence[str]) -> tuple[str, ...]:
+    """Those of a part of a bundle that are not another part's: the first, and all whose folder is there."""
+    return tuple(name for name in weights if name == weights[0] or (folder / name).parent.is_dir())
 
 
 def _is_paint_by_example(folder: Path) -> bool:

@@ -110,6 +110,21 @@ def write_upscaler(folder: Path, tokenizer: CLIPTokenizer, text_encoder: Any, va
     write_model_index(folder, "StableDiffusionUpscalePipeline", UPSCALER)
 
 
+def drop_copies(folder: Path, original: Path) -> None:
+    """Drop the text model, and the autoencoder, of `folder` if byte for byte those of `original`, which serve
+    both. What is left is no whole pipeline of diffusers, so its index goes too."""
+    for parts in (("tokenizer", "text_encoder"), ("vae",)):
+        if all(_files(folder / part) == _files(original / part) for part in parts):
+            for part in parts:
+                shutil.rmtree(folder / part)
+            (folder / "model_index.json").unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """What is in every file of a folder, by its path from there."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def write_model_index(folder: Path, pipeline: str, parts: Mapping[str, tuple[str, str] | None]) -> None:
     """model_index.json: what `DiffusionPipeline.from_pretrained` needs to read the folder as a pipeline."""
     index = {"_class_name": pipeline, "_diffusers_version": diffusers.__version__}

@@ -41,11 +41,15 @@ class UpscalerPart(Training):
         upscaler.fit(self.portraits.first(len(large)), z, own, text_encoder, self.tokenizer, **common)
 
     def write_upscaler(self, folder: Path) -> None:
-        """The folder upscaler/ of a bundle, where it is trained, with the autoencoder that it knows."""
+        """The folder upscaler/ of a bundle, where it is trained, with the autoencoder that it knows.
+
+        What it shares with the text-to-image model of the bundle, which is written already, is not written.
+        """
         if (self.out / PART / "state.pt").exists():
             model = self._load(PART, upscaler.build(self._empty_text_encoder()))
             parts = self.tokenizer, model.text_encoder, self.known_vae(PART), model.unet
             bundle.write_upscaler(folder / PART, *parts)
+            bundle.drop_copies(folder / PART, folder / "diffusion")
 
     @abstractmethod
     def _empty_text_encoder(self) -> CLIPTextModel:

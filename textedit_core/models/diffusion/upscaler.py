@@ -20,6 +20,7 @@ from textedit_core.models import clip
 from textedit_core.models.diffusion.condition import Condition
 from textedit_core.models.diffusion.ddim import Schedule, add_noise, ddim_step
 from textedit_core.models.diffusion.latent_model import LatentModel
+from textedit_core.models.enlarger import bicubic
 from textedit_core.models.source import Source
 from textedit_core.noise import noise
 from textedit_core.steps import Step
@@ -136,6 +137,8 @@ def upscaled(
     """`sample` of one picture (1,3,h,w) of any size with the noise of a seed: (1,3,4h,4w) in [-1,1].
 
     Sides that are no multiples of `multiple` are mirrored at the right and below, and cut off again.
+    noise_level 0 says that the small picture is exact: then the large one is made to agree with it, see
+    `agreeing`, which diffusers' pipeline does not do.
     """
     height, width = image.shape[-2:]
     small, down, across = image.to(model.device), -height % model.multiple, -width % model.multiple
@@ -156,12 +159,26 @@ def upscaled(
             yield step
         else:
             large = step.value[..., : SCALE * height, : SCALE * width].clamp(-1, 1)
+            if noise_level == 0:
+                large = agreeing(large, image.to(large))
             yield Step(step.done, step.total, large)
 
 
-def load(source: Source, device: torch.device, dtype: torch.dtype) -> Upscaler:
+def agreeing(large: Tensor, small: Tensor) -> Tensor:
+    """A picture (B,3,4h,4w) moved so that it shows `small` (B,3,h,w) again when it is made small, in [-1,1].
+
+    One step of back-projection (Irani and Peleg, Improving resolution by image registration, 1991): what the
+    means of SCALE x SCALE pixels lack is enlarged by bicubic and added. Edges and texture stay; colours that
+    the diffusion model has moved come back.
+    """
+    return (large + bicubic(small - F.avg_pool2d(large, SCALE), SCALE)).clamp(-1, 1)
+
+
+def load(source: Source, device: torch.device, dtype: torch.dtype, beside: Source | None = None) -> Upscaler:
     """The upscaler of a folder or a hub repository laid out as diffusers has it.
 
+    beside: a text-to-image model, whose tokenizer, text encoder and autoencoder serve where `source` names no
+    weights of its own for them.
     Raises ValueError, one sentence, where it is missing, incomplete, not reachable or no upscaler.
     """
     config = source.json("unet/config.json")
@@ -174,13 +191,19 @@ def load(source: Source, device: torch.device, dtype: torch.dtype) -> Upscaler:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel
 
-    overflows = dtype is torch.float16 and source.json("vae/config.json").get("force_upcast", True)
+    def of(part: str) -> Source:
+        own = any(name.startswith(f"{part}/") for name in source.weights)
+        return source if own or beside is None else beside
+
+    texts, images = of("text_encoder"), of("vae")
+    files = dict.fromkeys(one.fingerprint() for one in (source, texts, images))
+    overflows = dtype is torch.float16 and images.json("vae/config.json").get("force_upcast", True)
     return Upscaler(
         unet=source.network(UNet2DConditionModel, "unet", dtype).to(device),
-        vae=source.network(AutoencoderKL, "vae", torch.float32 if overflows else dtype).to(device),
-        text_encoder=source.network(CLIPTextModel, "text_encoder", dtype).to(device),
-        tokenizer=source.tokenizer("tokenizer"),
+        vae=images.network(AutoencoderKL, "vae", torch.float32 if overflows else dtype).to(device),
+        text_encoder=texts.network(CLIPTextModel, "text_encoder", dtype).to(device),
+        tokenizer=texts.tokenizer("tokenizer"),
         schedule=schedule,
         low_res=low_res,
-        fingerprint=f"{source.fingerprint()}-{dtype}",
+        fingerprint=f"{'-'.join(files)}-{dtype}",
     )
