@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--reference", type=int, default=1000, help="training portraits to hold sets against")
+    sharded.world_flag(parser)
     options = sharded.begin(parser, arguments)
     models = run(options)
     sys.stdout.write(table(with_sets(sharded.read_rows(options.out), models, options)) + "\n")

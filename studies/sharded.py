@@ -35,6 +35,11 @@ def asked_flag(parser: argparse.ArgumentParser) -> None:
     from textedit_core.toon.edits import ASKED
 
     parser.add_argument("--asked", default=",".join(ASKED), help="attributes to change, in turn")
+    world_flag(parser)
+
+
+def world_flag(parser: argparse.ArgumentParser) -> None:
+    """The flag of a study that goes over held-out portraits: which set of them."""
     parser.add_argument("--world", choices=["closed", "open"], default="closed", help="of the portraits")
 
 
