@@ -137,10 +137,8 @@ def tried(models: zoo.Models, classifier: AttributeClassifier, method: str, edit
     if picture.shape[-1] != side:  # a method that works at the picture's own size
         picture = picture.unflatten(2, (side, -1)).unflatten(4, (side, -1)).mean(dim=(3, 5))
     (found,) = score(edit, picture, classifier)
-    same, (made, seen) = (
-        models.identity.similarity(picture, edit.source(side)).item(),
-        change_made(edit, picture),
-    )
+    same = models.identity.similarity(picture, edit.source(side)).item()
+    made, seen = change_made(edit, picture)
     works = (
         found["asked"]
         and found["unasked"] >= LEAST_UNASKED
