@@ -19,7 +19,7 @@ from studies import imagic_beside_sdedit, inversions_beside, sharded
 WORLDS = ("closed", "open")
 EDITS = ("asked", "unasked", "psnr_answer", "psnr_outside", "psnr_rebuilt")
 LARGE = 256
-WAYS = ("bicubic", "enlarger", "bicubic_details", "details", "details_hysteresis", "details_floor")
+WAYS = ("bicubic", "enlarger", "bicubic_details", "details")
 LARGER = tuple(f"{way}{where}" for way in WAYS for where in ("", "_outside"))
 
 
@@ -79,8 +79,7 @@ def direct(models, classifier, edit) -> list[dict]:
 def larger(models, edit, picture, rebuilt) -> dict[str, float]:
     """dB to the true answer at 256 px, over all and outside of the change, of the ways to show an edit large.
 
-    details: the enlarger's picture with the source's own details, by the ramp, by hysteresis, and by the ramp
-    over the models' own error (`textedit_core.details`).
+    details: the enlarger's picture with the source's own details (`textedit_core.details`).
     """
     from textedit_core import details, metrics
     from textedit_core.models.enlarger import bicubic
@@ -88,20 +87,16 @@ def larger(models, edit, picture, rebuilt) -> dict[str, float]:
     source, answer = edit.source(LARGE), edit.answer(LARGE)
     kept = 1 - edit.changed(LARGE)
     scale = LARGE // picture.shape[-1]
-    floor = details.error_of(rebuilt, edit.source(picture.shape[-1]))
 
     def by_bicubic(image):
         return bicubic(image, scale).clamp(-1, 1)
 
     enlarge = models.enlarger.enlarge if "enlarger" in models.sources else by_bicubic
-    detailed = partial(details.with_details, picture, rebuilt, source, enlarge=enlarge)
     shown = {
         "bicubic": by_bicubic(picture),
         "enlarger": enlarge(picture),
         "bicubic_details": details.with_details(picture, rebuilt, source, enlarge=by_bicubic),
-        "details": detailed(),
-        "details_hysteresis": detailed(mask=details.kept(picture, rebuilt, rule="hysteresis")),
-        "details_floor": detailed(mask=details.kept(picture, rebuilt, floor=floor)),
+        "details": details.with_details(picture, rebuilt, source, enlarge=enlarge),
     }
     found = {name: float(metrics.psnr(image, answer)) for name, image in shown.items()}
     if kept.any():

@@ -424,7 +424,9 @@ def request(
             _check_tuning(given, prompts, opened)
     latent = given[how.latent.name] if how.latent else None
     if chosen.get("keep_details") and not isinstance(latent, Projected | None) and opened is None:
-        raise ValueError(_NO_DETAILS)
+        if typed.get("keep_details"):
+            raise ValueError(_NO_DETAILS)
+        chosen["keep_details"] = 0.0  # the preset's is for pictures
     return Request(how, models, given, chosen, fitted, opened, resize, prompts, notes or {})
 
 

@@ -108,6 +108,8 @@ def asked(view: MethodView, ctx: Context, values: Mapping[str, Any], **more: Any
         notes = notes | ({"face_points": values["face"].strip()} if face_in(values) else {})
     else:
         latent = Sample(**SAMPLING.arguments(values))
+    if not own:
+        values = {**values, "keep_details": 0.0}  # that is for a picture of the person's
     resize = values.get("sizing", "crop") if own else "crop"
     more |= {"inputs": {"latent": latent, **inputs}, "resize": resize, "notes": notes}
     made = from_widgets(view, ctx, values, **more)
