@@ -423,7 +423,9 @@ def request(
         if chosen.get("upscaler_tuning_steps"):
             _check_tuning(given, prompts, opened)
     latent = given[how.latent.name] if how.latent else None
-    if chosen.get("keep_details") and not isinstance(latent, Projected | None) and opened is None:
+    if isinstance(latent, Projected) and opened is None:
+        opened = images.to_pil(latent.image)[0]
+    if chosen.get("keep_details") and latent is not None and opened is None:
         if typed.get("keep_details"):
             raise ValueError(_NO_DETAILS)
         chosen["keep_details"] = 0.0  # the preset's is for pictures
