@@ -64,10 +64,11 @@ def check_room(asked: Mapping[str, Request], axes: dict[str, list]) -> None:
     height, width = max(sizes, key=lambda size: size[0] * size[1])
     cells = len(sizes)
     if sum(high * wide for high, wide in sizes) > MOST_PIXELS:
+        detailed = any(one.settings.get("keep_details") for one in asked.values())
         raise ValueError(
             f"Source image: {cells} cells of {width} x {height} pixels are more than the "
             f"{MOST_PIXELS // 10**6} megapixels of one sweep; use at most {MOST_PIXELS // (height * width)} "
-            "cells, or a smaller picture."
+            f"cells, or a smaller picture{', or Keep details 0' * detailed}."
         )
 
 
