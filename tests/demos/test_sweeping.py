@@ -92,7 +92,8 @@ def test_more_pixels_than_there_is_room_for_are_refused_with_what_to_lower(ctx, 
     axes = {"seed": [0, 1, 2], "guidance_scale": [1.0, 2.0]}
     with pytest.raises(ValueError, match=r"6 cells of 5000 x 4000 .* 5 cells, or a smaller picture\.$"):
         sweeping.check_room({"": large}, axes)
-    detailed = replace(large, settings={**large.settings, "keep_details": 0.5})
+    settings = {**large.settings, "keep_details": 0.5, "upscale": "none"}
+    detailed = replace(large, settings=settings, picture=Image.new("L", (5000, 4000)))
     with pytest.raises(ValueError, match=r"or a smaller picture, or Keep details 0\.$"):
         sweeping.check_room({"": detailed}, axes)
 
