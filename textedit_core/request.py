@@ -416,20 +416,25 @@ def request(
             if how.any_size and one.kind == "mask" and isinstance(value, Image.Image):
                 value = _over(value, inputs.get("image"))
             given[one.name] = _given(one, how, models, value, size, resize, fetch)
-    picture = inputs.get("image" if "image" in how.inputs else how.latent.name if how.latent else "")
-    opened = picture if isinstance(picture, Image.Image) else None
+    opened = _opened(how, inputs, given)
     if chosen["upscale"] == "diffusion":
         _check_upscaler(models, fetch)
         if chosen.get("upscaler_tuning_steps"):
             _check_tuning(given, prompts, opened)
-    latent = given[how.latent.name] if how.latent else None
-    if isinstance(latent, Projected) and opened is None:
-        opened = images.to_pil(latent.image)[0]
-    if chosen.get("keep_details") and latent is not None and opened is None:
+    if chosen.get("keep_details") and how.latent and opened is None:
         if typed.get("keep_details"):
             raise ValueError(_NO_DETAILS)
         chosen["keep_details"] = 0.0  # the preset's is for pictures
     return Request(how, models, given, chosen, fitted, opened, resize, prompts, notes or {})
+
+
+def _opened(how: Method, inputs: Mapping[str, Any], given: Mapping[str, Any]) -> Image.Image | None:
+    """The person's own picture, that is edited or projected; None where a latent is picked."""
+    name = how.latent.name if how.latent else "image"
+    if isinstance(picture := inputs.get(name), Image.Image):
+        return picture
+    made = given.get(name)
+    return images.to_pil(made.image)[0] if isinstance(made, Projected) else None
 
 
 def _parts(how: Method, models: zoo.Models, is_fitted: bool, fetch: bool) -> dict[str, Any]:
