@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from tests.browser import beyond_the_window
 from tests.browser.conftest import PATIENCE
 
 pytestmark = pytest.mark.browser
@@ -92,4 +93,8 @@ def test_a_stroke_is_previewed_and_repainted(visit, picture, tmp_path):
 def test_a_phone_shows_the_tab_without_sideways_scrolling(visit, picture, theme):
     page = opened(visit, picture, 390, theme)
     stroke(page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert beyond_the_window(page) == []
+    page.locator("#paint_by_example-edit").click()
+    expect(page.locator("#paint_by_example-edited img")).to_be_visible()
+    expect(page.get_by_text("paint_by_example").first).to_be_visible()  # the settings, in long lines
+    assert beyond_the_window(page) == []
