@@ -1,3 +1,5 @@
+"""Tests in a real browser, and what they share beside fixtures."""
+
 # Nobody can reach what lies beyond the window's right edge, for the page hides what overflows and does not
 # scroll sideways; what scrolls by itself, such as a row of examples, is left out.
 BEYOND = """() => [...document.querySelectorAll("main *")].filter((one) => {
