@@ -168,6 +168,18 @@ def test_what_has_no_picture_has_no_details(toon):
         request("styleclip_directions", toon, texts, {"keep_details": 1})
 
 
+def test_the_details_of_a_preset_are_for_whoever_has_a_picture(toon):
+    """Toon keeps details unless asked; a latent that was picked has none, and a projected picture has."""
+    texts = {"neutral": "a person", "prompt": "a person with sunglasses"}
+    picked = request("styleclip_directions", toon, texts | {"latent": Sample(0)})
+    assert picked.settings["keep_details"] == 0
+    own = request("styleclip_directions", toon, texts | {"latent": photograph(64, 64)})
+    assert own.settings["keep_details"] == 1
+    already = request("styleclip_directions", toon, texts | {"latent": own.inputs["latent"]})
+    assert already.settings["keep_details"] == 1
+    assert torch.allclose(already.own_picture, own.own_picture, atol=1 / 127)
+
+
 def test_paint_by_example_keeps_its_details_by_itself(tiny):
     from textedit_core.method import load
 
