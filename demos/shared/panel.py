@@ -41,8 +41,11 @@ class MethodPanel(Protocol):
         """Updates that show the first example where its result is finished, else none."""
         ...
 
-    def example_as(self, about: Record) -> dict[gr.components.Component, Any]:
-        """Updates that show the finished result of the example with these settings; {} for none."""
+    def example_as(self, about: Record, source: str | None) -> dict[gr.components.Component, Any]:
+        """Updates that show the finished result of the example with these settings; {} for none.
+
+        source: the path of the picture that stands there, None for none.
+        """
         ...
 
     def said(self, words: str) -> dict[gr.components.Component, Any]:

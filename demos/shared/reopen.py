@@ -77,4 +77,4 @@ class Reopen:
         kept = self.ctx.shelf.get(key)
         if isinstance(kept, dict):
             return found | panel.finished(kept["shown"] | {"kept": key}, words)
-        return found | panel.said(words) | panel.example_as(about)
+        return found | panel.said(words) | panel.example_as(about, source)

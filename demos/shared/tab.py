@@ -28,13 +28,14 @@ from demos.shared.results import ResultPanel
 from demos.shared.runbar import RunBar
 from demos.shared.seeds import SeedRow
 from demos.shared.sweep import SweepPanel
+from demos.shared.uploads import opened
 from demos.shared.view import MethodView, Stage
 from textedit_core import estimate
 from textedit_core import request as engine
 from textedit_core.choices import SIZINGS
 from textedit_core.costs import Costs
 from textedit_core.device import value_elsewhere
-from textedit_core.record import Record
+from textedit_core.record import Record, image_sha
 from textedit_core.request import (
     EDITING,
     FINISHING,
@@ -508,7 +509,7 @@ class Tab(BuiltTab, MethodPanel):
         there = self.examples and self.examples.examples and self.finished_example(0, models)
         return self.examples.fill(0, models) if there else {}
 
-    def example_as(self, about: Record) -> dict:
+    def example_as(self, about: Record, source: str | None) -> dict:
         """Updates that show the finished result of the example with these settings; {} for none."""
         if not self.examples:
             return {}
@@ -516,7 +517,7 @@ class Tab(BuiltTab, MethodPanel):
             made = Record.from_json(result["record"])
             knobs = {name: value for name, value in made.knobs.items() if name in self.knobs}
             same = {name: about.knobs.get(name) for name in knobs} == knobs
-            if same and made.prompts == about.prompts:
+            if same and made.prompts == about.prompts and _is_of(made, source):
                 return self.finished_example(number, about.models)
         return {}
 
@@ -687,3 +688,13 @@ def step_words(doing: str, step: Step) -> str:
     """What is being done, and how far it is."""
     loss = "" if step.loss is None or step.stage == EDITING else f", loss {step.loss:.3f}"
     return f"{doing}, step {step.done} of {step.total}{loss}"
+
+
+def _is_of(made: Record, source: str | None) -> bool:
+    """Whether a result was made of the picture in this file; without a file, whatever it was made of."""
+    if not source or not Path(source).is_file():
+        return True
+    try:
+        return made.image == image_sha(opened(source))
+    except ValueError:  # no picture
+        return False

@@ -75,6 +75,21 @@ def test_results_of_other_weights_or_with_additions_are_never_shown(tabs, tiny_f
     assert finished.read("imagic", tmp_path).of(0, "") is None
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_reload_shows_the_result_of_the_example_whose_picture_stands_there(tabs, method):
+    """Paint by Example's examples have no prompts and the same settings: their pictures tell them apart."""
+    tab = tabs[method]
+    for number, result in finished.read(method).results.items():
+        about = Record.from_json(result["record"])
+        own, other = (str(tab.examples.examples[one].image) for one in (number, number - 1))
+        shown = tab.example_as(about, own)[tab.result.shown]
+        assert shown["edit"].endswith(f"{number + 1:02d}-edit.png")
+        of_other = f"{(number - 1) % len(tab.examples.examples) + 1:02d}-edit.png"
+        elsewhere = tab.example_as(about, other)
+        assert elsewhere == {} or elsewhere[tab.result.shown]["edit"].endswith(of_other)
+        assert tab.example_as(about, __file__) == {}, "no picture at all"
+
+
 def test_a_result_without_its_picture_is_left_out(tmp_path):
     shutil.copytree(finished.folder_of("imagic"), finished.folder_of("imagic", tmp_path))
     (finished.folder_of("imagic", tmp_path) / "01-edit.png").unlink()
