@@ -171,6 +171,8 @@ def label(edit: ToonEdit) -> str:
         return REMOVED[edit.asked]
     if edit.asked == "top" and value in WORN:
         return f"Put on {'an' if value[0] in 'aeiou' else 'a'} {value}"
+    if edit.asked == "hair_color" and f"{value} hair" not in edit.captions[1]:  # none is seen
+        return f"Make the beard {value}"
     return VERBS.get(value) or WORDS[edit.asked].format(value)
 
 

@@ -15,7 +15,8 @@ def test_every_edit_has_words_of_its_own():
         value = getattr(edit.wanted, edit.asked)
         assert value in ATTRIBUTES[edit.asked]
         seen.add((edit.asked, value, words))
-    assert len({words for _, _, words in seen}) == len({(asked, value) for asked, value, _ in seen})
+    assert len({words for _, _, words in seen}) == len(seen), "no two edits have the same words"
+    assert {words.split()[2] for asked, _, words in seen if asked == "hair_color"} == {"hair", "beard"}
 
 
 def test_candidates_are_of_both_worlds_and_differ():
