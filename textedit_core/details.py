@@ -112,10 +112,7 @@ def with_details(
     size = bottom - top, right - left
     mask = kept(edit, rec)
     large = resized(edit, size, enlarge)
-    change = large - resized(rec, size, enlarge)
-    # An edit that changes no place for sure is all tone: then that is what was asked for.
-    sure = _changed(edit, rec).amax(dim=(1, 2, 3), keepdim=True)
-    change = _less(change - sure * _stretched(tone(edit, rec, mask), size), sure * FAINT)
+    change = _small_change(edit, rec, mask, large - resized(rec, size, enlarge))
     alone = keep * _stretched(mask, size)
     if drawn is not None:
         large = resized(drawn.to(edit), size)
@@ -186,14 +183,17 @@ def _rise(length: int, reach: int, first: bool, last: bool) -> Tensor:
     return weight
 
 
+def _small_change(edit: Tensor, rec: Tensor, mask: Tensor, change: Tensor) -> Tensor:
+    """s(change - T) (B,3,H,W): of `change`, E(edit) - E(rec), what is added to the source."""
+    # An edit that changes no place for sure is all tone: then that is what was asked for.
+    sure = _changed(edit, rec).amax(dim=(1, 2, 3), keepdim=True)
+    rest = change - sure * _stretched(tone(edit, rec, mask), (change.shape[2], change.shape[3]))
+    return rest.sign() * (rest.abs() - sure * FAINT).clamp(min=0)
+
+
 def _changed(edit: Tensor, rec: Tensor) -> Tensor:
     """How surely each place was changed, (B,1,h,w) from 0 to 1: where a difference lies on RAMP."""
     return ((difference(edit, rec) - RAMP[0]) / (RAMP[1] - RAMP[0])).clamp(0, 1)
-
-
-def _less(plane: Tensor, share: Tensor) -> Tensor:
-    """Every value nearer to 0 by `share`, to 0 at most."""
-    return plane.sign() * (plane.abs() - share).clamp(min=0)
 
 
 def _stretched(plane: Tensor, size: tuple[int, int]) -> Tensor:
