@@ -59,7 +59,8 @@ def kept(edit: Tensor, rec: Tensor) -> Tensor:
             f"Details: the edit is {tuple(edit.shape[-2:])} pixels and the unedited picture "
             f"{tuple(rec.shape[-2:])}; both must be the models' own size."
         )
-    return _mean(1 - F.max_pool2d(_changed(edit, rec), 2 * RIM + 1, stride=1, padding=RIM))
+    changed = ((difference(edit, rec) - RAMP[0]) / (RAMP[1] - RAMP[0])).clamp(0, 1)
+    return _mean(1 - F.max_pool2d(changed, 2 * RIM + 1, stride=1, padding=RIM))
 
 
 def tone(edit: Tensor, rec: Tensor, mask: Tensor) -> Tensor:
@@ -186,14 +187,9 @@ def _rise(length: int, reach: int, first: bool, last: bool) -> Tensor:
 def _small_change(edit: Tensor, rec: Tensor, mask: Tensor, change: Tensor) -> Tensor:
     """s(change - T) (B,3,H,W): of `change`, E(edit) - E(rec), what is added to the source."""
     # An edit that changes no place for sure is all tone: then that is what was asked for.
-    sure = _changed(edit, rec).amax(dim=(1, 2, 3), keepdim=True)
+    sure = 1 - mask.amin(dim=(1, 2, 3), keepdim=True)
     rest = change - sure * _stretched(tone(edit, rec, mask), (change.shape[2], change.shape[3]))
     return rest.sign() * (rest.abs() - sure * FAINT).clamp(min=0)
-
-
-def _changed(edit: Tensor, rec: Tensor) -> Tensor:
-    """How surely each place was changed, (B,1,h,w) from 0 to 1: where a difference lies on RAMP."""
-    return ((difference(edit, rec) - RAMP[0]) / (RAMP[1] - RAMP[0])).clamp(0, 1)
 
 
 def _stretched(plane: Tensor, size: tuple[int, int]) -> Tensor:
