@@ -513,13 +513,15 @@ class Tab(BuiltTab, MethodPanel):
         """Updates that show the finished result of the example with these settings; {} for none."""
         if not self.examples:
             return {}
+        alike = {}
         for number, result in self.examples.finished.results.items():
             made = Record.from_json(result["record"])
             knobs = {name: value for name, value in made.knobs.items() if name in self.knobs}
             same = {name: about.knobs.get(name) for name in knobs} == knobs
-            if same and made.prompts == about.prompts and _is_of(made, source):
-                return self.finished_example(number, about.models)
-        return {}
+            if same and made.prompts == about.prompts:
+                alike[number] = made.image
+        found = _made_of(source, alike)
+        return {} if found is None else self.finished_example(found, about.models)
 
     @guarded("edit_status", "sweep.ended")
     def edit(self, request: gr.Request, **values):
@@ -690,11 +692,15 @@ def step_words(doing: str, step: Step) -> str:
     return f"{doing}, step {step.done} of {step.total}{loss}"
 
 
-def _is_of(made: Record, source: str | None) -> bool:
-    """Whether a result was made of the picture in this file; without a file, whatever it was made of."""
-    if not source or not Path(source).is_file():
-        return True
+def _made_of(source: str | None, results: dict[int, str]) -> int | None:
+    """Which result, of several by the `image_sha` of their pictures, was made of the picture in this file.
+
+    Without a file it is the first; None where there is none.
+    """
+    if not results or not source or not Path(source).is_file():
+        return next(iter(results), None)
     try:
-        return made.image == image_sha(opened(source))
+        seen = image_sha(opened(source))
     except ValueError:  # no picture
-        return False
+        return None
+    return next((number for number, image in results.items() if image == seen), None)
